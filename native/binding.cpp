@@ -1,0 +1,90 @@
+// The Python module mambaad._native. It checks what would read or write outside an array; all
+// else is checked in Python, where the custom op calls it.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "selective_scan.hpp"
+
+namespace nb = nanobind;
+using namespace mambaad;
+
+namespace {
+
+template <int dims>
+using Array = nb::ndarray<float, nb::ndim<dims>, nb::c_contig, nb::device::cpu>;
+using Order = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+template <class A>
+void expect(const char* name, const A& array, std::initializer_list<int64_t> shape) {
+  size_t i = 0;
+  for (int64_t size : shape)
+    if (int64_t(array.shape(i++)) != size)
+      throw std::invalid_argument(std::string(name) + " does not have the expected shape");
+}
+
+Shape checked_shape(const Array<3>& u, const Array<3>& proj, const Array<3>& dt_weight,
+                    const Array<2>& dt_bias, const Array<3>& A, const Array<2>& skip,
+                    const Order& order) {
+  const Shape s{int64_t(u.shape(0)), int64_t(u.shape(1)), int64_t(u.shape(2)),
+                int64_t(A.shape(0)), int64_t(A.shape(2)), int64_t(dt_weight.shape(2))};
+  expect("proj", proj, {s.batch, s.length, s.rows()});
+  expect("dt_weight", dt_weight, {s.directions, s.channels, s.rank});
+  expect("dt_bias", dt_bias, {s.directions, s.channels});
+  expect("A", A, {s.directions, s.channels, s.states});
+  expect("skip", skip, {s.directions, s.channels});
+  expect("order", order, {s.directions, s.length});
+  for (size_t i = 0; i < order.size(); ++i)
+    if (order.data()[i] < 0 || order.data()[i] >= s.length)
+      throw std::invalid_argument("order names a position outside the map");
+  return s;
+}
+
+void forward(const std::string& variant, int threads, Array<3> u, Array<3> proj,
+             Array<3> dt_weight, Array<2> dt_bias, Array<3> A, Array<2> skip, Order order,
+             Array<3> y, Array<5> carry) {
+  const Shape s = checked_shape(u, proj, dt_weight, dt_bias, A, skip, order);
+  expect("y", y, {s.batch, s.length, s.channels});
+  const bool keep = carry.shape(2) > 0;
+  if (threads < 1) throw std::invalid_argument("threads must be at least 1");
+  if (keep) expect("carry", carry, {s.batch, s.directions, s.chunks(), s.states, s.channels});
+  const Inputs in{u.data(),  proj.data(), dt_weight.data(), dt_bias.data(),
+                  A.data(), skip.data(), order.data()};
+  nb::gil_scoped_release release;
+  selective_scan(variant, threads, s, in, y.data(), keep ? carry.data() : nullptr);
+}
+
+void backward(const std::string& variant, int threads, Array<3> u, Array<3> proj,
+              Array<3> dt_weight, Array<2> dt_bias, Array<3> A, Array<2> skip, Order order,
+              Array<5> carry, Array<3> grad_y, Array<3> grad_u, Array<3> grad_proj,
+              Array<3> grad_dt_weight, Array<2> grad_dt_bias, Array<3> grad_A,
+              Array<2> grad_skip) {
+  const Shape s = checked_shape(u, proj, dt_weight, dt_bias, A, skip, order);
+  checked_shape(grad_u, grad_proj, grad_dt_weight, grad_dt_bias, grad_A, grad_skip, order);
+  if (threads < 1) throw std::invalid_argument("threads must be at least 1");
+  expect("grad_u", grad_u, {s.batch, s.length, s.channels});
+  expect("grad_y", grad_y, {s.batch, s.length, s.channels});
+  expect("carry", carry, {s.batch, s.directions, s.chunks(), s.states, s.channels});
+  expect("grad_A", grad_A, {s.directions, s.channels, s.states});
+  expect("grad_dt_weight", grad_dt_weight, {s.directions, s.channels, s.rank});
+  const Inputs in{u.data(),  proj.data(), dt_weight.data(), dt_bias.data(),
+                  A.data(), skip.data(), order.data()};
+  const Gradients grad{grad_u.data(),       grad_proj.data(), grad_dt_weight.data(),
+                       grad_dt_bias.data(), grad_A.data(),    grad_skip.data()};
+  nb::gil_scoped_release release;
+  selective_scan_backward(variant, threads, s, in, carry.data(), grad_y.data(), grad);
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.attr("CHUNK_LENGTH") = chunk_length;
+  m.def("variants", &variants);
+  m.def("forward", &forward);
+  m.def("backward", &backward);
+}

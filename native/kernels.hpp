@@ -1,0 +1,31 @@
+// What each instruction set's translation unit provides: the scan of one image, over all
+// directions, for a range of neighbouring channels.
+#pragma once
+
+#include "selective_scan.hpp"
+
+namespace mambaad {
+
+// Where a task sums gradients that several tasks contribute to: its own copy, added up after all
+// are done and always in the same order, so that the result does not depend on timing.
+struct Partial {
+  float* proj;                            // length, directions * (rank + 2 * states); added to
+  float *dt_weight, *dt_bias, *A, *skip;  // as the parameters; overwritten
+};
+
+struct Kernels {
+  const char* name;
+  int lanes;
+  // Of image `b`, channels `first` to `last - 1`; `first` is a multiple of `lanes`.
+  void (*forward)(const Shape&, const Inputs&, float* y, float* carry, int64_t b, int64_t first,
+                  int64_t last);
+  void (*backward)(const Shape&, const Inputs&, const float* carry, const float* grad_y,
+                   float* grad_u, const Partial&, int64_t b, int64_t first, int64_t last);
+};
+
+extern const Kernels kernels_generic;
+#if defined(MAMBAAD_X86)
+extern const Kernels kernels_avx2, kernels_avx512;
+#endif
+
+}  // namespace mambaad

@@ -1,0 +1,5 @@
+#include "scan_backward.hpp"
+
+namespace mambaad {
+const Kernels kernels_avx2{"avx2", lanes, forward, backward};
+}

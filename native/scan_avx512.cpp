@@ -1,0 +1,5 @@
+#include "scan_backward.hpp"
+
+namespace mambaad {
+const Kernels kernels_avx512{"avx512", lanes, forward, backward};
+}

@@ -1,0 +1,167 @@
+// The gradients of the selective scan, from the states that the forward stored before each
+// chunk: a chunk's states are computed again, then walked through from its last step to its
+// first. With g_t the gradient of h_t (what flows into it from y_t and from h_(t+1)):
+//     g_t = grad_y_t C_t + exp(dt_(t+1) A) g_(t+1)
+//     grad B_t = sum over d of g_t dt_t u_t        grad C_t = sum over d of grad_y_t h_t
+//     grad dt_t = sum over n of g_t (B_t u_t + A exp(dt_t A) h_(t-1))
+//     grad A   = sum over t of g_t dt_t exp(dt_t A) h_(t-1)
+#pragma once
+
+#include "scan_kernel.hpp"
+
+namespace mambaad {
+namespace {
+
+// What flows into and out of the recurrence of one chunk and block, by the step in the chunk.
+struct ChunkGradients {
+  Vec y[chunk_length];       // grad y
+  Vec gB[chunk_length];      // sum over n of g B
+  Vec gAh[chunk_length];     // sum over n of g A_log2 exp(dt A) h_(t-1)
+  float* row[chunk_length];  // gradient of the projected row, added to
+};
+
+// Adds the sums over lanes of `count` vectors of `v` (room for a multiple of `lanes`, zero after
+// the first `count`) to `to`.
+inline void add_row_sums(const Vec* v, int64_t count, float* to) {
+  for (int64_t i = 0; i < count; i += lanes) {
+    const int n = int(smaller(lanes, count - i));
+    store(to + i, load(to + i, n) + row_sums(v + i), n);
+  }
+}
+
+// `state`: before the chunk. `flow`: exp(dt A) g of the step after the chunk, carried on to that
+// of the chunk's first step. `grad_A` is added to.
+template <int count>
+void scan_states_backward(const Shape& s, const Chunk& chunk, const Vec* A_log2, int64_t n,
+                          const Vec* state, Vec* flow, Vec* grad_A, ChunkGradients& grad) {
+  Vec decay[chunk_length][count], h[chunk_length + 1][count], A[count];
+  for (int i = 0; i < count; ++i) A[i] = A_log2[n + i], h[0][i] = state[n + i];
+  for (int64_t t = 0; t < chunk.size; ++t) {
+    const float* B = chunk.row[t] + s.rank + n;
+    for (int i = 0; i < count; ++i) {
+      decay[t][i] = exp2(chunk.dt[t] * A[i]);
+      h[t + 1][i] = decay[t][i] * h[t][i] + chunk.dt_u[t] * B[i];
+    }
+  }
+
+  Vec back[count], dA[count];
+  for (int i = 0; i < count; ++i) back[i] = flow[n + i], dA[i] = grad_A[n + i];
+  for (int64_t t = chunk.size; t-- > 0;) {
+    const float* B = chunk.row[t] + s.rank + n;
+    const float* C = B + s.states;
+    Vec products[lanes] = {};  // of grad B in the first half, of grad C in the second
+    Vec gB{}, gAh{};
+    for (int i = 0; i < count; ++i) {
+      const Vec g = grad.y[t] * C[i] + back[i];
+      back[i] = decay[t][i] * g;
+      const Vec gh = back[i] * h[t][i];
+      products[i] = g * chunk.dt_u[t];
+      products[group + i] = grad.y[t] * h[t + 1][i];
+      gB += g * B[i];
+      gAh += gh * A[i];
+      dA[i] += gh * chunk.dt[t];
+    }
+    grad.gB[t] += gB;
+    grad.gAh[t] += gAh;
+    float sums[lanes];
+    store(sums, row_sums(products));
+    float* grad_B = grad.row[t] + s.rank + n;
+    for (int i = 0; i < count; ++i) {
+      grad_B[i] += sums[i];
+      grad_B[s.states + i] += sums[group + i];
+    }
+  }
+  for (int i = 0; i < count; ++i) flow[n + i] = back[i], grad_A[n + i] = dA[i];
+}
+
+// The gradients of one direction's parameters for one block, and the flow between its chunks.
+struct BlockGradients {
+  std::vector<Vec> dt_weight, A, flow;
+  Vec dt_bias{};
+
+  explicit BlockGradients(const Shape& s) : dt_weight(s.rank), A(s.states), flow(s.states) {}
+
+  void reset() {
+    clear(dt_weight);
+    clear(A);
+    clear(flow);
+    dt_bias = Vec{};
+  }
+
+  void store_to(const Shape& s, const Partial& out, int64_t k, Block block) const {
+    block.write(out.dt_bias + k * s.channels, dt_bias);
+    const int64_t at = k * s.channels + block.first;
+    for (int i = 0; i < block.count; ++i) {
+      for (int64_t r = 0; r < s.rank; ++r) out.dt_weight[(at + i) * s.rank + r] = dt_weight[r][i];
+      for (int64_t n = 0; n < s.states; ++n) out.A[(at + i) * s.states + n] = A[n][i];
+    }
+  }
+};
+
+void backward(const Shape& s, const Inputs& in, const float* carry, const float* grad_y,
+              float* grad_u, const Partial& out, int64_t b, int64_t first, int64_t last) {
+  const std::vector<Block> blocks = blocks_of(first, last);
+  std::vector<Parameters> parameters(blocks.size(), Parameters(s));
+  std::vector<BlockGradients> gradients(blocks.size(), BlockGradients(s));
+  std::vector<Vec> state(s.states), weighted((s.rank + lanes - 1) / lanes * lanes);
+  Chunk chunk;
+  ChunkGradients grad;
+  const int64_t map = b * s.length * s.channels;
+  const float *u_map = in.u + map, *grad_y_map = grad_y + map;
+  float* grad_u_map = grad_u + map;
+
+  for (Block block : blocks) {
+    const Vec skip = skip_sum(s, in, block);
+    Vec grad_skip{};
+    for (int64_t at = 0; at < s.length * s.channels; at += s.channels) {
+      const Vec gy = block.read(grad_y_map + at);
+      block.write(grad_u_map + at, skip * gy);
+      grad_skip += gy * block.read(u_map + at);
+    }
+    for (int64_t k = 0; k < s.directions; ++k) block.write(out.skip + k * s.channels, grad_skip);
+  }
+
+  for (int64_t k = 0; k < s.directions; ++k) {
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      parameters[i].load_from(s, in, k, blocks[i]);
+      gradients[i].reset();
+    }
+    for (int64_t c = s.chunks(); c-- > 0;) {
+      chunk.visit(s, in, b, k, c);
+      for (int64_t t = 0; t < chunk.size; ++t)
+        grad.row[t] = out.proj + chunk.position[t] * s.rows() + k * s.row();
+      const float* before =
+          carry + ((b * s.directions + k) * s.chunks() + c) * s.states * s.channels;
+
+      for (size_t i = 0; i < blocks.size(); ++i) {
+        const Block block = blocks[i];
+        BlockGradients& sum = gradients[i];
+        chunk.expand(s, u_map, parameters[i], block);
+        for (int64_t n = 0; n < s.states; ++n) state[n] = block.read(before + n * s.channels);
+        for (int64_t t = 0; t < chunk.size; ++t) {
+          grad.y[t] = block.read(grad_y_map + chunk.position[t] * s.channels);
+          grad.gB[t] = grad.gAh[t] = Vec{};
+        }
+        for_groups(s.states, [&]<int count>(int64_t n) {
+          scan_states_backward<count>(s, chunk, parameters[i].A_log2.data(), n, state.data(),
+                                      sum.flow.data(), sum.A.data(), grad);
+        });
+        for (int64_t t = 0; t < chunk.size; ++t) {
+          block.add(grad_u_map + chunk.position[t] * s.channels, grad.gB[t] * chunk.dt[t]);
+          const Vec grad_dt = grad.gB[t] * chunk.u[t] + grad.gAh[t] * ln_2;
+          const Vec grad_x = grad_dt * sigmoid(chunk.x[t]);
+          sum.dt_bias += grad_x;
+          for (int64_t r = 0; r < s.rank; ++r) {
+            sum.dt_weight[r] += grad_x * chunk.row[t][r];
+            weighted[r] = grad_x * parameters[i].dt_weight[r];
+          }
+          add_row_sums(weighted.data(), s.rank, grad.row[t]);
+        }
+      }
+    }
+    for (size_t i = 0; i < blocks.size(); ++i) gradients[i].store_to(s, out, k, blocks[i]);
+  }
+}
+
+}  // namespace
+}  // namespace mambaad

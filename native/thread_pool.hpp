@@ -1,0 +1,15 @@
+// A few threads that sleep until there is work. They do not spin as OpenMP's do, so they leave
+// the cores to torch's own threads between two scans.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+
+namespace mambaad {
+
+// Calls task(0) .. task(count - 1), each once, on up to `threads` threads, this one included, and
+// returns when all are done; the first exception of a task is thrown again here. While another
+// caller has the pool, the tasks run on this thread alone.
+void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>& task);
+
+}  // namespace mambaad

@@ -1,0 +1,1 @@
+"""One visual anomaly detector for all of a factory's products."""

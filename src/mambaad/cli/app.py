@@ -1,0 +1,106 @@
+"""The ``mambaad`` command and its sub-commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mambaad.errors import MambaADError
+
+app = typer.Typer(
+    help="Multi-class visual anomaly detection: train on good parts, find defects.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"mambaad {version('mambaad')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder with one folder a class, MVTec AD layout.")],
+    out: Annotated[Path, typer.Option(help="Run folder to make, or to resume.")],
+    classes: Annotated[str | None, typer.Option(help="a,b,c: train on these only.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="timm architecture. [resnet34]")] = None,
+    encoder_weights: Annotated[
+        str | None,
+        typer.Option(help="Local .safetensors or .pth file; without it timm downloads its own."),
+    ] = None,
+    size: Annotated[str | None, typer.Option(help="256, or 224x320 (height x width). [256]")] = None,
+    scan: Annotated[
+        str | None, typer.Option(help="hilbert, zorder, zigzag, scan or sweep. [hilbert]")
+    ] = None,
+    directions: Annotated[int | None, typer.Option(help="1, 2, 4 or 8. [8]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[100]")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images a step, over all devices. [16]")
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of AdamW. [0.005]")] = None,
+    seed: Annotated[int | None, typer.Option(help="[42]")] = None,
+    devices: Annotated[int | None, typer.Option(help="Processes, or GPUs. [1]")] = None,
+    precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed. [32-true]")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; flags go before it.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")
+    ] = False,
+) -> None:
+    """Train one model for all classes of a data set, on their good parts."""
+    from mambaad.config import read_config_file
+    from mambaad.train import train as run_training
+
+    given: dict[str, Any] = {
+        "classes": tuple(name.strip() for name in classes.split(",")) if classes else None,
+        "encoder": encoder,
+        "encoder_weights": encoder_weights,
+        "size": size,
+        "scan": scan,
+        "directions": directions,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "devices": devices,
+        "precision": precision,
+    }
+    settings = read_config_file(config) if config else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    run_training(data, out, resume=resume, skip_unreadable=skip_unreadable, **settings)
+    typer.echo(f"trained: {out}; next: mambaad evaluate {out} {data}")
+
+
+def main() -> None:
+    """Run the command line; every error a user can cause is one line and exit code 1."""
+    try:
+        app(standalone_mode=True)
+    except MambaADError as error:
+        print(f"mambaad: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt as interrupt:
+        print(f"mambaad: {interrupt or 'interrupted'}", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

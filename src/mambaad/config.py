@@ -1,0 +1,108 @@
+"""The settings of a training run; the command line's flags have the same names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from mambaad.errors import ConfigError
+from mambaad.size import SIZE_MULTIPLE, parse_size
+
+
+class TrainConfig(BaseModel):
+    """One run's settings; the defaults are the released recipe (100 epochs)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    encoder: str = "resnet34"
+    encoder_weights: str = Field(
+        "timm", description="'timm' (its own download), 'random', or a local file"
+    )
+    size: tuple[int, int] = Field((256, 256), description="height and width, multiples of 32")
+    scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] = "hilbert"
+    directions: Literal[1, 2, 4, 8] = 8
+    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    classes: tuple[str, ...] | None = None
+    epochs: int = Field(100, ge=1)
+    batch_size: int = Field(16, ge=1, description="over all devices together")
+    lr: float = Field(0.005, gt=0)
+    weight_decay: float = Field(1e-4, ge=0)
+    lr_drop_after: float = Field(
+        0.8, ge=0, le=1, description="share of the epochs after which lr is divided by 10"
+    )
+    seed: int = Field(42, ge=0, lt=2**32)
+    devices: int = Field(1, ge=1)
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _size(cls, value: Any) -> Any:
+        return parse_size(str(value)) if isinstance(value, (str, int)) else value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> TrainConfig:
+        for side in self.size:
+            if side < SIZE_MULTIPLE or side % SIZE_MULTIPLE:
+                raise ValueError(f"--size: {side} is not a multiple of {SIZE_MULTIPLE}")
+        if min(self.depths) < 1:
+            raise ValueError(f"--depths: {self.depths} has a stage without blocks; give 1 or more")
+        if self.batch_size % self.devices:
+            raise ValueError(
+                f"--batch-size {self.batch_size} cannot be dealt out to --devices {self.devices}; "
+                "give a multiple"
+            )
+        return self
+
+
+def make_config(settings: Mapping[str, Any]) -> TrainConfig:
+    """Check settings and fill in the defaults.
+
+    Raises:
+        ConfigError: one line that names the flag, what was expected and what came.
+    """
+    try:
+        return TrainConfig(**settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise ConfigError(message) from None
+        flag = "--" + str(first["loc"][0]).replace("_", "-")
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(TrainConfig.model_fields)
+            raise ConfigError(f"there is no setting '{first['loc'][0]}'; known: {known}") from None
+        given = first["input"]
+        raise ConfigError(f"{flag}: {message[0].lower()}{message[1:]}, got {given!r}") from None
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Read settings from a YAML (or JSON) file; they are checked by :func:`make_config`.
+
+    Raises:
+        ConfigError: no such file, or not a mapping.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--config: {path} cannot be read ({reason})") from error
+    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
+        raise ConfigError(f"--config: {path} is not a mapping of settings; write 'epochs: 50'")
+    return settings
+
+
+def config_json(config: TrainConfig) -> str:
+    """The configuration as JSON text."""
+    return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"

@@ -1,0 +1,39 @@
+"""The one function that assembles a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mambaad.models.decoder import MambaDecoder
+from mambaad.models.encoder import Encoder
+from mambaad.models.fusion import Fusion
+from mambaad.models.mambaad import MambaAD
+from mambaad.ops import ScanMethod
+
+
+def build_model(
+    encoder: str = "resnet34",
+    encoder_weights: str | Path = "timm",
+    *,
+    scan: ScanMethod = "hilbert",
+    directions: int = 8,
+    depths: Sequence[int] = (3, 4, 6, 3),
+) -> MambaAD:
+    """Build an untrained MambaAD; with ResNet-34 it has 25.65 M parameters, 8.17 M frozen.
+
+    Args:
+        encoder, encoder_weights: see :class:`mambaad.models.encoder.Encoder`.
+        scan: ``"hilbert"``, ``"zorder"``, ``"zigzag"``, ``"scan"`` or ``"sweep"``.
+        directions: 1, 2, 4 or 8.
+        depths: HSS blocks of the decoder's four stages, coarse to fine.
+
+    Raises:
+        ConfigError: a setting that cannot work.
+    """
+    frozen = Encoder(encoder, encoder_weights)
+    return MambaAD(
+        frozen,
+        Fusion(frozen.channels),
+        MambaDecoder(frozen.channels, depths, scan, directions),
+    )

@@ -1,0 +1,130 @@
+"""The frozen encoder: a timm backbone's feature maps at strides 4, 8 and 16."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import timm
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from mambaad.errors import ConfigError
+
+STRIDES = (4, 8, 16)
+
+
+class Encoder(nn.Module):
+    """Feature maps of a backbone that never trains.
+
+    Its parameters take no gradient and it stays in eval mode whatever mode is set, so that batch
+    normalisation uses the statistics it was trained with.
+
+    Args:
+        name: a timm architecture with feature maps at strides 4, 8 and 16.
+        weights: ``"timm"`` for timm's own pretrained weights (downloaded on first use),
+            ``"random"`` for none, or the path of a local safetensors or .pth file whose keys are
+            timm's or torchvision's.
+
+    Raises:
+        ConfigError: no such architecture, no such feature maps, or weights that do not fit.
+    """
+
+    channels: tuple[int, int, int]
+
+    def __init__(self, name: str = "resnet34", weights: str | Path = "timm") -> None:
+        super().__init__()
+        self.backbone = _create(name, pretrained=str(weights) == "timm")
+        self.channels = tuple(self.backbone.feature_info.channels())
+        if str(weights) not in ("timm", "random"):
+            _load_weights(self.backbone, name, Path(weights))
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Stay in eval mode, whatever ``mode`` says."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Float[torch.Tensor, "b 3 h w"]) -> list[torch.Tensor]:
+        """Return three maps, b x c_i x h/s x w/s for s = 4, 8, 16, channels last in memory.
+
+        ``images``: RGB, ImageNet mean and standard deviation; h and w multiples of 32.
+        """
+        maps = self.backbone(images.contiguous(memory_format=torch.channels_last))
+        return list(maps)
+
+
+def _create(name: str, *, pretrained: bool) -> nn.Module:
+    if not timm.is_model(name.split(".")[0]):
+        raise ConfigError(
+            f"--encoder: timm has no architecture '{name}'; try resnet34, resnet18, resnet50, "
+            "wide_resnet50_2 or tf_efficientnet_b4"
+        )
+    try:
+        strides = timm.create_model(name, features_only=True).feature_info.reduction()
+        indices = tuple(strides.index(s) for s in STRIDES)
+    except (ValueError, RuntimeError, AttributeError) as error:
+        raise ConfigError(
+            f"--encoder: '{name}' has no feature maps at strides 4, 8 and 16; choose a "
+            "convolutional architecture such as resnet34"
+        ) from error
+    try:
+        return timm.create_model(
+            name, features_only=True, out_indices=indices, pretrained=pretrained
+        )
+    except Exception as error:  # the hub's client raises many kinds: offline, refused, absent
+        raise ConfigError(
+            f"timm's pretrained weights for '{name}' could not be loaded "
+            f"({type(error).__name__}); give a local file with --encoder-weights FILE"
+        ) from error
+
+
+def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
+    state = read_state_dict(path, flag="--encoder-weights")
+    wanted = backbone.state_dict()
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
+    missing = [key for key in wanted if key not in state and key not in counters]
+    if missing:
+        raise ConfigError(
+            f"--encoder-weights: {path} lacks {len(missing)} of the {len(wanted)} tensors of "
+            f"{name} (first: {missing[0]}); give weights of that architecture"
+        )
+    for key, tensor in wanted.items():
+        if key in state and state[key].shape != tensor.shape:
+            raise ConfigError(
+                f"--encoder-weights: {path} has {key} of shape {tuple(state[key].shape)}, "
+                f"{name} expects {tuple(tensor.shape)}; give weights of that architecture"
+            )
+    # A file of the whole classifier has more than the stages in use: those are left out.
+    backbone.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
+
+
+def read_state_dict(path: Path, flag: str) -> dict[str, torch.Tensor]:
+    """Read tensors by name from a safetensors file, or from a .pth file without unpickling code.
+
+    Raises:
+        ConfigError: the file is absent, unreadable or holds anything but tensors.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{flag}: there is no file {path}; check the path")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        raise ConfigError(
+            f"{flag}: {path} is not a safetensors file nor a .pth file of plain tensors "
+            f"({type(error).__name__}); convert it to one of the two"
+        ) from error
+    while isinstance(state, dict):
+        inner = next((state[k] for k in ("state_dict", "model", "net") if k in state), None)
+        if not isinstance(inner, dict):
+            break
+        state = inner
+    if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
+        raise ConfigError(f"{flag}: {path} does not hold tensors by name; save a state_dict")
+    return state

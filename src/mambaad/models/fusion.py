@@ -1,0 +1,57 @@
+"""The fusion of the encoder's three maps into the one that the decoder starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torchvision.models.resnet import Bottleneck
+
+from mambaad.models.parallel import BatchNorm2d
+
+
+class Fusion(nn.Module):
+    """Half-FPN bottleneck (the paper's "H-FPN", the released ``MFF_OCE``).
+
+    With R a convolution, batch normalisation and ReLU:
+    ``a = R3x3/2(f1); b = R1x1(f2) + a; c = R3x3/2(b) + R1x1(f3); d = R1x1(c)``,
+    then three ResNet bottleneck blocks, the first with stride 2.
+
+    Args:
+        channels: those of the three encoder maps, c1, c2, c3; the result has 2 c3.
+    """
+
+    def __init__(self, channels: Sequence[int]) -> None:
+        super().__init__()
+        c1, c2, c3 = channels
+        self.down1 = _conv_relu(c1, c2, kernel=3, stride=2)
+        self.lateral2 = _conv_relu(c2, c2)
+        self.down2 = _conv_relu(c2, c3, kernel=3, stride=2)
+        self.lateral3 = _conv_relu(c3, c3)
+        self.mix = _conv_relu(c3, c3)
+        shortcut = nn.Sequential(
+            nn.Conv2d(c3, 2 * c3, 1, stride=2, bias=False), BatchNorm2d(2 * c3)
+        )
+        self.bottleneck = nn.Sequential(
+            Bottleneck(c3, c3 // 2, stride=2, downsample=shortcut, norm_layer=BatchNorm2d),
+            Bottleneck(2 * c3, c3 // 2, norm_layer=BatchNorm2d),
+            Bottleneck(2 * c3, c3 // 2, norm_layer=BatchNorm2d),
+        )
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Fuse maps at strides 4, 8, 16 into one of b x 2 c3 x h/32 x w/32."""
+        f1, f2, f3 = features
+        b = self.lateral2(f2) + self.down1(f1)
+        c = self.down2(b) + self.lateral3(f3)
+        fused: torch.Tensor = self.bottleneck(self.mix(c))
+        return fused
+
+
+def _conv_relu(c_in: int, c_out: int, *, kernel: int = 1, stride: int = 1) -> nn.Sequential:
+    # As released: the 1x1 convolutions have a bias although batch normalisation follows.
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=kernel == 1)
+    return nn.Sequential(conv, BatchNorm2d(c_out), nn.ReLU(inplace=True))

@@ -1,0 +1,77 @@
+"""The Locality-Enhanced State Space module: a global scan beside local convolutions."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import nn
+from torch.nn import functional as F
+
+from mambaad.models.hss import HSSBlock
+from mambaad.ops import ScanMethod
+
+
+class LSSModule(nn.Module):
+    """in + Conv1x1([HSS blocks in cascade(in), local5(in), local7(in)]), on maps b x h x w x C.
+
+    (MambaAD, section 3.3.)
+
+    Args:
+        channels: C.
+        blocks: how many HSS blocks follow each other.
+        drop_path: probability with which a block is left out for an image while training.
+        scan, directions: see :class:`mambaad.models.hss.SS2D`.
+        kernels: sizes of the local branches' depthwise convolutions.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        blocks: int,
+        drop_path: float = 0.0,
+        scan: ScanMethod = "hilbert",
+        directions: int = 8,
+        kernels: tuple[int, ...] = (5, 7),
+    ) -> None:
+        super().__init__()
+        self.hss_blocks = nn.Sequential(
+            *(HSSBlock(channels, drop_path, scan, directions) for _ in range(blocks))
+        )
+        self.local_branches = nn.ModuleList(LocalBranch(channels, k) for k in kernels)
+        self.merge = nn.Conv2d((1 + len(kernels)) * channels, channels, 1)
+        for module in (self.local_branches, self.merge):
+            for conv in module.modules():
+                if isinstance(conv, nn.Conv2d):
+                    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
+        """Add the merged branches to the map."""
+        channels_first = x.permute(0, 3, 1, 2)
+        branches = [self.hss_blocks(x).permute(0, 3, 1, 2)]
+        branches += [branch(channels_first) for branch in self.local_branches]
+        merged: torch.Tensor = self.merge(torch.cat(branches, dim=1))
+        return x + merged.permute(0, 2, 3, 1)
+
+
+class LocalBranch(nn.Module):
+    """1x1, depthwise k x k and 1x1 convolution, each with InstanceNorm and SiLU (b x C x h x w)."""
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__()
+        self.before = nn.Conv2d(channels, channels, 1)
+        self.depthwise = nn.Conv2d(
+            channels, channels, kernel, padding=kernel // 2, groups=channels, bias=False
+        )
+        self.after = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
+        """Look around each cell."""
+        for conv in (self.before, self.depthwise, self.after):
+            x = F.silu(_instance_norm(conv(x)))
+        return x
+
+
+def _instance_norm(x: torch.Tensor) -> torch.Tensor:
+    # Group normalisation with one channel a group is the same, and has a kernel for maps whose
+    # channels are last in memory.
+    return F.group_norm(x, x.shape[1])

@@ -1,0 +1,81 @@
+"""Layers that see the whole batch although each process holds only its share of it.
+
+With them, training on several devices computes what one device would with the same batch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import distributed, nn
+
+
+def _processes() -> tuple[int, int]:
+    """How many processes train together, and which of them this is."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size(), distributed.get_rank()
+    return 1, 0
+
+
+class DropPath(nn.Module):
+    """While training, leave a residual branch out for an image with a given probability.
+
+    (Stochastic depth, Huang et al. 2016.) Every process draws for all images of the batch, from
+    the same random state, and uses its share.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scale the branches that are kept, so that their expectation does not change."""
+        if not self.training or self.rate == 0:
+            return x
+        world, rank = _processes()
+        batch = x.shape[0]
+        kept = torch.rand(world * batch)[rank * batch : (rank + 1) * batch] >= self.rate
+        scale = kept.to(x) / (1 - self.rate)
+        return x * scale.view(-1, *[1] * (x.dim() - 1))
+
+
+class BatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation over the images of all processes; CPU and GPU alike.
+
+    (``nn.SyncBatchNorm`` refuses CPU tensors.) Every process must hold equally many images.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalise b x c x h x w over all but the channels."""
+        world, _ = _processes()
+        if not self.training or world == 1:
+            return super().forward(x)
+        assert self.running_mean is not None and self.running_var is not None
+        assert self.num_batches_tracked is not None and self.momentum is not None
+        wide = x.float()
+        mean: torch.Tensor = _MeanOverProcesses.apply(wide.mean((0, 2, 3)), world)
+        centred = wide - mean[:, None, None]
+        variance: torch.Tensor = _MeanOverProcesses.apply(centred.square().mean((0, 2, 3)), world)
+        with torch.no_grad():
+            count = world * x.numel() / x.shape[1]
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
+            self.num_batches_tracked += 1
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+
+
+class _MeanOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, world: int) -> torch.Tensor:
+        ctx.world = world
+        total = x.clone()
+        distributed.all_reduce(total)
+        return total / world
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+        total = grad.clone()
+        distributed.all_reduce(total)
+        return total / ctx.world, None

@@ -1,0 +1,99 @@
+"""The selective scan over several directions: one function, the fastest backend at hand."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+import torch
+from jaxtyping import Float, Int
+
+from mambaad.errors import ConfigError
+from mambaad.ops import native
+from mambaad.ops.vectorised import selective_scan_vectorised
+
+
+def selective_scan(
+    u: Float[torch.Tensor, "b l d"],
+    proj: Float[torch.Tensor, "b l k*(r+2*n)"],
+    dt_weight: Float[torch.Tensor, "k d r"],
+    dt_bias: Float[torch.Tensor, "k d"],
+    A: Float[torch.Tensor, "k d n"],
+    skip: Float[torch.Tensor, "k d"],
+    order: Int[torch.Tensor, "k l"],
+) -> Float[torch.Tensor, "b l d"]:
+    r"""The sum of the K directions' selective scans (S6) of a map that is stored once.
+
+    Direction k visits position ``order[k, t]`` at step t. With u_t, B_t, C_t, low_t read there,
+
+    .. math::
+        dt_t &= \mathrm{softplus}(W_k\, low_t + b_k) \\
+        h_t  &= \exp(dt_t A_k) \odot h_{t-1} + (dt_t u_t) B_t, \qquad h_{-1} = 0 \\
+        y_{order[k, t]} &\mathrel{+}= C_t \cdot h_t + skip_k\, u_t
+
+    (Gu and Dao 2023, algorithm 2; the directions as in MambaAD, arXiv 2404.06564, eq. 4-5.)
+
+    Args:
+        u: the map's D channels at its L positions.
+        proj: for each position and direction the row (low: R, B: N, C: N), directions one
+            after the other.
+        dt_weight, dt_bias: expand low to one time step dt a channel.
+        A: negative real state matrix, diagonal; ``-exp(A_log)`` in the model.
+        skip: the weight of u in y.
+        order: a permutation of the L positions for each direction.
+
+    Returns:
+        y, float32 (the scan never runs in half precision). Differentiable in all but ``order``.
+
+    Raises:
+        ConfigError: the shapes do not belong together.
+    """
+    tensors = (u, proj, dt_weight, dt_bias, A, skip)
+    _check_shapes(*tensors, order)
+    if u.device.type != "cpu" or not native.AVAILABLE or u.dtype == torch.float64:
+        if u.device.type == "cpu" and not native.AVAILABLE:
+            _warn_once()
+        return selective_scan_vectorised(*_widened(tensors), order)
+    keep_carry = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    return native.selective_scan(*_widened(tensors), order.int(), keep_carry)[0]
+
+
+def _widened(tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    dtype = torch.promote_types(tensors[0].dtype, torch.float32)
+    return tuple(t.to(dtype) for t in tensors)
+
+
+def _check_shapes(
+    u: torch.Tensor,
+    proj: torch.Tensor,
+    dt_weight: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor,
+    skip: torch.Tensor,
+    order: torch.Tensor,
+) -> None:
+    batch, length, channels = u.shape
+    directions, _, rank = dt_weight.shape
+    states = A.shape[2]
+    for name, tensor, shape in (
+        ("proj", proj, (batch, length, directions * (rank + 2 * states))),
+        ("dt_weight", dt_weight, (directions, channels, rank)),
+        ("dt_bias", dt_bias, (directions, channels)),
+        ("A", A, (directions, channels, states)),
+        ("skip", skip, (directions, channels)),
+        ("order", order, (directions, length)),
+    ):
+        if tensor.shape != shape:
+            raise ConfigError(
+                f"selective_scan: {name} has shape {tuple(tensor.shape)}, expected {shape}"
+            )
+
+
+@functools.cache
+def _warn_once() -> None:
+    warnings.warn(
+        "mambaad's native kernel is not installed: the scan runs in plain PyTorch, many times "
+        "slower. Reinstall mambaad with a C++ compiler (GCC 11+ or Clang 14+) at hand.",
+        RuntimeWarning,
+        stacklevel=3,
+    )

@@ -1,0 +1,57 @@
+"""What long work tells the person who waits: on standard error, a bar where there is a terminal."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+_console = Console(stderr=True, highlight=False)
+
+
+def say(line: str) -> None:
+    """Print one line."""
+    _console.print(line, markup=False, soft_wrap=True)
+
+
+class ProgressBar:
+    """A bar with a count, the time left and a changing note; nothing where there is no terminal.
+
+    Use as a context manager; ``update(done, total)`` moves it.
+    """
+
+    def __init__(self, title: str, *, show: bool = True) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeRemainingColumn(),
+            console=_console,
+            transient=True,
+            disable=not show or not _console.is_terminal,
+        )
+        self._task = self._progress.add_task(title, total=None, note="")
+
+    def __enter__(self) -> ProgressBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def update(self, done: int, total: int, note: str = "") -> None:
+        """Show that ``done`` of ``total`` are done."""
+        self._progress.update(self._task, completed=done, total=total, note=note)

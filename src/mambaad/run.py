@@ -1,0 +1,166 @@
+"""A run folder: what training leaves behind, and all that evaluation and inspection need.
+
+======================== ==========================================================
+``config.json``          the settings (:class:`mambaad.config.TrainConfig`)
+``data.json``            the classes, their counts, and a fingerprint of the images
+``version.json``         the versions of this package, PyTorch and timm
+``weights.safetensors``  the whole model, encoder included
+``log.jsonl``            a line for each epoch
+``checkpoint.*``         while training is not finished: all that resuming needs
+======================== ==========================================================
+
+Nothing in it refers to a place outside, so it can be moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from mambaad.config import TrainConfig, config_json
+from mambaad.data import ProductClass
+from mambaad.errors import MambaADError, RunError
+from mambaad.files import write_text, written_whole
+from mambaad.models import MambaAD, build_model
+
+CONFIG, DATA, VERSION, LOG = "config.json", "data.json", "version.json", "log.jsonl"
+WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
+
+
+def create_run(folder: Path, config: TrainConfig, data: Mapping[str, Any]) -> None:
+    """Make a run folder with everything but weights.
+
+    Raises:
+        RunError: there is something at that path already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        hint = "go on with it (--resume), or " if (folder / CONFIG).is_file() else ""
+        raise RunError(f"{folder} exists and is not empty; {hint}choose another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        versions = {name: version(name) for name in ("mambaad", "torch", "timm")}
+        write_text(folder / VERSION, json.dumps(versions, indent=2) + "\n")
+        write_text(folder / DATA, json.dumps(data, indent=2) + "\n")
+        write_text(folder / CONFIG, config_json(config))
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written ({error.strerror}); choose another --out") from error
+
+
+def read_config(folder: Path) -> TrainConfig:
+    """The settings of a run.
+
+    Raises:
+        RunError: not a run folder, or a damaged one.
+    """
+    try:
+        return TrainConfig(**_read_json(folder, CONFIG))
+    except (ValidationError, TypeError, MambaADError) as error:
+        if isinstance(error, RunError):
+            raise
+        raise RunError(
+            f"{folder / CONFIG} is not a configuration of this version of mambaad; see "
+            f"{folder / VERSION} for the one that wrote it"
+        ) from error
+
+
+def read_data_summary(folder: Path) -> dict[str, Any]:
+    """What a run was trained on; see :func:`summarise_data`."""
+    return _read_json(folder, DATA)
+
+
+def read_version(folder: Path) -> dict[str, Any]:
+    """The versions of the software that made a run."""
+    return _read_json(folder, VERSION)
+
+
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
+    path = Path(folder) / name
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(
+            f"{folder} is not a run folder (it has no {name}); give what 'mambaad train --out' made"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged ({error}); restore the run from a copy") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged (not an object); restore the run from a copy")
+    return content
+
+
+def summarise_data(classes: Sequence[ProductClass]) -> dict[str, Any]:
+    """Counts by class, and a fingerprint: the same for the same training images in any place."""
+    digest = hashlib.sha256()
+    for c in classes:
+        for sample in c.train:
+            digest.update(f"{c.name}/{sample.path.name}:{sample.path.stat().st_size}\n".encode())
+    return {
+        "classes": {
+            c.name: {"train": len(c.train), "test": len(c.test), "masks": c.has_masks}
+            for c in classes
+        },
+        "fingerprint": digest.hexdigest(),
+    }
+
+
+def save_weights(folder: Path, model: MambaAD) -> None:
+    """Write ``weights.safetensors``, whole or not at all."""
+    save_tensors(folder / WEIGHTS, model.state_dict())
+
+
+def load_model(folder: Path) -> MambaAD:
+    """The trained model of a run, in eval mode, on the CPU.
+
+    Raises:
+        RunError: no run, no weights yet, or weights of another model.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise RunError(f"{folder} has no {WEIGHTS}: its first epoch has not ended; train it first")
+    model = build_model(
+        config.encoder,
+        "random",
+        scan=config.scan,
+        directions=config.directions,
+        depths=config.depths,
+    )
+    state, _ = load_tensors(folder / WEIGHTS)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {reason}") from error
+    return model.eval()
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any] | None = None
+) -> None:
+    """Write tensors by name, with something JSON can hold about them."""
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with written_whole(path) as temporary:
+        save_file(contiguous, temporary, {"about": json.dumps(about or {})})
+
+
+def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read what :func:`save_tensors` wrote.
+
+    Raises:
+        RunError: the file is absent, truncated or not of that kind.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise RunError(f"{path} is damaged or absent ({error}); restore it from a copy") from error

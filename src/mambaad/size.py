@@ -1,0 +1,30 @@
+"""The sizes that the model takes: its coarsest map has a 32nd of the image's height and width."""
+
+from __future__ import annotations
+
+import re
+
+from mambaad.errors import ConfigError
+
+SIZE_MULTIPLE = 32
+_LARGEST = 8192
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """``"256"`` -> (256, 256); ``"224x320"`` -> (224, 320), height x width.
+
+    Raises:
+        ConfigError: not a size, or a side that is not a multiple of 32 from 32 to 8192.
+    """
+    match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip())
+    if not match:
+        raise ConfigError(f"--size: '{text}' is not a size; give 256, or 224x320 (height x width)")
+    height, width = int(match[1]), int(match[2] or match[1])
+    for side in (height, width):
+        if side % SIZE_MULTIPLE or not SIZE_MULTIPLE <= side <= _LARGEST:
+            nearest = min(max(round(side / SIZE_MULTIPLE), 1), _LARGEST // SIZE_MULTIPLE)
+            raise ConfigError(
+                f"--size: {side} is not a multiple of {SIZE_MULTIPLE} from {SIZE_MULTIPLE} to "
+                f"{_LARGEST}; the nearest is {nearest * SIZE_MULTIPLE}"
+            )
+    return height, width

@@ -1,0 +1,300 @@
+"""Training: the released recipe, as a loop that can be read, interrupted and resumed."""
+
+from __future__ import annotations
+
+import json
+import math
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from mambaad.checkpoint import Position, load_checkpoint, save_checkpoint
+from mambaad.config import TrainConfig, make_config
+from mambaad.data import Preprocess, check_images, load_batches, read_mvtec
+from mambaad.errors import ConfigError, MambaADError, NonFiniteLossError, RunError
+from mambaad.files import write_text
+from mambaad.loss import reconstruction_loss
+from mambaad.models import MambaAD, build_model
+from mambaad.progress import ProgressBar, say
+from mambaad.run import (
+    CHECKPOINT,
+    LOG,
+    WEIGHTS,
+    create_run,
+    read_config,
+    read_data_summary,
+    save_weights,
+    summarise_data,
+)
+from mambaad.types import Sample
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM arrived; the state is saved, and ``resume`` goes on from there."""
+
+
+def train(
+    data: str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    skip_unreadable: bool = False,
+    **settings: Any,
+) -> Path:
+    """Train one model for all classes of a data set, on their good parts.
+
+    Args:
+        data: a folder in MVTec AD layout, one folder a class.
+        out: the run folder to make (see :mod:`mambaad.run`).
+        resume: go on with an interrupted run, to the same weights as if it had not been.
+        skip_unreadable: leave unreadable images out instead of stopping.
+        settings: those of :class:`mambaad.config.TrainConfig`; the others take their defaults.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        ConfigError, DataError, RunError: before any training; nothing has been written.
+        NonFiniteLossError: the loss became NaN or infinite.
+        Interrupted: after Ctrl-C or SIGTERM.
+    """
+    out = Path(out)
+    config = _resumed_config(out, settings) if resume else make_config(settings)
+    if resume and _is_finished(out):
+        say(f"{out} is finished: nothing to resume")
+        return out
+
+    with ProgressBar("reading images") as bar:
+        classes, skipped = check_images(
+            read_mvtec(Path(data), config.classes),
+            skip_unreadable=skip_unreadable,
+            progress=bar.update,
+        )
+    for problem in skipped:
+        say(f"left out: {problem}")
+    if skipped:
+        say(f"{len(skipped)} unreadable images left out")
+    samples = tuple(sample for c in classes for sample in c.train)
+    if len(samples) < config.devices:
+        raise ConfigError(f"--devices {config.devices} is more than the {len(samples)} images")
+
+    summary = summarise_data(classes)
+    if resume and summary["fingerprint"] != read_data_summary(out)["fingerprint"]:
+        raise RunError(
+            f"{data} does not hold the images that {out} was trained on (other names or sizes); "
+            "give the same ones, or start a new run"
+        )
+    torch.manual_seed(config.seed)
+    model = build_model(
+        config.encoder,
+        # A checkpoint has the encoder: the file it once came from may be gone.
+        "random" if resume and (out / CHECKPOINT).is_file() else config.encoder_weights,
+        scan=config.scan,
+        directions=config.directions,
+        depths=config.depths,
+    )
+    if not resume:
+        create_run(out, config, summary)
+    counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
+    say(f"{len(samples)} training images of {len(classes)} classes: {counts}")
+
+    if not _launch(config, model, samples, out):
+        raise Interrupted(f"interrupted; go on with: mambaad train {data} --out {out} --resume")
+    return out
+
+
+def _resumed_config(out: Path, settings: dict[str, Any]) -> TrainConfig:
+    config = read_config(out)
+    asked = make_config({**config.model_dump(), **settings})
+    for name in settings:
+        if getattr(asked, name) != getattr(config, name):
+            raise ConfigError(
+                f"--{name.replace('_', '-')}: {out} was started with {getattr(config, name)}; "
+                "leave it away to resume, or start a new run"
+            )
+    return config
+
+
+def _is_finished(out: Path) -> bool:
+    return (out / WEIGHTS).is_file() and not (out / CHECKPOINT).is_file()
+
+
+def _launch(config: TrainConfig, model: MambaAD, samples: Sequence[Sample], out: Path) -> bool:
+    """Run :func:`_fit` in one process, or in one for each device; False if interrupted."""
+    strategy = DDPStrategy(start_method="spawn") if config.devices > 1 else "auto"
+    fabric = Fabric(devices=config.devices, strategy=strategy, precision=config.precision)
+    if config.devices == 1:
+        outcome = _fit(fabric, config, model, samples, out)
+    else:
+        # The children stop at the same step and save; this process waits for them.
+        with _signals(lambda: _pass_on_to_children()):
+            outcome = fabric.launch(_fit, config, model, samples, out)
+    if isinstance(outcome, MambaADError):
+        raise outcome
+    return bool(outcome)
+
+
+def _fit(
+    fabric: Fabric, config: TrainConfig, model: MambaAD, samples: Sequence[Sample], out: Path
+) -> bool | MambaADError:
+    """Train to the end (True), to an interruption (False), or to an error, which is returned."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, config.lr, weight_decay=config.weight_decay)
+    position = Position()
+    if (out / CHECKPOINT).is_file():
+        position = load_checkpoint(out / CHECKPOINT, model, optimizer)
+    network, optimizer = fabric.setup(model, optimizer)
+    network.train()
+
+    stop = threading.Event()
+    with _signals(stop.set):
+        try:
+            while position.epoch < config.epochs:
+                if not _run_epoch(fabric, config, network, optimizer, samples, position, stop):
+                    if fabric.is_global_zero:
+                        save_checkpoint(out / CHECKPOINT, model, optimizer, position)
+                    return False
+                if fabric.is_global_zero:
+                    _end_epoch(config, model, optimizer, position, out)
+        except MambaADError as error:
+            return error
+    return True
+
+
+def _run_epoch(
+    fabric: Fabric,
+    config: TrainConfig,
+    network: Any,
+    optimizer: Any,
+    samples: Sequence[Sample],
+    position: Position,
+    stop: threading.Event,
+) -> bool:
+    """Train on each image once; False if it was interrupted, with ``position`` in between."""
+    epoch = position.epoch
+    rate = _learning_rate(config, epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+    batches = epoch_batches(len(samples), config.batch_size, config.devices, config.seed, epoch)
+    rest = batches[position.step :]
+    share = len(batches[0]) // fabric.world_size
+    first = fabric.global_rank * share
+    mine = [samples[i] for batch in rest for i in batch[first : first + share]]
+    loader = load_batches(mine, Preprocess(*config.size), share)
+    title = f"epoch {epoch + 1}/{config.epochs}"
+    with ProgressBar(title, show=fabric.is_global_zero) as bar:
+        started = time.perf_counter() - position.seconds
+        for indices, batch in zip(rest, loader, strict=True):
+            # Nothing random depends on what came before: that makes resuming exact.
+            torch.manual_seed(_mix(config.seed, epoch, position.step))
+            features, reconstructed = network(batch.images.to(fabric.device))
+            loss = reconstruction_loss(features, reconstructed)
+            mean_loss, stopping = fabric.all_reduce(
+                torch.stack([loss.detach(), torch.tensor(float(stop.is_set())).to(loss)])
+            ).tolist()
+            if not math.isfinite(mean_loss):
+                names = ", ".join(str(samples[i].path) for i in indices)
+                raise NonFiniteLossError(
+                    f"the loss became {mean_loss} in epoch {epoch + 1}; lower --lr, or look at "
+                    f"the images of that batch: {names}"
+                )
+            if stopping:
+                loader.close()
+                return False
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            optimizer.step()
+            position.step += 1
+            position.loss_sum += mean_loss
+            position.seconds = time.perf_counter() - started
+            speed = position.step * len(indices) / position.seconds
+            note = f"loss {position.loss_sum / position.step:.4f}  {speed:.1f} images/s"
+            bar.update(position.step, len(batches), note)
+
+    speed = len(batches) * len(batches[0]) / position.seconds
+    position.log.append(
+        {
+            "epoch": epoch + 1,
+            "loss": position.loss_sum / len(batches),
+            "lr": rate,
+            "images_per_s": round(speed, 3),
+            "seconds": round(position.seconds, 3),
+        }
+    )
+    if fabric.is_global_zero:
+        left = (config.epochs - epoch - 1) * position.seconds / 60
+        say(f"{title}  loss {position.log[-1]['loss']:.4f}  {speed:.1f} images/s  {left:.0f} min left")
+    position.epoch += 1
+    position.step, position.loss_sum, position.seconds = 0, 0.0, 0.0
+    return True
+
+
+def epoch_batches(
+    images: int, batch_size: int, devices: int, seed: int, epoch: int
+) -> list[list[int]]:
+    """The indices of each batch of an epoch, shuffled; what does not fill a batch is left out.
+
+    With fewer images than a batch there is one smaller batch, a multiple of ``devices``.
+    """
+    size = min(batch_size, images // devices * devices)
+    generator = torch.Generator().manual_seed(_mix(seed, epoch, 0))
+    shuffled = torch.randperm(images, generator=generator).tolist()
+    return [shuffled[i : i + size] for i in range(0, images - size + 1, size)]
+
+
+def _learning_rate(config: TrainConfig, epoch: int) -> float:
+    dropped = epoch >= round(config.lr_drop_after * config.epochs)
+    return config.lr * (0.1 if dropped else 1.0)
+
+
+def _mix(seed: int, epoch: int, step: int) -> int:
+    return ((seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**63
+
+
+def _end_epoch(
+    config: TrainConfig, model: MambaAD, optimizer: Any, position: Position, out: Path
+) -> None:
+    save_weights(out, model)
+    if position.epoch < config.epochs:
+        save_checkpoint(out / CHECKPOINT, model, optimizer, position)
+    write_text(out / LOG, "".join(json.dumps(record) + "\n" for record in position.log))
+    if position.epoch == config.epochs:
+        (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _pass_on_to_children() -> None:
+    for child in multiprocessing.active_children():
+        if child.pid:
+            os.kill(child.pid, signal.SIGTERM)
+
+
+@contextmanager
+def _signals(react: Callable[[], None]) -> Iterator[None]:
+    """Have Ctrl-C and SIGTERM call ``react`` (a second Ctrl-C ends at once)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: Any) -> None:
+        signal.signal(number, before[number])
+        react()
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
