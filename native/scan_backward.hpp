@@ -17,15 +17,42 @@ struct ChunkGradients {
   Vec y[chunk_length];       // grad y
   Vec gB[chunk_length];      // sum over n of g B
   Vec gAh[chunk_length];     // sum over n of g A_log2 exp(dt A) h_(t-1)
+  Vec x[chunk_length];       // of dt_weight low + dt_bias; first the slope of softplus there
   float* row[chunk_length];  // gradient of the projected row, added to
 };
 
-// Adds the sums over lanes of `count` vectors of `v` (room for a multiple of `lanes`, zero after
-// the first `count`) to `to`.
-inline void add_row_sums(const Vec* v, int64_t count, float* to) {
-  for (int64_t i = 0; i < count; i += lanes) {
-    const int n = int(smaller(lanes, count - i));
-    store(to + i, load(to + i, n) + row_sums(v + i), n);
+// Adds grad x times each weight, summed over the lanes, to the gradient of each row's dt_low,
+// `width` ranks at a time; the steps that fit beside each other share one tree of sums.
+template <int width>
+void add_grad_low(int64_t size, int64_t rank, const Vec* dt_weight, ChunkGradients& grad) {
+  constexpr int steps = lanes / width;
+  for (int64_t r = 0; r < rank; r += width) {
+    const int64_t ranks = smaller(width, rank - r);
+    for (int64_t t = 0; t < size; t += steps) {
+      Vec products[lanes];
+      for (int j = 0; j < steps; ++j)
+        for (int i = 0; i < width; ++i)
+          products[j * width + i] = grad.x[t + j] * dt_weight[r + i];
+      float sums[lanes];
+      store(sums, row_sums(products));
+      for (int64_t j = 0; j < smaller(steps, size - t); ++j)
+        for (int64_t i = 0; i < ranks; ++i) grad.row[t + j][r + i] += sums[j * width + i];
+    }
+  }
+}
+
+// grad dt_weight of a block: the sum over the steps of grad x times dt_low.
+inline void add_grad_dt_weight(const Chunk& chunk, const ChunkGradients& grad,
+                               std::vector<Vec>& dt_weight) {
+  constexpr int unroll = 4;  // ranks that share each grad x while it is in a register
+  const int64_t rank = int64_t(dt_weight.size());
+  for (int64_t r = 0; r < rank; r += unroll) {
+    Vec sum[unroll] = {};
+    int64_t at[unroll];
+    for (int j = 0; j < unroll; ++j) at[j] = smaller(r + j, rank - 1);
+    for (int64_t t = 0; t < chunk.size; ++t)
+      for (int j = 0; j < unroll; ++j) sum[j] += grad.x[t] * chunk.row[t][at[j]];
+    for (int j = 0; j < smaller(unroll, rank - r); ++j) dt_weight[r + j] += sum[j];
   }
 }
 
@@ -63,12 +90,15 @@ void scan_states_backward(const Shape& s, const Chunk& chunk, const Vec* A_log2,
     }
     grad.gB[t] += gB;
     grad.gAh[t] += gAh;
-    float sums[lanes];
-    store(sums, row_sums(products));
     float* grad_B = grad.row[t] + s.rank + n;
-    for (int i = 0; i < count; ++i) {
-      grad_B[i] += sums[i];
-      grad_B[s.states + i] += sums[group + i];
+    const Vec sums = row_sums(products);
+    if constexpr (count == group) {
+      add_halves(grad_B, grad_B + s.states, sums);
+    } else {
+      for (int i = 0; i < count; ++i) {
+        grad_B[i] += sums[i];
+        grad_B[s.states + i] += sums[group + i];
+      }
     }
   }
   for (int i = 0; i < count; ++i) flow[n + i] = back[i], grad_A[n + i] = dA[i];
@@ -103,7 +133,7 @@ void backward(const Shape& s, const Inputs& in, const float* carry, const float*
   const std::vector<Block> blocks = blocks_of(first, last);
   std::vector<Parameters> parameters(blocks.size(), Parameters(s));
   std::vector<BlockGradients> gradients(blocks.size(), BlockGradients(s));
-  std::vector<Vec> state(s.states), weighted((s.rank + lanes - 1) / lanes * lanes);
+  std::vector<Vec> state(s.states);
   Chunk chunk;
   ChunkGradients grad;
   const int64_t map = b * s.length * s.channels;
@@ -136,7 +166,7 @@ void backward(const Shape& s, const Inputs& in, const float* carry, const float*
       for (size_t i = 0; i < blocks.size(); ++i) {
         const Block block = blocks[i];
         BlockGradients& sum = gradients[i];
-        chunk.expand(s, u_map, parameters[i], block);
+        chunk.expand(s, u_map, parameters[i], block, grad.x);
         for (int64_t n = 0; n < s.states; ++n) state[n] = block.read(before + n * s.channels);
         for (int64_t t = 0; t < chunk.size; ++t) {
           grad.y[t] = block.read(grad_y_map + chunk.position[t] * s.channels);
@@ -149,14 +179,14 @@ void backward(const Shape& s, const Inputs& in, const float* carry, const float*
         for (int64_t t = 0; t < chunk.size; ++t) {
           block.add(grad_u_map + chunk.position[t] * s.channels, grad.gB[t] * chunk.dt[t]);
           const Vec grad_dt = grad.gB[t] * chunk.u[t] + grad.gAh[t] * ln_2;
-          const Vec grad_x = grad_dt * sigmoid(chunk.x[t]);
-          sum.dt_bias += grad_x;
-          for (int64_t r = 0; r < s.rank; ++r) {
-            sum.dt_weight[r] += grad_x * chunk.row[t][r];
-            weighted[r] = grad_x * parameters[i].dt_weight[r];
-          }
-          add_row_sums(weighted.data(), s.rank, grad.row[t]);
+          grad.x[t] *= grad_dt;
+          sum.dt_bias += grad.x[t];
         }
+        add_grad_dt_weight(chunk, grad, sum.dt_weight);
+        const auto add_low = s.rank <= lanes / 4   ? add_grad_low<lanes / 4>
+                             : s.rank <= lanes / 2 ? add_grad_low<lanes / 2>
+                                                   : add_grad_low<lanes>;
+        add_low(chunk.size, s.rank, parameters[i].dt_weight.data(), grad);
       }
     }
     for (size_t i = 0; i < blocks.size(); ++i) gradients[i].store_to(s, out, k, blocks[i]);

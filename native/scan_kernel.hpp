@@ -40,12 +40,13 @@ struct Block {
   void add(float* row, Vec v) const { write(row, read(row) + v); }
 };
 
-// The parameters of one direction for one block, a vector per rank and state.
+// The parameters of one direction for one block, a vector per rank and state; behind the ranks
+// there are zeros up to a multiple of `lanes`.
 struct Parameters {
   std::vector<Vec> dt_weight, A_log2;  // A_log2: A / ln 2, since exp(dt A) = exp2(dt A_log2)
   Vec dt_bias{};
 
-  explicit Parameters(const Shape& s) : dt_weight(s.rank), A_log2(s.states) {}
+  explicit Parameters(const Shape& s) : dt_weight((s.rank + lanes - 1) / lanes * lanes), A_log2(s.states) {}
 
   void load_from(const Shape& s, const Inputs& in, int64_t k, Block block) {
     dt_bias = block.read(in.dt_bias + k * s.channels);
@@ -71,7 +72,7 @@ struct Chunk {
   int64_t size;
   int64_t position[chunk_length];  // within the image
   const float* row[chunk_length];  // projected: dt_low, then B, then C
-  Vec u[chunk_length], x[chunk_length], dt[chunk_length], dt_u[chunk_length];
+  Vec u[chunk_length], dt[chunk_length], dt_u[chunk_length];
 
   void visit(const Shape& s, const Inputs& in, int64_t b, int64_t k, int64_t c) {
     const int64_t begin = c * chunk_length;
@@ -82,8 +83,9 @@ struct Chunk {
     }
   }
 
-  // u, x = dt_weight low + dt_bias, dt = softplus(x) and dt u of a block. `u_map` is the image's.
-  void expand(const Shape& s, const float* u_map, const Parameters& p, Block block) {
+  // u, dt = softplus(dt_weight low + dt_bias) and dt u of a block; `slope` is null or receives
+  // softplus's slope. `u_map` is the image's.
+  void expand(const Shape& s, const float* u_map, const Parameters& p, Block block, Vec* slope) {
     constexpr int unroll = 4;  // steps that share each weight while it is in a register
     for (int64_t t = 0; t < size; t += unroll) {
       Vec sum[unroll];
@@ -91,11 +93,11 @@ struct Chunk {
       for (int j = 0; j < unroll; ++j) sum[j] = p.dt_bias, low[j] = row[smaller(t + j, size - 1)];
       for (int64_t r = 0; r < s.rank; ++r)
         for (int j = 0; j < unroll; ++j) sum[j] += p.dt_weight[r] * low[j][r];
-      for (int j = 0; j < unroll; ++j) x[t + j] = sum[j];
+      for (int j = 0; j < unroll; ++j) dt[t + j] = sum[j];
     }
     for (int64_t t = 0; t < size; ++t) {
       u[t] = block.read(u_map + position[t] * s.channels);
-      dt[t] = softplus(x[t]);
+      dt[t] = softplus(dt[t], slope ? slope + t : nullptr);
       dt_u[t] = dt[t] * u[t];
     }
   }
@@ -157,7 +159,7 @@ void forward(const Shape& s, const Inputs& in, float* y, float* carry, int64_t b
       chunk.visit(s, in, b, k, c);
       for (size_t i = 0; i < blocks.size(); ++i) {
         Vec* state = states.data() + i * s.states;
-        chunk.expand(s, u_map, parameters[i], blocks[i]);
+        chunk.expand(s, u_map, parameters[i], blocks[i], nullptr);
         if (carry) {
           float* to = carry + ((b * s.directions + k) * s.chunks() + c) * s.states * s.channels;
           for (int64_t n = 0; n < s.states; ++n) blocks[i].write(to + n * s.channels, state[n]);

@@ -23,6 +23,7 @@ constexpr int lanes = 4;
 
 typedef float Vec __attribute__((vector_size(lanes * 4)));
 typedef int32_t VecInt __attribute__((vector_size(lanes * 4)));
+typedef float Half __attribute__((vector_size(lanes * 2)));
 
 // Internal linkage on purpose: the same names are compiled once for each instruction set.
 namespace {
@@ -40,14 +41,34 @@ inline void store(float* p, Vec v) { std::memcpy(p, &v, sizeof v); }
 // The first `count` lanes; the others are zero, and are left alone when storing.
 inline Vec load(const float* p, int count) {
   if (count == lanes) return load(p);
+#if defined(__AVX512F__)
+  return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+#else
   Vec v{};
   std::memcpy(&v, p, sizeof(float) * count);
   return v;
+#endif
 }
 
 inline void store(float* p, Vec v, int count) {
   if (count == lanes) return store(p, v);
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), v);
+#else
   std::memcpy(p, &v, sizeof(float) * count);
+#endif
+}
+
+// Adds the first half of the lanes to what is at `low`, the second to what is at `high`.
+inline void add_halves(float* low, float* high, Vec v) {
+  Half halves[2], at;
+  std::memcpy(halves, &v, sizeof v);
+  std::memcpy(&at, low, sizeof at);
+  at += halves[0];
+  std::memcpy(low, &at, sizeof at);
+  std::memcpy(&at, high, sizeof at);
+  at += halves[1];
+  std::memcpy(high, &at, sizeof at);
 }
 
 inline Vec select(VecInt mask, Vec yes, Vec no) {
@@ -101,16 +122,11 @@ inline Vec log1p_unit(Vec e) {
   return p * s;
 }
 
-// softplus(x) = log(1 + exp(x)) without overflow.
-inline Vec softplus(Vec x) {
-  const Vec magnitude = max(x, -x);
-  return max(x, broadcast(0.0f)) + log1p_unit(exp(-magnitude));
-}
-
-// The derivative of softplus.
-inline Vec sigmoid(Vec x) {
+// softplus(x) = log(1 + exp(x)) without overflow; also its slope, the sigmoid, where wanted.
+inline Vec softplus(Vec x, Vec* slope = nullptr) {
   const Vec e = exp(-max(x, -x));
-  return select(x >= 0.0f, broadcast(1.0f), e) / (e + 1.0f);
+  if (slope) *slope = select(x >= 0.0f, broadcast(1.0f), e) / (e + 1.0f);
+  return max(x, broadcast(0.0f)) + log1p_unit(e);
 }
 
 // Lane i of the result is the sum of the lanes of v[i], for `lanes` vectors: a tree of pairwise

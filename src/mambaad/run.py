@@ -6,6 +6,7 @@
 ``version.json``         the versions of this package, PyTorch and timm
 ``weights.safetensors``  the whole model, encoder included
 ``log.jsonl``            a line for each epoch
+``scale.json``           the fixed scale of its heatmaps
 ``checkpoint.*``         while training is not finished: all that resuming needs
 ======================== ==========================================================
 
@@ -33,6 +34,7 @@ from mambaad.files import write_text, written_whole
 from mambaad.models import MambaAD, build_model
 
 CONFIG, DATA, VERSION, LOG = "config.json", "data.json", "version.json", "log.jsonl"
+SCALE = "scale.json"
 WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
 
 
@@ -164,3 +166,20 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise RunError(f"{path} is damaged or absent ({error}); restore it from a copy") from error
+
+
+def save_scale(folder: Path, scale: tuple[float, float]) -> None:
+    """Write the run's fixed heatmap scale."""
+    low, high = scale
+    write_text(folder / SCALE, json.dumps({"low": low, "high": high}) + "\n")
+
+
+def read_scale(folder: Path) -> tuple[float, float]:
+    """The run's fixed heatmap scale; that of the map's values where training has not set one."""
+    if not (folder / SCALE).is_file():
+        return 0.0, 1.0
+    scale = _read_json(folder, SCALE)
+    try:
+        return float(scale["low"]), float(scale["high"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{folder / SCALE} is damaged; restore the run from a copy") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 
@@ -36,3 +37,17 @@ class Batch:
 
     images: Float[torch.Tensor, "b 3 h w"]
     samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    ``score``: the maximum of the anomaly map; the higher, the more anomalous.
+    ``anomaly_map``: float32, at the model's size, about 0 where the image looks like a good part.
+    ``product``: its class, where that is known.
+    """
+
+    score: float
+    anomaly_map: Float[np.ndarray, "h w"]
+    product: str | None = None

@@ -2,7 +2,7 @@
 
 from mambaad.data.check import check_images
 from mambaad.data.dataset import ProductClass
-from mambaad.data.images import IMAGE_SUFFIXES, image_size, is_image, read_image, read_mask
+from mambaad.data.images import IMAGE_SUFFIXES, is_image, read_image, read_mask
 from mambaad.data.loader import load_batches
 from mambaad.data.mvtec import read_mvtec
 from mambaad.data.transforms import (
@@ -16,7 +16,6 @@ __all__ = [
     "Preprocess",
     "ProductClass",
     "check_images",
-    "image_size",
     "is_image",
     "load_batches",
     "read_image",

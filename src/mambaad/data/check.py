@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from mambaad.data.dataset import ProductClass
-from mambaad.data.images import image_size, read_image, read_mask
+from mambaad.data.images import read_image, read_mask
 from mambaad.errors import DataError
 from mambaad.types import Sample
 
@@ -50,8 +50,8 @@ def check_images(
         )
         for c in classes
     ]
-    for c in kept:
-        if len(c.train) < 2:
+    for before, c in zip(classes, kept, strict=True):
+        if before.train and len(c.train) < 2:
             raise DataError(
                 f"class {c.name} has {len(c.train)} readable training images, expected at least "
                 "2; repair them, or leave the class out with --classes"
@@ -69,13 +69,12 @@ def _problems(samples: Sequence[Sample]) -> Iterator[tuple[Sample, str | None]]:
 
 def _problem(sample: Sample) -> str | None:
     try:
-        read_image(sample.path)
+        expected = read_image(sample.path).shape[:2]
         if sample.mask_path is None:
             return None
         mask = read_mask(sample.mask_path).shape
     except DataError as error:
         return str(error)
-    expected = image_size(sample.path)
     if mask != expected:
         # Not a matter of readability: a data set with such a mask is wrong as a whole.
         raise DataError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from mambaad.data.dataset import ProductClass
 from mambaad.data.images import is_image
@@ -15,45 +16,60 @@ from mambaad.errors import DataError
 from mambaad.types import Sample
 
 
-def read_mvtec(root: Path, classes: Sequence[str] | None = None) -> list[ProductClass]:
+def read_mvtec(
+    root: Path, classes: Sequence[str] | None = None, *, split: Literal["train", "test"] = "train"
+) -> list[ProductClass]:
     """List the images of a data set, by class in alphabetical order; nothing is decoded.
 
     Args:
         root: the folder with one folder a class.
         classes: the classes wanted; all without it.
+        split: what the images are for. A class needs at least two good parts to train on; for
+            testing, those without test images are left out, and nothing of ``train`` is read.
 
     Raises:
-        DataError: names the path, what is wrong with it and what to do.
+        DataError: no or unknown classes, a class of fewer than two training images, two images of
+            one name, or images and masks that do not belong together; names the path.
     """
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give the folder that has one folder a class")
-    if (root / "train").is_dir():
+    if (root / split).is_dir():
         raise DataError(
-            f"{root} is itself one class (it has train/); give the folder above it: {root.parent}"
+            f"{root} is itself one class (it has {split}/); give the folder above it: "
+            f"{root.resolve().parent}"
         )
-    found = sorted(p.name for p in root.iterdir() if (p / "train").is_dir() and _visible(p))
+    found = [p.name for p in _folders(root) if (p / split).is_dir() or _lacks_train(p, split)]
     if not found:
         raise DataError(
-            f"{root} has no classes; expected one folder a class with its good parts in "
-            f"{root}/<class>/train/good"
+            f"{root} has no classes; expected one folder a class, with its images in "
+            f"{root}/<class>/{'train/good' if split == 'train' else 'test/<type>'}"
         )
     unknown = sorted(set(classes or ()) - set(found))
     if unknown:
         raise DataError(
             f"{root} has no class {', '.join(unknown)}; choose from {', '.join(found)} (--classes)"
         )
-    return [_read_class(root / name) for name in found if classes is None or name in classes]
+    wanted = [root / name for name in found if classes is None or name in classes]
+    if split == "test":
+        return [ProductClass(folder.name, (), _test_samples(folder)) for folder in wanted]
+    return [
+        ProductClass(folder.name, _train_samples(folder), _test_samples(folder))
+        for folder in wanted
+    ]
 
 
-def _read_class(folder: Path) -> ProductClass:
-    name = folder.name
-    train = tuple(Sample(path, name) for path in _images(folder / "train" / "good"))
+def _train_samples(folder: Path) -> tuple[Sample, ...]:
+    train = tuple(Sample(path, folder.name) for path in _images(folder / "train" / "good"))
     if len(train) < 2:
         raise DataError(
             f"{folder / 'train' / 'good'} has {len(train)} images, expected at least 2 of good "
             "parts; add some, or leave the class out with --classes"
         )
+    return train
+
+
+def _test_samples(folder: Path) -> tuple[Sample, ...]:
     test: list[Sample] = []
     masked = (folder / "ground_truth").is_dir()
     for type_folder in _folders(folder / "test"):
@@ -66,20 +82,30 @@ def _read_class(folder: Path) -> ProductClass:
                     f"{folder / 'ground_truth' / type_folder.name / path.stem}_mask.png (a class "
                     "has masks for all its defective images, or no ground_truth folder)"
                 )
-            test.append(Sample(path, name, type_folder.name, mask))
+            # Some sets have (empty) masks for good parts too: a good part has no defect to outline.
+            good = type_folder.name == "good"
+            test.append(Sample(path, folder.name, type_folder.name, None if good else mask))
         if masks:
             raise DataError(
                 f"{next(iter(masks.values()))} is a mask without an image in {type_folder}; "
                 "remove it, or add its image"
             )
-    orphans = [f for f in _folders(folder / "ground_truth") if _images(f) and not (
-        folder / "test" / f.name).is_dir()]
-    if orphans:
-        raise DataError(
-            f"{orphans[0]} has masks without images; expected them in {folder / 'test'}"
-            f"/{orphans[0].name}"
-        )
-    return ProductClass(name, train, tuple(test))
+    for mask_folder in _folders(folder / "ground_truth"):
+        if _images(mask_folder) and not (folder / "test" / mask_folder.name).is_dir():
+            raise DataError(
+                f"{mask_folder} has masks without images; add the images in "
+                f"{folder / 'test' / mask_folder.name}, or remove it"
+            )
+    return tuple(test)
+
+
+def _lacks_train(folder: Path, split: str) -> bool:
+    """Whether a class to train on has no ``train``: to be reported, not passed over in silence.
+
+    Folders that are neither empty nor in this layout are none of our business.
+    """
+    content = {path.name for path in folder.iterdir() if _visible(path)}
+    return split == "train" and (not content or not content.isdisjoint(("test", "ground_truth")))
 
 
 def _visible(path: Path) -> bool:
@@ -110,4 +136,9 @@ def _images(folder: Path) -> list[Path]:
 
 def _masks(folder: Path) -> dict[str, Path]:
     """Masks by the name of their image: ``<name>_mask.png``, or ``<name>.png`` as some sets do."""
-    return {path.stem.removesuffix("_mask"): path for path in _images(folder)}
+    masks: dict[str, Path] = {}
+    for path in _images(folder):
+        twin = masks.setdefault(path.stem.removesuffix("_mask"), path)
+        if twin is not path:
+            raise DataError(f"{path} and {twin.name} are masks of the same image; remove one")
+    return masks

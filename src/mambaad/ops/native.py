@@ -3,8 +3,7 @@
 The binding knows nothing of autograd, so nothing but the two operators here may call it.
 """
 
-from __future__ import annotations
-
+# No "from __future__ import annotations" here: custom_op reads the types of the signatures.
 import os
 from typing import Any
 

@@ -1,0 +1,163 @@
+"""Evaluation of a run on a data set's test images, class by class."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mambaad.data import (
+    ProductClass,
+    check_images,
+    load_batches,
+    read_mask,
+    read_mvtec,
+    resize_mask_bilinear,
+    resize_mask_nearest,
+)
+from mambaad.errors import ConfigError, DataError
+from mambaad.inspection import Inspector
+from mambaad.metrics import (
+    METRICS,
+    PROTOCOLS,
+    ClassMetrics,
+    MetricValues,
+    Protocol,
+    image_metrics,
+    mean_over_classes,
+)
+from mambaad.progress import ProgressBar, say
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Metrics of a run, each in [0, 1] or None where it is not defined.
+
+    ``pooled``: the image metrics of all classes' scores together, with no mean over classes.
+    ``model_seconds``, ``metric_seconds``: time spent on the images and on the metrics.
+    """
+
+    protocol: Protocol
+    size: tuple[int, int]
+    classes: dict[str, MetricValues]
+    mean: MetricValues
+    pooled: MetricValues
+    model_seconds: float
+    metric_seconds: float
+
+    def to_json(self) -> str:
+        """The figures as JSON text."""
+        return (
+            json.dumps(
+                {
+                    "protocol": self.protocol,
+                    "size": list(self.size),
+                    "crop": None,
+                    "classes": self.classes,
+                    "mean": self.mean,
+                    "pooled": self.pooled,
+                },
+                indent=2,
+            )
+            + "\n"
+        )
+
+    def to_csv(self) -> str:
+        """The figures as CSV text, a row for each class and one for the mean."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["class", *METRICS, "protocol", "size"])
+        size = "x".join(map(str, self.size))
+        for name, values in {**self.classes, "mean": self.mean}.items():
+            numbers = ["" if (v := values[m]) is None else f"{v:.6f}" for m in METRICS]
+            writer.writerow([name, *numbers, self.protocol, size])
+        return text.getvalue()
+
+
+def evaluate(
+    run: str | Path,
+    data: str | Path,
+    *,
+    protocol: Protocol = "exact",
+    skip_unreadable: bool = False,
+) -> Evaluation:
+    """Compute the metrics of a run on the test images of its classes.
+
+    Args:
+        run: the folder that training made.
+        data: a folder in MVTec AD layout.
+        protocol: ``"exact"``, or ``"ader-paper"`` to compare with published numbers.
+        skip_unreadable: leave unreadable images out instead of stopping.
+
+    Raises:
+        ConfigError, DataError, RunError: see there.
+    """
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
+    inspector = Inspector(run)
+    classes = _test_classes(inspector, Path(data), skip_unreadable)
+    total = sum(len(c.test) for c in classes)
+    done, metric_seconds, started = 0, 0.0, time.perf_counter()
+    values: dict[str, MetricValues] = {}
+    scores: list[float] = []
+    labels: list[bool] = []
+    with ProgressBar("evaluating") as bar:
+        for c in classes:
+            metrics = ClassMetrics(protocol, c.has_masks)
+            for batch in load_batches(c.test, inspector.preprocess, _BATCH):
+                maps, batch_scores = inspector.score(batch.images)
+                for sample, anomaly_map, score in zip(
+                    batch.samples, maps, batch_scores, strict=True
+                ):
+                    mask = None
+                    if sample.mask_path is not None:
+                        resize = resize_mask_nearest if protocol == "exact" else resize_mask_bilinear
+                        mask = resize(read_mask(sample.mask_path), *inspector.size)
+                    metrics.update(anomaly_map, float(score), sample.is_defective, mask)
+                done += len(batch.samples)
+                bar.update(done, total, c.name)
+            before = time.perf_counter()
+            values[c.name] = metrics.compute()
+            metric_seconds += time.perf_counter() - before
+            scores += metrics.scores
+            labels += metrics.labels
+    return Evaluation(
+        protocol,
+        inspector.size,
+        values,
+        mean_over_classes(list(values.values())),
+        image_metrics(scores, labels),
+        time.perf_counter() - started - metric_seconds,
+        metric_seconds,
+    )
+
+
+def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> list[ProductClass]:
+    found = read_mvtec(data, split="test")
+    known = [c for c in found if not inspector.classes or c.name in inspector.classes]
+    for c in found:
+        if c not in known:
+            say(f"{c.name}: left out, the model was not trained on it")
+    if not known:
+        raise DataError(
+            f"{data} has none of the classes that the model was trained on, "
+            f"{', '.join(inspector.classes)}; give their test images"
+        )
+    with ProgressBar("reading images") as bar:
+        classes, skipped = check_images(
+            known, skip_unreadable=skip_unreadable, progress=bar.update
+        )
+    for problem in skipped:
+        say(f"left out: {problem}")
+    tested = [c for c in classes if c.test]
+    for c in classes:
+        if not c.test:
+            say(f"{c.name}: left out, it has no test images")
+    if not tested:
+        raise DataError(f"{data} has no test images; expected some in {data}/<class>/test/<type>")
+    return tested

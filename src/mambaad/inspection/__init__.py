@@ -1,0 +1,5 @@
+"""From a trained model to what is said of an image."""
+
+from mambaad.inspection.inspector import Inspector
+
+__all__ = ["Inspector"]

@@ -1,0 +1,113 @@
+"""The two evaluation protocols, as accumulators of one class's images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mambaad.metrics.ader_paper import ader_pixel_metrics
+from mambaad.metrics.pixel import pixel_metrics
+from mambaad.metrics.ranking import RankingCurve
+
+Protocol = Literal["exact", "ader-paper"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1_max")
+PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro")
+METRICS = (*IMAGE_METRICS, *PIXEL_METRICS, "mad")
+
+MetricValues = dict[str, float | None]
+"""A value in [0, 1], or None where it is not defined, for each of ``METRICS``."""
+
+
+class ClassMetrics:
+    """Collects the images of one class, then computes its metrics.
+
+    It holds 5 bytes a pixel; drop it after :meth:`compute` and memory does not grow with the
+    number of classes.
+
+    Args:
+        protocol: ``"exact"`` or ``"ader-paper"`` (see ``metrics/README.md``).
+        has_masks: whether the class's defects are outlined; without masks it has image metrics
+            only.
+    """
+
+    def __init__(self, protocol: Protocol, has_masks: bool) -> None:
+        self.protocol = protocol
+        self.has_masks = has_masks
+        self.scores: list[float] = []
+        self.labels: list[bool] = []
+        self._maps: list[Float[np.ndarray, "h w"]] = []
+        self._masks: list[Bool[np.ndarray, "h w"]] = []
+
+    def update(
+        self,
+        anomaly_map: Float[np.ndarray, "h w"],
+        score: float,
+        is_defective: bool,
+        mask: Bool[np.ndarray, "h w"] | None = None,
+    ) -> None:
+        """Add one image.
+
+        Args:
+            anomaly_map: float32.
+            score: the image score.
+            is_defective: the data set's own label.
+            mask: of the map's size, True where anomalous; None for a good part.
+        """
+        if self.has_masks:
+            if mask is None:
+                mask = np.zeros(anomaly_map.shape, dtype=bool)
+            self._maps.append(np.asarray(anomaly_map, dtype=np.float32))
+            self._masks.append(mask)
+            if self.protocol == "ader-paper":
+                # As published: a defect that vanished in resizing makes its image a good one.
+                is_defective = bool(mask.any())
+        self.scores.append(float(score))
+        self.labels.append(is_defective)
+
+    def compute(self) -> MetricValues:
+        """The seven metrics of the class and their mean, ``mad``.
+
+        Raises:
+            DataError: a score or map that holds NaN.
+        """
+        values = image_metrics(self.scores, self.labels)
+        if self.has_masks:
+            compute = pixel_metrics if self.protocol == "exact" else ader_pixel_metrics
+            values |= compute(np.stack(self._maps), np.stack(self._masks))
+        else:
+            values |= dict.fromkeys(PIXEL_METRICS)
+        return _with_mad(values)
+
+
+def image_metrics(scores: Sequence[float], labels: Sequence[bool]) -> MetricValues:
+    """Image AU-ROC, AP and F1-max of image scores; ``labels`` are True for defective parts."""
+    curve = RankingCurve.of(np.array(scores, dtype=np.float64), np.array(labels, dtype=bool))
+    return dict(
+        zip(
+            IMAGE_METRICS,
+            (curve.roc_auc(), curve.average_precision(), curve.f1_max()),
+            strict=True,
+        )
+    )
+
+
+def mean_over_classes(classes: Sequence[Mapping[str, float | None]]) -> MetricValues:
+    """The arithmetic mean of each metric over the classes that have it, and the mean of those.
+
+    Published tables print this mean, and as mAD the mean of its seven values.
+    """
+    means: MetricValues = {}
+    for name in (*IMAGE_METRICS, *PIXEL_METRICS):
+        values = [v for c in classes if (v := c[name]) is not None]
+        means[name] = float(np.mean(values)) if values else None
+    return _with_mad(means)
+
+
+def _with_mad(values: MetricValues) -> MetricValues:
+    known = [v for v in values.values() if v is not None]
+    return {**values, "mad": float(np.mean(known)) if len(known) == len(values) else None}

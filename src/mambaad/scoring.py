@@ -1,0 +1,88 @@
+"""From features and their reconstruction to an anomaly map and an image score."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch.nn import functional as F
+
+SIGMA = 4.0
+"""Of the Gaussian that smooths an anomaly map, in pixels of the map."""
+
+
+def anomaly_map(
+    features: Sequence[torch.Tensor],
+    reconstructed: Sequence[torch.Tensor],
+    size: tuple[int, int],
+    sigma: float = SIGMA,
+) -> Float[torch.Tensor, "b h w"]:
+    """How badly each pixel's features were rebuilt (MambaAD, section 3.1).
+
+    Per scale 1 - the cosine similarity over channels, resized to ``size`` (bilinear, corners
+    aligned); the mean over scales; smoothed by a Gaussian.
+
+    Args:
+        features, reconstructed: per scale b x c_i x h_i x w_i.
+        size: height and width of the map, those of the image.
+        sigma: of the Gaussian, in pixels; 0 leaves it out.
+
+    Returns:
+        float32, in [0, 2]; about 0 where the image looks like a good part.
+    """
+    distances = [
+        1 - F.cosine_similarity(theirs.float(), ours.float(), dim=1)
+        for theirs, ours in zip(features, reconstructed, strict=True)
+    ]
+    resized = [
+        F.interpolate(d[:, None], size, mode="bilinear", align_corners=True)[:, 0]
+        for d in distances
+    ]
+    mean = torch.stack(resized).mean(dim=0).clamp(0, 2)  # rounding can give -1e-7
+    return smooth(mean, sigma) if sigma else mean
+
+
+def image_score(maps: Float[torch.Tensor, "b h w"]) -> Float[torch.Tensor, " b"]:
+    """The maximum of each smoothed map: the image is as bad as its worst place."""
+    return maps.flatten(1).amax(dim=1)
+
+
+def smooth(maps: Float[torch.Tensor, "b h w"], sigma: float) -> Float[torch.Tensor, "b h w"]:
+    """Gaussian filter, cut at 4 sigma and mirrored at the borders, as ``scipy.ndimage`` does."""
+    height, width = maps.shape[1:]
+    down = _gaussian_matrix(height, sigma).to(maps)
+    right = _gaussian_matrix(width, sigma).to(maps)
+    return down @ maps @ right.T
+
+
+@functools.lru_cache(maxsize=16)
+def _gaussian_matrix(length: int, sigma: float) -> Float[torch.Tensor, "l l"]:
+    """The filter along one axis as a matrix: row i has the weights of the pixels around i."""
+    radius = int(4 * sigma + 0.5)
+    offsets = torch.arange(-radius, radius + 1)
+    weights = torch.exp(-0.5 * (offsets / sigma).double() ** 2)
+    weights /= weights.sum()
+    # Mirrored with the border pixel repeated: d c b a | a b c d | d c b a
+    source = (torch.arange(length)[:, None] + offsets) % (2 * length)
+    source = torch.where(source < length, source, 2 * length - 1 - source)
+    matrix = torch.zeros(length, length, dtype=torch.float64)
+    matrix.scatter_add_(1, source, weights.expand(length, -1))
+    return matrix.float()
+
+
+def calm_scale(maps: Float[torch.Tensor, "n h w"]) -> tuple[float, float]:
+    """A heatmap's fixed scale, low and high, on which good parts look calm.
+
+    From the median of good parts' maps up, such that 99.9 % of their pixels lie in its first
+    third.
+    """
+    values = maps.flatten()
+    median, calm = values.median().item(), _quantile(values, 0.999)
+    return median, median + 3 * max(calm - median, 1e-3)
+
+
+def _quantile(values: Float[torch.Tensor, " n"], q: float) -> float:
+    # torch.quantile refuses more than 16 million values.
+    return values.kthvalue(max(round(q * len(values)), 1)).values.item()

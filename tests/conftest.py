@@ -1,0 +1,86 @@
+"""What several tests need: the files beside the project, and the released model's values."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+# Before mambaad is imported: where tensors travel, their shapes are checked while testing.
+from jaxtyping import install_import_hook
+
+_tensors = ("models", "ops.reference", "ops.vectorised", "ops.selective_scan", "data", "scoring")
+_hook = install_import_hook([f"mambaad.{name}" for name in _tensors], "beartype.beartype")
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+def needs_shared(path: str) -> Path:
+    """A file or folder beside the project, or a skip that says what is missing."""
+    found = SHARED / path
+    if not found.exists():
+        pytest.skip(f"needs {found.name}, which is not part of the project")
+    return found
+
+
+@pytest.fixture(scope="session")
+def golden() -> Mapping[str, np.ndarray]:
+    """Values computed with the released model."""
+    with np.load(needs_shared("golden/mambaad_reference.npz")) as archive:
+        return dict(archive)
+
+
+@pytest.fixture(scope="session")
+def released_shapes() -> dict[str, list[int]]:
+    """Every released tensor outside the encoder, with its shape."""
+    path = needs_shared("golden/official_state_dict_keys.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def real_data() -> Path:
+    return needs_shared("data/real")
+
+
+@pytest.fixture
+def resnet18_weights() -> Path:
+    return needs_shared("weights/resnet18_imagenet_to_layer3.safetensors")
+
+
+def fill(shapes: Mapping[str, tuple[int, ...] | list[int]]) -> dict[str, torch.Tensor]:
+    """Weights by the rule of the reference values: random, fixed by each tensor's name."""
+    weights = {}
+    for key, shape in shapes.items():
+        if "index_flat" in key:
+            continue
+        if key.endswith("num_batches_tracked"):
+            weights[key] = torch.tensor(0)
+            continue
+        random = np.random.RandomState(zlib.crc32(key.encode()))  # noqa: NPY002
+        r = np.asarray(random.standard_normal(shape)).astype(np.float32)
+        if key.endswith("running_var"):
+            r = 1 + 0.5 * abs(r)
+        elif key.endswith("running_mean"):
+            r = 0.1 * r
+        elif key.endswith("A_logs"):
+            r = np.log(np.arange(1, shape[-1] + 1)) + 0.05 * r
+        elif key.endswith("Ds"):
+            r = 1 + 0.1 * r
+        elif key.endswith("dt_projs_bias"):
+            r = -4 + 0.5 * r
+        elif len(shape) >= 2:
+            r = r / np.sqrt(shape[-1] if len(shape) == 3 else np.prod(shape[1:]))
+        else:
+            r = 1 + 0.1 * r if key.endswith(".weight") else 0.1 * r
+        weights[key] = torch.from_numpy(np.asarray(r, dtype=np.float32))
+    return weights
+
+
+os.environ.setdefault("COLUMNS", "120")  # rich's help pages, the same on every terminal
+torch.set_num_threads(2)

@@ -1,0 +1,63 @@
+"""Small data sets, and what every error must look like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mambaad.errors import DataError
+
+WriteImage = Callable[..., Path]
+Complains = Callable[..., AbstractContextManager[None]]
+
+
+def noise(*shape: int) -> np.ndarray:
+    """8-bit pixels, the same for the same shape."""
+    return np.random.default_rng(7).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.fixture
+def write_image() -> WriteImage:
+    """Write an image of some height and width, with the folders above it."""
+
+    def write(path: Path, height: int = 8, width: int = 12, mode: str = "RGB") -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(height, width, 3)).convert(mode).save(path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, write_image: WriteImage) -> Path:
+    """Two classes: ``nut`` with masks, ``bolt`` for training only."""
+    root = tmp_path / "parts"
+    for name in ("000.png", "001.png", "002.png"):
+        write_image(root / "nut" / "train" / "good" / name)
+        write_image(root / "bolt" / "train" / "good" / name)
+    write_image(root / "nut" / "test" / "good" / "000.png")
+    for name in ("000", "001"):
+        write_image(root / "nut" / "test" / "crack" / f"{name}.png")
+        write_image(root / "nut" / "ground_truth" / "crack" / f"{name}_mask.png", mode="L")
+    return root
+
+
+@pytest.fixture
+def complains() -> Complains:
+    """A DataError of one line that names the path and every one of ``parts``."""
+
+    @contextmanager
+    def expect(path: Path, *parts: str) -> Iterator[None]:
+        with pytest.raises(DataError) as caught:
+            yield
+        message = str(caught.value)
+        assert "\n" not in message
+        for part in (str(path), *parts):
+            assert part in message
+
+    return expect

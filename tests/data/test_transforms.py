@@ -1,0 +1,67 @@
+"""The same numbers as torchvision, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize, ToTensor
+
+from mambaad.data import Preprocess, resize_mask_bilinear, resize_mask_nearest
+from mambaad.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from tests.data.conftest import noise
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96), (96, 32)])
+@pytest.mark.parametrize("source", [(50, 70), (32, 32), (131, 20)])
+def test_image(source: tuple[int, int], height: int, width: int) -> None:
+    image = noise(*source, 3)
+    preprocess = Preprocess(height, width)
+    resize = Resize((height, width))
+    normalise = Compose([ToTensor(), Normalize(IMAGENET_MEAN, IMAGENET_STD)])
+    pillow = Image.fromarray(image)
+    np.testing.assert_array_equal(preprocess.resize(image), np.asarray(resize(pillow)))
+    ours = preprocess(image)
+    assert (ours.dtype, ours.shape) == (torch.float32, (3, height, width))
+    assert torch.equal(ours, normalise(resize(pillow)))
+
+
+def test_pixels_that_cannot_be_written_to() -> None:
+    image = noise(8, 8, 3)
+    image.flags.writeable = False
+    assert Preprocess(32, 32).normalise(image).shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("ours", "how"),
+    [
+        (resize_mask_nearest, InterpolationMode.NEAREST),
+        (resize_mask_bilinear, InterpolationMode.BILINEAR),
+    ],
+)
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96), (50, 70)])
+def test_mask(ours, how: InterpolationMode, height: int, width: int) -> None:
+    mask = noise(50, 70) > 160
+    pillow = Image.fromarray(mask.astype(np.uint8) * 255)
+    expected = ToTensor()(Resize((height, width), how)(pillow))[0] > 0.5
+    resized = ours(mask, height, width)
+    assert resized.dtype == bool
+    np.testing.assert_array_equal(resized, expected.numpy())
+
+
+def test_nearest_takes_the_pixel_at_the_centre() -> None:
+    mask = np.zeros((4, 6), bool)
+    mask[1, 4] = True
+    assert resize_mask_nearest(mask, 2, 2).tolist() == [[False, True], [False, False]]
+    np.testing.assert_array_equal(resize_mask_nearest(mask, 4, 6), mask)
+    np.testing.assert_array_equal(
+        resize_mask_nearest(mask, 8, 12), mask.repeat(2, axis=0).repeat(2, axis=1)
+    )
+
+
+def test_a_small_defect_vanishes_in_bilinear_only() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[34, 34] = True
+    assert not resize_mask_bilinear(mask, 16, 16).any()
+    assert resize_mask_nearest(mask, 16, 16).sum() == 1
