@@ -62,7 +62,7 @@ def fill(shapes: Mapping[str, tuple[int, ...] | list[int]]) -> dict[str, torch.T
         if key.endswith("num_batches_tracked"):
             weights[key] = torch.tensor(0)
             continue
-        random = np.random.RandomState(zlib.crc32(key.encode()))  # noqa: NPY002
+        random = np.random.RandomState(zlib.crc32(key.encode()))
         r = np.asarray(random.standard_normal(shape)).astype(np.float32)
         if key.endswith("running_var"):
             r = 1 + 0.5 * abs(r)

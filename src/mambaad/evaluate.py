@@ -116,7 +116,9 @@ def evaluate(
                 ):
                     mask = None
                     if sample.mask_path is not None:
-                        resize = resize_mask_nearest if protocol == "exact" else resize_mask_bilinear
+                        resize = (
+                            resize_mask_nearest if protocol == "exact" else resize_mask_bilinear
+                        )
                         mask = resize(read_mask(sample.mask_path), *inspector.size)
                     metrics.update(anomaly_map, float(score), sample.is_defective, mask)
                 done += len(batch.samples)
@@ -149,9 +151,7 @@ def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> li
             f"{', '.join(inspector.classes)}; give their test images"
         )
     with ProgressBar("reading images") as bar:
-        classes, skipped = check_images(
-            known, skip_unreadable=skip_unreadable, progress=bar.update
-        )
+        classes, skipped = check_images(known, skip_unreadable=skip_unreadable, progress=bar.update)
     for problem in skipped:
         say(f"left out: {problem}")
     tested = [c for c in classes if c.test]

@@ -54,7 +54,9 @@ def create_run(folder: Path, config: TrainConfig, data: Mapping[str, Any]) -> No
         write_text(folder / DATA, json.dumps(data, indent=2) + "\n")
         write_text(folder / CONFIG, config_json(config))
     except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror}); choose another --out") from error
+        raise RunError(
+            f"{folder} cannot be written ({error.strerror}); choose another --out"
+        ) from error
 
 
 def read_config(folder: Path) -> TrainConfig:
@@ -151,7 +153,10 @@ def save_tensors(
     """Write tensors by name, with something JSON can hold about them."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as temporary:
-        save_file(contiguous, temporary, {"about": json.dumps(about or {})})
+        try:
+            save_file(contiguous, temporary, {"about": json.dumps(about or {})})
+        except SafetensorError as error:  # its name for a full disk
+            raise OSError(str(error)) from error
 
 
 def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

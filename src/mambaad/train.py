@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from mambaad.checkpoint import Position, load_checkpoint, save_checkpoint
 from mambaad.config import TrainConfig, make_config
@@ -33,10 +33,14 @@ from mambaad.run import (
     create_run,
     read_config,
     read_data_summary,
+    save_scale,
     save_weights,
     summarise_data,
 )
+from mambaad.scoring import anomaly_map, calm_scale
 from mambaad.types import Sample
+
+_SCALE_IMAGES = 100
 
 
 class Interrupted(KeyboardInterrupt):
@@ -137,8 +141,9 @@ def _launch(config: TrainConfig, model: MambaAD, samples: Sequence[Sample], out:
         outcome = _fit(fabric, config, model, samples, out)
     else:
         # The children stop at the same step and save; this process waits for them.
-        with _signals(lambda: _pass_on_to_children()):
-            outcome = fabric.launch(_fit, config, model, samples, out)
+        fit: Any = _fit  # its type says that launch() passes nothing on
+        with _signals(_pass_on_to_children):
+            outcome = fabric.launch(fit, config, model, samples, out)
     if isinstance(outcome, MambaADError):
         raise outcome
     return bool(outcome)
@@ -165,7 +170,7 @@ def _fit(
                         save_checkpoint(out / CHECKPOINT, model, optimizer, position)
                     return False
                 if fabric.is_global_zero:
-                    _end_epoch(config, model, optimizer, position, out)
+                    _end_epoch(config, model, optimizer, samples, position, out)
         except MambaADError as error:
             return error
     return True
@@ -200,9 +205,9 @@ def _run_epoch(
             torch.manual_seed(_mix(config.seed, epoch, position.step))
             features, reconstructed = network(batch.images.to(fabric.device))
             loss = reconstruction_loss(features, reconstructed)
-            mean_loss, stopping = fabric.all_reduce(
-                torch.stack([loss.detach(), torch.tensor(float(stop.is_set())).to(loss)])
-            ).tolist()
+            stop_asked = torch.tensor(float(stop.is_set())).to(loss)
+            told: Any = fabric.all_reduce(torch.stack([loss.detach(), stop_asked]))
+            mean_loss, stopping = told.tolist()
             if not math.isfinite(mean_loss):
                 names = ", ".join(str(samples[i].path) for i in indices)
                 raise NonFiniteLossError(
@@ -234,7 +239,8 @@ def _run_epoch(
     )
     if fabric.is_global_zero:
         left = (config.epochs - epoch - 1) * position.seconds / 60
-        say(f"{title}  loss {position.log[-1]['loss']:.4f}  {speed:.1f} images/s  {left:.0f} min left")
+        mean_loss = position.log[-1]["loss"]
+        say(f"{title}  loss {mean_loss:.4f}  {speed:.1f} images/s  {left:.0f} min left")
     position.epoch += 1
     position.step, position.loss_sum, position.seconds = 0, 0.0, 0.0
     return True
@@ -263,14 +269,38 @@ def _mix(seed: int, epoch: int, step: int) -> int:
 
 
 def _end_epoch(
-    config: TrainConfig, model: MambaAD, optimizer: Any, position: Position, out: Path
+    config: TrainConfig,
+    model: MambaAD,
+    optimizer: Any,
+    samples: Sequence[Sample],
+    position: Position,
+    out: Path,
 ) -> None:
-    save_weights(out, model)
+    """Save; in an order such that weights without a checkpoint always mean a finished run."""
+    write_text(out / LOG, "".join(json.dumps(record) + "\n" for record in position.log))
     if position.epoch < config.epochs:
         save_checkpoint(out / CHECKPOINT, model, optimizer, position)
-    write_text(out / LOG, "".join(json.dumps(record) + "\n" for record in position.log))
-    if position.epoch == config.epochs:
+        save_weights(out, model)
+    else:
+        save_scale(out, _heatmap_scale(config, model, samples))
+        save_weights(out, model)
         (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+@torch.inference_mode()
+def _heatmap_scale(
+    config: TrainConfig, model: MambaAD, samples: Sequence[Sample]
+) -> tuple[float, float]:
+    """The scale on which good parts look calm, from some of the training images."""
+    some = samples[:: -(-len(samples) // _SCALE_IMAGES)]
+    model.eval()
+    device = next(model.parameters()).device
+    maps = []
+    for batch in load_batches(some, Preprocess(*config.size), 8):
+        features, reconstructed = model(batch.images.to(device))
+        maps.append(anomaly_map(features, reconstructed, config.size).cpu())
+    model.train()
+    return calm_scale(torch.cat(maps))
 
 
 def _pass_on_to_children() -> None:
@@ -285,7 +315,7 @@ def _signals(react: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, frame: Any) -> None:
         signal.signal(number, before[number])

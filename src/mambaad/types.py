@@ -25,6 +25,7 @@ class Sample:
 
     @property
     def is_defective(self) -> bool:
+        """Whether the data set says that this part is not good."""
         return self.defect_type != "good"
 
 

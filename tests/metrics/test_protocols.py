@@ -44,7 +44,12 @@ def test_a_defect_that_vanished_counts_as_good_in_the_published_protocol_only():
 
 def test_mean_over_classes_leaves_out_what_a_class_does_not_have():
     full = dict.fromkeys(METRICS, 0.8)
-    image_only = {**dict.fromkeys(METRICS), "image_auroc": 0.6, "image_ap": 0.6, "image_f1_max": 0.6}
+    image_only = {
+        **dict.fromkeys(METRICS),
+        "image_auroc": 0.6,
+        "image_ap": 0.6,
+        "image_f1_max": 0.6,
+    }
     mean = mean_over_classes([full, image_only])
     assert mean["image_auroc"] == pytest.approx(0.7)
     assert mean["pixel_ap"] == pytest.approx(0.8)

@@ -1,5 +1,4 @@
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -101,7 +100,10 @@ def test_results_are_shared_and_cannot_be_changed():
     [
         (lambda: scan_order("spiral", 4, 4), "--scan: expected one of sweep"),
         (lambda: scan_order("sweep", 0, 4), "0 x 4"),
-        (lambda: directional_orders("sweep", 3, 4, 4), "--directions: expected 1, 2, 4 or 8, got 3"),
+        (
+            lambda: directional_orders("sweep", 3, 4, 4),
+            "--directions: expected 1, 2, 4 or 8, got 3",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(call, message):

@@ -46,7 +46,9 @@ def train(
         str | None,
         typer.Option(help="Local .safetensors or .pth file; without it timm downloads its own."),
     ] = None,
-    size: Annotated[str | None, typer.Option(help="256, or 224x320 (height x width). [256]")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="256, or 224x320 (height x width). [256]")
+    ] = None,
     scan: Annotated[
         str | None, typer.Option(help="hilbert, zorder, zigzag, scan or sweep. [hilbert]")
     ] = None,
@@ -62,7 +64,9 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings; flags go before it.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run.")
+    ] = False,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")
     ] = False,

@@ -53,8 +53,9 @@ def check_images(
     for before, c in zip(classes, kept, strict=True):
         if before.train and len(c.train) < 2:
             raise DataError(
-                f"class {c.name} has {len(c.train)} readable training images, expected at least "
-                "2; repair them, or leave the class out with --classes"
+                f"class {c.name} has {len(c.train)} readable training images in "
+                f"{before.train[0].path.parent}, expected at least 2; repair them, or leave "
+                "the class out with --classes"
             )
     return kept, list(problems.values())
 

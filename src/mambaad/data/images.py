@@ -35,15 +35,15 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         deep = np.asarray(image).astype(np.int64)
         if deep.size and (deep.min() < 0 or deep.max() > 65535):
             raise DataError(
-                f"{path} has pixels from {deep.min()} to {deep.max()}, expected 0 to 65535 at most; "
+                f"{path} has pixels from {deep.min()} to {deep.max()}, expected 0 to 65535; "
                 "convert it to 16-bit PNG, or go on without such images with --skip-unreadable"
             )
         grey = ((deep * 255 + 32767) // 65535).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode == "F":
         raise DataError(
-            f"{path} has floating-point pixels, expected 8 or 16 bits; convert it to 16-bit PNG, or "
-            "go on without such images with --skip-unreadable"
+            f"{path} has floating-point pixels, expected 8 or 16 bits; convert it to 16-bit PNG, "
+            "or go on without such images with --skip-unreadable"
         )
     return np.asarray(_rgb(image))
 
@@ -59,7 +59,8 @@ def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
         positive: Bool[np.ndarray, "h w"] = np.asarray(image) > 0
         return positive
     # A palette's indices and an alpha channel say nothing about defects; colours do.
-    return np.asarray(_rgb(image)).any(axis=2)
+    coloured: Bool[np.ndarray, "h w"] = np.any(np.asarray(_rgb(image)), axis=2)
+    return coloured
 
 
 def _open(path: Path) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -21,7 +21,7 @@ def load_batches(
     batch_size: int,
     *,
     workers: int = 2,
-) -> Iterator[Batch]:
+) -> Generator[Batch, None, None]:
     """Yield the samples in their order, ``batch_size`` at a time, the last batch perhaps smaller.
 
     Threads decode a few batches ahead (Pillow does not hold the interpreter's lock); closing the

@@ -33,6 +33,7 @@ class Preprocess:
         return (scaled - mean) / std
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Float[torch.Tensor, "3 h2 w2"]:
+        """Resize, then normalise."""
         return self.normalise(self.resize(image))
 
 

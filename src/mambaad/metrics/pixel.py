@@ -59,9 +59,7 @@ class RankedPixels:
     """``[i]``: the per-region overlap, mean over regions, of the i highest anomalous pixels."""
 
     @classmethod
-    def of(
-        cls, maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]
-    ) -> RankedPixels:
+    def of(cls, maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]) -> RankedPixels:
         """Sort the pixels of a class."""
         scores = maps[masks]
         lowest_first = np.argsort(scores)
@@ -86,9 +84,7 @@ class RankedPixels:
         return RankingCurve(true[some], false[some])
 
 
-def au_pro(
-    maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]
-) -> float | None:
+def au_pro(maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]) -> float | None:
     """Area under the per-region overlap up to a false-positive rate of 0.3, in [0, 1].
 
     (Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021.) Regions are 8-connected;
@@ -113,7 +109,8 @@ def region_weights(masks: Bool[np.ndarray, "n h w"]) -> Float[np.ndarray, " p"]:
         areas = np.bincount(ids.ravel())
         weights[image] = np.where(mask, 1 / areas[ids], 0)
         regions += count
-    return weights[masks] / max(regions, 1)
+    shares: Float[np.ndarray, " p"] = weights[masks] / max(regions, 1)
+    return shares
 
 
 def _au_pro(curve: RankingCurve, pixels: RankedPixels) -> float | None:

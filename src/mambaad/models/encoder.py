@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -37,8 +38,7 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str = "resnet34", weights: str | Path = "timm") -> None:
         super().__init__()
-        self.backbone = _create(name, pretrained=str(weights) == "timm")
-        self.channels = tuple(self.backbone.feature_info.channels())
+        self.backbone, self.channels = _create(name, pretrained=str(weights) == "timm")
         if str(weights) not in ("timm", "random"):
             _load_weights(self.backbone, name, Path(weights))
         self.requires_grad_(False)
@@ -58,14 +58,15 @@ class Encoder(nn.Module):
         return list(maps)
 
 
-def _create(name: str, *, pretrained: bool) -> nn.Module:
+def _create(name: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, int, int]]:
+    create: Any = timm.create_model  # feature_info is not in its type
     if not timm.is_model(name.split(".")[0]):
         raise ConfigError(
             f"--encoder: timm has no architecture '{name}'; try resnet34, resnet18, resnet50, "
             "wide_resnet50_2 or tf_efficientnet_b4"
         )
     try:
-        strides = timm.create_model(name, features_only=True).feature_info.reduction()
+        strides = create(name, features_only=True).feature_info.reduction()
         indices = tuple(strides.index(s) for s in STRIDES)
     except (ValueError, RuntimeError, AttributeError) as error:
         raise ConfigError(
@@ -73,14 +74,13 @@ def _create(name: str, *, pretrained: bool) -> nn.Module:
             "convolutional architecture such as resnet34"
         ) from error
     try:
-        return timm.create_model(
-            name, features_only=True, out_indices=indices, pretrained=pretrained
-        )
+        backbone = create(name, features_only=True, out_indices=indices, pretrained=pretrained)
     except Exception as error:  # the hub's client raises many kinds: offline, refused, absent
         raise ConfigError(
             f"timm's pretrained weights for '{name}' could not be loaded "
             f"({type(error).__name__}); give a local file with --encoder-weights FILE"
         ) from error
+    return backbone, tuple(backbone.feature_info.channels())
 
 
 def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:

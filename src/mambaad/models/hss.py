@@ -6,7 +6,6 @@ import math
 
 import torch
 from jaxtyping import Float
-
 from torch import nn
 from torch.nn import functional as F
 
@@ -48,7 +47,8 @@ class SS2D(nn.Module):
     def _initialise(self, rank: int, states: int) -> None:
         nn.init.trunc_normal_(self.in_proj.weight, std=0.02)
         nn.init.trunc_normal_(self.out_proj.weight, std=0.02)
-        nn.init.uniform_(self.scan_proj, -(self.scan_proj.shape[1] ** -0.5), self.scan_proj.shape[1] ** -0.5)
+        bound = self.scan_proj.shape[1] ** -0.5
+        nn.init.uniform_(self.scan_proj, -bound, bound)
         nn.init.uniform_(self.dt_weight, -(rank**-0.5), rank**-0.5)
         with torch.no_grad():
             self.A_log.copy_(torch.arange(1, states + 1).log())
@@ -72,7 +72,7 @@ class SS2D(nn.Module):
             self.dt_bias,
             -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))),
             self.skip,
-            torch.as_tensor(order, device=u.device),
+            torch.tensor(order, device=u.device),
         )
         y = self.norm(y).unflatten(1, (height, width)) * F.silu(F.linear(x, z_weight))
         out: torch.Tensor = self.out_proj(y)

@@ -51,8 +51,10 @@ class BatchNorm2d(nn.BatchNorm2d):
         world, _ = _processes()
         if not self.training or world == 1:
             return super().forward(x)
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None and self.momentum is not None
+        assert self.running_mean is not None  # these four: for the type checker
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
         wide = x.float()
         mean: torch.Tensor = _MeanOverProcesses.apply(wide.mean((0, 2, 3)), world)
         centred = wide - mean[:, None, None]
@@ -75,7 +77,7 @@ class _MeanOverProcesses(torch.autograd.Function):
         return total / world
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None]:
         total = grad.clone()
         distributed.all_reduce(total)
         return total / ctx.world, None

@@ -11,11 +11,12 @@ import torch
 
 try:
     from mambaad import _native
-except ImportError:  # an installation without the compiled module: ops falls back
-    _native = None
 
-AVAILABLE = _native is not None
-VARIANTS: tuple[str, ...] = tuple(_native.variants()) if AVAILABLE else ()
+    AVAILABLE = True
+    VARIANTS: tuple[str, ...] = tuple(_native.variants())
+except ImportError:  # an installation without the compiled module: ops falls back
+    AVAILABLE = False
+    VARIANTS = ()
 """Kernel variants that this processor can run, the fastest first."""
 
 variant: str | None = os.environ.get("MAMBAAD_KERNEL") or (VARIANTS[0] if VARIANTS else None)
@@ -82,9 +83,7 @@ def _selective_scan_backward(
     order: torch.Tensor,
     carry: torch.Tensor,
     grad_y: torch.Tensor,
-) -> tuple[
-    torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor
-]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     inputs = _contiguous(u, proj, dt_weight, dt_bias, A, skip, order, carry, grad_y)
     grads = tuple(torch.empty(t.shape) for t in (u, proj, dt_weight, dt_bias, A, skip))
     _native.backward(variant, torch.get_num_threads(), *inputs, *grads)
@@ -102,9 +101,7 @@ def _(
     order: torch.Tensor,
     carry: torch.Tensor,
     grad_y: torch.Tensor,
-) -> tuple[
-    torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor
-]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return tuple(t.new_empty(t.shape) for t in (u, proj, dt_weight, dt_bias, A, skip))  # type: ignore[return-value]
 
 

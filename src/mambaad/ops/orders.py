@@ -68,7 +68,9 @@ def scan_order(method: ScanMethod, height: int, width: int) -> Int[np.ndarray, "
     if method not in SCAN_METHODS:
         raise ConfigError(f"--scan: expected one of {', '.join(SCAN_METHODS)}, got '{method}'")
     if min(height, width) < 1:
-        raise ConfigError(f"a map of {height} x {width} cells has no scan order; give at least 1 x 1")
+        raise ConfigError(
+            f"a map of {height} x {width} cells has no scan order; 1 x 1 is the least"
+        )
     rows, columns = np.divmod(np.arange(height * width), width)
     if method == "sweep":
         order = np.arange(height * width)
@@ -105,11 +107,7 @@ def _hilbert(height: int, width: int) -> Iterator[complex]:
     def exists(along: int, across: int) -> bool:
         return along % 2 == 0 or across % 2 == 1
 
-    if width >= height:
-        by_row = exists(width, height)
-    else:
-        by_row = not exists(height, width)
-    if by_row:
+    if exists(width, height) if width >= height else not exists(height, width):
         yield from _fill(0, 1, 1j, width, height)
     else:
         yield from _fill(0, 1j, 1, height, width)

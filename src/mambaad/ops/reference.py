@@ -22,13 +22,13 @@ def selective_scan_reference(
     """
     y = torch.zeros_like(u)
     rank, states = dt_weight.shape[2], A.shape[2]
-    rows = proj.unflatten(2, (-1, rank + 2 * states))
+    rows = proj.reshape(*proj.shape[:2], len(order), rank + 2 * states)
     for k, positions in enumerate(order.tolist()):
         h = u.new_zeros(u.shape[0], u.shape[2], states)
         visited = []
         for position in positions:
             u_t = u[:, position]
-            dt_low, B, C = rows[:, position, k].split([rank, states, states], dim=-1)
+            dt_low, B, C = torch.tensor_split(rows[:, position, k], (rank, rank + states), dim=-1)
             dt = softplus(dt_low @ dt_weight[k].T + dt_bias[k])
             h = torch.exp(dt[..., None] * A[k]) * h + (dt * u_t)[..., None] * B[:, None]
             visited.append((h * C[:, None]).sum(-1) + skip[k] * u_t)

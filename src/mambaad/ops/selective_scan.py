@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import warnings
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -53,9 +54,11 @@ def selective_scan(
     if u.device.type != "cpu" or not native.AVAILABLE or u.dtype == torch.float64:
         if u.device.type == "cpu" and not native.AVAILABLE:
             _warn_once()
-        return selective_scan_vectorised(*_widened(tensors), order)
+        arguments: Any = (*_widened(tensors), order)
+        return selective_scan_vectorised(*arguments)
     keep_carry = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    return native.selective_scan(*_widened(tensors), order.int(), keep_carry)[0]
+    y, _ = native.selective_scan(*_widened(tensors), order.int(), keep_carry)
+    return y
 
 
 def _widened(tensors: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

@@ -27,13 +27,13 @@ def selective_scan_vectorised(
     """
     directions, _, rank = dt_weight.shape
     states = A.shape[2]
-    rows = proj.unflatten(2, (directions, rank + 2 * states))
+    rows = proj.reshape(*proj.shape[:2], directions, rank + 2 * states)
     y = u * skip.sum(0)
     h = u.new_zeros(u.shape[0], directions, 1, u.shape[2], states)
     each = torch.arange(directions, device=u.device)[:, None]
     for positions in order.long().split(_CHUNK, dim=1):  # directions x steps
         u_t = u[:, positions]
-        dt_low, B, C = rows[:, positions, each].split([rank, states, states], dim=-1)
+        dt_low, B, C = torch.tensor_split(rows[:, positions, each], (rank, rank + states), dim=-1)
         dt = softplus(torch.einsum("bktr,kdr->bktd", dt_low, dt_weight) + dt_bias[:, None])
         decay = torch.exp(dt[..., None] * A[:, None])
         added = (dt * u_t)[..., None] * B[..., None, :]
@@ -43,9 +43,7 @@ def selective_scan_vectorised(
                 [added[:, :, :step], added[:, :, step:] + decay[:, :, step:] * added[:, :, :-step]],
                 dim=2,
             )
-            decay = torch.cat(
-                [decay[:, :, :step], decay[:, :, step:] * decay[:, :, :-step]], dim=2
-            )
+            decay = torch.cat([decay[:, :, :step], decay[:, :, step:] * decay[:, :, :-step]], dim=2)
             step *= 2
         all_h = decay * h + added
         h = all_h[:, :, -1:]

@@ -1,0 +1,9 @@
+"""The compiled module (``native/binding.cpp``); only ``mambaad.ops.native`` may import it."""
+
+from torch import Tensor
+
+CHUNK_LENGTH: int
+
+def variants() -> list[str]: ...
+def forward(variant: str | None, threads: int, *tensors: Tensor) -> None: ...
+def backward(variant: str | None, threads: int, *tensors: Tensor) -> None: ...
