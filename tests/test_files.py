@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mambaad.errors import RunError
 from mambaad.files import write_text, written_whole
 
 
@@ -46,6 +47,6 @@ def test_the_old_file_stays_until_the_end(tmp_path: Path) -> None:
 def test_nothing_written_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(FileNotFoundError), written_whole(path):
+    with pytest.raises(RunError, match="cannot be written"), written_whole(path):
         pass
     assert path.read_text() == "old"

@@ -110,7 +110,7 @@ def evaluate(
         for c in classes:
             metrics = ClassMetrics(protocol, c.has_masks)
             for batch in load_batches(c.test, inspector.preprocess, _BATCH):
-                maps, batch_scores = inspector.score(batch.images)
+                maps, batch_scores, _ = inspector.score(batch.images)
                 for sample, anomaly_map, score in zip(
                     batch.samples, maps, batch_scores, strict=True
                 ):
@@ -141,14 +141,14 @@ def evaluate(
 
 def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> list[ProductClass]:
     found = read_mvtec(data, split="test")
-    known = [c for c in found if not inspector.classes or c.name in inspector.classes]
+    known = [c for c in found if not inspector.products or c.name in inspector.products]
     for c in found:
         if c not in known:
             say(f"{c.name}: left out, the model was not trained on it")
     if not known:
         raise DataError(
             f"{data} has none of the classes that the model was trained on, "
-            f"{', '.join(inspector.classes)}; give their test images"
+            f"{', '.join(inspector.products)}; give their test images"
         )
     with ProgressBar("reading images") as bar:
         classes, skipped = check_images(known, skip_unreadable=skip_unreadable, progress=bar.update)

@@ -39,3 +39,17 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before the work whose result it is for.
+
+    Raises:
+        RunError: its folder is absent or read-only, or it is itself a folder.
+    """
+    if path.is_dir():
+        raise RunError(f"{path} is a folder, expected a file to write; add a file name")
+    if not path.parent.is_dir():
+        raise RunError(f"{path.parent} is not a folder; make it, or write elsewhere")
+    if not os.access(path.parent, os.W_OK):
+        raise RunError(f"{path.parent} cannot be written; choose another folder")

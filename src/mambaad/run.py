@@ -6,7 +6,7 @@
 ``version.json``         the versions of this package, PyTorch and timm
 ``weights.safetensors``  the whole model, encoder included
 ``log.jsonl``            a line for each epoch
-``scale.json``           the fixed scale of its heatmaps
+``good_parts.*``         heatmap scale and product means (:class:`mambaad.good_parts.GoodParts`)
 ``checkpoint.*``         while training is not finished: all that resuming needs
 ======================== ==========================================================
 
@@ -31,11 +31,12 @@ from mambaad.config import TrainConfig, config_json
 from mambaad.data import ProductClass
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import write_text, written_whole
+from mambaad.good_parts import NO_GOOD_PARTS, GoodParts
 from mambaad.models import MambaAD, build_model
 
 CONFIG, DATA, VERSION, LOG = "config.json", "data.json", "version.json", "log.jsonl"
-SCALE = "scale.json"
-WEIGHTS, CHECKPOINT = "weights.safetensors", "checkpoint.safetensors"
+WEIGHTS, GOOD_PARTS = "weights.safetensors", "good_parts.safetensors"
+CHECKPOINT = "checkpoint.safetensors"
 
 
 def create_run(folder: Path, config: TrainConfig, data: Mapping[str, Any]) -> None:
@@ -173,18 +174,27 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         raise RunError(f"{path} is damaged or absent ({error}); restore it from a copy") from error
 
 
-def save_scale(folder: Path, scale: tuple[float, float]) -> None:
-    """Write the run's fixed heatmap scale."""
-    low, high = scale
-    write_text(folder / SCALE, json.dumps({"low": low, "high": high}) + "\n")
+def save_good_parts(folder: Path, good_parts: GoodParts) -> None:
+    """Write ``good_parts.safetensors``, whole or not at all."""
+    about = {"scale": good_parts.scale, "products": good_parts.products}
+    save_tensors(folder / GOOD_PARTS, {"means": good_parts.means}, about)
 
 
-def read_scale(folder: Path) -> tuple[float, float]:
-    """The run's fixed heatmap scale; that of the map's values where training has not set one."""
-    if not (folder / SCALE).is_file():
-        return 0.0, 1.0
-    scale = _read_json(folder, SCALE)
+def read_good_parts(folder: Path) -> GoodParts:
+    """What the good parts of a run look like; nothing is known of them before training has ended.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = Path(folder) / GOOD_PARTS
+    if not path.is_file():
+        return NO_GOOD_PARTS
+    tensors, about = load_tensors(path)
     try:
-        return float(scale["low"]), float(scale["high"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{folder / SCALE} is damaged; restore the run from a copy") from error
+        low, high = map(float, about["scale"])
+        means, products = tensors["means"], tuple(map(str, about["products"]))
+        if not low < high or means.shape[0] != len(products):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise RunError(f"{path} is damaged; restore the run from a copy") from error
+    return GoodParts((low, high), products, means)

@@ -23,24 +23,23 @@ from mambaad.config import TrainConfig, make_config
 from mambaad.data import Preprocess, check_images, load_batches, read_mvtec
 from mambaad.errors import ConfigError, MambaADError, NonFiniteLossError, RunError
 from mambaad.files import write_text
+from mambaad.good_parts import look_at_good_parts
 from mambaad.loss import reconstruction_loss
 from mambaad.models import MambaAD, build_model
 from mambaad.progress import ProgressBar, say
 from mambaad.run import (
     CHECKPOINT,
+    GOOD_PARTS,
     LOG,
-    WEIGHTS,
     create_run,
+    load_model,
     read_config,
     read_data_summary,
-    save_scale,
+    save_good_parts,
     save_weights,
     summarise_data,
 )
-from mambaad.scoring import anomaly_map, calm_scale
 from mambaad.types import Sample
-
-_SCALE_IMAGES = 100
 
 
 class Interrupted(KeyboardInterrupt):
@@ -114,6 +113,8 @@ def train(
 
     if not _launch(config, model, samples, out):
         raise Interrupted(f"interrupted; go on with: mambaad train {data} --out {out} --resume")
+    save_good_parts(out, look_at_good_parts(load_model(out), classes, config.size))
+    (out / CHECKPOINT).unlink()
     return out
 
 
@@ -130,7 +131,7 @@ def _resumed_config(out: Path, settings: dict[str, Any]) -> TrainConfig:
 
 
 def _is_finished(out: Path) -> bool:
-    return (out / WEIGHTS).is_file() and not (out / CHECKPOINT).is_file()
+    return (out / GOOD_PARTS).is_file()  # written last
 
 
 def _launch(config: TrainConfig, model: MambaAD, samples: Sequence[Sample], out: Path) -> bool:
@@ -170,7 +171,7 @@ def _fit(
                         save_checkpoint(out / CHECKPOINT, model, optimizer, position)
                     return False
                 if fabric.is_global_zero:
-                    _end_epoch(config, model, optimizer, samples, position, out)
+                    _end_epoch(model, optimizer, position, out)
         except MambaADError as error:
             return error
     return True
@@ -268,39 +269,10 @@ def _mix(seed: int, epoch: int, step: int) -> int:
     return ((seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**63
 
 
-def _end_epoch(
-    config: TrainConfig,
-    model: MambaAD,
-    optimizer: Any,
-    samples: Sequence[Sample],
-    position: Position,
-    out: Path,
-) -> None:
-    """Save; in an order such that weights without a checkpoint always mean a finished run."""
+def _end_epoch(model: MambaAD, optimizer: Any, position: Position, out: Path) -> None:
+    save_checkpoint(out / CHECKPOINT, model, optimizer, position)
+    save_weights(out, model)
     write_text(out / LOG, "".join(json.dumps(record) + "\n" for record in position.log))
-    if position.epoch < config.epochs:
-        save_checkpoint(out / CHECKPOINT, model, optimizer, position)
-        save_weights(out, model)
-    else:
-        save_scale(out, _heatmap_scale(config, model, samples))
-        save_weights(out, model)
-        (out / CHECKPOINT).unlink(missing_ok=True)
-
-
-@torch.inference_mode()
-def _heatmap_scale(
-    config: TrainConfig, model: MambaAD, samples: Sequence[Sample]
-) -> tuple[float, float]:
-    """The scale on which good parts look calm, from some of the training images."""
-    some = samples[:: -(-len(samples) // _SCALE_IMAGES)]
-    model.eval()
-    device = next(model.parameters()).device
-    maps = []
-    for batch in load_batches(some, Preprocess(*config.size), 8):
-        features, reconstructed = model(batch.images.to(device))
-        maps.append(anomaly_map(features, reconstructed, config.size).cpu())
-    model.train()
-    return calm_scale(torch.cat(maps))
 
 
 def _pass_on_to_children() -> None:

@@ -46,7 +46,7 @@ class Prediction:
 
     ``score``: the maximum of the anomaly map; the higher, the more anomalous.
     ``anomaly_map``: float32, at the model's size, about 0 where the image looks like a good part.
-    ``product``: its class, where that is known.
+    ``product``: its class, as given or as it looks; None where no class is known.
     """
 
     score: float

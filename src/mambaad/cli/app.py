@@ -95,6 +95,91 @@ def train(
     typer.echo(f"trained: {out}; next: mambaad evaluate {out} {data}")
 
 
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run folder that training made.")],
+    data: Annotated[Path, typer.Argument(help="Folder with one folder a class, MVTec AD layout.")],
+    protocol: Annotated[
+        str, typer.Option(help="exact, or ader-paper to compare with published numbers.")
+    ] = "exact",
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")
+    ] = False,
+) -> None:
+    """Compute seven metrics and their mean for each class, on its test images."""
+    from mambaad.cli.tables import metrics_table
+    from mambaad.evaluate import evaluate as run_evaluation
+    from mambaad.files import check_writable, write_text
+
+    for path in (json, csv):
+        if path:
+            check_writable(path)
+    evaluation = run_evaluation(run, data, protocol=protocol, skip_unreadable=skip_unreadable)  # type: ignore[arg-type]
+    typer.echo(metrics_table(evaluation))
+    if json:
+        write_text(json, evaluation.to_json())
+    if csv:
+        write_text(csv, evaluation.to_csv())
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run folder that training made.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders searched for them.")],
+    out: Annotated[Path, typer.Option(help="Folder for heatmaps, maps and predictions.csv.")],
+    product: Annotated[
+        str | None, typer.Option("--class", help="Class of the images. [the most similar one]")
+    ] = None,
+) -> None:
+    """Score images, draw heatmaps over them, and list the scores in predictions.csv."""
+    from mambaad.predict import TABLE
+    from mambaad.predict import predict as run_prediction
+
+    rows = run_prediction(run, images, out, product=product)
+    failed = [row for row in rows if row.error]
+    typer.echo(f"{len(rows) - len(failed)} images: {out / TABLE}")
+    for row in failed:
+        typer.echo(f"mambaad: {row.error}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def info(
+    run: Annotated[Path, typer.Argument(help="Run folder that training made.")],
+) -> None:
+    """Show what a run was trained on, how, how far, and with which versions."""
+    from mambaad.cli.tables import run_summary
+
+    typer.echo(run_summary(run))
+
+
+@app.command()
+def import_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="Released .pth (or .safetensors) file.")],
+    out: Annotated[Path, typer.Option(help="Run folder to make.")],
+    encoder: Annotated[str, typer.Option(help="timm architecture of its encoder.")] = "resnet34",
+    scan: Annotated[str, typer.Option(help="Scan method it was trained with.")] = "hilbert",
+    encoder_weights: Annotated[
+        str | None,
+        typer.Option(help="Local file, for a checkpoint without the encoder. [timm's, downloaded]"),
+    ] = None,
+) -> None:
+    """Make a run from a checkpoint of the authors' released code."""
+    from mambaad.importing import import_checkpoint as run_import
+
+    run_import(
+        checkpoint,
+        out,
+        encoder=encoder,
+        encoder_weights=encoder_weights or "timm",
+        scan=scan,  # type: ignore[arg-type]  # checked there
+    )
+    typer.echo(f"imported: {out}; next: mambaad predict {out} IMAGES --out DIR")
+
+
 def main() -> None:
     """Run the command line; every error a user can cause is one line and exit code 1."""
     try:

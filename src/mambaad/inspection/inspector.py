@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,9 +11,17 @@ from jaxtyping import Float, UInt8
 
 from mambaad.data import Preprocess, read_image
 from mambaad.errors import ConfigError
-from mambaad.run import load_model, read_config, read_data_summary, read_scale
+from mambaad.run import load_model, read_config, read_data_summary, read_good_parts
 from mambaad.scoring import anomaly_map, image_score
 from mambaad.types import Prediction
+
+
+class Scored(NamedTuple):
+    """What a model says of a batch: maps b x h x w, scores b, and the nearest known products."""
+
+    anomaly_maps: Float[np.ndarray, "b h w"]
+    scores: Float[np.ndarray, " b"]
+    products: list[str | None]
 
 
 class Inspector:
@@ -22,7 +31,7 @@ class Inspector:
         run: the folder that training made.
 
     Attributes:
-        classes: the products that the model was trained on.
+        products: the classes that the model was trained on; none if that is not known.
         size: height and width that images are resized to, and of the anomaly maps.
         scale: low and high end of the run's fixed heatmap scale.
 
@@ -34,9 +43,10 @@ class Inspector:
         run = Path(run)
         self.model = load_model(run)
         self.size = read_config(run).size
-        self.classes = tuple(read_data_summary(run)["classes"])
-        self.scale = read_scale(run)
+        self.products = tuple(read_data_summary(run)["classes"])
         self.preprocess = Preprocess(*self.size)
+        self._good_parts = read_good_parts(run)
+        self.scale = self._good_parts.scale
 
     def inspect(
         self, image: str | Path | UInt8[np.ndarray, "h w 3"], product: str | None = None
@@ -45,41 +55,37 @@ class Inspector:
 
         Args:
             image: a file, or 8-bit RGB pixels of any size.
-            product: its class, if known; the model needs no class, it is only passed on.
+            product: its class, if known. The score does not depend on it; without it the
+                prediction names the class whose good parts the image is most like.
 
         Raises:
             DataError: a file that is not an image.
             ConfigError: pixels of another shape or type, or a product the model does not know.
         """
-        name = self.product_name(product)
-        if isinstance(image, np.ndarray):
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise ConfigError(
-                    f"image has shape {image.shape} and type {image.dtype}, expected height x "
-                    "width x 3 of uint8, RGB; convert it"
-                )
-            pixels = image
-        else:
-            pixels = read_image(Path(image))
-        maps, scores = self.score(self.preprocess(pixels)[None])
-        return Prediction(float(scores[0]), maps[0], name)
+        self.check_product(product)
+        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise ConfigError(
+                f"image has shape {pixels.shape} and type {pixels.dtype}, expected height x "
+                "width x 3 of uint8, RGB; convert it"
+            )
+        scored = self.score(self.preprocess(pixels)[None])
+        return Prediction(
+            float(scored.scores[0]), scored.anomaly_maps[0], product or scored.products[0]
+        )
 
-    def product_name(self, product: str | None) -> str | None:
-        """The given class, checked; the only one of a model that has but one; otherwise None."""
-        if product is None:
-            return self.classes[0] if len(self.classes) == 1 else None
-        if self.classes and product not in self.classes:
+    def check_product(self, product: str | None) -> None:
+        """Refuse a class name that the model was not trained on (ConfigError)."""
+        if product is not None and self.products and product not in self.products:
             raise ConfigError(
                 f"--class: the model was not trained on '{product}'; choose from "
-                f"{', '.join(self.classes)}"
+                f"{', '.join(self.products)}"
             )
-        return product
 
     @torch.inference_mode()
-    def score(
-        self, images: Float[torch.Tensor, "b 3 h w"]
-    ) -> tuple[Float[np.ndarray, "b h w"], Float[np.ndarray, " b"]]:
-        """Anomaly maps and image scores of preprocessed images."""
+    def score(self, images: Float[torch.Tensor, "b 3 h w"]) -> Scored:
+        """Score preprocessed images of the model's size."""
         features, reconstructed = self.model(images)
         maps = anomaly_map(features, reconstructed, self.size)
-        return maps.numpy(), image_score(maps).numpy()
+        products = self._good_parts.nearest_products(features)
+        return Scored(maps.numpy(), image_score(maps).numpy(), products)

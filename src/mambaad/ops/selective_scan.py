@@ -57,7 +57,7 @@ def selective_scan(
         arguments: Any = (*_widened(tensors), order)
         return selective_scan_vectorised(*arguments)
     keep_carry = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    y, _ = native.selective_scan(*_widened(tensors), order.int(), keep_carry)
+    y: torch.Tensor = native.selective_scan(*_widened(tensors), order.int(), keep_carry)[0]
     return y
 
 

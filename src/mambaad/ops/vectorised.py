@@ -31,7 +31,8 @@ def selective_scan_vectorised(
     y = u * skip.sum(0)
     h = u.new_zeros(u.shape[0], directions, 1, u.shape[2], states)
     each = torch.arange(directions, device=u.device)[:, None]
-    for positions in order.long().split(_CHUNK, dim=1):  # directions x steps
+    for start in range(0, order.shape[1], _CHUNK):
+        positions = order[:, start : start + _CHUNK].long()  # directions x steps
         u_t = u[:, positions]
         dt_low, B, C = torch.tensor_split(rows[:, positions, each], (rank, rank + states), dim=-1)
         dt = softplus(torch.einsum("bktr,kdr->bktd", dt_low, dt_weight) + dt_bias[:, None])

@@ -1,0 +1,136 @@
+"""Prediction for files: a heatmap, the raw map and a row of a table for each image."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mambaad.data import is_image, read_image
+from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.files import write_text, written_whole
+from mambaad.inspection import Inspector
+from mambaad.progress import ProgressBar
+from mambaad.report import heatmap_overlay
+
+TABLE = "predictions.csv"
+
+
+@dataclass(frozen=True)
+class PredictedFile:
+    """A row of ``predictions.csv``: ``score`` is None and ``error`` says why if it has none."""
+
+    path: Path
+    product: str | None
+    score: float | None
+    error: str | None = None
+
+
+def predict(
+    run: str | Path,
+    images: Iterable[str | Path],
+    out: str | Path,
+    *,
+    product: str | None = None,
+) -> list[PredictedFile]:
+    """Score image files and write what was found.
+
+    For an image ``a/b.png`` below the folder that all of them share, ``out`` gets
+    ``a/b.png.heatmap.png`` (drawn on the run's fixed scale), ``a/b.png.map.npy`` (float32, at the
+    model's size) and a row of ``predictions.csv`` (path, class, score, error).
+
+    Args:
+        run: the folder that training made.
+        images: files, and folders that are searched for images at any depth.
+        out: the folder to write to; images in it are never taken as input.
+        product: the class of all of them, if known.
+
+    Returns:
+        The rows of the table. An image that cannot be read is one of them, with its error.
+
+    Raises:
+        ConfigError, DataError, RunError: nothing to do, or a place that cannot be written.
+    """
+    inspector = Inspector(run)
+    inspector.check_product(product)
+    out = Path(out)
+    found = _find_images([Path(image) for image in images], out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"--out: {out} cannot be made ({error.strerror}); choose another folder"
+        ) from error
+    rows = []
+    with ProgressBar("predicting") as bar:
+        for done, (path, name) in enumerate(found.items(), start=1):
+            rows.append(_predict_one(inspector, path, product, out / name))
+            bar.update(done, len(found), path.name)
+    write_text(out / TABLE, _table(rows))
+    return rows
+
+
+def _predict_one(
+    inspector: Inspector, path: Path, product: str | None, target: Path
+) -> PredictedFile:
+    try:
+        image = read_image(path)
+    except DataError as error:
+        return PredictedFile(path, product, None, str(error))
+    prediction = inspector.inspect(image, product)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{target.parent} cannot be made ({error.strerror})") from error
+    overlay = heatmap_overlay(image, prediction.anomaly_map, inspector.scale)
+    with written_whole(target.with_name(f"{target.name}.heatmap.png")) as temporary:
+        Image.fromarray(overlay).save(temporary, format="PNG")
+    with (
+        written_whole(target.with_name(f"{target.name}.map.npy")) as temporary,
+        temporary.open("wb") as file,
+    ):
+        np.save(file, prediction.anomaly_map, allow_pickle=False)
+    return PredictedFile(path, prediction.product, prediction.score)
+
+
+def _find_images(given: Sequence[Path], out: Path) -> dict[Path, Path]:
+    """The image files, and each one's path below the folder that all of them share."""
+    ours = out.resolve()
+    found: dict[Path, Path] = {}  # by what a path resolves to, so that none is done twice
+    tops = []
+    for path in given:
+        if path.is_dir():
+            tops.append(path.resolve())
+            for file in sorted(path.rglob("*")):
+                if is_image(file) and file.is_file() and ours not in file.resolve().parents:
+                    found.setdefault(file.resolve(), file)
+        elif path.exists():
+            tops.append(path.resolve().parent)
+            found.setdefault(path.resolve(), path)
+        else:
+            raise DataError(f"there is no image or folder {path}; check the path")
+    if not found:
+        raise DataError(f"no images in {', '.join(map(str, given))}; give images or their folder")
+    try:
+        top = Path(os.path.commonpath(tops))
+        return {path: resolved.relative_to(top) for resolved, path in found.items()}
+    except ValueError as error:  # different drives, or a link that leads elsewhere
+        raise ConfigError(
+            "the images lie in places that share no folder; give them in several calls"
+        ) from error
+
+
+def _table(rows: Iterable[PredictedFile]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "class", "score", "error"])
+    for row in rows:
+        score = "" if row.score is None else f"{row.score:.6f}"
+        writer.writerow([row.path.as_posix(), row.product or "", score, row.error or ""])
+    return text.getvalue()
