@@ -12,6 +12,7 @@
 #include "selective_scan.hpp"
 
 namespace nb = nanobind;
+using namespace nb::literals;
 using namespace mambaad;
 
 namespace {
@@ -85,6 +86,14 @@ void backward(const std::string& variant, int threads, Array<3> u, Array<3> proj
 NB_MODULE(_native, m) {
   m.attr("CHUNK_LENGTH") = chunk_length;
   m.def("variants", &variants);
-  m.def("forward", &forward);
-  m.def("backward", &backward);
+  // No conversions: results would be written into the converted copies, and lost.
+  m.def("forward", &forward, "variant"_a, "threads"_a, "u"_a.noconvert(), "proj"_a.noconvert(),
+        "dt_weight"_a.noconvert(), "dt_bias"_a.noconvert(), "A"_a.noconvert(),
+        "skip"_a.noconvert(), "order"_a.noconvert(), "y"_a.noconvert(), "carry"_a.noconvert());
+  m.def("backward", &backward, "variant"_a, "threads"_a, "u"_a.noconvert(),
+        "proj"_a.noconvert(), "dt_weight"_a.noconvert(), "dt_bias"_a.noconvert(),
+        "A"_a.noconvert(), "skip"_a.noconvert(), "order"_a.noconvert(), "carry"_a.noconvert(),
+        "grad_y"_a.noconvert(), "grad_u"_a.noconvert(), "grad_proj"_a.noconvert(),
+        "grad_dt_weight"_a.noconvert(), "grad_dt_bias"_a.noconvert(), "grad_A"_a.noconvert(),
+        "grad_skip"_a.noconvert());
 }

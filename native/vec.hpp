@@ -75,6 +75,7 @@ inline Vec select(VecInt mask, Vec yes, Vec no) {
   return (Vec)(((VecInt)yes & mask) | ((VecInt)no & ~mask));
 }
 
+// A NaN in b stays, one in a does not: what may be NaN comes second.
 inline Vec max(Vec a, Vec b) { return select(a > b, a, b); }
 inline Vec min(Vec a, Vec b) { return select(a < b, a, b); }
 
@@ -87,7 +88,7 @@ inline Vec exp2(Vec x) {
   const Vec f = x - whole;
 #else
   const float shifter = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
-  const Vec in_range = min(max(x, broadcast(-126.0f)), broadcast(127.0f));
+  const Vec in_range = min(broadcast(127.0f), max(broadcast(-126.0f), x));
   const Vec shifted = in_range + shifter;
   const Vec f = in_range - (shifted - shifter);
 #endif
@@ -126,7 +127,7 @@ inline Vec log1p_unit(Vec e) {
 inline Vec softplus(Vec x, Vec* slope = nullptr) {
   const Vec e = exp(-max(x, -x));
   if (slope) *slope = select(x >= 0.0f, broadcast(1.0f), e) / (e + 1.0f);
-  return max(x, broadcast(0.0f)) + log1p_unit(e);
+  return max(broadcast(0.0f), x) + log1p_unit(e);
 }
 
 // Lane i of the result is the sum of the lanes of v[i], for `lanes` vectors: a tree of pairwise

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 # Before mambaad is imported: where tensors travel, their shapes are checked while testing.
 from jaxtyping import install_import_hook
@@ -17,6 +18,9 @@ _hook = install_import_hook([f"mambaad.{name}" for name in _tensors], "beartype.
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+
+import mambaad  # noqa: E402
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -80,6 +84,52 @@ def fill(shapes: Mapping[str, tuple[int, ...] | list[int]]) -> dict[str, torch.T
             r = 1 + 0.1 * r if key.endswith(".weight") else 0.1 * r
         weights[key] = torch.from_numpy(np.asarray(r, dtype=np.float32))
     return weights
+
+
+SMALL: dict[str, Any] = {
+    "encoder": "resnet18",
+    "encoder_weights": "random",
+    "size": "64",
+    "depths": (1, 1, 1, 1),
+    "directions": 2,
+    "epochs": 2,
+    "batch_size": 4,
+}
+"""Settings with which training takes seconds."""
+
+
+def make_parts(root: Path, *, train: int = 6, classes: tuple[str, ...] = ("bolt", "nut")) -> Path:
+    """A data set in MVTec AD layout: discs and stripes of 80 x 72 px, with spots."""
+    rows, columns = np.mgrid[:80, :72]
+    for number, name in enumerate(classes):
+        random = np.random.default_rng(number)
+        shape = np.hypot(rows - 40, columns - 36) < 25 if number % 2 == 0 else columns // 9 % 2 == 0
+        for folder, count in (("train/good", train), ("test/good", 3), ("test/spot", 3)):
+            for i in range(count):
+                pixels = 60 + 120 * shape[..., None] + random.normal(0, 6, (80, 72, 3))
+                path = root / name / folder / f"{i:03}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if folder == "test/spot":
+                    row, column = random.integers(10, 60, 2)
+                    mask = np.hypot(rows - row, columns - column) < 8
+                    pixels[mask] = (230, 20, 20)
+                    mask_path = root / name / "ground_truth" / "spot" / f"{i:03}_mask.png"
+                    mask_path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(mask.astype(np.uint8) * 255).save(mask_path)
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+    return root
+
+
+@pytest.fixture(scope="session")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes, each of 6 good parts to train on, 3 good and 3 defective ones; read only."""
+    return make_parts(tmp_path_factory.mktemp("data") / "parts")
+
+
+@pytest.fixture(scope="session")
+def trained_run(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs on :func:`parts`; not to be changed."""
+    return mambaad.train(parts, tmp_path_factory.mktemp("runs") / "run", **SMALL)
 
 
 os.environ.setdefault("COLUMNS", "120")  # rich's help pages, the same on every terminal

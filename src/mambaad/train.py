@@ -215,9 +215,6 @@ def _run_epoch(
                     f"the loss became {mean_loss} in epoch {epoch + 1}; lower --lr, or look at "
                     f"the images of that batch: {names}"
                 )
-            if stopping:
-                loader.close()
-                return False
             optimizer.zero_grad()
             fabric.backward(loss)
             optimizer.step()
@@ -227,6 +224,9 @@ def _run_epoch(
             speed = position.step * len(indices) / position.seconds
             note = f"loss {position.loss_sum / position.step:.4f}  {speed:.1f} images/s"
             bar.update(position.step, len(batches), note)
+            if stopping:
+                loader.close()
+                return False
 
     speed = len(batches) * len(batches[0]) / position.seconds
     position.log.append(

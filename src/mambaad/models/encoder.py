@@ -66,7 +66,8 @@ def _create(name: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, int, 
             "wide_resnet50_2 or tf_efficientnet_b4"
         )
     try:
-        strides = create(name, features_only=True).feature_info.reduction()
+        with torch.device("meta"):  # nothing but the layout is wanted yet
+            strides = create(name, features_only=True).feature_info.reduction()
         indices = tuple(strides.index(s) for s in STRIDES)
     except (ValueError, RuntimeError, AttributeError) as error:
         raise ConfigError(

@@ -46,8 +46,8 @@ def selective_scan(
     Returns y, and the state before each chunk of the sequence, which the backward starts from:
     b x k x chunks x n x d, without any chunk unless ``keep_carry``.
     """
-    y = torch.empty(u.shape)
-    carry = torch.empty(_carry_shape(u, A, keep_carry))
+    y = u.new_empty(u.shape)
+    carry = u.new_empty(_carry_shape(u, A, keep_carry))
     inputs = _contiguous(u, proj, dt_weight, dt_bias, A, skip, order)
     _native.forward(variant, torch.get_num_threads(), *inputs, y, carry)
     return y, carry
@@ -85,7 +85,7 @@ def _selective_scan_backward(
     grad_y: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     inputs = _contiguous(u, proj, dt_weight, dt_bias, A, skip, order, carry, grad_y)
-    grads = tuple(torch.empty(t.shape) for t in (u, proj, dt_weight, dt_bias, A, skip))
+    grads = tuple(t.new_empty(t.shape) for t in (u, proj, dt_weight, dt_bias, A, skip))
     _native.backward(variant, torch.get_num_threads(), *inputs, *grads)
     return grads  # type: ignore[return-value]
 

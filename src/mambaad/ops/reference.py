@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 
 def selective_scan_reference(
     u: Float[torch.Tensor, "b l d"],
-    proj: Float[torch.Tensor, "b l k*(r+2*n)"],
+    proj: Float[torch.Tensor, "b l p"],
     dt_weight: Float[torch.Tensor, "k d r"],
     dt_bias: Float[torch.Tensor, "k d"],
     A: Float[torch.Tensor, "k d n"],

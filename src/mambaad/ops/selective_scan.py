@@ -16,7 +16,7 @@ from mambaad.ops.vectorised import selective_scan_vectorised
 
 def selective_scan(
     u: Float[torch.Tensor, "b l d"],
-    proj: Float[torch.Tensor, "b l k*(r+2*n)"],
+    proj: Float[torch.Tensor, "b l p"],
     dt_weight: Float[torch.Tensor, "k d r"],
     dt_bias: Float[torch.Tensor, "k d"],
     A: Float[torch.Tensor, "k d n"],
@@ -37,7 +37,7 @@ def selective_scan(
     Args:
         u: the map's D channels at its L positions.
         proj: for each position and direction the row (low: R, B: N, C: N), directions one
-            after the other.
+            after the other, so that p = K (R + 2N).
         dt_weight, dt_bias: expand low to one time step dt a channel.
         A: negative real state matrix, diagonal; ``-exp(A_log)`` in the model.
         skip: the weight of u in y.
@@ -51,8 +51,9 @@ def selective_scan(
     """
     tensors = (u, proj, dt_weight, dt_bias, A, skip)
     _check_shapes(*tensors, order)
-    if u.device.type != "cpu" or not native.AVAILABLE or u.dtype == torch.float64:
-        if u.device.type == "cpu" and not native.AVAILABLE:
+    kernel_wanted = u.device.type == "cpu" and u.dtype != torch.float64
+    if not (kernel_wanted and native.AVAILABLE):
+        if kernel_wanted:
             _warn_once()
         arguments: Any = (*_widened(tensors), order)
         return selective_scan_vectorised(*arguments)
@@ -75,6 +76,15 @@ def _check_shapes(
     skip: torch.Tensor,
     order: torch.Tensor,
 ) -> None:
+    for name, tensor, axes in (
+        ("u", u, "b x l x d"),
+        ("dt_weight", dt_weight, "k x d x r"),
+        ("A", A, "k x d x n"),
+    ):
+        if tensor.dim() != 3 or tensor.shape[-1] == 0:
+            raise ConfigError(
+                f"selective_scan: {name} has shape {tuple(tensor.shape)}, expected {axes}"
+            )
     batch, length, channels = u.shape
     directions, _, rank = dt_weight.shape
     states = A.shape[2]

@@ -11,7 +11,7 @@ _CHUNK = 64
 
 def selective_scan_vectorised(
     u: Float[torch.Tensor, "b l d"],
-    proj: Float[torch.Tensor, "b l k*(r+2*n)"],
+    proj: Float[torch.Tensor, "b l p"],
     dt_weight: Float[torch.Tensor, "k d r"],
     dt_bias: Float[torch.Tensor, "k d"],
     A: Float[torch.Tensor, "k d n"],

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import mambaad
+from mambaad.errors import ConfigError, DataError, RunError
+
+
+@pytest.fixture(scope="module")
+def inspector(trained_run):
+    return mambaad.Inspector(trained_run)
+
+
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_a_file_and_its_pixels_give_the_same(inspector, parts):
+    path = parts / "nut" / "test" / "spot" / "000.png"
+    by_path, by_text = inspector.inspect(path), inspector.inspect(str(path))
+    by_pixels = inspector.inspect(pixels_of(path))
+    assert by_path.score == by_text.score == by_pixels.score
+    assert np.array_equal(by_path.anomaly_map, by_pixels.anomaly_map)
+    assert by_path.anomaly_map.shape == inspector.size == (64, 64)
+    assert by_path.anomaly_map.dtype == np.float32
+    assert by_path.score == pytest.approx(by_path.anomaly_map.max())
+
+
+def test_the_product_is_recognised_or_as_given(inspector, parts):
+    for name in ("bolt", "nut"):
+        for path in sorted((parts / name / "test" / "good").iterdir()):
+            assert inspector.inspect(path).product == name
+    path = parts / "nut" / "test" / "good" / "000.png"
+    assert inspector.inspect(path, product="bolt").product == "bolt"
+    with pytest.raises(ConfigError, match="choose from bolt, nut"):
+        inspector.inspect(path, product="washer")
+
+
+def test_good_parts_look_calm_on_the_fixed_scale(inspector, parts):
+    low, high = inspector.scale
+    for path in sorted((parts / "nut" / "train" / "good").iterdir()):
+        level = (inspector.inspect(path).anomaly_map - low) / (high - low)
+        assert np.quantile(level, 0.99) < 0.5
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((64, 64), np.uint8),
+        np.zeros((64, 64, 4), np.uint8),
+        np.zeros((64, 64, 3), np.float32),
+        np.zeros((0, 64, 3), np.uint8),
+    ],
+)
+def test_other_pixels_are_refused(inspector, image):
+    with pytest.raises(ConfigError, match="expected height x width x 3 of uint8"):
+        inspector.inspect(image)
+
+
+def test_what_is_no_image_or_no_run(inspector, tmp_path):
+    with pytest.raises(DataError, match="cannot be read as an image"):
+        inspector.inspect(tmp_path / "absent.png")
+    with pytest.raises(RunError, match="is not a run folder"):
+        mambaad.Inspector(tmp_path)
+
+
+def test_images_in_a_batch_score_as_one_by_one(inspector, parts):
+    paths = sorted((parts / "nut" / "test").glob("*/*.png"))
+    images = [inspector.preprocess(pixels_of(path)) for path in paths]
+    scores = inspector.score(torch.stack(images)).scores
+    single = [inspector.inspect(path).score for path in paths]
+    assert scores == pytest.approx(single, abs=1e-5)

@@ -1,0 +1,67 @@
+"""The module of scans and local convolutions."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mambaad.models.lss import LocalBranch, LSSModule
+from mambaad.models.released import load_released
+from tests.conftest import fill
+from tests.models.conftest import lss_shapes
+
+
+@torch.inference_mode()
+def test_released_values(golden):
+    module = LSSModule(16, 3).eval()
+    load_released(module, fill(lss_shapes(16, 3)))
+    y = module(torch.tensor(golden["lss/x"]))
+    torch.testing.assert_close(y, torch.tensor(golden["lss/y"]), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(("stage", "channels", "blocks"), [(0, 512, 3), (1, 256, 2), (2, 128, 3)])
+def test_released_names_are_as_these_tests_derive_them(stage, channels, blocks, released_shapes):
+    prefix = f"net_s.layers_up.{stage}.blocks.0."
+    released = {
+        key.removeprefix(prefix): shape
+        for key, shape in released_shapes.items()
+        if key.startswith(prefix) and "index_flat" not in key
+    }
+    assert lss_shapes(channels, blocks) == released
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("size", [(2, 1), (7, 10), (8, 8)])
+def test_any_size_of_map(size):
+    x = torch.randn(2, *size, 6)
+    module = LSSModule(6, 1).eval()
+    assert module(x).shape == x.shape
+    torch.testing.assert_close(module(x)[1:], module(x[1:]))  # images are apart
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_local_branch_normalises_each_channel_of_each_image(memory_format):
+    branch = LocalBranch(6, 5)
+    x = y = torch.randn(2, 6, 4, 7).contiguous(memory_format=memory_format)
+    for conv in (branch.before, branch.depthwise, branch.after):
+        y = F.silu(F.instance_norm(conv(y)))
+    torch.testing.assert_close(branch(x), y)
+
+
+def test_kernels_and_blocks_are_settings():
+    module = LSSModule(6, 2, 0.3, "sweep", 4, kernels=(3, 5, 9))
+    assert [b.depthwise.kernel_size for b in module.local_branches] == [(3, 3), (5, 5), (9, 9)]
+    assert [b.drop_path.rate for b in module.hss_blocks] == [0.3, 0.3]
+    assert [(b.ss2d.scan, b.ss2d.directions) for b in module.hss_blocks] == [("sweep", 4)] * 2
+    assert module(torch.randn(2, 3, 5, 6)).shape == (2, 3, 5, 6)
+
+
+def test_initialisation():
+    module = LSSModule(48, 1)
+    for root in (module.local_branches, module.merge):
+        for conv in (m for m in root.modules() if isinstance(m, nn.Conv2d)):
+            fan_out = conv.out_channels * math.prod(conv.kernel_size)
+            assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.1)

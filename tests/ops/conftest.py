@@ -1,0 +1,98 @@
+"""Inputs of the selective scan, the true results for them, and how close others must come."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+import pytest
+import torch
+
+from mambaad.ops.reference import selective_scan_reference
+
+Tensors = Mapping[str, torch.Tensor]
+
+FLOATS = ("u", "proj", "dt_weight", "dt_bias", "A", "skip")
+
+
+def make_inputs(
+    *,
+    batch: int = 2,
+    length: int = 37,
+    channels: int = 5,
+    directions: int = 2,
+    states: int = 3,
+    rank: int = 2,
+) -> dict[str, torch.Tensor]:
+    """The arguments of the scan, the same for the same sizes: steps and decays fast and slow."""
+    random = torch.Generator().manual_seed(11)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=random, dtype=torch.float32)
+
+    return {
+        "u": normal(batch, length, channels),
+        "proj": normal(batch, length, directions * (rank + 2 * states)),
+        "dt_weight": normal(directions, channels, rank) / rank**0.5,
+        "dt_bias": normal(directions, channels) - 2,
+        "A": -torch.exp(1.5 * normal(directions, channels, states)),
+        "skip": 1 + normal(directions, channels),
+        "order": torch.stack([torch.randperm(length, generator=random) for _ in range(directions)]),
+    }
+
+
+def cast(inputs: Tensors, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {name: t.to(dtype) if name in FLOATS else t for name, t in inputs.items()}
+
+
+def run(scan: Callable[..., torch.Tensor], inputs: Tensors) -> dict[str, torch.Tensor]:
+    """``y`` and the gradients of all six floating tensors, for a random gradient of y."""
+    leaves = {n: t.detach().requires_grad_(n in FLOATS) for n, t in inputs.items()}
+    y = scan(**leaves)
+    random = torch.Generator().manual_seed(12)
+    grad_y = torch.randn(y.shape, generator=random, dtype=torch.float32)
+    grads = torch.autograd.grad(y, [leaves[name] for name in FLOATS], grad_y.to(y.dtype))
+    return {"y": y.detach(), **dict(zip(FLOATS, grads, strict=True))}
+
+
+def truth(inputs: Tensors) -> dict[str, torch.Tensor]:
+    """What :func:`run` gives for the reference in float64."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # thirty times as fast as two on busy cores, for its small steps
+    try:
+        return run(selective_scan_reference, cast(inputs, torch.float64))
+    finally:
+        torch.set_num_threads(threads)
+
+
+@functools.cache
+def truth_of_size(**sizes: int) -> dict[str, torch.Tensor]:
+    return truth(make_inputs(**sizes))
+
+
+def assert_close(
+    found: Tensors, expected: Tensors, *, y: float = 1e-5, gradients: float = 1e-4
+) -> None:
+    """Errors relative to each tensor's largest value."""
+    assert found.keys() == expected.keys()
+    for name, true in expected.items():
+        assert found[name].shape == true.shape, name
+        if true.numel():
+            scale = true.abs().max()
+            # What underflows in float32 may be anything next to nothing.
+            limit = (y if name == "y" else gradients) * scale if scale > 1e-35 else 1e-20
+            assert (found[name].double() - true).abs().max() <= limit, name
+
+
+def assert_identical(found: Tensors, expected: Tensors) -> None:
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert torch.equal(found[name], expected[name]), name
+
+
+@pytest.fixture
+def set_threads():
+    """torch.set_num_threads, undone afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)

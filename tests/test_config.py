@@ -1,0 +1,62 @@
+import json
+
+import pytest
+
+from mambaad.config import TrainConfig, config_json, make_config, read_config_file
+from mambaad.errors import ConfigError
+
+
+def test_the_defaults_are_the_released_recipe():
+    config = make_config({})
+    assert (config.encoder, config.size, config.scan) == ("resnet34", (256, 256), "hilbert")
+    assert (config.directions, config.depths) == (8, (3, 4, 6, 3))
+    assert (config.batch_size, config.lr, config.weight_decay) == (16, 0.005, 1e-4)
+    assert (config.lr_drop_after, config.seed, config.precision) == (0.8, 42, "32-true")
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"epochs": 0}, "--epochs: input should be greater than or equal to 1, got 0"),
+        ({"lr": "fast"}, "--lr: input should be a valid number"),
+        ({"lr": float("nan")}, "--lr: "),
+        ({"size": "250"}, "--size: 250 is not a multiple of 32"),
+        ({"size": (64, 100)}, "--size: 100 is not a multiple of 32"),
+        ({"size": (0, 64)}, "--size: 0 is not a multiple of 32"),
+        ({"scan": "spiral"}, "--scan: input should be 'sweep', 'scan'"),
+        ({"directions": 3}, "--directions: input should be 1, 2, 4 or 8, got 3"),
+        ({"depths": (3, 0, 6, 3)}, "--depths: (3, 0, 6, 3) has a stage without blocks"),
+        ({"batch_size": 3, "devices": 2}, "--batch-size 3 cannot be dealt out to --devices 2"),
+        ({"seed": -1}, "--seed: "),
+        ({"precision": "8"}, "--precision: input should be '32-true' or 'bf16-mixed'"),
+        ({"learning_rate": 1}, "there is no setting 'learning_rate'; known: encoder, "),
+    ],
+)
+def test_a_bad_setting_is_one_line_that_names_its_flag(settings, complaint):
+    with pytest.raises(ConfigError) as caught:
+        make_config(settings)
+    assert complaint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_json_gives_the_same_configuration_back():
+    config = make_config({"size": "224x320", "classes": ("a", "b"), "epochs": 3})
+    assert TrainConfig(**json.loads(config_json(config))) == config
+
+
+def test_a_file_of_settings(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("epochs: 50\nsize: 224x320\nclasses: [a, b]\n")
+    config = make_config(read_config_file(path))
+    assert (config.epochs, config.size, config.classes) == (50, (224, 320), ("a", "b"))
+
+
+@pytest.mark.parametrize("text", ["- 1\n- 2\n", "just text", "1: 2", "", "a: [", "\x00"])
+def test_not_a_file_of_settings(tmp_path, text):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"^--config: ") as caught:
+        read_config_file(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config_file(tmp_path / "absent.yaml")

@@ -1,0 +1,99 @@
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mambaad
+from mambaad.errors import ConfigError, DataError, RunError
+
+
+def table(out):
+    with (out / "predictions.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def files(out):
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
+
+
+def test_what_is_written_for_an_image(parts, trained_run, tmp_path):
+    image = parts / "nut" / "test" / "spot" / "001.png"
+    (row,) = mambaad.predict(trained_run, [image], tmp_path / "out")
+    assert files(tmp_path / "out") == ["001.png.heatmap.png", "001.png.map.npy", "predictions.csv"]
+    anomaly_map = np.load(tmp_path / "out" / "001.png.map.npy")
+    assert anomaly_map.shape == (64, 64)
+    assert anomaly_map.dtype == np.float32
+    with (
+        Image.open(tmp_path / "out" / "001.png.heatmap.png") as heatmap,
+        Image.open(image) as input,
+    ):
+        assert heatmap.size == input.size
+        assert heatmap.mode == "RGB"
+    assert table(tmp_path / "out") == [
+        {"path": image.as_posix(), "class": "nut", "score": f"{row.score:.6f}", "error": ""}
+    ]
+    assert row.score == pytest.approx(anomaly_map.max())
+    assert row.score == mambaad.Inspector(trained_run).inspect(image).score
+
+
+def test_sub_folders_with_equal_names_do_not_collide(parts, trained_run, tmp_path):
+    rows = mambaad.predict(trained_run, [parts / "nut" / "test", parts / "bolt"], tmp_path / "out")
+    assert len(rows) == 6 + 6 + 6 + 3  # nut's test; bolt's training, test and masks
+    written = files(tmp_path / "out")
+    assert len(written) == 2 * len(rows) + 1
+    assert "nut/test/spot/000.png.map.npy" in written
+    assert "bolt/test/spot/000.png.map.npy" in written
+
+
+def test_one_name_with_two_suffixes(parts, trained_run, tmp_path):
+    with Image.open(parts / "nut" / "test" / "good" / "000.png") as image:
+        (tmp_path / "in").mkdir()
+        image.save(tmp_path / "in" / "a.png")
+        image.save(tmp_path / "in" / "a.bmp")
+    assert len(mambaad.predict(trained_run, [tmp_path / "in"], tmp_path / "out")) == 2
+    assert len(files(tmp_path / "out")) == 5
+
+
+def test_an_image_given_twice_is_done_once(parts, trained_run, tmp_path):
+    folder = parts / "nut" / "test" / "good"
+    rows = mambaad.predict(trained_run, [folder, folder / "000.png"], tmp_path / "out")
+    assert len(rows) == 3
+
+
+def test_an_unreadable_image_is_a_row_and_the_others_are_done(parts, trained_run, tmp_path):
+    folder = shutil.copytree(parts / "nut" / "test" / "good", tmp_path / "in")
+    (folder / "001.png").write_bytes(b"\x89PNG, but not really")
+    rows = mambaad.predict(trained_run, [folder], tmp_path / "out", product="nut")
+    assert [row.error is None for row in rows] == [True, False, True]
+    bad = table(tmp_path / "out")[1]
+    assert bad["score"] == ""
+    assert "cannot be read as an image" in bad["error"]
+    assert not (tmp_path / "out" / "001.png.heatmap.png").exists()
+
+
+def test_a_second_run_replaces_its_own_output_and_does_not_read_it(parts, trained_run, tmp_path):
+    folder = shutil.copytree(parts / "nut" / "test" / "good", tmp_path / "in")
+    first = mambaad.predict(trained_run, [folder], folder / "out")
+    before = files(folder / "out")
+    assert mambaad.predict(trained_run, [folder], folder / "out") == first
+    assert files(folder / "out") == before
+
+
+def test_nothing_to_predict(trained_run, tmp_path):
+    with pytest.raises(DataError, match="there is no image or folder"):
+        mambaad.predict(trained_run, [tmp_path / "absent.png"], tmp_path / "out")
+    with pytest.raises(DataError, match="no images in"):
+        mambaad.predict(trained_run, [tmp_path], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_product_and_place(parts, trained_run, tmp_path):
+    image = parts / "nut" / "test" / "good" / "000.png"
+    with pytest.raises(ConfigError, match="--class: the model was not trained on 'washer'"):
+        mambaad.predict(trained_run, [image], tmp_path / "out", product="washer")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match=r"--out: .* cannot be made"):
+        mambaad.predict(trained_run, [image], tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
