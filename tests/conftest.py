@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 # Before mambaad is imported: where tensors travel, their shapes are checked while testing.
-from jaxtyping import install_import_hook
+import jaxtyping
 
 _tensors = ("models", "ops.reference", "ops.vectorised", "ops.selective_scan", "data", "scoring")
-_hook = install_import_hook([f"mambaad.{name}" for name in _tensors], "beartype.beartype")
+_hook = jaxtyping.install_import_hook([f"mambaad.{name}" for name in _tensors], "beartype.beartype")
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
@@ -45,6 +45,12 @@ def released_shapes() -> dict[str, list[int]]:
     """Every released tensor outside the encoder, with its shape."""
     path = needs_shared("golden/official_state_dict_keys.json")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def users_checks_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What users get: while testing, jaxtyping would refuse wrong arguments first."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture
@@ -133,4 +139,4 @@ def trained_run(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 os.environ.setdefault("COLUMNS", "120")  # rich's help pages, the same on every terminal
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # such small networks are slower with more

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import multiprocessing
@@ -142,9 +143,10 @@ def _launch(config: TrainConfig, model: MambaAD, samples: Sequence[Sample], out:
         outcome = _fit(fabric, config, model, samples, out)
     else:
         # The children stop at the same step and save; this process waits for them.
-        fit: Any = _fit  # its type says that launch() passes nothing on
+        # Fabric looks into plain arguments for tensors, and refuses our frozen records.
+        fit = functools.partial(_fit, config=config, model=model, samples=samples, out=out)
         with _signals(_pass_on_to_children):
-            outcome = fabric.launch(fit, config, model, samples, out)
+            outcome = fabric.launch(fit)
     if isinstance(outcome, MambaADError):
         raise outcome
     return bool(outcome)

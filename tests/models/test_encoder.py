@@ -198,9 +198,11 @@ def test_code_in_a_file_is_never_run(pickled, classifier, tmp_path):
     [
         ("resnet19", "timm has no architecture 'resnet19'; try resnet34"),
         ("", "timm has no architecture ''"),
-        ("vit_tiny_patch16_224", "no feature maps at strides 4, 8 and 16"),
-        ("levit_128s", "no feature maps at strides 4, 8 and 16"),
-        ("pit_ti_224", "no feature maps at strides 4, 8 and 16"),
+        ("swin_tiny_patch4_window7_224", "does not take images of any size"),
+        ("resnet18.nonsense", "Invalid pretrained tag"),
+        ("vit_tiny_patch16_224", "expected 4, 8 and 16 among them"),
+        ("levit_128s", "timm cannot give feature maps|expected 4, 8 and 16 among them"),
+        ("pit_ti_224", "timm cannot give feature maps|expected 4, 8 and 16 among them"),
     ],
 )
 def test_architectures_that_do_not_fit_are_refused_in_one_line(name, message):

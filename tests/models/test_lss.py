@@ -65,3 +65,12 @@ def test_initialisation():
         for conv in (m for m in root.modules() if isinstance(m, nn.Conv2d)):
             fan_out = conv.out_channels * math.prod(conv.kernel_size)
             assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.1)
+
+
+def test_a_map_of_a_single_cell():
+    # 32 x 32 images end in one: instance normalisation of one value is 0, and no error.
+    module = LSSModule(16, blocks=1).eval()
+    x = torch.randn(1, 1, 1, 16, generator=torch.Generator().manual_seed(0))
+    alone, with_another = module(x), module(torch.cat([x, x + 1]))[:1]
+    assert torch.allclose(alone, with_another, atol=1e-6)
+    assert alone.isfinite().all()

@@ -134,3 +134,18 @@ def test_a_training_step():
     for key, tensor in network.encoder.state_dict().items():
         assert torch.equal(tensor, frozen[key]), key
     assert statistics.abs().max() > 0  # the fusion's batch normalisation, in contrast, learns
+
+
+@pytest.mark.usefixtures("users_checks_only")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scan": "spiral"}, "^--scan: expected one of sweep"),
+        ({"directions": 3}, "^--directions: expected 1, 2, 4 or 8, got 3"),
+        ({"depths": (1, 1, 1)}, "^--depths: expected four numbers"),
+        ({"depths": (1, 1, 0, 1)}, "^--depths: expected four numbers"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        build_model("resnet18", "random", **settings)

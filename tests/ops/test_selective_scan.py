@@ -1,6 +1,5 @@
 import itertools
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -177,12 +176,6 @@ def test_without_gradients_the_result_is_the_same_and_needs_none():
             y = selective_scan(**inputs)
         assert not y.requires_grad
         assert torch.equal(y, expected)
-
-
-@pytest.fixture
-def users_checks_only(monkeypatch):
-    """What users get: while testing, jaxtyping would refuse the shapes first."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.mark.usefixtures("users_checks_only")

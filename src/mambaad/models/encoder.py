@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -60,20 +60,23 @@ class Encoder(nn.Module):
 
 def _create(name: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, int, int]]:
     create: Any = timm.create_model  # feature_info is not in its type
+    advice = "try resnet34, resnet18, resnet50, wide_resnet50_2 or tf_efficientnet_b4"
     if not timm.is_model(name.split(".")[0]):
-        raise ConfigError(
-            f"--encoder: timm has no architecture '{name}'; try resnet34, resnet18, resnet50, "
-            "wide_resnet50_2 or tf_efficientnet_b4"
-        )
+        raise ConfigError(f"--encoder: timm has no architecture '{name}'; {advice}")
     try:
         with torch.device("meta"):  # nothing but the layout is wanted yet
             strides = create(name, features_only=True).feature_info.reduction()
-        indices = tuple(strides.index(s) for s in STRIDES)
-    except (ValueError, RuntimeError, AttributeError) as error:
+    except (RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"--encoder: '{name}' has no feature maps at strides 4, 8 and 16; choose a "
-            "convolutional architecture such as resnet34"
+            f"--encoder: timm cannot give feature maps of '{name}' ({reason}); {advice}"
         ) from error
+    if not set(STRIDES) <= set(strides):
+        raise ConfigError(
+            f"--encoder: '{name}' has feature maps at strides {strides}, expected 4, 8 and 16 "
+            f"among them; {advice}"
+        )
+    indices = tuple(strides.index(s) for s in STRIDES)
     try:
         backbone = create(name, features_only=True, out_indices=indices, pretrained=pretrained)
     except Exception as error:  # the hub's client raises many kinds: offline, refused, absent
@@ -81,7 +84,23 @@ def _create(name: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, int, 
             f"timm's pretrained weights for '{name}' could not be loaded "
             f"({type(error).__name__}); give a local file with --encoder-weights FILE"
         ) from error
-    return backbone, tuple(backbone.feature_info.channels())
+    channels = tuple(backbone.feature_info.channels())
+    if not _works_at_any_size(backbone, channels):
+        raise ConfigError(
+            f"--encoder: '{name}' does not take images of any size and give maps of batch x "
+            f"channels x height x width; {advice}"
+        )
+    return backbone, channels
+
+
+@torch.no_grad()
+def _works_at_any_size(backbone: nn.Module, channels: Sequence[int]) -> bool:
+    try:
+        maps = backbone.eval()(torch.zeros(1, 3, 64, 96))
+    except Exception:  # whatever an architecture made for one size or kind of input raises
+        return False
+    expected = [(1, c, 64 // s, 96 // s) for c, s in zip(channels, STRIDES, strict=True)]
+    return [tuple(m.shape) for m in maps] == expected
 
 
 def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
@@ -115,8 +134,10 @@ def read_state_dict(path: Path, flag: str) -> dict[str, torch.Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, EOFError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what makes it fail: told below in one line
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever a damaged file leads it to
         raise ConfigError(
             f"{flag}: {path} is not a safetensors file nor a .pth file of plain tensors "
             f"({type(error).__name__}); convert it to one of the two"

@@ -55,7 +55,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         assert self.momentum is not None
-        wide = x.float()
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         mean: torch.Tensor = _MeanOverProcesses.apply(wide.mean((0, 2, 3)), world)
         centred = wide - mean[:, None, None]
         variance: torch.Tensor = _MeanOverProcesses.apply(centred.square().mean((0, 2, 3)), world)

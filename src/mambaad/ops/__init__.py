@@ -1,6 +1,19 @@
 """The scan engine: in which order the cells of a map are visited, and the selective scan."""
 
-from mambaad.ops.orders import SCAN_METHODS, ScanMethod, directional_orders, scan_order
+from mambaad.ops.orders import (
+    DIRECTIONS,
+    SCAN_METHODS,
+    ScanMethod,
+    directional_orders,
+    scan_order,
+)
 from mambaad.ops.selective_scan import selective_scan
 
-__all__ = ["SCAN_METHODS", "ScanMethod", "directional_orders", "scan_order", "selective_scan"]
+__all__ = [
+    "DIRECTIONS",
+    "SCAN_METHODS",
+    "ScanMethod",
+    "directional_orders",
+    "scan_order",
+    "selective_scan",
+]

@@ -1,0 +1,133 @@
+"""Time of the encoder, the whole model, the scan and a training step, in one run.
+
+    python benchmarks/model_speed.py [--json FILE] [--threads N] [--rounds N]
+
+Medians over rounds in which everything is timed once, so that what slows the machine down slows
+all of it down. Random weights: no time depends on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mambaad.files import check_writable, write_text
+from mambaad.loss import reconstruction_loss
+from mambaad.models import build_model
+from mambaad.ops import directional_orders, selective_scan
+from mambaad.ops.reference import selective_scan_reference
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import machine
+
+SIZE = 256
+TRAIN_BATCH = 8
+
+
+def seconds(action: Callable[[], Any]) -> float:
+    """Wall-clock time of one call."""
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def scan_inputs(side: int, channels: int, directions: int, states: int) -> tuple[Any, ...]:
+    """Random inputs of a scan over a square map, like those of the model's finest stage."""
+    torch.manual_seed(0)
+    rank, length = channels // 32, side * side
+    order = directional_orders("hilbert", directions, side, side)
+    return (
+        torch.randn(1, length, channels),
+        torch.randn(1, length, directions * (rank + 2 * states)),
+        torch.randn(directions, channels, rank) * 0.1,
+        torch.rand(directions, channels) - 4,
+        -torch.rand(directions, channels, states) * 16,
+        torch.ones(directions, channels),
+        torch.tensor(order),
+    )
+
+
+def measure(rounds: int) -> dict[str, float]:
+    """All figures, medians over the rounds."""
+    model = build_model("resnet34", "random").eval()
+    image = torch.randn(1, 3, SIZE, SIZE)
+    trained = build_model("resnet18", "random").train()
+    optimizer = torch.optim.AdamW([p for p in trained.parameters() if p.requires_grad], 1e-4)
+    images = torch.randn(TRAIN_BATCH, 3, SIZE, SIZE)
+    scan = scan_inputs(64, 128, 8, 16)  # L = 4096, D = 128, K = 8, N = 16
+
+    def train_step() -> None:
+        optimizer.zero_grad()
+        reconstruction_loss(*trained(images)).backward()
+        optimizer.step()
+
+    @torch.inference_mode()
+    def timed(action: Callable[[], Any]) -> float:
+        return seconds(action)
+
+    actions: dict[str, Callable[[], float]] = {
+        "encoder": lambda: timed(lambda: model.encoder(image)),
+        "forward": lambda: timed(lambda: model(image)),
+        "scan": lambda: timed(lambda: selective_scan(*scan)),
+        "train": lambda: seconds(train_step),
+    }
+    for action in actions.values():  # warm up
+        action()
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for done in range(rounds):
+        for name, action in actions.items():
+            # The quick ones several times: a step of training lasts as long as a hundred.
+            times[name] += [action() for _ in range(1 if name == "train" else 5)]
+        print(f"\rround {done + 1}/{rounds}", end="", file=sys.stderr, flush=True)
+    print("\rsequential reference scan ...", end="", file=sys.stderr, flush=True)
+    reference = timed(lambda: selective_scan_reference(*scan))
+    print("\r" + " " * 40, end="\r", file=sys.stderr)
+    median = {name: statistics.median(values) for name, values in times.items()}
+    return {
+        "encoder_ms": 1000 * median["encoder"],
+        "forward_ms": 1000 * median["forward"],
+        "forward_over_encoder": median["forward"] / median["encoder"],
+        "scan_ms": 1000 * median["scan"],
+        "scan_reference_ms": 1000 * reference,
+        "scan_speedup_over_reference": reference / median["scan"],
+        "scan_state_updates_per_s": 4096 * 128 * 8 * 16 / median["scan"],
+        "train_s_per_image": median["train"] / TRAIN_BATCH,
+        "train_s_per_step": median["train"],
+    }
+
+
+def main() -> None:
+    """Measure, print a table, and write it as JSON where that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    if arguments.json:
+        check_writable(arguments.json)
+    torch.set_num_threads(arguments.threads)
+    figures = measure(arguments.rounds)
+    setup = {
+        "size": SIZE,
+        "encoder": "resnet34 (encoder_ms, forward_ms; batch 1), resnet18 (train)",
+        "train_batch": TRAIN_BATCH,
+        "scan": "L 4096, D 128, K 8, N 16, batch 1",
+        "rounds": arguments.rounds,
+    }
+    for name, value in figures.items():
+        print(f"{name:28} {value:12.4g}")
+    if arguments.json:
+        record = {**figures, "setup": setup, "machine": machine()}
+        write_text(arguments.json, json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
