@@ -140,20 +140,21 @@ def _launch(config: TrainConfig, model: MambaAD, samples: Sequence[Sample], out:
     strategy = DDPStrategy(start_method="spawn") if config.devices > 1 else "auto"
     fabric = Fabric(devices=config.devices, strategy=strategy, precision=config.precision)
     if config.devices == 1:
-        outcome = _fit(fabric, config, model, samples, out)
+        outcome = _fit(fabric, model, config, samples, out)
     else:
         # The children stop at the same step and save; this process waits for them.
-        # Fabric looks into plain arguments for tensors, and refuses our frozen records.
-        fit = functools.partial(_fit, config=config, model=model, samples=samples, out=out)
+        # Fabric gives each process its own copy of a model among the plain arguments, which would
+        # else be one in shared memory; but it refuses our frozen records there.
+        fit = functools.partial(_fit, config=config, samples=samples, out=out)
         with _signals(_pass_on_to_children):
-            outcome = fabric.launch(fit)
+            outcome = fabric.launch(fit, model)
     if isinstance(outcome, MambaADError):
         raise outcome
     return bool(outcome)
 
 
 def _fit(
-    fabric: Fabric, config: TrainConfig, model: MambaAD, samples: Sequence[Sample], out: Path
+    fabric: Fabric, model: MambaAD, config: TrainConfig, samples: Sequence[Sample], out: Path
 ) -> bool | MambaADError:
     """Train to the end (True), to an interruption (False), or to an error, which is returned."""
     trained = [p for p in model.parameters() if p.requires_grad]

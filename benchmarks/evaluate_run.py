@@ -1,0 +1,101 @@
+"""The per-class table of a trained run, with how it was trained and on which machine.
+
+    python benchmarks/evaluate_run.py RUN DATA --json FILE --markdown FILE [--command TEXT]
+
+Evaluates under both protocols. The training time is that of the run's own log.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mambaad
+from mambaad.files import check_writable, write_text
+from mambaad.metrics import METRICS, PROTOCOLS
+from mambaad.run import LOG, read_config, read_data_summary
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import machine
+
+
+def record(run: Path, data: Path, command: str | None) -> dict[str, Any]:
+    """Everything that is worth keeping of a run."""
+    log = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
+    found: dict[str, Any] = {
+        "command": command,
+        "config": read_config(run).model_dump(mode="json", exclude={"encoder_weights"}),
+        "data": read_data_summary(run)["classes"],
+        "log": log,
+        "training_minutes": round(sum(epoch["seconds"] for epoch in log) / 60, 1),
+        "machine": machine(),
+    }
+    for protocol in PROTOCOLS:
+        evaluation = mambaad.evaluate(run, data, protocol=protocol)
+        found[protocol] = {
+            **json.loads(evaluation.to_json()),
+            "model_seconds": round(evaluation.model_seconds, 1),
+            "metric_seconds": round(evaluation.metric_seconds, 1),
+        }
+    return found
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The record as a page."""
+    config, here = found["config"], found["machine"]
+    lines = [f"    {found['command']}", ""] if found["command"] else []
+    lines += [
+        f"{config['epochs']} epochs of {sum(c['train'] for c in found['data'].values())} images, "
+        f"{found['training_minutes']} minutes; loss {found['log'][0]['loss']:.3f} in the first "
+        f"epoch, {found['log'][-1]['loss']:.3f} in the last.",
+        f"{here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB; kernel "
+        f"{here['kernel']}; Python {here['python']}, torch {here['torch']}, timm {here['timm']}.",
+    ]
+    for protocol in PROTOCOLS:
+        figures = found[protocol]
+        size = " x ".join(map(str, figures["size"]))
+        lines += [
+            "",
+            f"Protocol `{protocol}`, {size} pixels, no crop; per cent. Images through the model "
+            f"{figures['model_seconds']} s, metrics {figures['metric_seconds']} s.",
+            "",
+            "| class | " + " | ".join(METRICS) + " |",
+            "|---" * (1 + len(METRICS)) + "|",
+        ]
+        for name, values in {**figures["classes"], "**mean**": figures["mean"]}.items():
+            cells = ["-" if values[m] is None else f"{100 * values[m]:.1f}" for m in METRICS]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Evaluate, print the table, and write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--markdown", type=Path, required=True)
+    parser.add_argument("--command", help="the command that trained it, to be shown")
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    for path in (arguments.json, arguments.markdown):
+        check_writable(path)
+    torch.set_num_threads(arguments.threads)
+    found = record(arguments.run, arguments.data, arguments.command)
+    page = markdown(found)
+    print(page)
+    write_text(arguments.json, json.dumps(found, indent=2) + "\n")
+    write_text(arguments.markdown, page)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except mambaad.MambaADError as error:
+        sys.exit(f"evaluate_run: {error}")
