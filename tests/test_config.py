@@ -11,7 +11,8 @@ def test_the_defaults_are_the_released_recipe():
     assert (config.encoder, config.size, config.scan) == ("resnet34", (256, 256), "hilbert")
     assert (config.directions, config.depths) == (8, (3, 4, 6, 3))
     assert (config.batch_size, config.lr, config.weight_decay) == (16, 0.005, 1e-4)
-    assert (config.lr_drop_after, config.seed, config.precision) == (0.8, 42, "32-true")
+    assert (config.lr_drop_after, config.clip_grad) == (0.8, 5.0)
+    assert (config.seed, config.precision) == (42, "32-true")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from mambaad.errors import ConfigError
-from mambaad.size import SIZE_MULTIPLE, parse_size
+from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
 
 
 class TrainConfig(BaseModel):
@@ -42,6 +42,7 @@ class TrainConfig(BaseModel):
     lr_drop_after: float = Field(
         0.8, ge=0, le=1, description="share of the epochs after which lr is divided by 10"
     )
+    clip_grad: float = Field(5.0, gt=0, description="largest norm of a step's gradient")
     seed: int = Field(42, ge=0, lt=2**32)
     devices: int = Field(1, ge=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -53,15 +54,17 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> TrainConfig:
-        for side in self.size:
-            if side < SIZE_MULTIPLE or side % SIZE_MULTIPLE:
-                raise ValueError(f"--size: {side} is not a multiple of {SIZE_MULTIPLE}")
+        check_size(self.size)
         if min(self.depths) < 1:
             raise ValueError(f"--depths: {self.depths} has a stage without blocks; give 1 or more")
         if self.batch_size % self.devices:
             raise ValueError(
                 f"--batch-size {self.batch_size} cannot be dealt out to --devices {self.devices}; "
                 "give a multiple"
+            )
+        if self.batch_size * self.size[0] * self.size[1] <= SIZE_MULTIPLE**2:
+            raise ValueError(
+                "--batch-size 1 with --size 32 leaves batch normalisation a single value; raise one"
             )
         return self
 
@@ -77,7 +80,7 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:
+        if message.startswith("--"):  # a check of our own
             raise ConfigError(message) from None
         flag = "--" + str(first["loc"][0]).replace("_", "-")
         if first["type"] == "extra_forbidden":

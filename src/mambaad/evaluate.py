@@ -71,11 +71,11 @@ class Evaluation:
         """The figures as CSV text, a row for each class and one for the mean."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["class", *METRICS, "protocol", "size"])
+        writer.writerow(["class", *METRICS, "protocol", "size", "crop"])
         size = "x".join(map(str, self.size))
         for name, values in {**self.classes, "mean": self.mean}.items():
             numbers = ["" if (v := values[m]) is None else f"{v:.6f}" for m in METRICS]
-            writer.writerow([name, *numbers, self.protocol, size])
+            writer.writerow([name, *numbers, self.protocol, size, "none"])
         return text.getvalue()
 
 
@@ -100,6 +100,9 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
     inspector = Inspector(run)
+    if protocol == "ader-paper" and inspector.size != (256, 256):
+        size = " x ".join(map(str, inspector.size))
+        say(f"ader-paper is defined at 256 x 256: no published figure is comparable at {size}")
     classes = _test_classes(inspector, Path(data), skip_unreadable)
     total = sum(len(c.test) for c in classes)
     done, metric_seconds, started = 0, 0.0, time.perf_counter()
@@ -140,16 +143,22 @@ def evaluate(
 
 
 def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> list[ProductClass]:
-    found = read_mvtec(data, split="test")
-    known = [c for c in found if not inspector.products or c.name in inspector.products]
-    for c in found:
-        if c not in known:
-            say(f"{c.name}: left out, the model was not trained on it")
-    if not known:
-        raise DataError(
-            f"{data} has none of the classes that the model was trained on, "
-            f"{', '.join(inspector.products)}; give their test images"
-        )
+    wanted = None
+    if inspector.products and data.is_dir():
+        there = sorted(path.name for path in data.iterdir() if (path / "test").is_dir())
+        wanted = [name for name in there if name in inspector.products]
+        if there and not wanted:
+            raise DataError(
+                f"{data} has none of the classes that the model was trained on, "
+                f"{', '.join(inspector.products)}; give their test images"
+            )
+        for name in there:
+            if name not in wanted:
+                say(f"{name}: left out, the model was not trained on it")
+        for name in inspector.products:
+            if there and name not in there:
+                say(f"{name}: not in {data}, and so not in the mean")
+    known = read_mvtec(data, wanted or None, split="test")
     with ProgressBar("reading images") as bar:
         classes, skipped = check_images(known, skip_unreadable=skip_unreadable, progress=bar.update)
     for problem in skipped:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mambaad.errors import RunError
+
+TEMPORARY = ".mambaad-tmp"
+"""The end of the names of unfinished files; a kill can leave some behind."""
 
 
 @contextmanager
@@ -19,7 +23,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     Raises:
         RunError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    path = path.resolve()  # a link stays one
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
@@ -45,10 +50,10 @@ def check_writable(path: Path) -> None:
     """Refuse a file that could not be written, before the work whose result it is for.
 
     Raises:
-        RunError: its folder is absent or read-only, or it is itself a folder.
+        RunError: its folder is absent or read-only, or it is a folder or a device itself.
     """
-    if path.is_dir():
-        raise RunError(f"{path} is a folder, expected a file to write; add a file name")
+    if path.exists() and not path.is_file():
+        raise RunError(f"{path} is not a file; give the name of a file to write")
     if not path.parent.is_dir():
         raise RunError(f"{path.parent} is not a folder; make it, or write elsewhere")
     if not os.access(path.parent, os.W_OK):

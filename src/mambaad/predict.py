@@ -19,7 +19,7 @@ from mambaad.inspection import Inspector
 from mambaad.progress import ProgressBar
 from mambaad.report import heatmap_overlay
 
-TABLE = "predictions.csv"
+TABLE, HEATMAP = "predictions.csv", ".heatmap.png"
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,12 @@ def predict(
     Args:
         run: the folder that training made.
         images: files, and folders that are searched for images at any depth.
-        out: the folder to write to; images in it are never taken as input.
+        out: the folder to write to. Heatmaps (``*.heatmap.png``) are never taken as input.
         product: the class of all of them, if known.
 
     Returns:
-        The rows of the table. An image that cannot be read is one of them, with its error.
+        The rows of the table. An image that cannot be read, or whose results cannot be written,
+        is one of them, with its error; the others are done.
 
     Raises:
         ConfigError, DataError, RunError: nothing to do, or a place that cannot be written.
@@ -60,19 +61,21 @@ def predict(
     inspector = Inspector(run)
     inspector.check_product(product)
     out = Path(out)
-    found = _find_images([Path(image) for image in images], out)
+    found = _find_images([Path(image) for image in images])
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(
             f"--out: {out} cannot be made ({error.strerror}); choose another folder"
         ) from error
-    rows = []
-    with ProgressBar("predicting") as bar:
-        for done, (path, name) in enumerate(found.items(), start=1):
-            rows.append(_predict_one(inspector, path, product, out / name))
-            bar.update(done, len(found), path.name)
-    write_text(out / TABLE, _table(rows))
+    rows: list[PredictedFile] = []
+    try:
+        with ProgressBar("predicting") as bar:
+            for done, (path, name) in enumerate(found.items(), start=1):
+                rows.append(_predict_one(inspector, path, product, out / name))
+                bar.update(done, len(found), path.name)
+    finally:  # after Ctrl-C too: what is done has its row
+        write_text(out / TABLE, _table(rows))
     return rows
 
 
@@ -81,49 +84,47 @@ def _predict_one(
 ) -> PredictedFile:
     try:
         image = read_image(path)
-    except DataError as error:
-        return PredictedFile(path, product, None, str(error))
-    prediction = inspector.inspect(image, product)
-    try:
+        prediction = inspector.inspect(image, product)
+        overlay = heatmap_overlay(image, prediction.anomaly_map, inspector.scale)
         target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(f"{target.parent} cannot be made ({error.strerror})") from error
-    overlay = heatmap_overlay(image, prediction.anomaly_map, inspector.scale)
-    with written_whole(target.with_name(f"{target.name}.heatmap.png")) as temporary:
-        Image.fromarray(overlay).save(temporary, format="PNG")
-    with (
-        written_whole(target.with_name(f"{target.name}.map.npy")) as temporary,
-        temporary.open("wb") as file,
-    ):
-        np.save(file, prediction.anomaly_map, allow_pickle=False)
+        with written_whole(target.with_name(target.name + HEATMAP)) as temporary:
+            Image.fromarray(overlay).save(temporary, format="PNG")
+        with (
+            written_whole(target.with_name(target.name + ".map.npy")) as temporary,
+            temporary.open("wb") as file,
+        ):
+            np.save(file, prediction.anomaly_map, allow_pickle=False)
+    except (DataError, RunError, OSError) as error:
+        return PredictedFile(path, product, None, str(error))
     return PredictedFile(path, prediction.product, prediction.score)
 
 
-def _find_images(given: Sequence[Path], out: Path) -> dict[Path, Path]:
+def _find_images(given: Sequence[Path]) -> dict[Path, Path]:
     """The image files, and each one's path below the folder that all of them share."""
-    ours = out.resolve()
-    found: dict[Path, Path] = {}  # by what a path resolves to, so that none is done twice
+    found: dict[Path, Path] = {}  # by absolute path, so that none is done twice
     tops = []
     for path in given:
         if path.is_dir():
-            tops.append(path.resolve())
+            tops.append(_absolute(path))
             for file in sorted(path.rglob("*")):
-                if is_image(file) and file.is_file() and ours not in file.resolve().parents:
-                    found.setdefault(file.resolve(), file)
+                if is_image(file) and file.is_file() and not file.name.endswith(HEATMAP):
+                    found.setdefault(_absolute(file), file)
         elif path.exists():
-            tops.append(path.resolve().parent)
-            found.setdefault(path.resolve(), path)
+            tops.append(_absolute(path).parent)
+            found.setdefault(_absolute(path), path)
         else:
             raise DataError(f"there is no image or folder {path}; check the path")
     if not found:
         raise DataError(f"no images in {', '.join(map(str, given))}; give images or their folder")
     try:
         top = Path(os.path.commonpath(tops))
-        return {path: resolved.relative_to(top) for resolved, path in found.items()}
-    except ValueError as error:  # different drives, or a link that leads elsewhere
-        raise ConfigError(
-            "the images lie in places that share no folder; give them in several calls"
-        ) from error
+    except ValueError as error:
+        raise ConfigError("the images lie on several drives; give them in several calls") from error
+    return {path: absolute.relative_to(top) for absolute, path in found.items()}
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  # links stay: names are as given
 
 
 def _table(rows: Iterable[PredictedFile]) -> str:

@@ -45,7 +45,10 @@ def create_run(folder: Path, config: TrainConfig, data: Mapping[str, Any]) -> No
     Raises:
         RunError: there is something at that path already.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    begun = {VERSION, DATA}  # what a kill in this very function leaves behind
+    if folder.exists() and (
+        not folder.is_dir() or any(path.name not in begun for path in folder.iterdir())
+    ):
         hint = "go on with it (--resume), or " if (folder / CONFIG).is_file() else ""
         raise RunError(f"{folder} exists and is not empty; {hint}choose another --out")
     try:
@@ -78,8 +81,32 @@ def read_config(folder: Path) -> TrainConfig:
 
 
 def read_data_summary(folder: Path) -> dict[str, Any]:
-    """What a run was trained on; see :func:`summarise_data`."""
-    return _read_json(folder, DATA)
+    """What a run was trained on; see :func:`summarise_data`.
+
+    Raises:
+        RunError: not a run folder, or a damaged one.
+    """
+    summary = _read_json(folder, DATA)
+    classes = summary.get("classes")
+    if "fingerprint" not in summary or not isinstance(classes, dict):
+        raise RunError(f"{folder / DATA} is damaged; restore the run from a copy")
+    return summary
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The record of each epoch that has ended.
+
+    Raises:
+        RunError: the log is damaged.
+    """
+    path = folder / LOG
+    if not path.is_file():
+        return []
+    try:
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [{"loss": r["loss"], "seconds": r["seconds"], **r} for r in records]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} is damaged; restore the run from a copy") from error
 
 
 def read_version(folder: Path) -> dict[str, Any]:
@@ -169,7 +196,8 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, about  # noqa: SIM118
+            # Copies: the file's own tensors keep it mapped, and Windows refuses to replace it.
+            return {name: file.get_tensor(name).clone() for name in file.keys()}, about  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise RunError(f"{path} is damaged or absent ({error}); restore it from a copy") from error
 

@@ -58,6 +58,7 @@ def smooth(maps: Float[torch.Tensor, "b h w"], sigma: float) -> Float[torch.Tens
 
 
 @functools.lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept must serve training too
 def _gaussian_matrix(length: int, sigma: float) -> Float[torch.Tensor, "l l"]:
     """The filter along one axis as a matrix: row i has the weights of the pixels around i."""
     radius = int(4 * sigma + 0.5)

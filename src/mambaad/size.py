@@ -19,12 +19,17 @@ def parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip())
     if not match:
         raise ConfigError(f"--size: '{text}' is not a size; give 256, or 224x320 (height x width)")
-    height, width = int(match[1]), int(match[2] or match[1])
-    for side in (height, width):
+    size = int(match[1]), int(match[2] or match[1])
+    check_size(size)
+    return size
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse a height or width that is not a multiple of 32 from 32 to 8192 (ConfigError)."""
+    for side in size:
         if side % SIZE_MULTIPLE or not SIZE_MULTIPLE <= side <= _LARGEST:
             nearest = min(max(round(side / SIZE_MULTIPLE), 1), _LARGEST // SIZE_MULTIPLE)
             raise ConfigError(
                 f"--size: {side} is not a multiple of {SIZE_MULTIPLE} from {SIZE_MULTIPLE} to "
                 f"{_LARGEST}; the nearest is {nearest * SIZE_MULTIPLE}"
             )
-    return height, width

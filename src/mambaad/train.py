@@ -7,6 +7,7 @@ import json
 import math
 import multiprocessing
 import os
+import shlex
 import signal
 import threading
 import time
@@ -18,12 +19,13 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch.multiprocessing.spawn import ProcessException
 
 from mambaad.checkpoint import Position, load_checkpoint, save_checkpoint
 from mambaad.config import TrainConfig, make_config
 from mambaad.data import Preprocess, check_images, load_batches, read_mvtec
 from mambaad.errors import ConfigError, MambaADError, NonFiniteLossError, RunError
-from mambaad.files import write_text
+from mambaad.files import TEMPORARY, write_text
 from mambaad.good_parts import look_at_good_parts
 from mambaad.loss import reconstruction_loss
 from mambaad.models import MambaAD, build_model
@@ -75,6 +77,7 @@ def train(
     out = Path(out)
     config = _resumed_config(out, settings) if resume else make_config(settings)
     if resume and _is_finished(out):
+        (out / CHECKPOINT).unlink(missing_ok=True)
         say(f"{out} is finished: nothing to resume")
         return out
 
@@ -107,15 +110,20 @@ def train(
         directions=config.directions,
         depths=config.depths,
     )
+    fabric = _make_fabric(config)
     if not resume:
         create_run(out, config, summary)
+    for leftover in out.glob(f"*{TEMPORARY}"):
+        leftover.unlink()
     counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
     say(f"{len(samples)} training images of {len(classes)} classes: {counts}")
 
-    if not _launch(config, model, samples, out):
-        raise Interrupted(f"interrupted; go on with: mambaad train {data} --out {out} --resume")
+    if not _launch(fabric, config, model, samples, out):
+        command = ["mambaad", "train", str(data), "--out", str(out), "--resume"]
+        command += ["--skip-unreadable"] if skip_unreadable else []
+        raise Interrupted(f"interrupted; go on with: {shlex.join(command)}")
     save_good_parts(out, look_at_good_parts(load_model(out), classes, config.size))
-    (out / CHECKPOINT).unlink()
+    (out / CHECKPOINT).unlink(missing_ok=True)
     return out
 
 
@@ -135,48 +143,96 @@ def _is_finished(out: Path) -> bool:
     return (out / GOOD_PARTS).is_file()  # written last
 
 
-def _launch(config: TrainConfig, model: MambaAD, samples: Sequence[Sample], out: Path) -> bool:
-    """Run :func:`_fit` in one process, or in one for each device; False if interrupted."""
+def _make_fabric(config: TrainConfig) -> Fabric:
     strategy = DDPStrategy(start_method="spawn") if config.devices > 1 else "auto"
-    fabric = Fabric(devices=config.devices, strategy=strategy, precision=config.precision)
+    try:
+        return Fabric(devices=config.devices, strategy=strategy, precision=config.precision)
+    except Exception as error:  # Fabric's own kinds, none of them public
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"--devices {config.devices}, --precision: {reason}") from error
+
+
+def _launch(
+    fabric: Fabric, config: TrainConfig, model: MambaAD, samples: Sequence[Sample], out: Path
+) -> bool:
+    """Run :func:`_fit` in one process, or in one for each device; False if interrupted."""
     if config.devices == 1:
-        outcome = _fit(fabric, model, config, samples, out)
-    else:
-        # The children stop at the same step and save; this process waits for them.
-        # Fabric gives each process its own copy of a model among the plain arguments, which would
-        # else be one in shared memory; but it refuses our frozen records there.
-        fit = functools.partial(_fit, config=config, samples=samples, out=out)
-        with _signals(_pass_on_to_children):
-            outcome = fabric.launch(fit, model)
-    if isinstance(outcome, MambaADError):
-        raise outcome
-    return bool(outcome)
+        return _fit(fabric, model, config, samples, out)
+    context = multiprocessing.get_context("spawn")
+    ready, problems = context.Semaphore(0), context.SimpleQueue()
+    # Fabric gives each process its own copy of a model among the plain arguments, which would
+    # else be one in shared memory; but it refuses our frozen records there.
+    fit: Any = functools.partial(
+        _fit_process, config=config, samples=samples, out=out, ready=ready, problems=problems
+    )
+
+    def pass_on() -> None:
+        # The children stop at the same step and save, and this process waits for them. Until all
+        # of them can, there is nothing to save.
+        if not all(ready.acquire(block=False) for _ in range(config.devices)):
+            raise KeyboardInterrupt
+        for child in multiprocessing.active_children():
+            if child.pid:
+                os.kill(child.pid, signal.SIGTERM)
+
+    with _signals(pass_on):
+        try:
+            return bool(fabric.launch(fit, model))
+        except KeyboardInterrupt:
+            for child in multiprocessing.active_children():
+                child.kill()
+            return False
+        except ProcessException as error:
+            if not problems.empty():
+                raise problems.get() from None
+            last = str(error).strip().splitlines()[-1]
+            raise RunError(f"a training process ended early: {last}") from error
+
+
+def _fit_process(fabric: Fabric, model: MambaAD, *, ready: Any, problems: Any, **rest: Any) -> bool:
+    """:func:`_fit` in one of several processes, which tells the first what went wrong."""
+    try:
+        return _fit(fabric, model, **rest, when_ready=ready.release)
+    except MambaADError as error:
+        problems.put(error)
+        raise
 
 
 def _fit(
-    fabric: Fabric, model: MambaAD, config: TrainConfig, samples: Sequence[Sample], out: Path
-) -> bool | MambaADError:
-    """Train to the end (True), to an interruption (False), or to an error, which is returned."""
+    fabric: Fabric,
+    model: MambaAD,
+    config: TrainConfig,
+    samples: Sequence[Sample],
+    out: Path,
+    when_ready: Callable[[], None] = lambda: None,
+) -> bool:
+    """Train to the end (True) or to an interruption (False)."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, config.lr, weight_decay=config.weight_decay)
+    plain_optimizer = torch.optim.AdamW(trained, config.lr, weight_decay=config.weight_decay)
+    network, optimizer = fabric.setup(model, plain_optimizer)
+    network.train()
     position = Position()
     if (out / CHECKPOINT).is_file():
-        position = load_checkpoint(out / CHECKPOINT, model, optimizer)
-    network, optimizer = fabric.setup(model, optimizer)
-    network.train()
+        position = load_checkpoint(out / CHECKPOINT, model, plain_optimizer)
+    fabric.barrier()
+    if fabric.is_global_zero and not (out / CHECKPOINT).is_file():
+        # So that resuming never needs the encoder's file again.
+        save_checkpoint(out / CHECKPOINT, model, plain_optimizer, position)
 
     stop = threading.Event()
     with _signals(stop.set):
-        try:
-            while position.epoch < config.epochs:
-                if not _run_epoch(fabric, config, network, optimizer, samples, position, stop):
-                    if fabric.is_global_zero:
-                        save_checkpoint(out / CHECKPOINT, model, optimizer, position)
-                    return False
-                if fabric.is_global_zero:
-                    _end_epoch(model, optimizer, position, out)
-        except MambaADError as error:
-            return error
+        when_ready()
+        while position.epoch < config.epochs:
+            finished = _run_epoch(fabric, config, network, optimizer, samples, position, stop)
+            if fabric.is_global_zero:
+                if finished:
+                    save_weights(out, model)
+                    log = "".join(json.dumps(record) + "\n" for record in position.log)
+                    write_text(out / LOG, log)
+                # Last: a kill before it leaves the epoch to be done again, and nothing lost.
+                save_checkpoint(out / CHECKPOINT, model, plain_optimizer, position)
+            if not finished:
+                return False
     return True
 
 
@@ -220,6 +276,7 @@ def _run_epoch(
                 )
             optimizer.zero_grad()
             fabric.backward(loss)
+            fabric.clip_gradients(network, optimizer, max_norm=config.clip_grad)
             optimizer.step()
             position.step += 1
             position.loss_sum += mean_loss
@@ -270,18 +327,6 @@ def _learning_rate(config: TrainConfig, epoch: int) -> float:
 
 def _mix(seed: int, epoch: int, step: int) -> int:
     return ((seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**63
-
-
-def _end_epoch(model: MambaAD, optimizer: Any, position: Position, out: Path) -> None:
-    save_checkpoint(out / CHECKPOINT, model, optimizer, position)
-    save_weights(out, model)
-    write_text(out / LOG, "".join(json.dumps(record) + "\n" for record in position.log))
-
-
-def _pass_on_to_children() -> None:
-    for child in multiprocessing.active_children():
-        if child.pid:
-            os.kill(child.pid, signal.SIGTERM)
 
 
 @contextmanager

@@ -14,7 +14,8 @@ def test_quickstart_does_the_whole_job_twice(tmp_path):
     ]
     assert "washer" in outputs[0]
     assert "mean" in outputs[0]
-    rows = list(csv.DictReader((tmp_path / "quickstart/results/predictions.csv").open()))
+    table = (tmp_path / "quickstart" / "results" / "predictions.csv").read_text()
+    rows = list(csv.DictReader(table.splitlines()))
     assert len(rows) == 32
     assert all(row["error"] == "" for row in rows)
     assert {row["class"] for row in rows} == {"washer", "weave"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -91,7 +90,11 @@ def train(
     }
     settings = read_config_file(config) if config else {}
     settings |= {name: value for name, value in given.items() if value is not None}
-    run_training(data, out, resume=resume, skip_unreadable=skip_unreadable, **settings)
+    try:
+        run_training(data, out, resume=resume, skip_unreadable=skip_unreadable, **settings)
+    except KeyboardInterrupt as interrupt:
+        typer.echo(f"mambaad: {interrupt or 'interrupted'}", err=True)
+        raise typer.Exit(130) from None
     typer.echo(f"trained: {out}; next: mambaad evaluate {out} {data}")
 
 
@@ -183,13 +186,7 @@ def import_checkpoint(
 def main() -> None:
     """Run the command line; every error a user can cause is one line and exit code 1."""
     try:
-        app(standalone_mode=True)
-    except MambaADError as error:
+        app()
+    except (MambaADError, OSError) as error:
         print(f"mambaad: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt as interrupt:
-        print(f"mambaad: {interrupt or 'interrupted'}", file=sys.stderr)
-        sys.exit(130)
-    except BrokenPipeError:  # the reader of our output has gone, as with `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,10 +9,10 @@ from mambaad.evaluate import Evaluation
 from mambaad.metrics import METRICS
 from mambaad.run import (
     GOOD_PARTS,
-    LOG,
     WEIGHTS,
     read_config,
     read_data_summary,
+    read_log,
     read_version,
 )
 
@@ -32,22 +31,24 @@ _HEADINGS = {
 def metrics_table(evaluation: Evaluation) -> str:
     """A row for each class, in per cent."""
     rows = [["class", *(_HEADINGS[m] for m in METRICS)]]
-    for name, values in {**evaluation.classes, "mean": evaluation.mean}.items():
-        rows.append(
-            [name, *("-" if (v := values[m]) is None else f"{100 * v:.1f}" for m in METRICS)]
-        )
+    means = {"mean": evaluation.mean, "pooled": evaluation.pooled}
+    for name, values in {**evaluation.classes, **means}.items():
+        shown = (values.get(m) for m in METRICS)
+        rows.append([name, *("-" if v is None else f"{100 * v:.1f}" for v in shown)])
     size = " x ".join(map(str, evaluation.size))
-    return (
-        f"{_aligned(rows)}\nper cent; protocol {evaluation.protocol}, {size} pixels; model "
-        f"{evaluation.model_seconds:.0f} s, metrics {evaluation.metric_seconds:.0f} s"
+    return "\n".join(
+        [
+            _aligned(rows),
+            f"per cent; protocol {evaluation.protocol}, {size} pixels, no crop",
+            f"model {evaluation.model_seconds:.0f} s, metrics {evaluation.metric_seconds:.0f} s",
+        ]
     )
 
 
 def run_summary(run: Path) -> str:
     """What a run folder says of itself."""
     config, data, versions = read_config(run), read_data_summary(run), read_version(run)
-    log = run / LOG
-    epochs = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
+    epochs = read_log(run)
     rows = [[name, _text(value)] for name, value in config.model_dump().items()]
     rows += [[f"version of {name}", str(value)] for name, value in versions.items()]
     if "imported" in data:
@@ -59,7 +60,7 @@ def run_summary(run: Path) -> str:
     if epochs:
         minutes = sum(epoch["seconds"] for epoch in epochs) / 60
         rows.append(
-            ["loss, first and last epoch", " ".join(f"{epochs[i]['loss']:.4f}" for i in (0, -1))]
+            ["loss, first and last epoch", f"{epochs[0]['loss']:.4f} {epochs[-1]['loss']:.4f}"]
         )
         rows.append(["training time", f"{minutes:.1f} min"])
     if (run / WEIGHTS).is_file():

@@ -41,7 +41,7 @@ def check_images(
     if problems and not skip_unreadable:
         first, *others = problems.values()
         more = f" (and {len(others)} more like it)" if others else ""
-        raise DataError(first + more)
+        raise DataError(f"{first}{more}; go on without such images with --skip-unreadable")
     kept = [
         replace(
             c,

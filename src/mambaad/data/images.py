@@ -36,14 +36,13 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
         if deep.size and (deep.min() < 0 or deep.max() > 65535):
             raise DataError(
                 f"{path} has pixels from {deep.min()} to {deep.max()}, expected 0 to 65535; "
-                "convert it to 16-bit PNG, or go on without such images with --skip-unreadable"
+                "convert it to 16-bit PNG"
             )
         grey = ((deep * 255 + 32767) // 65535).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.mode == "F":
         raise DataError(
-            f"{path} has floating-point pixels, expected 8 or 16 bits; convert it to 16-bit PNG, "
-            "or go on without such images with --skip-unreadable"
+            f"{path} has floating-point pixels, expected 8 or 16 bits; convert it to 16-bit PNG"
         )
     return np.asarray(_rgb(image))
 
@@ -89,7 +88,4 @@ def _unreadable(path: Path, error: Exception) -> DataError:
     reason = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         reason = f"expected one of {', '.join(_FORMATS)}"
-    return DataError(
-        f"{path} cannot be read as an image ({reason}); repair or remove it, or go on without "
-        "such images with --skip-unreadable"
-    )
+    return DataError(f"{path} cannot be read as an image ({reason}); repair or remove it")

@@ -36,7 +36,7 @@ class Inspector:
         scale: low and high end of the run's fixed heatmap scale.
 
     Raises:
-        RunError: not a run, an unfinished or a damaged one.
+        RunError: not a run, a damaged one, or one whose first epoch has not ended.
     """
 
     def __init__(self, run: str | Path) -> None:

@@ -100,16 +100,16 @@ def region_weights(masks: Bool[np.ndarray, "n h w"]) -> Float[np.ndarray, " p"]:
     1 / (its region's area x the number of regions): the overlap's mean over regions at a
     threshold is the sum over the pixels above it.
     """
-    weights = np.zeros(masks.shape, dtype=np.float64)
+    weights = [np.empty(0)]
     regions = 0
-    for image, mask in enumerate(masks):
+    for mask in masks:
         if not mask.any():
             continue
         ids, count = label(mask, _EIGHT_CONNECTED)
         areas = np.bincount(ids.ravel())
-        weights[image] = np.where(mask, 1 / areas[ids], 0)
+        weights.append(1 / areas[ids[mask]])
         regions += count
-    shares: Float[np.ndarray, " p"] = weights[masks] / max(regions, 1)
+    shares: Float[np.ndarray, " p"] = np.concatenate(weights) / max(regions, 1)
     return shares
 
 

@@ -26,8 +26,8 @@ MetricValues = dict[str, float | None]
 class ClassMetrics:
     """Collects the images of one class, then computes its metrics.
 
-    It holds 5 bytes a pixel; drop it after :meth:`compute` and memory does not grow with the
-    number of classes.
+    It holds 5 bytes a pixel, and about twice as much again while it computes; drop it after
+    :meth:`compute` and memory does not grow with the number of classes.
 
     Args:
         protocol: ``"exact"`` or ``"ader-paper"`` (see ``metrics/README.md``).

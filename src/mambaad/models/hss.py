@@ -84,7 +84,7 @@ class HSSBlock(nn.Module):
 
     def __init__(self, channels: int, drop_path: float, scan: ScanMethod, directions: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(channels)
+        self.norm = nn.LayerNorm(channels)  # eps 1e-5: the released values are those of 1e-5
         self.ss2d = SS2D(channels, scan, directions)
         self.drop_path = DropPath(drop_path)
 
