@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "flush_denormals.hpp"
 #include "kernels.hpp"
 #include "thread_pool.hpp"
 
@@ -68,6 +69,7 @@ void selective_scan(const std::string& variant, int threads, const Shape& s, con
   const Kernels& kernels = kernels_of(variant);
   const Split split(s, kernels.lanes, threads);
   parallel_for(s.batch * split.parts, threads, [&](int64_t task) {
+    const FlushDenormals flush;
     const int64_t part = task / s.batch;
     kernels.forward(s, in, y, carry, task % s.batch, split.first(part), split.first(part + 1));
   });
@@ -92,6 +94,7 @@ void selective_scan_backward(const std::string& variant, int threads, const Shap
   float* const proj = split.parts > 1 ? proj_copies.data() : grad.proj;
 
   parallel_for(s.batch * split.parts, threads, [&](int64_t task) {
+    const FlushDenormals flush;
     const int64_t b = task % s.batch, part = task / s.batch;
     const Partial out{proj + task * proj_size, copies[0].data() + b * sizes[0],
                       copies[1].data() + b * sizes[1], copies[2].data() + b * sizes[2],

@@ -306,3 +306,13 @@ def test_default_type_of_torch_does_not_matter():
     finally:
         torch.set_default_dtype(torch.float32)
     assert_identical(found, expected)
+
+
+def test_states_that_fade_away_are_right_and_leave_the_processor_as_it_was():
+    # Inside the kernel subnormal numbers are zero; outside they are what they were.
+    inputs = make_inputs(length=200)
+    inputs["u"][:, 20:] = 0
+    assert_close(run(selective_scan, inputs), truth(inputs))
+    tiny = torch.full((64,), 1e-40)
+    assert torch.equal(tiny * 1.0, tiny)
+    assert (tiny * 1.0).max() > 0
