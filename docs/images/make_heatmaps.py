@@ -1,7 +1,4 @@
-"""The README's picture, from what ``examples/quickstart.py`` has left behind.
-
-    python docs/images/make_heatmaps.py QUICKSTART_FOLDER
-"""
+"""The README's picture, from what ``examples/quickstart.py`` has left in a folder, its argument."""
 
 from __future__ import annotations
 
