@@ -4,8 +4,8 @@
 
 Draws two products, trains one model for both on their good parts, evaluates it on good and
 defective ones, and writes heatmaps. The encoder is random unless weights are given: it sees
-colours and edges and finds about half of these defects. With timm's pretrained weights, the
-default of ``mambaad train``, the same training finds all of them.
+colours and edges and misses some defects (image AU-ROC about 0.8). With a ResNet-18 trained on
+ImageNet (``--encoder-weights timm``) the same training finds all of them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 import csv
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -97,3 +98,45 @@ def test_wrong_product_and_place(parts, trained_run, tmp_path):
     with pytest.raises(RunError, match=r"--out: .* cannot be made"):
         mambaad.predict(trained_run, [image], tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_of_links_and_an_output_folder_around_it(parts, trained_run, tmp_path):
+    # As in a working folder with links into a data set, predicted into that very folder.
+    (tmp_path / "in").mkdir()
+    for name in ("000", "001"):
+        link = tmp_path / "in" / f"{name}.png"
+        link.symlink_to(parts / "nut" / "test" / "good" / f"{name}.png")
+    for _ in range(2):
+        assert len(mambaad.predict(trained_run, [tmp_path / "in"], tmp_path / "in")) == 2
+    assert "000.png.heatmap.png" in files(tmp_path / "in")
+
+
+def test_results_that_cannot_be_written_are_a_row(parts, trained_run, tmp_path):
+    shutil.copy(parts / "nut" / "test" / "good" / "000.png", tmp_path)
+    (tmp_path / ("x" * 250 + ".png")).write_bytes((tmp_path / "000.png").read_bytes())
+    long, short = mambaad.predict(trained_run, [tmp_path], tmp_path / "out")[::-1]
+    assert "cannot be written" in long.error
+    assert short.path == tmp_path / "000.png"
+    assert short.error is None
+
+
+def test_an_interruption_keeps_the_rows_that_are_done(parts, trained_run, tmp_path, monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    folder = parts / "nut" / "test" / "good"
+    first = mambaad.predict(trained_run, [folder / "000.png"], tmp_path / "out")
+    monkeypatch.setattr(sys.modules["mambaad.predict"], "read_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mambaad.predict(trained_run, [folder], tmp_path / "out")
+    assert len(first) == 1
+    assert table(tmp_path / "out") == []
+
+
+def test_an_unfinished_run_says_so(parts, trained_run, tmp_path, capsys):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    (run / "good_parts.safetensors").unlink()
+    image = parts / "nut" / "test" / "good" / "000.png"
+    (row,) = mambaad.predict(run, [image], tmp_path / "out")
+    assert row.product is None
+    assert "training has not ended" in capsys.readouterr().err

@@ -16,7 +16,7 @@ from mambaad.data import is_image, read_image
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import write_text, written_whole
 from mambaad.inspection import Inspector
-from mambaad.progress import ProgressBar
+from mambaad.progress import ProgressBar, say
 from mambaad.report import heatmap_overlay
 
 TABLE, HEATMAP = "predictions.csv", ".heatmap.png"
@@ -60,6 +60,8 @@ def predict(
     """
     inspector = Inspector(run)
     inspector.check_product(product)
+    if not inspector.is_finished:
+        say(f"{run}: training has not ended, so no class is named and heatmaps go from 0 to 1")
     out = Path(out)
     found = _find_images([Path(image) for image in images])
     try:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import mambaad
 from mambaad.cli.app import app, main
 from mambaad.config import TrainConfig
+from mambaad.train import Interrupted
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = ("train", "evaluate", "predict", "info", "import-checkpoint")
@@ -152,6 +153,16 @@ def test_an_unreadable_image_ends_with_an_error(mambaad_command, trained_run, pa
     assert code == 1
     assert "1 images: " in out
     assert "bad.png cannot be read" in err
+
+
+def test_after_an_interruption_the_next_command_is_told(mambaad_command, monkeypatch, tmp_path):
+    def train(*args, **kwargs):
+        raise Interrupted("interrupted; go on with: mambaad train parts --out run --resume")
+
+    monkeypatch.setattr(sys.modules["mambaad.train"], "train", train)
+    code, out, err = mambaad_command("train", tmp_path, "--out", tmp_path / "run")
+    assert (code, out) == (130, "")
+    assert err == "mambaad: interrupted; go on with: mambaad train parts --out run --resume\n"
 
 
 def test_wrong_flags_are_an_error_of_usage():

@@ -34,6 +34,8 @@ class Inspector:
         products: the classes that the model was trained on; none if that is not known.
         size: height and width that images are resized to, and of the anomaly maps.
         scale: low and high end of the run's fixed heatmap scale.
+        is_finished: whether training has ended; before, the scale is provisional and no product
+            is named.
 
     Raises:
         RunError: not a run, a damaged one, or one whose first epoch has not ended.
@@ -47,6 +49,7 @@ class Inspector:
         self.preprocess = Preprocess(*self.size)
         self._good_parts = read_good_parts(run)
         self.scale = self._good_parts.scale
+        self.is_finished = not self.products or bool(self._good_parts.products)
 
     def inspect(
         self, image: str | Path | UInt8[np.ndarray, "h w 3"], product: str | None = None
