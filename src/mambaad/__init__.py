@@ -52,7 +52,8 @@ def __getattr__(name: str) -> Any:
 
 class _Package(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
-        # Importing the module mambaad.train must not hide the function mambaad.train.
+        # Importing the module mambaad.train must not hide the function mambaad.train. (What else is
+        # in that module: "from mambaad.train import Interrupted".)
         if not (name in _MODULES and isinstance(value, ModuleType)):
             super().__setattr__(name, value)
 
