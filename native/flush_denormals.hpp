@@ -1,7 +1,7 @@
 // Subnormal floats as zero, in this thread, for as long as the object lives.
 //
 // A state that decays passes through them on its way to zero, and processors take many times as
-// long for each of them: on a trained model that made the scan several times slower.
+// long for each of them: with a trained model the scan took more than twice its time.
 #pragma once
 
 #include <cstdint>
