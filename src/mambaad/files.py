@@ -33,7 +33,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or error
         raise RunError(
-            f"{path} cannot be written ({reason}); free or choose another place"
+            f"{path} cannot be written ({reason}); free some space, or choose another place"
         ) from error
     finally:
         with suppress(OSError):

@@ -21,7 +21,7 @@ def build_model(
     directions: int = 8,
     depths: Sequence[int] = (3, 4, 6, 3),
 ) -> MambaAD:
-    """Build an untrained MambaAD; with ResNet-34 it has 25.65 M parameters, 8.17 M frozen.
+    """Build an untrained MambaAD; with ResNet-34 it has 25.62 M parameters, 8.17 M of them frozen.
 
     Args:
         encoder, encoder_weights: see :class:`mambaad.models.encoder.Encoder`.
