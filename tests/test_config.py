@@ -12,7 +12,14 @@ def test_the_defaults_are_the_released_recipe():
     assert (config.directions, config.depths) == (8, (3, 4, 6, 3))
     assert (config.batch_size, config.lr, config.weight_decay) == (16, 0.005, 1e-4)
     assert (config.lr_drop_after, config.clip_grad) == (0.8, 5.0)
+    assert (config.loss, config.schedule, config.epochs) == ("squared-error", "step", 100)
     assert (config.seed, config.precision) == (42, "32-true")
+
+
+def test_a_recipe_sets_what_is_not_given():
+    config = make_config({"recipe": "fast", "lr": 0.001})
+    assert (config.loss, config.schedule, config.lr) == ("cosine", "cosine", 0.001)
+    assert TrainConfig(**json.loads(config_json(config))) == config
 
 
 @pytest.mark.parametrize(
@@ -29,8 +36,10 @@ def test_the_defaults_are_the_released_recipe():
         ({"depths": (3, 0, 6, 3)}, "--depths: (3, 0, 6, 3) has a stage without blocks"),
         ({"batch_size": 3, "devices": 2}, "--batch-size 3 cannot be dealt out to --devices 2"),
         ({"seed": -1}, "--seed: "),
+        ({"recipe": "best"}, "--recipe: input should be 'paper' or 'fast', got 'best'"),
+        ({"loss": "l1"}, "--loss: input should be 'squared-error' or 'cosine'"),
         ({"precision": "8"}, "--precision: input should be '32-true' or 'bf16-mixed'"),
-        ({"learning_rate": 1}, "there is no setting 'learning_rate'; known: encoder, "),
+        ({"learning_rate": 1}, "there is no setting 'learning_rate'; known: recipe, encoder, "),
     ],
 )
 def test_a_bad_setting_is_one_line_that_names_its_flag(settings, complaint):

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import shutil
@@ -14,9 +15,10 @@ from PIL import Image
 
 import mambaad
 from mambaad import checkpoint
+from mambaad.config import make_config
 from mambaad.errors import ConfigError, DataError, NonFiniteLossError, RunError
 from mambaad.run import load_tensors
-from mambaad.train import Interrupted, epoch_batches
+from mambaad.train import Interrupted, epoch_batches, learning_rate
 from tests.conftest import SMALL, make_parts
 
 # Trains in a process of its own, and says on standard output when a step of an epoch begins.
@@ -34,9 +36,9 @@ def announced(*args):
     global steps
     print("step", steps, flush=True)
     steps += 1
-    return loss.reconstruction_loss(*args)
+    return loss.squared_error_loss(*args)
 
-module.reconstruction_loss = announced
+module.LOSSES = {"squared-error": announced}
 try:
     mambaad.train(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))
 except KeyboardInterrupt as error:
@@ -88,6 +90,38 @@ def test_the_learning_rate_drops_after_its_share_of_the_epochs(parts, tmp_path):
     run = mambaad.train(parts, tmp_path / "run", **settings)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [record["lr"] for record in log] == pytest.approx([0.002, 0.002, 0.0002, 0.0002])
+
+
+def test_the_cosine_schedule_warms_up_and_ends_near_zero():
+    config = make_config({"recipe": "fast", "epochs": 50})
+    rates = [learning_rate(config, step // 10, step % 10 / 10) for step in range(500)]
+    assert rates[10] == max(rates) == pytest.approx(0.002)  # 2 % of 50 epochs is one
+    assert 0 < rates[0] < rates[5] < rates[10]
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
+    assert rates[255] == pytest.approx(0.001)  # half way down
+    assert rates[499] < 1e-7
+
+
+def test_the_fast_recipe_trains_and_resumes_to_the_same_weights(parts, tmp_path, monkeypatch):
+    settings = {**SMALL, "recipe": "fast", "size": "32"}
+    whole = mambaad.train(parts, tmp_path / "whole", **settings)
+    log = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert log[1]["loss"] < log[0]["loss"] < 6  # cosine distances of three scales
+
+    real, steps = torch.optim.AdamW.step, []
+
+    def stop_in_the_second_epoch(self, *args, **kwargs):
+        steps.append(1)
+        if len(steps) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", stop_in_the_second_epoch)
+    with pytest.raises(Interrupted):
+        mambaad.train(parts, tmp_path / "cut", **settings)
+    monkeypatch.undo()
+    mambaad.train(parts, tmp_path / "cut", resume=True)
+    assert_same_weights(tmp_path / "cut", whole)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

@@ -20,11 +20,21 @@ from pydantic import (
 from mambaad.errors import ConfigError
 from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
 
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "paper": {},
+    "fast": {"loss": "cosine", "schedule": "cosine", "lr": 0.002, "epochs": 4},
+}
+"""What each recipe sets; the rest are the defaults of :class:`TrainConfig`."""
+
 
 class TrainConfig(BaseModel):
     """One run's settings; the defaults are the released recipe (100 epochs)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Literal["paper", "fast"] = Field(
+        "paper", description="what the settings that are not given default to, see RECIPES"
+    )
 
     encoder: str = "resnet34"
     encoder_weights: str = Field(
@@ -37,8 +47,12 @@ class TrainConfig(BaseModel):
     classes: tuple[str, ...] | None = None
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(16, ge=1, description="over all devices together")
+    loss: Literal["squared-error", "cosine"] = "squared-error"
     lr: float = Field(0.005, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
+    schedule: Literal["step", "cosine"] = Field(
+        "step", description="lr / 10 after lr_drop_after, or a short warm-up and half a cosine to 0"
+    )
     lr_drop_after: float = Field(
         0.8, ge=0, le=1, description="share of the epochs after which lr is divided by 10"
     )
@@ -46,6 +60,12 @@ class TrainConfig(BaseModel):
     seed: int = Field(42, ge=0, lt=2**32)
     devices: int = Field(1, ge=1)
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _recipe(cls, given: Any) -> Any:
+        recipe = RECIPES.get(str(given.get("recipe", "paper")), {})  # others: refused by the field
+        return {**recipe, **given}
 
     @field_validator("size", mode="before")
     @classmethod

@@ -27,7 +27,7 @@ from mambaad.data import Preprocess, check_images, load_batches, read_mvtec
 from mambaad.errors import ConfigError, MambaADError, NonFiniteLossError, RunError
 from mambaad.files import TEMPORARY, write_text
 from mambaad.good_parts import look_at_good_parts
-from mambaad.loss import reconstruction_loss
+from mambaad.loss import LOSSES
 from mambaad.models import MambaAD, build_model
 from mambaad.progress import ProgressBar, say
 from mambaad.run import (
@@ -43,6 +43,9 @@ from mambaad.run import (
     summarise_data,
 )
 from mambaad.types import Sample
+
+WARM_UP = 0.02
+"""Share of a training over which the ``cosine`` schedule raises the learning rate."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -247,10 +250,6 @@ def _run_epoch(
 ) -> bool:
     """Train on each image once; False if it was interrupted, with ``position`` in between."""
     epoch = position.epoch
-    rate = _learning_rate(config, epoch)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
     batches = epoch_batches(len(samples), config.batch_size, config.devices, config.seed, epoch)
     rest = batches[position.step :]
     share = len(batches[0]) // fabric.world_size
@@ -264,7 +263,7 @@ def _run_epoch(
             # Nothing random depends on what came before: that makes resuming exact.
             torch.manual_seed(_mix(config.seed, epoch, position.step))
             features, reconstructed = network(batch.images.to(fabric.device))
-            loss = reconstruction_loss(features, reconstructed)
+            loss = LOSSES[config.loss](features, reconstructed)
             stop_asked = torch.tensor(float(stop.is_set())).to(loss)
             told: Any = fabric.all_reduce(torch.stack([loss.detach(), stop_asked]))
             mean_loss, stopping = told.tolist()
@@ -274,6 +273,9 @@ def _run_epoch(
                     f"the loss became {mean_loss} in epoch {epoch + 1}; lower --lr, or look at "
                     f"the images of that batch: {names}"
                 )
+            rate = learning_rate(config, epoch, position.step / len(batches))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
             optimizer.zero_grad()
             fabric.backward(loss)
             fabric.clip_gradients(network, optimizer, max_norm=config.clip_grad)
@@ -293,7 +295,7 @@ def _run_epoch(
         {
             "epoch": epoch + 1,
             "loss": position.loss_sum / len(batches),
-            "lr": rate,
+            "lr": learning_rate(config, epoch),
             "images_per_s": round(speed, 3),
             "seconds": round(position.seconds, 3),
         }
@@ -320,9 +322,19 @@ def epoch_batches(
     return [shuffled[i : i + size] for i in range(0, images - size + 1, size)]
 
 
-def _learning_rate(config: TrainConfig, epoch: int) -> float:
-    dropped = epoch >= round(config.lr_drop_after * config.epochs)
-    return config.lr * (0.1 if dropped else 1.0)
+def learning_rate(config: TrainConfig, epoch: int, share: float = 0.0) -> float:
+    """The rate of a step, after ``epoch`` whole epochs and a ``share`` (0 to 1) of the next.
+
+    ``step``: a tenth after ``lr_drop_after`` of the epochs. ``cosine``: up from nearly 0 over the
+    first 2 % of the training, then half a cosine down to 0 (SGDR without restarts, equation 5).
+    """
+    if config.schedule == "step":
+        dropped = epoch >= round(config.lr_drop_after * config.epochs)
+        return config.lr * (0.1 if dropped else 1.0)
+    done = (epoch + share) / config.epochs
+    if done < WARM_UP:
+        return config.lr * max(done / WARM_UP, 1e-3)
+    return config.lr * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
 
 
 def _mix(seed: int, epoch: int, step: int) -> int:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mambaad.errors import ConfigError
-from mambaad.loss import reconstruction_loss
+from mambaad.loss import squared_error_loss
 from mambaad.models import MambaAD, build_model
 from tests.models.conftest import reference_maps
 
@@ -123,7 +123,7 @@ def test_a_training_step():
     assert {key.split(".")[0] for key in trained} == {"fusion", "decoder"}
 
     features, rebuilt = network(torch.randn(2, 3, 64, 64))
-    loss = reconstruction_loss(features, rebuilt)
+    loss = squared_error_loss(features, rebuilt)
     loss.backward()
     for key, parameter in trained.items():
         assert parameter.grad is not None, key

@@ -40,6 +40,10 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder with one folder a class, MVTec AD layout.")],
     out: Annotated[Path, typer.Option(help="Run folder to make, or to resume.")],
     classes: Annotated[str | None, typer.Option(help="a,b,c: train on these only.")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="paper (as released) or fast (cosine loss, 4 epochs). [paper]"),
+    ] = None,
     encoder: Annotated[str | None, typer.Option(help="timm architecture. [resnet34]")] = None,
     encoder_weights: Annotated[
         str | None,
@@ -52,11 +56,13 @@ def train(
         str | None, typer.Option(help="hilbert, zorder, zigzag, scan or sweep. [hilbert]")
     ] = None,
     directions: Annotated[int | None, typer.Option(help="1, 2, 4 or 8. [8]")] = None,
-    epochs: Annotated[int | None, typer.Option(help="[100]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[100; fast: 4]")] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step, over all devices. [16]")
     ] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of AdamW. [0.005]")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of AdamW. [0.005; fast: 0.002]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="[42]")] = None,
     devices: Annotated[int | None, typer.Option(help="Processes, or GPUs. [1]")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed. [32-true]")] = None,
@@ -76,6 +82,7 @@ def train(
 
     given: dict[str, Any] = {
         "classes": tuple(name.strip() for name in classes.split(",")) if classes else None,
+        "recipe": recipe,
         "encoder": encoder,
         "encoder_weights": encoder_weights,
         "size": size,
