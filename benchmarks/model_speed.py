@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from mambaad.files import check_writable, write_text
-from mambaad.loss import reconstruction_loss
+from mambaad.loss import squared_error_loss
 from mambaad.models import build_model
 from mambaad.ops import directional_orders, selective_scan
 from mambaad.ops.reference import selective_scan_reference
@@ -66,7 +66,7 @@ def measure(rounds: int) -> dict[str, float]:
 
     def train_step() -> None:
         optimizer.zero_grad()
-        reconstruction_loss(*trained(images)).backward()
+        squared_error_loss(*trained(images)).backward()
         optimizer.step()
 
     @torch.inference_mode()

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import nn
 
 from mambaad.models.lss import LSSModule
+from mambaad.models.projection import project
 from mambaad.ops import ScanMethod
 
 
@@ -24,7 +25,7 @@ class PatchExpand(nn.Module):
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h2 w2 c2"]:
         """Spread each cell's channels over 2 x 2 cells."""
         b, h, w, _ = x.shape
-        x = self.expand(x).view(b, h, w, 2, 2, -1)
+        x = project(x, self.expand.weight).view(b, h, w, 2, 2, -1)
         x = x.transpose(2, 3).reshape(b, 2 * h, 2 * w, -1)
         normalised: torch.Tensor = self.norm(x)
         return normalised

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mambaad.models.parallel import DropPath
+from mambaad.models.projection import project
 from mambaad.ops import ScanMethod, directional_orders, selective_scan
 
 
@@ -62,21 +63,20 @@ class SS2D(nn.Module):
         height, width = x.shape[1:3]
         # Two products instead of one that is split: x stays contiguous for what follows.
         x_weight, z_weight = self.in_proj.weight.chunk(2)
-        u = self.conv(F.linear(x, x_weight).permute(0, 3, 1, 2))
-        u = F.silu(u).permute(0, 2, 3, 1).flatten(1, 2)
+        u = self.conv(project(x, x_weight).permute(0, 3, 1, 2))
+        u = F.silu(u).permute(0, 2, 3, 1)
         order = directional_orders(self.scan, self.directions, height, width)
         y = selective_scan(
-            u,
-            F.linear(u, self.scan_proj),
+            u.flatten(1, 2),
+            project(u, self.scan_proj).flatten(1, 2),
             self.dt_weight,
             self.dt_bias,
             -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))),
             self.skip,
             torch.tensor(order, device=u.device),
         )
-        y = self.norm(y).unflatten(1, (height, width)) * F.silu(F.linear(x, z_weight))
-        out: torch.Tensor = self.out_proj(y)
-        return out
+        y = self.norm(y).unflatten(1, (height, width)) * F.silu(project(x, z_weight))
+        return project(y, self.out_proj.weight)
 
 
 class HSSBlock(nn.Module):
