@@ -8,6 +8,7 @@
 #include <vector>
 
 #if !defined(_WIN32)
+#include <dlfcn.h>
 #include <unistd.h>
 #endif
 
@@ -22,25 +23,68 @@ int64_t process_id() {
 #endif
 }
 
+// The tasks 0 .. count - 1, handed out one by one to whichever threads call work().
+class Tasks {
+ public:
+  Tasks(int64_t count, const std::function<void(int64_t)>& task) : count_(count), task_(task) {}
+
+  void work() {
+    for (int64_t i; (i = next_++) < count_;) {
+      try {
+        task_(i);
+      } catch (...) {
+        std::lock_guard lock(mutex_);
+        if (!error_) error_ = std::current_exception();
+        next_ = count_;
+      }
+    }
+  }
+
+  // Once all threads have returned from work().
+  void rethrow() {
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  int64_t count_;
+  const std::function<void(int64_t)>& task_;
+  std::atomic<int64_t> next_{0};
+  std::mutex mutex_;
+  std::exception_ptr error_;
+};
+
+// How GCC starts the threads of an OpenMP region: of GNU's runtime, and of Intel's and LLVM's.
+using StartTeam = void (*)(void (*)(void*), void*, unsigned threads, unsigned flags);
+
+// The OpenMP runtime that torch has loaded, or null. Its threads go on spinning for a while after
+// each of torch's operations: threads of our own would have to share the cores with them.
+StartTeam openmp() {
+#if defined(_WIN32)
+  return nullptr;
+#else
+  static const auto start = reinterpret_cast<StartTeam>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+  return start;
+#endif
+}
+
+// Threads of our own, where there is no OpenMP, or where it must not be used.
 class Pool {
  public:
-  void run(int64_t count, int threads, const std::function<void(int64_t)>& task) {
-    const int helpers = int(std::min<int64_t>(threads, count)) - 1;
+  void run(Tasks& tasks, int helpers) {
     while (int(threads_.size()) < helpers)
       threads_.emplace_back([this, seen = round_]() mutable { serve(seen); });
     {
       std::lock_guard lock(mutex_);
-      task_ = &task, count_ = count, next_ = 0, error_ = nullptr;
+      tasks_ = &tasks;
       wanted_ = working_ = helpers;
       ++round_;
     }
     wake_.notify_all();
-    work();
+    tasks.work();
     std::unique_lock lock(mutex_);
     working_ -= wanted_;  // who has not woken up by now need not
     wanted_ = 0;
     done_.wait(lock, [&] { return working_ == 0; });
-    if (error_) std::rethrow_exception(error_);
   }
 
  private:
@@ -51,21 +95,9 @@ class Pool {
       seen = round_;
       --wanted_;
       lock.unlock();
-      work();
+      tasks_->work();
       lock.lock();
       if (--working_ == 0) done_.notify_one();
-    }
-  }
-
-  void work() {
-    for (int64_t i; (i = next_++) < count_;) {
-      try {
-        (*task_)(i);
-      } catch (...) {
-        std::lock_guard lock(mutex_);
-        if (!error_) error_ = std::current_exception();
-        next_ = count_;
-      }
     }
   }
 
@@ -74,11 +106,10 @@ class Pool {
   std::condition_variable wake_, done_;
   uint64_t round_ = 0;
   int wanted_ = 0, working_ = 0;
-  const std::function<void(int64_t)>* task_ = nullptr;
-  int64_t count_ = 0;
-  std::atomic<int64_t> next_{0};
-  std::exception_ptr error_;
+  Tasks* tasks_ = nullptr;
 };
+
+const int64_t first_process = process_id();  // where this library was loaded
 
 std::mutex pool_in_use;
 
@@ -91,15 +122,22 @@ void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>
     for (int64_t i = 0; i < count; ++i) task(i);
     return;
   }
-  // A forked child has the pool's memory but none of its threads: it leaves that pool be and
-  // makes one of its own. The pool is never destroyed: at exit its threads just end.
-  static Pool* pool = nullptr;
-  static int64_t owner = -1;
-  if (owner != process_id()) {
-    pool = new Pool;
-    owner = process_id();
+  Tasks tasks(count, task);
+  const int team = int(std::min<int64_t>(threads, count));
+  if (openmp() && process_id() == first_process) {
+    openmp()([](void* all) { static_cast<Tasks*>(all)->work(); }, &tasks, unsigned(team), 0);
+  } else {
+    // A forked child has the memory of OpenMP's threads and of the pool's but not the threads: it
+    // leaves both be and makes a pool of its own. No pool is destroyed: at exit its threads end.
+    static Pool* pool = nullptr;
+    static int64_t owner = -1;
+    if (owner != process_id()) {
+      pool = new Pool;
+      owner = process_id();
+    }
+    pool->run(tasks, team - 1);
   }
-  pool->run(count, threads, task);
+  tasks.rethrow();
 }
 
 }  // namespace mambaad

@@ -1,5 +1,4 @@
-// A few threads that sleep until there is work. They do not spin as OpenMP's do, so they leave
-// the cores to torch's own threads between two scans.
+// Work on several threads: those that torch computes with, where they can be had.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +8,7 @@ namespace mambaad {
 
 // Calls task(0) .. task(count - 1), each once, on up to `threads` threads, this one included, and
 // returns when all are done; the first exception of a task is thrown again here. While another
-// caller has the pool, the tasks run on this thread alone.
+// caller is in here, the tasks run on this thread alone.
 void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>& task);
 
 }  // namespace mambaad
