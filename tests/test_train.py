@@ -343,6 +343,17 @@ def test_epochs_visit_every_image_once_but_for_an_unfilled_batch():
     assert [len(b) for b in epoch_batches(5, batch_size=8, devices=2, seed=1, epoch=0)] == [4]
 
 
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_kept_features_change_nothing(parts, tmp_path, place, capsys):
+    settings = SMALL | {"epochs": 3, "batch_size": 3}
+    without = mambaad.train(parts, tmp_path / "without", **settings, cache_features="off")
+    assert "features of" not in capsys.readouterr().err
+    kept = mambaad.train(parts, tmp_path / "kept", **settings, cache_features=place)
+    assert f"GiB, in {place}" in capsys.readouterr().err
+    assert_same_weights(without, kept)
+    assert (kept / "log.jsonl").is_file()
+
+
 def test_interrupted_is_a_keyboard_interrupt():
     # So that whoever only knows of Ctrl-C is right too.
     assert issubclass(Interrupted, KeyboardInterrupt)

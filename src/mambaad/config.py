@@ -22,7 +22,15 @@ from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
-    "fast": {"loss": "cosine", "schedule": "cosine", "lr": 0.002, "epochs": 4},
+    "fast": {
+        "epochs": 8,
+        "batch_size": 4,
+        "loss": "cosine",
+        "lr": 0.002,
+        "beta2": 0.95,
+        "schedule": "cosine",
+        "drop_path": 0.0,
+    },
 }
 """What each recipe sets; the rest are the defaults of :class:`TrainConfig`."""
 
@@ -44,12 +52,16 @@ class TrainConfig(BaseModel):
     scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] = "hilbert"
     directions: Literal[1, 2, 4, 8] = 8
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    drop_path: float = Field(
+        0.2, ge=0, lt=1, description="largest rate at which a block is left out while training"
+    )
     classes: tuple[str, ...] | None = None
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(16, ge=1, description="over all devices together")
     loss: Literal["squared-error", "cosine"] = "squared-error"
     lr: float = Field(0.005, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
+    beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's memory of squared gradients")
     schedule: Literal["step", "cosine"] = Field(
         "step", description="lr / 10 after lr_drop_after, or a short warm-up and half a cosine to 0"
     )
@@ -59,6 +71,9 @@ class TrainConfig(BaseModel):
     clip_grad: float = Field(5.0, gt=0, description="largest norm of a step's gradient")
     seed: int = Field(42, ge=0, lt=2**32)
     devices: int = Field(1, ge=1)
+    cache_features: Literal["auto", "memory", "disk", "off"] = Field(
+        "auto", description="where the encoder's maps are kept between epochs (one device)"
+    )
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
     @model_validator(mode="before")

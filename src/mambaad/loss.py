@@ -27,13 +27,14 @@ def squared_error_loss(
 def cosine_loss(
     features: Sequence[torch.Tensor], reconstructed: Sequence[torch.Tensor]
 ) -> torch.Tensor:
-    """The sum over scales of the mean cosine distance of the cells, in float32: 0 to 2 a scale.
+    """The sum over scales of the mean cosine distance of an image's maps, in float32.
 
-    It is what the anomaly map shows (RD4AD, equation 2, taken cell by cell): no scale outweighs
-    the others by the size of its features. Arguments as of :func:`squared_error_loss`.
+    Each image's map of a scale is one vector, as in RD4AD's released code: 0 to 2 a scale, so that
+    none outweighs the others by the size of its features, while within a map the strong cells
+    count most. Arguments as of :func:`squared_error_loss`.
     """
     terms = [
-        1 - F.cosine_similarity(theirs.float(), ours.float(), dim=1).mean()
+        1 - F.cosine_similarity(theirs.float().flatten(1), ours.float().flatten(1)).mean()
         for theirs, ours in zip(reconstructed, features, strict=True)
     ]
     return torch.stack(terms).sum()

@@ -25,6 +25,7 @@ from mambaad.checkpoint import Position, load_checkpoint, save_checkpoint
 from mambaad.config import TrainConfig, make_config
 from mambaad.data import Preprocess, check_images, load_batches, read_mvtec
 from mambaad.errors import ConfigError, MambaADError, NonFiniteLossError, RunError
+from mambaad.feature_cache import FeatureCache
 from mambaad.files import TEMPORARY, write_text
 from mambaad.good_parts import look_at_good_parts
 from mambaad.loss import LOSSES
@@ -112,6 +113,7 @@ def train(
         scan=config.scan,
         directions=config.directions,
         depths=config.depths,
+        drop_path=config.drop_path,
     )
     fabric = _make_fabric(config)
     if not resume:
@@ -134,12 +136,12 @@ def _resumed_config(out: Path, settings: dict[str, Any]) -> TrainConfig:
     config = read_config(out)
     asked = make_config({**config.model_dump(), **settings})
     for name in settings:
-        if getattr(asked, name) != getattr(config, name):
+        if name != "cache_features" and getattr(asked, name) != getattr(config, name):
             raise ConfigError(
                 f"--{name.replace('_', '-')}: {out} was started with {getattr(config, name)}; "
                 "leave it away to resume, or start a new run"
             )
-    return config
+    return config.model_copy(update={"cache_features": asked.cache_features})
 
 
 def _is_finished(out: Path) -> bool:
@@ -211,9 +213,19 @@ def _fit(
 ) -> bool:
     """Train to the end (True) or to an interruption (False)."""
     trained = [p for p in model.parameters() if p.requires_grad]
-    plain_optimizer = torch.optim.AdamW(trained, config.lr, weight_decay=config.weight_decay)
+    plain_optimizer = torch.optim.AdamW(
+        trained,
+        config.lr,
+        betas=(0.9, config.beta2),
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
     network, optimizer = fabric.setup(model, plain_optimizer)
+    network.mark_forward_method("reconstruct")
     network.train()
+    cache = None
+    if config.cache_features != "off" and config.devices == 1 and config.epochs > 1:
+        cache = FeatureCache(len(samples), out, config.cache_features)
     position = Position()
     if (out / CHECKPOINT).is_file():
         position = load_checkpoint(out / CHECKPOINT, model, plain_optimizer)
@@ -226,7 +238,9 @@ def _fit(
     with _signals(stop.set):
         when_ready()
         while position.epoch < config.epochs:
-            finished = _run_epoch(fabric, config, network, optimizer, samples, position, stop)
+            finished = _run_epoch(
+                fabric, config, network, optimizer, samples, cache, position, stop
+            )
             if fabric.is_global_zero:
                 if finished:
                     save_weights(out, model)
@@ -245,6 +259,7 @@ def _run_epoch(
     network: Any,
     optimizer: Any,
     samples: Sequence[Sample],
+    cache: FeatureCache | None,
     position: Position,
     stop: threading.Event,
 ) -> bool:
@@ -254,15 +269,22 @@ def _run_epoch(
     rest = batches[position.step :]
     share = len(batches[0]) // fabric.world_size
     first = fabric.global_rank * share
-    mine = [samples[i] for batch in rest for i in batch[first : first + share]]
-    loader = load_batches(mine, Preprocess(*config.size), share)
+    mine = [batch[first : first + share] for batch in rest]
+    unknown = [samples[i] for batch in mine if not (cache and cache.has(batch)) for i in batch]
+    loader = load_batches(unknown, Preprocess(*config.size), share)
     title = f"epoch {epoch + 1}/{config.epochs}"
     with ProgressBar(title, show=fabric.is_global_zero) as bar:
         started = time.perf_counter() - position.seconds
-        for indices, batch in zip(rest, loader, strict=True):
+        for indices in mine:
             # Nothing random depends on what came before: that makes resuming exact.
             torch.manual_seed(_mix(config.seed, epoch, position.step))
-            features, reconstructed = network(batch.images.to(fabric.device))
+            if cache and cache.has(indices):
+                features = [maps.to(fabric.device) for maps in cache.get(indices)]
+                reconstructed = network.reconstruct(features)
+            else:
+                features, reconstructed = network(next(loader).images.to(fabric.device))
+                if cache:
+                    cache.put(indices, features)
             loss = LOSSES[config.loss](features, reconstructed)
             stop_asked = torch.tensor(float(stop.is_set())).to(loss)
             told: Any = fabric.all_reduce(torch.stack([loss.detach(), stop_asked]))
@@ -283,7 +305,7 @@ def _run_epoch(
             position.step += 1
             position.loss_sum += mean_loss
             position.seconds = time.perf_counter() - started
-            speed = position.step * len(indices) / position.seconds
+            speed = position.step * len(batches[0]) / position.seconds
             note = f"loss {position.loss_sum / position.step:.4f}  {speed:.1f} images/s"
             bar.update(position.step, len(batches), note)
             if stopping:

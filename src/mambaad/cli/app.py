@@ -42,7 +42,7 @@ def train(
     classes: Annotated[str | None, typer.Option(help="a,b,c: train on these only.")] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="paper (as released) or fast (cosine loss, 4 epochs). [paper]"),
+        typer.Option(help="paper (as released) or fast (small batches, cosine loss). [paper]"),
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="timm architecture. [resnet34]")] = None,
     encoder_weights: Annotated[
@@ -56,9 +56,9 @@ def train(
         str | None, typer.Option(help="hilbert, zorder, zigzag, scan or sweep. [hilbert]")
     ] = None,
     directions: Annotated[int | None, typer.Option(help="1, 2, 4 or 8. [8]")] = None,
-    epochs: Annotated[int | None, typer.Option(help="[100; fast: 4]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[100; fast: 8]")] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Images a step, over all devices. [16]")
+        int | None, typer.Option(help="Images a step, over all devices. [16; fast: 4]")
     ] = None,
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of AdamW. [0.005; fast: 0.002]")
@@ -66,6 +66,10 @@ def train(
     seed: Annotated[int | None, typer.Option(help="[42]")] = None,
     devices: Annotated[int | None, typer.Option(help="Processes, or GPUs. [1]")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed. [32-true]")] = None,
+    cache_features: Annotated[
+        str | None,
+        typer.Option(help="Encoder's maps, between epochs: auto, memory, disk or off. [auto]"),
+    ] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings; flags go before it.")
     ] = None,
@@ -94,6 +98,7 @@ def train(
         "seed": seed,
         "devices": devices,
         "precision": precision,
+        "cache_features": cache_features,
     }
     settings = read_config_file(config) if config else {}
     settings |= {name: value for name, value in given.items() if value is not None}

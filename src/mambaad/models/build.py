@@ -20,6 +20,7 @@ def build_model(
     scan: ScanMethod = "hilbert",
     directions: int = 8,
     depths: Sequence[int] = (3, 4, 6, 3),
+    drop_path: float = 0.2,
 ) -> MambaAD:
     """Build an untrained MambaAD; with ResNet-34 it has 25.62 M parameters, 8.17 M of them frozen.
 
@@ -28,6 +29,7 @@ def build_model(
         scan: ``"hilbert"``, ``"zorder"``, ``"zigzag"``, ``"scan"`` or ``"sweep"``.
         directions: 1, 2, 4 or 8.
         depths: HSS blocks of the decoder's four stages, coarse to fine.
+        drop_path: the largest rate at which an HSS block is left out for an image while training.
 
     Raises:
         ConfigError: a setting that cannot work.
@@ -42,5 +44,5 @@ def build_model(
     return MambaAD(
         frozen,
         Fusion(frozen.channels),
-        MambaDecoder(frozen.channels, depths, scan, directions),
+        MambaDecoder(frozen.channels, depths, scan, directions, drop_path),
     )
