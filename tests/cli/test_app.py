@@ -65,6 +65,8 @@ def test_flags_and_settings_have_the_same_names(mambaad_command):
         "weight_decay",
         "lr_drop_after",
         "clip_grad",
+        "beta2",
+        "drop_path",
     }:
         assert name.replace("_", "-") in flags
 

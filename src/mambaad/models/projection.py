@@ -15,6 +15,6 @@ def project(
     On a CPU as a 1x1 convolution: PyTorch gives those to oneDNN, whose kernels suit the processor,
     but products of matrices to MKL, which on AMD's leaves half of a vector register unused.
     """
-    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():
+    if x.device.type == "cpu" and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return F.conv2d(x.permute(0, 3, 1, 2), weight[:, :, None, None]).permute(0, 2, 3, 1)
     return F.linear(x, weight)
