@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mambaad.metrics.pixel import FPR_LIMIT, RankedPixels
+from mambaad.metrics.pixel import FPR_LIMIT, exact_pixel_metrics, pixel_scores
+from mambaad.metrics.pixel_scores import PixelScores
 
 _F1_THRESHOLDS = 21
 _PRO_THRESHOLDS = 100
@@ -18,46 +19,56 @@ _PRO_THRESHOLDS = 100
 def ader_pixel_metrics(
     maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]
 ) -> dict[str, float | None]:
+    """:func:`published_pixel_metrics` of images that are in memory.
+
+    Args and errors: see :func:`mambaad.metrics.pixel.pixel_metrics`.
+    """
+    return published_pixel_metrics(pixel_scores(maps, masks))
+
+
+def published_pixel_metrics(pixels: PixelScores) -> dict[str, float | None]:
     """Pixel metrics of one class under the ``ader-paper`` protocol.
 
     AU-ROC and AP at all thresholds (scikit-learn's values); F1-max over 21 thresholds, 0 to 1, of
     the maps scaled to [0, 1] over the class; AU-PRO over 100 thresholds from the class's minimum
     up, points of a false-positive rate below 0.3 only, their rate stretched to [0, 1].
 
-    Args, returns and errors: see :func:`mambaad.metrics.pixel.pixel_metrics`.
+    Returns: see :func:`mambaad.metrics.pixel.exact_pixel_metrics`.
     """
-    pixels = RankedPixels.of(maps, masks)
-    curve = pixels.curve()
-    defined = curve.has_both
+    values = exact_pixel_metrics(pixels)
+    if values["pixel_auroc"] is None:
+        return values
+    scores, overlap = pixels.anomalous()
+    low = min(pixels.normal.low, float(scores[-1]))
+    high = max(pixels.normal.high, float(scores[0]))
     return {
-        "pixel_auroc": curve.roc_auc(),
-        "pixel_ap": curve.average_precision(),
-        "pixel_f1_max": _f1_max(pixels) if defined else None,
-        "pixel_aupro": _au_pro(pixels) if defined else None,
+        **values,
+        "pixel_f1_max": _f1_max(pixels, scores[::-1], low, high),
+        "pixel_aupro": _au_pro(pixels, scores[::-1], overlap, low, high),
     }
 
 
-def _range(pixels: RankedPixels) -> tuple[float, float]:
-    low = min(pixels.normal[0], pixels.anomalous[0])
-    return float(low), float(max(pixels.normal[-1], pixels.anomalous[-1]))
-
-
-def _f1_max(pixels: RankedPixels) -> float:
-    low, high = _range(pixels)
+def _f1_max(
+    pixels: PixelScores, anomalous: Float[np.ndarray, " p"], low: float, high: float
+) -> float:
     thresholds = low + np.linspace(0, 1, _F1_THRESHOLDS) * (high - low)
-    true = len(pixels.anomalous) - np.searchsorted(pixels.anomalous, thresholds, "left")
-    false = len(pixels.normal) - np.searchsorted(pixels.normal, thresholds, "left")
-    return float((2 * true / (true + false + len(pixels.anomalous))).max())
+    true = len(anomalous) - np.searchsorted(anomalous, thresholds, "left")
+    false = pixels.normal.count_above(thresholds, or_equal=True)
+    return float((2 * true / (true + false + len(anomalous))).max())
 
 
-def _au_pro(pixels: RankedPixels) -> float:
-    low, high = _range(pixels)
+def _au_pro(
+    pixels: PixelScores,
+    anomalous: Float[np.ndarray, " p"],
+    overlap: Float[np.ndarray, " p1"],
+    low: float,
+    high: float,
+) -> float:
     # From the highest threshold down, so that the rate grows.
     thresholds = low + np.arange(_PRO_THRESHOLDS)[::-1] / _PRO_THRESHOLDS * (high - low)
-    above = len(pixels.anomalous) - np.searchsorted(pixels.anomalous, thresholds, "right")
-    false = len(pixels.normal) - np.searchsorted(pixels.normal, thresholds, "right")
-    rate = false / len(pixels.normal)
-    rate, overlap = rate[rate < FPR_LIMIT], pixels.overlap[above][rate < FPR_LIMIT]
+    above = len(anomalous) - np.searchsorted(anomalous, thresholds, "right")
+    rate = pixels.normal.count_above(thresholds, or_equal=False) / pixels.normal.size
+    rate, overlap = rate[rate < FPR_LIMIT], overlap[above][rate < FPR_LIMIT]
     if len(rate) < 2 or rate[-1] == rate[0]:
         return 0.0  # a map too coarse for 100 thresholds: no area can be measured
     return float(np.trapezoid(overlap, (rate - rate[0]) / (rate[-1] - rate[0])))

@@ -1,125 +1,94 @@
-"""The pixel metrics of one class under the ``exact`` protocol, from one sort of its pixels."""
+"""The pixel metrics of one class under the ``exact`` protocol, at every threshold there is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.ndimage import label
 
-from mambaad.errors import DataError
-from mambaad.metrics.ranking import RankingCurve
+from mambaad.metrics.pixel_scores import PixelScores
 
 FPR_LIMIT = 0.3
-_EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
+_BLOCK = 2**20
 
 
 def pixel_metrics(
     maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]
 ) -> dict[str, float | None]:
-    """Pixel AU-ROC, AP, F1-max and AU-PRO over all images of a class, at every threshold.
+    """:func:`exact_pixel_metrics` of images that are in memory.
 
     Args:
         maps: anomaly maps, float32.
         masks: True where a pixel is anomalous; all False for a good part.
 
-    Returns:
-        ``pixel_auroc, pixel_ap, pixel_f1_max, pixel_aupro``, each in [0, 1]; None where there is
-        no anomalous pixel or no normal one.
-
     Raises:
         DataError: a map that holds NaN.
     """
-    if np.isnan(maps).any():
-        raise DataError("anomaly maps hold NaN, expected numbers; look at the model's output")
-    pixels = RankedPixels.of(maps, masks)
-    curve = pixels.curve()
+    return exact_pixel_metrics(pixel_scores(maps, masks))
+
+
+def exact_pixel_metrics(pixels: PixelScores) -> dict[str, float | None]:
+    """Pixel AU-ROC, AP, F1-max and AU-PRO over all images of a class, at every threshold.
+
+    Between two scores of anomalous pixels only normal ones pass, on a straight line of every
+    curve: the distinct anomalous scores s are enough. With T of the P anomalous pixels at or above
+    s, and F of the N normal ones, F' above it:
+
+    - AU-ROC: the sum over s of (T - T before) (N - (F + F') / 2) / (P N), ties counted half;
+    - AP: the sum over s of (T - T before) / P times T / (T + F);
+    - F1-max: the largest 2 T / (T + F + P);
+    - AU-PRO: the area under the per-region overlap up to a false-positive rate of 0.3 (Bergmann et
+      al., "The MVTec Anomaly Detection Dataset", IJCV 2021), regions 8-connected, the last point
+      interpolated, divided by 0.3.
+
+    Returns:
+        ``pixel_auroc, pixel_ap, pixel_f1_max, pixel_aupro``, each in [0, 1]; None where there is
+        no anomalous pixel or no normal one.
+    """
+    scores, overlap = pixels.anomalous()
+    positives, negatives = len(scores), pixels.normal.size
+    if not positives or not negatives:
+        return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro"))
+    last_of_ties = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+    ascending = scores[last_of_ties][::-1]  # neighbours in the order in which they are looked up
+    above = pixels.normal.count_above(ascending, or_equal=False)[::-1]
+    at_least = pixels.normal.count_above(ascending, or_equal=True)[::-1]
+
+    limit = FPR_LIMIT * negatives
+    roc = precision = pro = best_f1 = 0.0
+    true_before, false_before = 0, 0
+    for start in range(0, len(last_of_ties), _BLOCK):  # so that little is in memory at a time
+        block = slice(start, start + _BLOCK)
+        true = last_of_ties[block] + 1
+        before = np.append(true_before, true[:-1])
+        gain = true - before
+        f, f_above = at_least[block], above[block]
+        f_before = np.append(false_before, f[:-1])
+        roc += float((gain * (negatives - (f + f_above) / 2)).sum())
+        precision += float((gain * (true / (true + f))).sum())
+        best_f1 = max(best_f1, float((2 * true / (true + f + positives)).max()))
+
+        flat = np.minimum(f_above, limit) - np.minimum(f_before, limit)
+        ties = np.minimum(f, limit) - np.minimum(f_above, limit)
+        rise = (overlap[true] - overlap[before]) * ties / np.maximum(f - f_above, 1)
+        pro += float((flat * overlap[before] + ties * (overlap[before] + rise / 2)).sum())
+        true_before, false_before = int(true[-1]), int(f[-1])
+    pro += max(limit - false_before, 0.0) * float(overlap[-1])
     return {
-        "pixel_auroc": curve.roc_auc(),
-        "pixel_ap": curve.average_precision(),
-        "pixel_f1_max": curve.f1_max(),
-        "pixel_aupro": _au_pro(curve, pixels),
+        "pixel_auroc": roc / (positives * negatives),
+        "pixel_ap": precision / positives,
+        "pixel_f1_max": best_f1,
+        "pixel_aupro": min(pro / limit, 1.0),
     }
 
 
-@dataclass(frozen=True)
-class RankedPixels:
-    """A class's pixels, sorted.
-
-    Only the few anomalous pixels carry a weight of their own; of the many normal ones the sorted
-    scores are enough, which is far cheaper than ranking all pixels together.
-    """
-
-    normal: Float[np.ndarray, " n"]
-    """Scores of the normal pixels, the lowest first."""
-    anomalous: Float[np.ndarray, " p"]
-    """Scores of the anomalous pixels, the lowest first."""
-    overlap: Float[np.ndarray, " p1"]
-    """``[i]``: the per-region overlap, mean over regions, of the i highest anomalous pixels."""
-
-    @classmethod
-    def of(cls, maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]) -> RankedPixels:
-        """Sort the pixels of a class."""
-        scores = maps[masks]
-        lowest_first = np.argsort(scores)
-        weights = region_weights(masks)[lowest_first]
-        overlap = np.concatenate([[0.0], np.cumsum(weights[::-1])])
-        return cls(np.sort(maps[~masks]), scores[lowest_first], overlap)
-
-    def curve(self) -> RankingCurve:
-        """The ranking at each distinct anomalous score, just above it and at it.
-
-        Between two of these only normal pixels pass, on a straight line of every curve: the
-        metrics are those of all distinct scores.
-        """
-        scores = np.unique(self.anomalous)[::-1]
-        true, false = (
-            np.stack([len(s) - np.searchsorted(s, scores, side) for side in ("right", "left")], 1)
-            for s in (self.anomalous, self.normal)
-        )
-        true = np.append(true, len(self.anomalous))
-        false = np.append(false, len(self.normal))
-        some = true + false > 0
-        return RankingCurve(true[some], false[some])
-
-
 def au_pro(maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]) -> float | None:
-    """Area under the per-region overlap up to a false-positive rate of 0.3, in [0, 1].
-
-    (Bergmann et al., "The MVTec Anomaly Detection Dataset", IJCV 2021.) Regions are 8-connected;
-    every distinct score is a threshold; the curve is cut at exactly 0.3, the last point
-    interpolated, and its area divided by 0.3.
-    """
+    """AU-PRO of float32 maps for masks (True: anomalous), in [0, 1]."""
     return pixel_metrics(maps, masks)["pixel_aupro"]
 
 
-def region_weights(masks: Bool[np.ndarray, "n h w"]) -> Float[np.ndarray, " p"]:
-    """What each anomalous pixel adds to the mean per-region overlap, in the order of ``masks``.
-
-    1 / (its region's area x the number of regions): the overlap's mean over regions at a
-    threshold is the sum over the pixels above it.
-    """
-    weights = [np.empty(0)]
-    regions = 0
-    for mask in masks:
-        if not mask.any():
-            continue
-        ids, count = label(mask, _EIGHT_CONNECTED)
-        areas = np.bincount(ids.ravel())
-        weights.append(1 / areas[ids[mask]])
-        regions += count
-    shares: Float[np.ndarray, " p"] = np.concatenate(weights) / max(regions, 1)
-    return shares
-
-
-def _au_pro(curve: RankingCurve, pixels: RankedPixels) -> float | None:
-    if not curve.has_both:
-        return None
-    overlap = np.concatenate([[0.0], pixels.overlap[curve.true]])
-    rate = np.concatenate([[0.0], curve.false / curve.false[-1]])
-    inside = int(np.searchsorted(rate, FPR_LIMIT, side="right"))
-    ends = slice(inside - 1, inside + 1)
-    overlap = np.append(overlap[:inside], np.interp(FPR_LIMIT, rate[ends], overlap[ends]))
-    rate = np.append(rate[:inside], FPR_LIMIT)
-    return float(min(np.trapezoid(overlap, rate) / FPR_LIMIT, 1.0))
+def pixel_scores(maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]) -> PixelScores:
+    """The pixels of images that are in memory."""
+    pixels = PixelScores()
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        pixels.add(anomaly_map, mask)
+    return pixels

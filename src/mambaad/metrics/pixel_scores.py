@@ -1,0 +1,137 @@
+"""The scores of a class's pixels, in memory that does not grow with the number of normal ones."""
+
+from __future__ import annotations
+
+import tempfile
+import weakref
+from typing import IO, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy.ndimage import label
+
+from mambaad.errors import DataError, RunError
+
+CHUNK = 2**25
+"""Scores that are sorted, and put into a temporary file, at a time (128 MiB)."""
+
+_EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
+
+
+class PixelScores:
+    """Collects the pixels of a class, image by image.
+
+    Normal pixels are many and nothing but their scores is wanted: they are kept as sorted chunks,
+    in a temporary file once one is full. An anomalous pixel also has the area of its region.
+    """
+
+    def __init__(self) -> None:
+        self.normal = SortedChunks()
+        self._scores: list[Float[np.ndarray, " n"]] = []
+        self._areas: list[Int[np.ndarray, " n"]] = []
+        self._regions = 0
+
+    def add(self, anomaly_map: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> None:
+        """Add an image: its float32 map, and True where a pixel is anomalous.
+
+        Raises:
+            DataError: a map that holds NaN.
+        """
+        if np.isnan(anomaly_map).any():
+            raise DataError("anomaly maps hold NaN, expected numbers; look at the model's output")
+        if not mask.any():
+            self.normal.add(anomaly_map.ravel())
+            return
+        self.normal.add(anomaly_map[~mask])
+        regions, count = label(mask, _EIGHT_CONNECTED)
+        self._scores.append(anomaly_map[mask].astype(np.float32))
+        self._areas.append(np.bincount(regions.ravel())[regions[mask]].astype(np.int32))
+        self._regions += count
+
+    def anomalous(self) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p1"]]:
+        """The anomalous pixels' scores, the highest first, and what they cover.
+
+        ``overlap[i]``: the per-region overlap, mean over regions, of the i highest pixels. (Each
+        adds 1 / its region's area / the number of regions.)
+        """
+        if not self._scores:
+            return np.empty(0, np.float32), np.zeros(1)
+        scores = np.concatenate(self._scores)
+        highest_first = np.argsort(scores)[::-1]
+        areas = np.concatenate(self._areas)[highest_first]
+        overlap = np.zeros(len(areas) + 1)
+        np.divide(1, areas, out=overlap[1:])
+        overlap[1:] /= self._regions
+        return scores[highest_first], np.cumsum(overlap, out=overlap)
+
+
+class SortedChunks:
+    """Scores of which only the numbers above given thresholds are wanted.
+
+    Chunks of ``CHUNK`` scores are sorted and written to one temporary file in the system's folder
+    for them; with less than a chunk there is no file.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.low, self.high = np.inf, -np.inf
+        self._buffer = np.empty(0, np.float32)
+        self._filled = 0
+        self._chunks = 0
+        self._file: IO[bytes] | None = None
+
+    def add(self, scores: Float[np.ndarray, " n"]) -> None:
+        """Add scores (float32, no NaN).
+
+        Raises:
+            RunError: the temporary folder is full.
+        """
+        if len(scores) == 0:
+            return
+        self.size += len(scores)
+        self.low = min(self.low, float(scores.min()))
+        self.high = max(self.high, float(scores.max()))
+        while len(scores):
+            if self._filled == len(self._buffer):
+                self._make_room(len(scores))
+            taken = scores[: len(self._buffer) - self._filled]
+            self._buffer[self._filled : self._filled + len(taken)] = taken
+            self._filled += len(taken)
+            scores = scores[len(taken) :]
+
+    def count_above(
+        self, thresholds: Float[np.ndarray, " t"], *, or_equal: bool
+    ) -> Int[np.ndarray, " t"]:
+        """How many scores lie above each threshold, or at it."""
+        side: Literal["left", "right"] = "left" if or_equal else "right"
+        counts = np.zeros(len(thresholds), np.int64)
+        self._buffer[: self._filled].sort()
+        for i in range(self._chunks):
+            assert self._file is not None
+            self._file.seek(i * CHUNK * 4)
+            chunk = np.fromfile(self._file, np.float32, CHUNK)
+            counts += CHUNK - np.searchsorted(chunk, thresholds, side)
+        counts += self._filled - np.searchsorted(self._buffer[: self._filled], thresholds, side)
+        return counts
+
+    def _make_room(self, needed: int) -> None:
+        if len(self._buffer) < CHUNK:  # grow as a list does: a small class takes little
+            larger = np.empty(min(CHUNK, max(2 * len(self._buffer), needed, 2**20)), np.float32)
+            larger[: self._filled] = self._buffer[: self._filled]
+            self._buffer = larger
+            return
+        self._buffer.sort()
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115  # gone with this object
+                weakref.finalize(self, self._file.close)
+            self._file.seek(self._chunks * CHUNK * 4)
+            self._file.write(self._buffer.data)
+            self._file.flush()
+        except OSError as error:
+            raise RunError(
+                f"{tempfile.gettempdir()} has no room for the pixels' scores "
+                f"({error.strerror or error}); free some, or set TMPDIR to another folder"
+            ) from error
+        self._chunks += 1
+        self._filled = 0
