@@ -104,14 +104,14 @@ class SortedChunks:
     ) -> Int[np.ndarray, " t"]:
         """How many scores lie above each threshold, or at it."""
         side: Literal["left", "right"] = "left" if or_equal else "right"
-        counts = np.zeros(len(thresholds), np.int64)
+        counts = np.full(len(thresholds), self.size, np.int64)
         self._buffer[: self._filled].sort()
         for i in range(self._chunks):
             assert self._file is not None
             self._file.seek(i * CHUNK * 4)
             chunk = np.fromfile(self._file, np.float32, CHUNK)
-            counts += CHUNK - np.searchsorted(chunk, thresholds, side)
-        counts += self._filled - np.searchsorted(self._buffer[: self._filled], thresholds, side)
+            counts -= np.searchsorted(chunk, thresholds, side)
+        counts -= np.searchsorted(self._buffer[: self._filled], thresholds, side)
         return counts
 
     def _make_room(self, needed: int) -> None:

@@ -27,7 +27,7 @@ MetricValues = dict[str, float | None]
 class ClassMetrics:
     """Collects the images of one class, then computes its metrics.
 
-    Memory: up to 0.3 GiB and 44 bytes an anomalous pixel, however many normal pixels there are:
+    Memory: up to 0.3 GiB and 40 bytes an anomalous pixel, however many normal pixels there are:
     their scores go to a temporary file of 4 bytes each (see :mod:`mambaad.metrics.pixel_scores`).
 
     Args:
