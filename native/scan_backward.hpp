@@ -66,7 +66,7 @@ void scan_states_backward(const Shape& s, const Chunk& chunk, const Vec* A_log2,
   for (int64_t t = 0; t < chunk.size; ++t) {
     const float* B = chunk.row[t] + s.rank + n;
     for (int i = 0; i < count; ++i) {
-      decay[t][i] = exp2(chunk.dt[t] * A[i]);
+      decay[t][i] = exp2_product(chunk.dt[t], A[i]);
       h[t + 1][i] = decay[t][i] * h[t][i] + chunk.dt_u[t] * B[i];
     }
   }

@@ -129,7 +129,7 @@ void scan_states(const Shape& s, const Chunk& chunk, const Vec* A_log2, int64_t 
     const float* C = B + s.states;
     Vec even{}, odd{};
     for (int i = 0; i < count; ++i) {
-      h[i] = exp2(chunk.dt[t] * A[i]) * h[i] + chunk.dt_u[t] * B[i];
+      h[i] = exp2_product(chunk.dt[t], A[i]) * h[i] + chunk.dt_u[t] * B[i];
       (i % 2 ? odd : even) += h[i] * C[i];
     }
     y[t] += even + odd;

@@ -107,20 +107,45 @@ inline Vec exp2(Vec x) {
 
 inline Vec exp(Vec x) { return exp2(x * 1.44269504f); }
 
-// log(1 + e) for e in [0, 1], as 2 atanh(e / (2 + e)); absolute error below 2e-7, and relative
-// error of the same size as e goes to 0.
+// 2^(a b) for finite a and b, |a b| < 2^100: the factor by which a state decays, the innermost
+// operation of the scan. Relative error below 4e-7, vanishing with a b.
+#if defined(__AVX512F__)
+// 2^w times 2^f, w being a b rounded to a 32nd, so that |f| <= 1/64 needs a polynomial of degree
+// 2 only: its coefficients are Taylor's, the linear one raised by 5e-6 to balance the cubic term.
+// Of w the fraction is looked up in a table of two registers, and scalef takes the rest.
+inline Vec exp2_product(Vec a, Vec b) {
+  static constexpr float roots[32] = {
+      0x1.000000p+0f, 0x1.059b0ep+0f, 0x1.0b5586p+0f, 0x1.11301ep+0f, 0x1.172b84p+0f,
+      0x1.1d4874p+0f, 0x1.2387a6p+0f, 0x1.29e9e0p+0f, 0x1.306fe0p+0f, 0x1.371a74p+0f,
+      0x1.3dea64p+0f, 0x1.44e086p+0f, 0x1.4bfdaep+0f, 0x1.5342b6p+0f, 0x1.5ab07ep+0f,
+      0x1.6247ecp+0f, 0x1.6a09e6p+0f, 0x1.71f75ep+0f, 0x1.7a1148p+0f, 0x1.82589ap+0f,
+      0x1.8ace54p+0f, 0x1.93737cp+0f, 0x1.9c4918p+0f, 0x1.a5503cp+0f, 0x1.ae89fap+0f,
+      0x1.b7f770p+0f, 0x1.c199bep+0f, 0x1.cb720ep+0f, 0x1.d5818ep+0f, 0x1.dfc974p+0f,
+      0x1.ea4afap+0f, 0x1.f50766p+0f};
+  const Vec shifter = broadcast(0x1.8p18f);  // its last bit is worth a 32nd
+  const Vec shifted = _mm512_fmadd_ps(a, b, shifter);
+  const Vec whole = _mm512_sub_ps(shifted, shifter);
+  const Vec f = _mm512_fmsub_ps(a, b, whole);
+  const Vec root = _mm512_permutex2var_ps(load(roots), _mm512_castps_si512(shifted),
+                                          load(roots + 16));
+  const Vec p = _mm512_fmadd_ps(f, broadcast(0x1.ebfbe0p-3f), broadcast(0x1.62e4a2p-1f));
+  return _mm512_scalef_ps(_mm512_fmadd_ps(root, p * f, root), whole);
+}
+#else
+inline Vec exp2_product(Vec a, Vec b) { return exp2(a * b); }
+#endif
+
+// log(1 + e) for e in [0, 1]; relative error below 2e-7.
 inline Vec log1p_unit(Vec e) {
-  const Vec s = e / (e + 2.0f);
-  const Vec q = s * s;
-  Vec p = broadcast(0.0f);
-  p = p * q + (2.0f / 13);
-  p = p * q + (2.0f / 11);
-  p = p * q + (2.0f / 9);
-  p = p * q + (2.0f / 7);
-  p = p * q + (2.0f / 5);
-  p = p * q + (2.0f / 3);
-  p = p * q + 2.0f;
-  return p * s;
+  Vec p = broadcast(0x1.5f8f48p-8f);
+  p = p * e - 0x1.ec9164p-6f;
+  p = p * e + 0x1.4468f4p-4f;
+  p = p * e - 0x1.19ac48p-3f;
+  p = p * e + 0x1.8843bep-3f;
+  p = p * e - 0x1.fd12fep-3f;
+  p = p * e + 0x1.5535d8p-2f;
+  p = p * e - 0x1.ffff14p-2f;
+  return (p * e + 1.0f) * e;
 }
 
 // softplus(x) = log(1 + exp(x)) without overflow; also its slope, the sigmoid, where wanted.
