@@ -81,6 +81,19 @@ void backward(const std::string& variant, int threads, Array<3> u, Array<3> proj
   selective_scan_backward(variant, threads, s, in, carry.data(), grad_y.data(), grad);
 }
 
+void exp2_product_of(const std::string& variant, Array<1> a, Array<1> b, Array<1> y) {
+  const int64_t size = int64_t(a.size());
+  expect("b", b, {size});
+  expect("y", y, {size});
+  exp2_product(variant, size, a.data(), b.data(), y.data());
+}
+
+void softplus_of(const std::string& variant, Array<1> x, Array<1> y) {
+  const int64_t size = int64_t(x.size());
+  expect("y", y, {size});
+  softplus(variant, size, x.data(), y.data());
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -96,4 +109,7 @@ NB_MODULE(_native, m) {
         "grad_y"_a.noconvert(), "grad_u"_a.noconvert(), "grad_proj"_a.noconvert(),
         "grad_dt_weight"_a.noconvert(), "grad_dt_bias"_a.noconvert(), "grad_A"_a.noconvert(),
         "grad_skip"_a.noconvert());
+  m.def("exp2_product", &exp2_product_of, "variant"_a, "a"_a.noconvert(), "b"_a.noconvert(),
+        "y"_a.noconvert());
+  m.def("softplus", &softplus_of, "variant"_a, "x"_a.noconvert(), "y"_a.noconvert());
 }

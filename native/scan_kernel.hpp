@@ -56,6 +56,7 @@ struct Parameters {
       for (int64_t n = 0; n < s.states; ++n)
         A_log2[n][i] = in.A[(at + i) * s.states + n] * log2_e;
     }
+    for (Vec& a : A_log2) a = max(broadcast(-0x1p30f), a);  // for exp2_product, as below
   }
 };
 
@@ -99,6 +100,7 @@ struct Chunk {
       u[t] = block.read(u_map + position[t] * s.channels);
       dt[t] = softplus(dt[t], slope ? slope + t : nullptr);
       dt_u[t] = dt[t] * u[t];
+      dt[t] = min(broadcast(0x1p30f), dt[t]);
     }
   }
 };
@@ -135,6 +137,20 @@ void scan_states(const Shape& s, const Chunk& chunk, const Vec* A_log2, int64_t 
     y[t] += even + odd;
   }
   for (int i = 0; i < count; ++i) state[n + i] = h[i];
+}
+
+void exp2_products(int64_t size, const float* a, const float* b, float* y) {
+  for (int64_t i = 0; i < size; i += lanes) {
+    const int count = int(smaller(lanes, size - i));
+    store(y + i, exp2_product(load(a + i, count), load(b + i, count)), count);
+  }
+}
+
+void softpluses(int64_t size, const float* x, float* y) {
+  for (int64_t i = 0; i < size; i += lanes) {
+    const int count = int(smaller(lanes, size - i));
+    store(y + i, softplus(load(x + i, count)), count);
+  }
 }
 
 void forward(const Shape& s, const Inputs& in, float* y, float* carry, int64_t b, int64_t first,

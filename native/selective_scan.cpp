@@ -64,6 +64,17 @@ std::vector<std::string> variants() {
   return names;
 }
 
+void exp2_product(const std::string& variant, int64_t size, const float* a, const float* b,
+                  float* y) {
+  const FlushDenormals flush;
+  kernels_of(variant).exp2_product(size, a, b, y);
+}
+
+void softplus(const std::string& variant, int64_t size, const float* x, float* y) {
+  const FlushDenormals flush;
+  kernels_of(variant).softplus(size, x, y);
+}
+
 void selective_scan(const std::string& variant, int threads, const Shape& s, const Inputs& in,
                     float* y, float* carry) {
   const Kernels& kernels = kernels_of(variant);

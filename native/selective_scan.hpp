@@ -55,4 +55,9 @@ void selective_scan_backward(const std::string& variant, int threads, const Shap
                              const Inputs&, const float* carry, const float* grad_y,
                              const Gradients&);
 
+// 2^(a b) and softplus(x) as the kernels compute them.
+void exp2_product(const std::string& variant, int64_t size, const float* a, const float* b,
+                  float* y);
+void softplus(const std::string& variant, int64_t size, const float* x, float* y);
+
 }  // namespace mambaad

@@ -22,6 +22,13 @@ def test_a_recipe_sets_what_is_not_given():
     assert TrainConfig(**json.loads(config_json(config))) == config
 
 
+def test_a_variant_sets_what_is_not_given():
+    config = make_config({"variant": "lite", "states": 4})
+    assert (config.directions, config.states, config.expand) == (4, 4, 1)
+    assert (config.depths, config.kernels) == ((1, 1, 1, 1), (5,))
+    assert TrainConfig(**json.loads(config_json(config))) == config
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
@@ -37,9 +44,12 @@ def test_a_recipe_sets_what_is_not_given():
         ({"batch_size": 3, "devices": 2}, "--batch-size 3 cannot be dealt out to --devices 2"),
         ({"seed": -1}, "--seed: "),
         ({"recipe": "best"}, "--recipe: input should be 'paper' or 'fast', got 'best'"),
+        ({"variant": "tiny"}, "--variant: input should be 'base' or 'lite', got 'tiny'"),
+        ({"kernels": (4,)}, "--kernels: (4,) are not all odd"),
+        ({"states": 0}, "--states: input should be greater than or equal to 1, got 0"),
         ({"loss": "l1"}, "--loss: input should be 'squared-error' or 'cosine'"),
         ({"precision": "8"}, "--precision: input should be '32-true' or 'bf16-mixed'"),
-        ({"learning_rate": 1}, "there is no setting 'learning_rate'; known: recipe, encoder, "),
+        ({"learning_rate": 1}, "there is no setting 'learning_rate'; known: recipe, variant, "),
     ],
 )
 def test_a_bad_setting_is_one_line_that_names_its_flag(settings, complaint):

@@ -23,7 +23,7 @@ from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
     "fast": {
-        "epochs": 8,
+        "epochs": 6,
         "batch_size": 4,
         "loss": "cosine",
         "lr": 0.002,
@@ -33,6 +33,18 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """What each recipe sets; the rest are the defaults of :class:`TrainConfig`."""
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "base": {},
+    "lite": {
+        "depths": (1, 1, 1, 1),
+        "directions": 4,
+        "states": 8,
+        "expand": 1,
+        "kernels": (5,),
+    },
+}
+"""What each variant of the decoder sets; ``base`` is the published one."""
 
 
 class TrainConfig(BaseModel):
@@ -44,6 +56,10 @@ class TrainConfig(BaseModel):
         "paper", description="what the settings that are not given default to, see RECIPES"
     )
 
+    variant: Literal["base", "lite"] = Field(
+        "base", description="size of the decoder: what its settings default to, see VARIANTS"
+    )
+
     encoder: str = "resnet34"
     encoder_weights: str = Field(
         "timm", description="'timm' (its own download), 'random', or a local file"
@@ -51,7 +67,10 @@ class TrainConfig(BaseModel):
     size: tuple[int, int] = Field((256, 256), description="height and width, multiples of 32")
     scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] = "hilbert"
     directions: Literal[1, 2, 4, 8] = 8
+    states: int = Field(16, ge=1, le=256)
+    expand: int = Field(2, ge=1, le=8)
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
+    kernels: tuple[int, ...] = Field((5, 7), description="of the local branches, odd")
     drop_path: float = Field(
         0.2, ge=0, lt=1, description="largest rate at which a block is left out while training"
     )
@@ -79,8 +98,10 @@ class TrainConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _recipe(cls, given: Any) -> Any:
-        recipe = RECIPES.get(str(given.get("recipe", "paper")), {})  # others: refused by the field
-        return {**recipe, **given}
+        # Unknown names are refused by their fields.
+        recipe = RECIPES.get(str(given.get("recipe", "paper")), {})
+        variant = VARIANTS.get(str(given.get("variant", "base")), {})
+        return {**recipe, **variant, **given}
 
     @field_validator("size", mode="before")
     @classmethod
@@ -92,6 +113,8 @@ class TrainConfig(BaseModel):
         check_size(self.size)
         if min(self.depths) < 1:
             raise ValueError(f"--depths: {self.depths} has a stage without blocks; give 1 or more")
+        if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
+            raise ValueError(f"--kernels: {self.kernels} are not all odd; give 3, 5, 7, ...")
         if self.batch_size % self.devices:
             raise ValueError(
                 f"--batch-size {self.batch_size} cannot be dealt out to --devices {self.devices}; "

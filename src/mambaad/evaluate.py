@@ -29,6 +29,7 @@ from mambaad.metrics import (
     image_metrics,
     mean_over_classes,
 )
+from mambaad.models.inference import Precision
 from mambaad.progress import ProgressBar, say
 
 _BATCH = 8
@@ -84,6 +85,7 @@ def evaluate(
     data: str | Path,
     *,
     protocol: Protocol = "exact",
+    precision: Precision = "float32",
     skip_unreadable: bool = False,
 ) -> Evaluation:
     """Compute the metrics of a run on the test images of its classes.
@@ -92,6 +94,7 @@ def evaluate(
         run: the folder that training made.
         data: a folder in MVTec AD layout.
         protocol: ``"exact"``, or ``"ader-paper"`` to compare with published numbers.
+        precision: see :class:`mambaad.Inspector`.
         skip_unreadable: leave unreadable images out instead of stopping.
 
     Raises:
@@ -99,7 +102,7 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
-    inspector = Inspector(run)
+    inspector = Inspector(run, precision)
     if protocol == "ader-paper" and inspector.size != (256, 256):
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published figure is comparable at {size}")

@@ -11,11 +11,10 @@ from torch import nn
 
 from mambaad.config import make_config
 from mambaad.errors import RunError
-from mambaad.models import build_model
 from mambaad.models.encoder import read_state_dict
 from mambaad.models.released import load_released
 from mambaad.ops import ScanMethod
-from mambaad.run import create_run, save_weights
+from mambaad.run import build_from, create_run, save_weights
 
 _BLOCK = re.compile(r"^net_s\.layers_up\.(\d+)\.blocks\.(\d+)\.smm_blocks\.(\d+)\.")
 _DIRECTIONS = re.compile(r"\.self_attention\.x_proj_weight$")
@@ -58,13 +57,7 @@ def import_checkpoint(
         }
     )
     has_encoder = any(key.startswith("net_t.") for key in state)
-    model = build_model(
-        encoder,
-        "random" if has_encoder else encoder_weights,
-        scan=scan,
-        directions=config.directions,
-        depths=config.depths,
-    )
+    model = build_from(config, "random" if has_encoder else encoder_weights)
     trained = nn.ModuleDict({"fusion": model.fusion, "decoder": model.decoder})
     try:
         load_released(model if has_encoder else trained, state)

@@ -16,6 +16,7 @@ from mambaad.data import is_image, read_image
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import write_text, written_whole
 from mambaad.inspection import Inspector
+from mambaad.models.inference import Precision
 from mambaad.progress import ProgressBar, say
 from mambaad.report import heatmap_overlay
 
@@ -38,6 +39,7 @@ def predict(
     out: str | Path,
     *,
     product: str | None = None,
+    precision: Precision = "float32",
 ) -> list[PredictedFile]:
     """Score image files and write what was found.
 
@@ -50,6 +52,7 @@ def predict(
         images: files, and folders that are searched for images at any depth.
         out: the folder to write to. Heatmaps (``*.heatmap.png``) are never taken as input.
         product: the class of all of them, if known.
+        precision: see :class:`mambaad.Inspector`.
 
     Returns:
         The rows of the table. An image that cannot be read, or whose results cannot be written,
@@ -58,7 +61,7 @@ def predict(
     Raises:
         ConfigError, DataError, RunError: nothing to do, or a place that cannot be written.
     """
-    inspector = Inspector(run)
+    inspector = Inspector(run, precision)
     inspector.check_product(product)
     if not inspector.is_finished:
         say(f"{run}: training has not ended, so no class is named and heatmaps go from 0 to 1")

@@ -149,6 +149,21 @@ def save_weights(folder: Path, model: MambaAD) -> None:
     save_tensors(folder / WEIGHTS, model.state_dict())
 
 
+def build_from(config: TrainConfig, encoder_weights: str | Path) -> MambaAD:
+    """The untrained model that a configuration describes."""
+    return build_model(
+        config.encoder,
+        encoder_weights,
+        scan=config.scan,
+        directions=config.directions,
+        states=config.states,
+        expand=config.expand,
+        depths=config.depths,
+        kernels=config.kernels,
+        drop_path=config.drop_path,
+    )
+
+
 def load_model(folder: Path) -> MambaAD:
     """The trained model of a run, in eval mode, on the CPU.
 
@@ -159,13 +174,7 @@ def load_model(folder: Path) -> MambaAD:
     config = read_config(folder)
     if not (folder / WEIGHTS).is_file():
         raise RunError(f"{folder} has no {WEIGHTS}: its first epoch has not ended; train it first")
-    model = build_model(
-        config.encoder,
-        "random",
-        scan=config.scan,
-        directions=config.directions,
-        depths=config.depths,
-    )
+    model = build_from(config, "random")
     state, _ = load_tensors(folder / WEIGHTS)
     try:
         model.load_state_dict(state)

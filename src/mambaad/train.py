@@ -29,12 +29,14 @@ from mambaad.feature_cache import FeatureCache
 from mambaad.files import TEMPORARY, write_text
 from mambaad.good_parts import look_at_good_parts
 from mambaad.loss import LOSSES
-from mambaad.models import MambaAD, build_model
+from mambaad.memory import keep_freed_memory
+from mambaad.models import MambaAD
 from mambaad.progress import ProgressBar, say
 from mambaad.run import (
     CHECKPOINT,
     GOOD_PARTS,
     LOG,
+    build_from,
     create_run,
     load_model,
     read_config,
@@ -106,15 +108,9 @@ def train(
             "give the same ones, or start a new run"
         )
     torch.manual_seed(config.seed)
-    model = build_model(
-        config.encoder,
-        # A checkpoint has the encoder: the file it once came from may be gone.
-        "random" if resume and (out / CHECKPOINT).is_file() else config.encoder_weights,
-        scan=config.scan,
-        directions=config.directions,
-        depths=config.depths,
-        drop_path=config.drop_path,
-    )
+    # A checkpoint has the encoder: the file it once came from may be gone.
+    has_encoder = resume and (out / CHECKPOINT).is_file()
+    model = build_from(config, "random" if has_encoder else config.encoder_weights)
     fabric = _make_fabric(config)
     if not resume:
         create_run(out, config, summary)
@@ -212,6 +208,7 @@ def _fit(
     when_ready: Callable[[], None] = lambda: None,
 ) -> bool:
     """Train to the end (True) or to an interruption (False)."""
+    keep_freed_memory()
     trained = [p for p in model.parameters() if p.requires_grad]
     plain_optimizer = torch.optim.AdamW(
         trained,

@@ -44,6 +44,10 @@ def train(
         str | None,
         typer.Option(help="paper (as released) or fast (small batches, cosine loss). [paper]"),
     ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="base (as published) or lite (a quarter of the time). [base]"),
+    ] = None,
     encoder: Annotated[str | None, typer.Option(help="timm architecture. [resnet34]")] = None,
     encoder_weights: Annotated[
         str | None,
@@ -56,7 +60,7 @@ def train(
         str | None, typer.Option(help="hilbert, zorder, zigzag, scan or sweep. [hilbert]")
     ] = None,
     directions: Annotated[int | None, typer.Option(help="1, 2, 4 or 8. [8]")] = None,
-    epochs: Annotated[int | None, typer.Option(help="[100; fast: 8]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[100; fast: 6]")] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step, over all devices. [16; fast: 4]")
     ] = None,
@@ -87,6 +91,7 @@ def train(
     given: dict[str, Any] = {
         "classes": tuple(name.strip() for name in classes.split(",")) if classes else None,
         "recipe": recipe,
+        "variant": variant,
         "encoder": encoder,
         "encoder_weights": encoder_weights,
         "size": size,
@@ -119,6 +124,9 @@ def evaluate(
     ] = "exact",
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16: faster where the processor has it.")
+    ] = "float32",
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")
     ] = False,
@@ -131,7 +139,13 @@ def evaluate(
     for path in (json, csv):
         if path:
             check_writable(path)
-    evaluation = run_evaluation(run, data, protocol=protocol, skip_unreadable=skip_unreadable)  # type: ignore[arg-type]
+    evaluation = run_evaluation(
+        run,
+        data,
+        protocol=protocol,  # type: ignore[arg-type]  # both are checked there
+        precision=precision,  # type: ignore[arg-type]
+        skip_unreadable=skip_unreadable,
+    )
     typer.echo(metrics_table(evaluation))
     if json:
         write_text(json, evaluation.to_json())
@@ -147,12 +161,15 @@ def predict(
     product: Annotated[
         str | None, typer.Option("--class", help="Class of the images. [the most similar one]")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="float32, or bfloat16: faster where the processor has it.")
+    ] = "float32",
 ) -> None:
     """Score images, draw heatmaps over them, and list the scores in predictions.csv."""
     from mambaad.predict import TABLE
     from mambaad.predict import predict as run_prediction
 
-    rows = run_prediction(run, images, out, product=product)
+    rows = run_prediction(run, images, out, product=product, precision=precision)  # type: ignore[arg-type]
     failed = [row for row in rows if row.error]
     typer.echo(f"{len(rows) - len(failed)} images: {out / TABLE}")
     for row in failed:

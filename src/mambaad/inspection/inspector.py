@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 
 from mambaad.data import Preprocess, read_image
 from mambaad.errors import ConfigError
+from mambaad.models.inference import Precision, check_precision, prepare
 from mambaad.run import load_model, read_config, read_data_summary, read_good_parts
 from mambaad.scoring import anomaly_map, image_score
 from mambaad.types import Prediction
@@ -29,6 +30,8 @@ class Inspector:
 
     Args:
         run: the folder that training made.
+        precision: ``"float32"``, or ``"bfloat16"`` for matrix products and convolutions, see
+            :func:`mambaad.models.inference.prepare`.
 
     Attributes:
         products: the classes that the model was trained on; none if that is not known.
@@ -38,12 +41,14 @@ class Inspector:
             is named.
 
     Raises:
+        ConfigError: no such precision.
         RunError: not a run, a damaged one, or one whose first epoch has not ended.
     """
 
-    def __init__(self, run: str | Path) -> None:
+    def __init__(self, run: str | Path, precision: Precision = "float32") -> None:
         run = Path(run)
-        self.model = load_model(run)
+        check_precision(precision)
+        self.model = prepare(load_model(run), precision)
         self.size = read_config(run).size
         self.products = tuple(read_data_summary(run)["classes"])
         self.preprocess = Preprocess(*self.size)

@@ -19,7 +19,10 @@ def build_model(
     *,
     scan: ScanMethod = "hilbert",
     directions: int = 8,
+    states: int = 16,
+    expand: int = 2,
     depths: Sequence[int] = (3, 4, 6, 3),
+    kernels: Sequence[int] = (5, 7),
     drop_path: float = 0.2,
 ) -> MambaAD:
     """Build an untrained MambaAD; with ResNet-34 it has 25.62 M parameters, 8.17 M of them frozen.
@@ -28,7 +31,9 @@ def build_model(
         encoder, encoder_weights: see :class:`mambaad.models.encoder.Encoder`.
         scan: ``"hilbert"``, ``"zorder"``, ``"zigzag"``, ``"scan"`` or ``"sweep"``.
         directions: 1, 2, 4 or 8.
+        states, expand: N, and the inner width as a multiple of the channels.
         depths: HSS blocks of the decoder's four stages, coarse to fine.
+        kernels: sizes of the local branches' depthwise convolutions.
         drop_path: the largest rate at which an HSS block is left out for an image while training.
 
     Raises:
@@ -44,5 +49,5 @@ def build_model(
     return MambaAD(
         frozen,
         Fusion(frozen.channels),
-        MambaDecoder(frozen.channels, depths, scan, directions, drop_path),
+        MambaDecoder(frozen.channels, depths, scan, directions, states, expand, kernels, drop_path),
     )

@@ -24,11 +24,14 @@ class PatchExpand(nn.Module):
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h2 w2 c2"]:
         """Spread each cell's channels over 2 x 2 cells."""
-        b, h, w, _ = x.shape
-        x = project(x, self.expand.weight).view(b, h, w, 2, 2, -1)
-        x = x.transpose(2, 3).reshape(b, 2 * h, 2 * w, -1)
-        normalised: torch.Tensor = self.norm(x)
+        normalised: torch.Tensor = self.norm(self.rearrange(project(x, self.expand.weight)))
         return normalised
+
+    @staticmethod
+    def rearrange(x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h2 w2 c2"]:
+        """Deal a cell's channels out to 2 x 2 cells."""
+        b, h, w, _ = x.shape
+        return x.view(b, h, w, 2, 2, -1).transpose(2, 3).reshape(b, 2 * h, 2 * w, -1)
 
 
 class DecoderStage(nn.Module):
@@ -52,7 +55,8 @@ class MambaDecoder(nn.Module):
         channels: those of the encoder's maps, c1, c2, c3; the fused map has 2 c3.
         depths: HSS blocks of each stage, coarse to fine. A depth divisible by 3 is grouped in
             modules of 3 blocks, an even one in modules of 2, any other in modules of 1.
-        scan, directions: see :class:`mambaad.models.hss.SS2D`.
+        scan, directions, states, expand: see :class:`mambaad.models.hss.SS2D`.
+        kernels: see :class:`mambaad.models.lss.LSSModule`.
         drop_path: the largest rate; it falls linearly to 0 from the coarsest block to the finest.
     """
 
@@ -62,6 +66,9 @@ class MambaDecoder(nn.Module):
         depths: Sequence[int] = (3, 4, 6, 3),
         scan: ScanMethod = "hilbert",
         directions: int = 8,
+        states: int = 16,
+        expand: int = 2,
+        kernels: Sequence[int] = (5, 7),
         drop_path: float = 0.2,
     ) -> None:
         super().__init__()
@@ -74,7 +81,9 @@ class MambaDecoder(nn.Module):
             first = sum(depths[:i])
             # As released: the j-th module of a stage takes the rate of the stage's j-th block.
             modules = [
-                LSSModule(width, blocks, rates[first + j], scan, directions)
+                LSSModule(
+                    width, blocks, rates[first + j], scan, directions, states, expand, kernels
+                )
                 for j in range(depth // blocks)
             ]
             upsample = PatchExpand(widths[i - 1], width) if i else nn.Identity()

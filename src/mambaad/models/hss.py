@@ -17,23 +17,29 @@ from mambaad.ops import ScanMethod, directional_orders, selective_scan
 class SS2D(nn.Module):
     """The 2-D selective scan (MambaAD, figure 2; S6 of Gu and Dao 2023), on maps b x h x w x C.
 
-    Linear C -> 4C split into x and z; x through a depthwise convolution and SiLU, scanned along
-    K sequences and summed; LayerNorm; times SiLU(z); Linear 2C -> C.
+    Linear C -> 2D split into x and z; x through a depthwise convolution and SiLU, scanned along
+    K sequences and summed; LayerNorm; times SiLU(z); Linear D -> C.
 
     Args:
-        channels: C. The inner width D is 2C, the rank R of the time step ceil(C / 16).
+        channels: C. The rank R of the time step is ceil(C / 16).
         scan: the order in which the cells are visited.
         directions: K, of 1, 2, 4, 8.
         states: N, the size of each channel's state.
+        expand: the inner width D is expand x C.
     """
 
     def __init__(
-        self, channels: int, scan: ScanMethod = "hilbert", directions: int = 8, states: int = 16
+        self,
+        channels: int,
+        scan: ScanMethod = "hilbert",
+        directions: int = 8,
+        states: int = 16,
+        expand: int = 2,
     ) -> None:
         super().__init__()
         self.scan: ScanMethod = scan
         self.directions = directions
-        inner, rank = 2 * channels, math.ceil(channels / 16)
+        inner, rank = expand * channels, math.ceil(channels / 16)
         self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
         self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
         self.scan_proj = nn.Parameter(torch.empty(directions * (rank + 2 * states), inner))
@@ -80,12 +86,20 @@ class SS2D(nn.Module):
 
 
 class HSSBlock(nn.Module):
-    """x + DropPath(SS2D(LayerNorm(x))), on maps b x h x w x C."""
+    """x + DropPath(SS2D(LayerNorm(x))), on maps b x h x w x C; arguments as of :class:`SS2D`."""
 
-    def __init__(self, channels: int, drop_path: float, scan: ScanMethod, directions: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        drop_path: float = 0.0,
+        scan: ScanMethod = "hilbert",
+        directions: int = 8,
+        states: int = 16,
+        expand: int = 2,
+    ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)  # eps 1e-5: the released values are those of 1e-5
-        self.ss2d = SS2D(channels, scan, directions)
+        self.ss2d = SS2D(channels, scan, directions, states, expand)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:

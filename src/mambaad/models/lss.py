@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import nn
@@ -20,7 +22,7 @@ class LSSModule(nn.Module):
         channels: C.
         blocks: how many HSS blocks follow each other.
         drop_path: probability with which a block is left out for an image while training.
-        scan, directions: see :class:`mambaad.models.hss.SS2D`.
+        scan, directions, states, expand: see :class:`mambaad.models.hss.SS2D`.
         kernels: sizes of the local branches' depthwise convolutions.
     """
 
@@ -31,11 +33,16 @@ class LSSModule(nn.Module):
         drop_path: float = 0.0,
         scan: ScanMethod = "hilbert",
         directions: int = 8,
-        kernels: tuple[int, ...] = (5, 7),
+        states: int = 16,
+        expand: int = 2,
+        kernels: Sequence[int] = (5, 7),
     ) -> None:
         super().__init__()
         self.hss_blocks = nn.Sequential(
-            *(HSSBlock(channels, drop_path, scan, directions) for _ in range(blocks))
+            *(
+                HSSBlock(channels, drop_path, scan, directions, states, expand)
+                for _ in range(blocks)
+            )
         )
         self.local_branches = nn.ModuleList(LocalBranch(channels, k) for k in kernels)
         self.merge = nn.Conv2d((1 + len(kernels)) * channels, channels, 1)
@@ -67,11 +74,12 @@ class LocalBranch(nn.Module):
     def forward(self, x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
         """Look around each cell."""
         for conv in (self.before, self.depthwise, self.after):
-            x = F.silu(_instance_norm(conv(x)))
+            x = F.silu(instance_norm(conv(x)))
         return x
 
 
-def _instance_norm(x: torch.Tensor) -> torch.Tensor:
+def instance_norm(x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
+    """Each channel of each image at mean 0 and variance 1; without parameters or statistics."""
     if x.shape[2] * x.shape[3] == 1:
         return x - x  # a single value is its own mean; group_norm refuses it
     # Group normalisation with one channel a group is the same, and has a kernel for maps whose

@@ -1,0 +1,112 @@
+"""Quality against minutes: trains with ``mambaad train`` and evaluates the weights of each epoch.
+
+    python benchmarks/training_curve.py DATA --out RUN --json FILE [-- TRAIN_OPTIONS]
+
+The training runs undisturbed; each epoch's weights are set aside while it goes on and evaluated
+after it has ended (protocol ``exact``). The minutes are those of the run's own log: all of an
+epoch, the encoder's part of the first included, reading of the images before it left out. A run
+that is finished is evaluated only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mambaad
+from mambaad.files import check_writable, write_text
+from mambaad.metrics import METRICS
+from mambaad.run import CONFIG, DATA, GOOD_PARTS, LOG, VERSION, WEIGHTS, read_config
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import machine
+
+
+def epochs_of(run: Path) -> list[dict[str, Any]]:
+    log = run / LOG
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def train(data: Path, run: Path, options: list[str]) -> list[str]:
+    """Train in a process of its own, keeping ``epoch-N`` runs of each epoch's weights beside it."""
+    command = ["train", str(data), "--out", str(run), *options]
+    if (run / GOOD_PARTS).is_file():
+        return ["mambaad", *command]
+    program = "from mambaad.cli import main; main()"
+    process = subprocess.Popen([sys.executable, "-c", program, *command])
+    kept = 0
+    try:
+        while True:
+            ended = process.poll() is not None
+            done = len(epochs_of(run))
+            if done > kept:
+                # The weights are written before the log, so these are at least as new.
+                epoch = run.with_name(f"{run.name}-epoch-{done}")
+                epoch.mkdir()
+                for name in (CONFIG, DATA, VERSION, WEIGHTS):
+                    shutil.copy2(run / name, epoch / name)
+                kept = done
+            if ended:
+                break
+            time.sleep(1)
+    except KeyboardInterrupt:
+        process.wait()
+        raise
+    if process.returncode:
+        sys.exit(process.returncode)
+    return ["mambaad", *command]
+
+
+def main() -> None:
+    """Train, evaluate, print the curve and write it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--threads", type=int, default=2)
+    at = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    arguments, options = parser.parse_args(sys.argv[1:at]), sys.argv[at + 1 :]
+    check_writable(arguments.json)
+    torch.set_num_threads(arguments.threads)
+    command = train(arguments.data, arguments.out, options)
+    curve: list[dict[str, Any]] = []
+    minutes = 0.0
+    for line in epochs_of(arguments.out):
+        minutes += line["seconds"] / 60
+        run = arguments.out.with_name(f"{arguments.out.name}-epoch-{line['epoch']}")
+        if not run.exists():
+            continue
+        values = mambaad.evaluate(run, arguments.data)
+        curve.append(
+            {
+                "epoch": line["epoch"],
+                "minutes": round(minutes, 2),
+                "loss": line["loss"],
+                **values.mean,
+                "classes": {name: c["mad"] for name, c in values.classes.items()},
+            }
+        )
+        shown = "  ".join(f"{m} {100 * (values.mean[m] or 0):.1f}" for m in METRICS)
+        print(f"epoch {line['epoch']}  {minutes:.1f} min  loss {line['loss']:.4f}  {shown}")
+    record = {
+        "command": command,
+        "config": read_config(arguments.out).model_dump(mode="json", exclude={"encoder_weights"}),
+        "curve": curve,
+        "machine": machine(),
+    }
+    write_text(arguments.json, json.dumps(record, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except mambaad.MambaADError as error:
+        sys.exit(f"training_curve: {error}")

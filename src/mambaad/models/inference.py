@@ -1,0 +1,271 @@
+"""The model in the form that runs fastest on a CPU: the same function, laid out beforehand.
+
+Batch norms go into the convolutions before them; every convolution and map of channels keeps its
+weights in the layout that oneDNN's kernels want, with the activation that follows done by the
+kernel; what depends on parameters alone is computed once. Optionally in bfloat16, except for the
+scan, the norms of the HSS blocks and all sums: those stay in float32.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mambaad.errors import ConfigError
+from mambaad.models.decoder import PatchExpand
+from mambaad.models.hss import SS2D
+from mambaad.models.lss import LocalBranch, instance_norm
+from mambaad.models.mambaad import MambaAD
+from mambaad.models.parallel import BatchNorm2d
+from mambaad.ops import ScanMethod, directional_orders, selective_scan
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Of the matrix products and convolutions."""
+
+# PyTorch's own for its compiler: without a public name, hence the way around where they are not.
+_PACKED = (
+    torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+)
+
+
+@torch.inference_mode(False)  # tensors of inference mode could not be used outside of it
+@torch.no_grad()
+def prepare(model: MambaAD, precision: Precision = "float32") -> MambaAD:
+    """Turn a model in eval mode into its form for inference; it can neither train nor be saved.
+
+    Args:
+        model: on a CPU; it is changed in place, so that its weights are never in memory twice.
+        precision: ``"float32"`` gives the model's values to rounding; ``"bfloat16"`` is for
+            processors with instructions for it (AVX512-BF16, AMX): faster, and about three
+            digits.
+
+    Raises:
+        ConfigError: no such precision.
+    """
+    check_precision(precision)
+    dtype = PRECISIONS[precision]
+    _fold_encoder(model.encoder)
+    _fold_batch_norms(model.fusion)
+    for module in list(model.decoder.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, SS2D):
+                setattr(module, name, _SS2D(child, dtype))
+            elif isinstance(child, LocalBranch):
+                setattr(module, name, _LocalBranch(child, dtype))
+            elif isinstance(child, PatchExpand):
+                setattr(module, name, _PatchExpand(child, dtype))
+    for part in (model.encoder, model.fusion, model.decoder):
+        _pack_convolutions(part, dtype)
+    if dtype != torch.float32:
+        model.encoder = _Cast(model.encoder.to(dtype), dtype)
+        model.fusion = _Cast(model.fusion.to(dtype), dtype)
+    return model
+
+
+def check_precision(precision: str) -> None:
+    """Refuse a precision that there is not (ConfigError)."""
+    if precision not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise ConfigError(f"--precision: expected one of {known}, got '{precision}'")
+
+
+class _Packed(nn.Module):
+    """A convolution on maps b x c x h x w, and the activation after it, in ``dtype``."""
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        dtype: torch.dtype,
+        activation: Literal["none", "swish"] = "none",
+        padding: tuple[int, ...] = (0, 0),
+        stride: tuple[int, ...] = (1, 1),
+        dilation: tuple[int, ...] = (1, 1),
+        groups: int = 1,
+    ) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.activation = activation
+        self.geometry: tuple[Any, ...] = (padding, stride, dilation, groups)
+        self.weight: torch.Tensor = weight.detach().to(dtype).contiguous()
+        self.bias = None if bias is None else bias.detach().to(dtype)
+        self.packed_for: torch.Size | None = None
+
+    def _pack(self, x: torch.Tensor) -> None:
+        # Which layout is best depends on the map's size. Without a size the choice is poor.
+        weight = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
+        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+        self.weight = reorder(weight.to_mkldnn(), *self.geometry, list(x.shape))
+        self.packed_for = x.shape[1:]
+
+    def forward(self, x: Float[torch.Tensor, "b c h w"]) -> torch.Tensor:
+        x = x.to(self.dtype)
+        if _PACKED:
+            if self.packed_for != x.shape[1:]:
+                self._pack(x)
+            y: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
+                x, self.weight, self.bias, *self.geometry, self.activation, [], ""
+            )
+            return y
+        padding, stride, dilation, groups = self.geometry
+        y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
+        return F.silu(y) if self.activation == "swish" else y
+
+
+def _packed_conv(
+    conv: nn.Conv2d, dtype: torch.dtype, activation: Literal["none", "swish"] = "none"
+) -> _Packed:
+    geometry: Any = (conv.padding, conv.stride, conv.dilation, conv.groups)
+    return _Packed(conv.weight, conv.bias, dtype, activation, *geometry)
+
+
+def _channel_map(
+    weight: torch.Tensor, dtype: torch.dtype, activation: Literal["none", "swish"] = "none"
+) -> _Packed:
+    return _Packed(weight[:, :, None, None], None, dtype, activation)
+
+
+class _SS2D(nn.Module):
+    """:class:`mambaad.models.hss.SS2D`."""
+
+    def __init__(self, trained: SS2D, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.scan: ScanMethod = trained.scan
+        self.directions = trained.directions
+        x_weight, z_weight = trained.in_proj.weight.chunk(2)
+        self.to_x = _channel_map(x_weight, dtype)
+        self.to_z = _channel_map(z_weight, dtype, "swish")
+        self.conv = _packed_conv(trained.conv, dtype, "swish")
+        self.to_proj = _channel_map(trained.scan_proj, dtype)
+        self.parameters_of_scan = (
+            trained.dt_weight.detach().float(),
+            trained.dt_bias.detach().float(),
+            -torch.exp(trained.A_log.detach().float()),
+            trained.skip.detach().float(),
+        )
+        self.norm = trained.norm
+        self.to_out = _channel_map(trained.out_proj.weight, dtype)
+
+    def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
+        cells = x.permute(0, 3, 1, 2).to(self.to_x.dtype)
+        u = self.conv(self.to_x(cells))
+        y = selective_scan(
+            u.permute(0, 2, 3, 1).flatten(1, 2),
+            self.to_proj(u).permute(0, 2, 3, 1).flatten(1, 2),
+            *self.parameters_of_scan,
+            _order(self.scan, self.directions, x.shape[1], x.shape[2]),
+        )
+        gated = self.norm(y).mul_(self.to_z(cells).permute(0, 2, 3, 1).flatten(1, 2))
+        out: torch.Tensor = self.to_out(gated.unflatten(1, x.shape[1:3]).permute(0, 3, 1, 2))
+        return out.permute(0, 2, 3, 1).float()
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _order(method: ScanMethod, directions: int, height: int, width: int) -> torch.Tensor:
+    return torch.tensor(directional_orders(method, directions, height, width))
+
+
+class _LocalBranch(nn.Module):
+    """:class:`mambaad.models.lss.LocalBranch`."""
+
+    def __init__(self, trained: LocalBranch, dtype: torch.dtype) -> None:
+        super().__init__()
+        convs = (trained.before, trained.depthwise, trained.after)
+        self.convs = nn.ModuleList(_packed_conv(conv, dtype) for conv in convs)
+
+    def forward(self, x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
+        for conv in self.convs:
+            # In float32: PyTorch's group norm is five times slower in bfloat16.
+            x = F.silu(instance_norm(conv(x).float()), inplace=True)
+        return x
+
+
+class _PatchExpand(nn.Module):
+    """:class:`mambaad.models.decoder.PatchExpand`."""
+
+    def __init__(self, trained: PatchExpand, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.expand = _channel_map(trained.expand.weight, dtype)
+        self.norm = trained.norm
+
+    def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h2 w2 c2"]:
+        x = self.expand(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).float()
+        normalised: torch.Tensor = self.norm(PatchExpand.rearrange(x))
+        return normalised
+
+
+class _Cast(nn.Module):
+    """Maps in and out in float32, whatever they are inside."""
+
+    def __init__(self, inner: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner = inner
+        self.dtype = dtype
+
+    def forward(self, x: torch.Tensor | list[torch.Tensor]) -> torch.Tensor | list[torch.Tensor]:
+        given = x.to(self.dtype) if isinstance(x, torch.Tensor) else [t.to(self.dtype) for t in x]
+        y = self.inner(given)
+        return y.float() if isinstance(y, torch.Tensor) else [t.float() for t in y]
+
+
+def _fold_encoder(encoder: nn.Module) -> None:
+    """Fold an encoder's batch norms; not where that changes what it computes.
+
+    What follows a convolution in a module need not follow it in its forward, and the encoder may
+    be any of timm's.
+    """
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    before = encoder(image)
+    kept = [
+        (module, dict(module.named_children()))
+        for module in encoder.modules()
+        if any(isinstance(child, nn.BatchNorm2d) for child in module.children())
+    ]
+    _fold_batch_norms(encoder)
+    after = encoder(image)
+    same = all(
+        torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
+        for a, b in zip(after, before, strict=True)
+    )
+    if not same:
+        for module, children in kept:
+            for name, child in children.items():
+                setattr(module, name, child)
+
+
+def _fold_batch_norms(part: nn.Module) -> None:
+    for module in part.modules():
+        last: tuple[str, nn.Module] | None = None
+        for name, child in list(module.named_children()):
+            if (
+                type(child) in (nn.BatchNorm2d, BatchNorm2d)
+                and last is not None
+                and type(last[1]) is nn.Conv2d
+                and last[1].out_channels == child.num_features
+            ):
+                conv: Any = last[1]
+                norm: Any = child
+                setattr(module, last[0], fuse_conv_bn_eval(conv, norm))
+                setattr(module, name, nn.Identity())
+            last = (name, child)
+
+
+def _pack_convolutions(part: nn.Module, dtype: torch.dtype) -> None:
+    for module in list(part.modules()):
+        for name, child in module.named_children():
+            if (
+                type(child) is nn.Conv2d
+                and child.padding_mode == "zeros"
+                and not isinstance(child.padding, str)
+            ):
+                setattr(module, name, _packed_conv(child, dtype))
