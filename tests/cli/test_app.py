@@ -67,6 +67,9 @@ def test_flags_and_settings_have_the_same_names(mambaad_command):
         "clip_grad",
         "beta2",
         "drop_path",
+        "states",
+        "expand",
+        "kernels",
     }:
         assert name.replace("_", "-") in flags
 

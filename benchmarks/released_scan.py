@@ -1,0 +1,42 @@
+"""The scan as the released model arranges it where CUDA is absent, to compare with.
+
+One map is laid out once for each direction, the decay and the input of every step are computed
+beforehand as tensors over all positions and states, and a loop runs over the positions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch.nn.functional import softplus
+
+
+def released_scan(
+    u: torch.Tensor,
+    proj: torch.Tensor,
+    dt_weight: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor,
+    skip: torch.Tensor,
+    order: torch.Tensor,
+) -> torch.Tensor:
+    """Arguments and result of :func:`mambaad.ops.selective_scan`."""
+    (batch, length, channels), (directions, _, rank) = u.shape, dt_weight.shape
+    states = A.shape[2]
+    rows = proj.unflatten(2, (directions, rank + 2 * states))
+    visited = torch.stack([u[:, positions] for positions in order.long()], 1)  # b k l d
+    seen = torch.stack([rows[:, positions, k] for k, positions in enumerate(order.long())], 1)
+    low, B, C = seen.split((rank, states, states), -1)
+    dt = softplus(torch.einsum("bklr,kdr->bkdl", low, dt_weight) + dt_bias[..., None])
+    xs = visited.transpose(2, 3)  # b k d l
+    decay = torch.exp(torch.einsum("bkdl,kdn->bkdln", dt, A))
+    entering = torch.einsum("bkdl,bkln,bkdl->bkdln", dt, B, xs)
+    h = u.new_zeros(batch, directions, channels, states)
+    steps = []
+    for t in range(length):
+        h = decay[:, :, :, t] * h + entering[:, :, :, t]
+        steps.append(torch.einsum("bkdn,bkn->bkd", h, C[:, :, t]))
+    y = torch.stack(steps, -1) + xs * skip[..., None]
+    merged = torch.zeros_like(u)
+    for k, positions in enumerate(order.long()):
+        merged.index_add_(1, positions, y[:, k].transpose(1, 2))
+    return merged

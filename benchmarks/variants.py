@@ -1,0 +1,116 @@
+"""Cuts of the decoder: what each costs and what it is worth.
+
+    python benchmarks/variants.py DATA --encoder-weights FILE --out DIR --json FILE [--epochs N]
+
+Each cut is trained like the others (recipe fast, few epochs, ResNet-18) and evaluated (protocol
+``exact``); its forward and training step are timed without anything else running. A second run
+goes on with the cuts that are missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mambaad
+from mambaad.config import VARIANTS
+from mambaad.files import check_writable, write_text
+from mambaad.loss import cosine_loss
+from mambaad.memory import keep_freed_memory
+from mambaad.models import build_model
+from mambaad.models.inference import prepare
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import machine
+from timing import medians, seconds
+
+LITE = dict(VARIANTS["lite"])
+CUTS: dict[str, dict[str, Any]] = {
+    "lite": LITE,
+    "local branches 5 and 7": {**LITE, "kernels": (5, 7)},
+    "no local branch": {**LITE, "kernels": ()},
+    "two directions": {**LITE, "directions": 2},
+    "four states": {**LITE, "states": 4},
+    "depths 1, 2, 2, 1": {**LITE, "depths": (1, 2, 2, 1)},
+    "inner width 2C": {**LITE, "expand": 2},
+}
+
+
+def cost(settings: dict[str, Any]) -> dict[str, float]:
+    """Parameters, and times in this process: batch 1 forward, batch 16 training step."""
+    model = build_model("resnet18", "random", **settings)
+    parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    images = torch.randn(16, 3, 256, 256)
+    step = lambda: cosine_loss(*model.train()(images)).backward()  # noqa: E731
+    step()
+    train = statistics.median(seconds(step) for _ in range(3)) / 16
+    stock = build_model("resnet18", "random").encoder
+    ready = prepare(model.eval())
+    times = medians(
+        {"encoder": lambda: stock(images[:1]), "forward": lambda: ready(images[:1])}, 15
+    )
+    return {
+        "trained_parameters_m": parameters / 1e6,
+        "train_s_per_image": train,
+        "forward_ms": 1000 * times["forward"],
+        "forward_over_encoder": times["forward"] / times["encoder"],
+    }
+
+
+def worth(settings: dict[str, Any], name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Metrics after a short training."""
+    run = arguments.out / name.replace(" ", "-").replace(",", "")
+    mambaad.train(
+        arguments.data,
+        run,
+        recipe="fast",
+        encoder="resnet18",
+        encoder_weights=str(arguments.encoder_weights),
+        epochs=arguments.epochs,
+        **settings,
+    )
+    return dict(mambaad.evaluate(run, arguments.data).mean)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--encoder-weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    check_writable(arguments.json)
+    torch.set_num_threads(arguments.threads)
+    keep_freed_memory()
+    known = json.loads(arguments.json.read_text())["cuts"] if arguments.json.exists() else {}
+    for name, settings in CUTS.items():
+        if name not in known:
+            known[name] = {
+                "settings": settings,
+                **cost(settings),
+                **worth(settings, name, arguments),
+            }
+            record = {"epochs": arguments.epochs, "cuts": known, "machine": machine()}
+            write_text(arguments.json, json.dumps(record, indent=2) + "\n")
+        row = known[name]
+        print(
+            f"{name:24} {row['trained_parameters_m']:5.2f} M  {row['train_s_per_image']:.3f} s  "
+            f"{row['forward_ms']:5.1f} ms  {row['forward_over_encoder']:.2f} x encoder  "
+            f"mAD {100 * row['mad']:.1f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (mambaad.MambaADError, KeyboardInterrupt) as error:
+        sys.exit(f"variants: {error or 'interrupted'}")
