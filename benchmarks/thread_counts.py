@@ -2,8 +2,8 @@
 
     python benchmarks/thread_counts.py [--json FILE] [--rounds N]
 
-Inference of one image and a training step of the lite variant (batch 4), each thread count in a
-process of its own, all of them once a round.
+Inference of one image, and forward and backward of the lite variant (batch 4), each thread count
+in a process of its own, all of them once a round.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
 from mambaad.loss import cosine_loss
+from mambaad.memory import keep_freed_memory
 from mambaad.models import build_model
 from mambaad.models.inference import prepare
 
@@ -32,10 +33,11 @@ COUNTS = (1, 2, 4)
 
 
 def measure() -> dict[str, float]:
-    """Images a second in this process."""
+    """Images a second in this process; training: forward and backward."""
     image = torch.randn(1, 3, 256, 256)
     model = prepare(build_model("resnet34", "random").eval())
     forward = medians({"forward": lambda: model(image)}, 7)["forward"]
+    keep_freed_memory()
     small: Any = dict(VARIANTS["lite"])
     trained = build_model("resnet18", "random", **small).train()
     images = torch.randn(4, 3, 256, 256)

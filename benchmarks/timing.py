@@ -24,8 +24,8 @@ def medians(
 ) -> dict[str, float]:
     """Median seconds of each action, after one call to warm up; ``repeats`` a round, 1 or as given.
 
-    The first call of an action after another's is not timed if it is repeated: it finds the other
-    one's data in the cache.
+    The first call of an action after another's is not timed: it finds the other one's data in the
+    cache.
     """
     repeats = repeats or {}
     for action in actions.values():
@@ -34,8 +34,7 @@ def medians(
     for done in range(rounds):
         for name, action in actions.items():
             count = repeats.get(name, 1)
-            if count > 1:
-                action()
+            action()
             times[name] += [seconds(action) for _ in range(count)]
         print(f"\rround {done + 1}/{rounds} ", end="", file=sys.stderr, flush=True)
     print("\r" + " " * 40, end="\r", file=sys.stderr)

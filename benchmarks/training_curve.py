@@ -50,7 +50,7 @@ def train(data: Path, run: Path, options: list[str]) -> list[str]:
             if done > kept:
                 # The weights are written before the log, so these are at least as new.
                 epoch = run.with_name(f"{run.name}-epoch-{done}")
-                epoch.mkdir()
+                epoch.mkdir(exist_ok=True)
                 for name in (CONFIG, DATA, VERSION, WEIGHTS):
                     shutil.copy2(run / name, epoch / name)
                 kept = done

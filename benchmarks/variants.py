@@ -3,8 +3,8 @@
     python benchmarks/variants.py DATA --encoder-weights FILE --out DIR --json FILE [--epochs N]
 
 Each cut is trained like the others (recipe fast, few epochs, ResNet-18) and evaluated (protocol
-``exact``); its forward and training step are timed without anything else running. A second run
-goes on with the cuts that are missing.
+``exact``); its forward, and its forward and backward in training, are timed with nothing else
+running. A second run goes on with the cuts that are missing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from mambaad.loss import cosine_loss
 from mambaad.memory import keep_freed_memory
 from mambaad.models import build_model
 from mambaad.models.inference import prepare
+from mambaad.run import CONFIG
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -73,6 +74,7 @@ def worth(settings: dict[str, Any], name: str, arguments: argparse.Namespace) ->
         encoder="resnet18",
         encoder_weights=str(arguments.encoder_weights),
         epochs=arguments.epochs,
+        resume=(run / CONFIG).exists(),
         **settings,
     )
     return dict(mambaad.evaluate(run, arguments.data).mean)
@@ -90,7 +92,12 @@ def main() -> None:
     check_writable(arguments.json)
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
-    known = json.loads(arguments.json.read_text())["cuts"] if arguments.json.exists() else {}
+    stored = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+    if stored.get("epochs", arguments.epochs) != arguments.epochs:
+        sys.exit(
+            f"variants: {arguments.json} holds cuts of {stored['epochs']} epochs; move it away"
+        )
+    known = stored.get("cuts", {})
     for name, settings in CUTS.items():
         if name not in known:
             known[name] = {
@@ -113,4 +120,4 @@ if __name__ == "__main__":
     try:
         main()
     except (mambaad.MambaADError, KeyboardInterrupt) as error:
-        sys.exit(f"variants: {error or 'interrupted'}")
+        sys.exit(f"variants: {str(error) or 'interrupted'}")

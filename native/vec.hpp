@@ -107,12 +107,12 @@ inline Vec exp2(Vec x) {
 
 inline Vec exp(Vec x) { return exp2(x * 1.44269504f); }
 
-// 2^(a b) for a b >= -2^60: the factor by which a state decays, the innermost operation of the
+// 2^(a b) for -2^60 <= a b < 127: the factor by which a state decays, the innermost operation of the
 // scan. Relative error below 4e-7, vanishing with a b; without AVX-512 the rounding of a b adds
-// 4.2e-8 |a b|.
+// 4.2e-8 |a b|. Below 2^-126 it is 0 or 2^-126.
 #if defined(__AVX512F__)
 // 2^w times 2^f, w being a b rounded to a 32nd, so that |f| <= 1/64 needs a polynomial of degree
-// 2 only: its coefficients are Taylor's, the linear one raised by 5e-6 to balance the cubic term.
+// 2 only: its coefficients are Taylor's, the linear one raised by 5e-6 against the cubic term.
 // Of w the fraction is looked up in a table of two registers, and scalef takes the rest.
 inline Vec exp2_product(Vec a, Vec b) {
   static constexpr float roots[32] = {
@@ -150,7 +150,7 @@ inline Vec log1p_unit(Vec e) {
 }
 
 // softplus(x) = log(1 + exp(x)) without overflow; also its slope, the sigmoid, where wanted.
-// Relative error below 4e-7 + 7e-8 |x|, the rounding of the exponent.
+// Relative error below 4e-7 + 7e-8 |x|, the rounding of the exponent; 0 below -87.
 inline Vec softplus(Vec x, Vec* slope = nullptr) {
   const Vec e = exp(-max(x, -x));
   if (slope) *slope = select(x >= 0.0f, broadcast(1.0f), e) / (e + 1.0f);

@@ -31,4 +31,4 @@ def page_faults(how):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults as Linux does")
 def test_freed_memory_is_used_again_without_asking_the_kernel():
-    assert page_faults("kept") < 100 < page_faults("returned")
+    assert 10 * page_faults("kept") < page_faults("returned")

@@ -40,10 +40,12 @@ class Evaluation:
     """Metrics of a run, each in [0, 1] or None where it is not defined.
 
     ``pooled``: the image metrics of all classes' scores together, with no mean over classes.
-    ``model_seconds``, ``metric_seconds``: time spent on the images and on the metrics.
+    ``precision``: that of the model's products. ``model_seconds``, ``metric_seconds``: time spent
+    on the images and on the metrics.
     """
 
     protocol: Protocol
+    precision: Precision
     size: tuple[int, int]
     classes: dict[str, MetricValues]
     mean: MetricValues
@@ -57,6 +59,7 @@ class Evaluation:
             json.dumps(
                 {
                     "protocol": self.protocol,
+                    "precision": self.precision,
                     "size": list(self.size),
                     "crop": None,
                     "classes": self.classes,
@@ -136,6 +139,7 @@ def evaluate(
             labels += metrics.labels
     return Evaluation(
         protocol,
+        precision,
         inspector.size,
         values,
         mean_over_classes(list(values.values())),

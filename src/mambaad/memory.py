@@ -13,11 +13,12 @@ def keep_freed_memory() -> bool:
     """Tell glibc's malloc to hold on to what is freed; True where that is the C library in use.
 
     By default it returns every large block to the kernel, which clears each page again when the
-    next tensor of that size is first written: a third of the time of a training step. The process
-    then keeps the memory of its peak until it ends.
+    next tensor of that size is first written: a third of the time of a training step. It holds
+    for the whole process, which then keeps the memory of its peak until it ends.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    settings = {_MMAP_THRESHOLD: 2**30, _TRIM_THRESHOLD: 2**31 - 1, _TOP_PAD: 2**26}
-    return all(mallopt(name, value) for name, value in settings.items())
+    kept = bool(mallopt(_TRIM_THRESHOLD, -1)) and bool(mallopt(_TOP_PAD, 2**26))
+    # Older versions take no more than 32 MiB.
+    return kept and bool(mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(_MMAP_THRESHOLD, 2**25))

@@ -43,7 +43,8 @@ def largest_difference(model, prepared, image):
 
 @pytest.fixture(params=[True, False], ids=["packed", "without packed weights"])
 def packed(request, monkeypatch):
-    monkeypatch.setattr(inference, "_PACKED", request.param and inference._PACKED)
+    if not request.param:
+        monkeypatch.setattr(inference, "_can_pack", lambda dtype: False)
 
 
 @pytest.mark.usefixtures("packed")
@@ -66,7 +67,9 @@ def test_bfloat16_is_close_and_gives_float32():
     assert all(t.dtype == torch.float32 for t in maps.features + maps.reconstructed)
 
 
-@pytest.mark.parametrize("encoder", ["resnet18", "resnet50", "tf_efficientnet_b0", "resnetv2_50"])
+@pytest.mark.parametrize(
+    "encoder", ["resnet18", "resnet50", "tf_efficientnet_b0", "resnetv2_50", "davit_tiny"]
+)
 def test_any_encoder_computes_what_it_did(encoder):
     model = trained_model(encoder, **LITE)
     prepared = prepare(copy.deepcopy(model))
@@ -101,9 +104,19 @@ def test_an_encoder_that_folding_would_change_is_left_as_it_is():
     image = torch.randn(1, 3, 8, 8)
     with torch.no_grad():
         expected = encoder(image)[0]
-        inference._fold_encoder(encoder)
+        inference._prepare_encoder(encoder, torch.float32)
         assert isinstance(encoder.norm, nn.BatchNorm2d)
         torch.testing.assert_close(encoder(image)[0], expected)
+
+
+def test_it_can_be_copied_after_use():
+    prepared = prepare(trained_model(**LITE))
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = prepared(image).reconstructed
+        found = copy.deepcopy(prepared)(image).reconstructed
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b)
 
 
 def test_an_unknown_precision_is_refused():

@@ -46,7 +46,7 @@ def train(
     ] = None,
     variant: Annotated[
         str | None,
-        typer.Option(help="base (as published) or lite (a quarter of the time). [base]"),
+        typer.Option(help="base (as published) or lite (smaller, for edge boxes). [base]"),
     ] = None,
     encoder: Annotated[str | None, typer.Option(help="timm architecture. [resnet34]")] = None,
     encoder_weights: Annotated[

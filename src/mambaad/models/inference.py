@@ -2,13 +2,14 @@
 
 Batch norms go into the convolutions before them; every convolution and map of channels keeps its
 weights in the layout that oneDNN's kernels want, with the activation that follows done by the
-kernel; what depends on parameters alone is computed once. Optionally in bfloat16, except for the
-scan, the norms of the HSS blocks and all sums: those stay in float32.
+kernel; what depends on parameters alone is computed once. Optionally in bfloat16: encoder and
+fusion, and the decoder's products and convolutions; its scan, norms and sums stay in float32.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -29,12 +30,24 @@ Precision = Literal["float32", "bfloat16"]
 PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Of the matrix products and convolutions."""
 
-# PyTorch's own for its compiler: without a public name, hence the way around where they are not.
-_PACKED = (
-    torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
-    and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
-)
+
+@functools.lru_cache
+def _can_pack(dtype: torch.dtype) -> bool:
+    """Whether PyTorch has these operators, and the processor what they need.
+
+    They are PyTorch's own for its compiler, without a public name: hence the other way.
+    """
+    try:
+        weight = torch.zeros(1, 1, 1, 1, dtype=dtype)
+        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+        packed = reorder(weight.to_mkldnn(), *_POINTWISE, [1, 1, 1, 1])
+        torch.ops.mkldnn._convolution_pointwise(weight, packed, None, *_POINTWISE, "none", [], "")
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    return True
+
+
+_POINTWISE: tuple[Any, ...] = ((0, 0), (1, 1), (1, 1), 1)  # padding, stride, dilation, groups
 
 
 @torch.inference_mode(False)  # tensors of inference mode could not be used outside of it
@@ -43,7 +56,7 @@ def prepare(model: MambaAD, precision: Precision = "float32") -> MambaAD:
     """Turn a model in eval mode into its form for inference; it can neither train nor be saved.
 
     Args:
-        model: on a CPU; it is changed in place, so that its weights are never in memory twice.
+        model: on a CPU; it is changed in place.
         precision: ``"float32"`` gives the model's values to rounding; ``"bfloat16"`` is for
             processors with instructions for it (AVX512-BF16, AMX): faster, and about three
             digits.
@@ -53,7 +66,7 @@ def prepare(model: MambaAD, precision: Precision = "float32") -> MambaAD:
     """
     check_precision(precision)
     dtype = PRECISIONS[precision]
-    _fold_encoder(model.encoder)
+    _prepare_encoder(model.encoder, dtype)
     _fold_batch_norms(model.fusion)
     for module in list(model.decoder.modules()):
         for name, child in module.named_children():
@@ -63,7 +76,7 @@ def prepare(model: MambaAD, precision: Precision = "float32") -> MambaAD:
                 setattr(module, name, _LocalBranch(child, dtype))
             elif isinstance(child, PatchExpand):
                 setattr(module, name, _PatchExpand(child, dtype))
-    for part in (model.encoder, model.fusion, model.decoder):
+    for part in (model.fusion, model.decoder):
         _pack_convolutions(part, dtype)
     if dtype != torch.float32:
         model.encoder = _Cast(model.encoder.to(dtype), dtype)
@@ -96,29 +109,43 @@ class _Packed(nn.Module):
         self.dtype = dtype
         self.activation = activation
         self.geometry: tuple[Any, ...] = (padding, stride, dilation, groups)
-        self.weight: torch.Tensor = weight.detach().to(dtype).contiguous()
         self.bias = None if bias is None else bias.detach().to(dtype)
-        self.packed_for: torch.Size | None = None
+        self.can_pack = _can_pack(dtype)
+        # Plain, or packed for maps of a shape (without the batch), on which the best layout
+        # depends. One value, so that a thread never sees half of what another one changes.
+        self.weight: tuple[torch.Size | None, torch.Tensor]
+        self.weight = (None, weight.detach().to(dtype).contiguous())
 
-    def _pack(self, x: torch.Tensor) -> None:
-        # Which layout is best depends on the map's size. Without a size the choice is poor.
-        weight = self.weight.to_dense() if self.weight.is_mkldnn else self.weight
-        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
-        self.weight = reorder(weight.to_mkldnn(), *self.geometry, list(x.shape))
-        self.packed_for = x.shape[1:]
+    def change_type(self, dtype: torch.dtype) -> None:
+        """Compute in another type from now on."""
+        self.dtype, self.can_pack = dtype, _can_pack(dtype)
+        self.weight = (None, self._plain_weight().to(dtype))
+        self.bias = None if self.bias is None else self.bias.to(dtype)
+
+    def _plain_weight(self) -> torch.Tensor:
+        shape, weight = self.weight
+        return weight if shape is None else weight.to_dense()
 
     def forward(self, x: Float[torch.Tensor, "b c h w"]) -> torch.Tensor:
+        """Convolve and activate."""
         x = x.to(self.dtype)
-        if _PACKED:
-            if self.packed_for != x.shape[1:]:
-                self._pack(x)
-            y: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
-                x, self.weight, self.bias, *self.geometry, self.activation, [], ""
-            )
-            return y
-        padding, stride, dilation, groups = self.geometry
-        y = F.conv2d(x, self.weight, self.bias, stride, padding, dilation, groups)
-        return F.silu(y) if self.activation == "swish" else y
+        if not self.can_pack:
+            padding, stride, dilation, groups = self.geometry
+            y = F.conv2d(x, self.weight[1], self.bias, stride, padding, dilation, groups)
+            return F.silu(y) if self.activation == "swish" else y
+        shape, weight = self.weight
+        if shape != x.shape[1:]:
+            reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
+            weight = reorder(self._plain_weight().to_mkldnn(), *self.geometry, list(x.shape))
+            self.weight = (x.shape[1:], weight)
+        packed: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, weight, self.bias, *self.geometry, self.activation, [], ""
+        )
+        return packed
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A packed tensor can be neither copied nor sent to another process.
+        return {**self.__dict__, "weight": (None, self._plain_weight())}
 
 
 def _packed_conv(
@@ -218,29 +245,36 @@ class _Cast(nn.Module):
         return y.float() if isinstance(y, torch.Tensor) else [t.float() for t in y]
 
 
-def _fold_encoder(encoder: nn.Module) -> None:
-    """Fold an encoder's batch norms; not where that changes what it computes.
+def _prepare_encoder(encoder: nn.Module, dtype: torch.dtype) -> None:
+    """Fold and pack an encoder; not where that changes what it computes.
 
-    What follows a convolution in a module need not follow it in its forward, and the encoder may
-    be any of timm's.
+    What follows a convolution in a module need not follow it in its forward, which may also want
+    to know more of a convolution than what it computes: the encoder may be any of timm's.
     """
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     before = encoder(image)
-    kept = [
-        (module, dict(module.named_children()))
-        for module in encoder.modules()
-        if any(isinstance(child, nn.BatchNorm2d) for child in module.children())
-    ]
-    _fold_batch_norms(encoder)
-    after = encoder(image)
-    same = all(
-        torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
-        for a, b in zip(after, before, strict=True)
-    )
-    if not same:
-        for module, children in kept:
-            for name, child in children.items():
-                setattr(module, name, child)
+
+    def try_to(change: Callable[[], None]) -> None:
+        kept = [(module, dict(module.named_children())) for module in encoder.modules()]
+        change()
+        try:
+            same = all(
+                torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()))
+                for a, b in zip(encoder(image), before, strict=True)
+            )
+        except (AttributeError, TypeError, RuntimeError):
+            same = False
+        if not same:
+            for module, children in kept:
+                for name, child in children.items():
+                    setattr(module, name, child)
+
+    try_to(lambda: _fold_batch_norms(encoder))
+    try_to(lambda: _pack_convolutions(encoder, torch.float32))
+    if dtype != torch.float32:
+        for module in encoder.modules():
+            if isinstance(module, _Packed):
+                module.change_type(dtype)
 
 
 def _fold_batch_norms(part: nn.Module) -> None:
