@@ -24,6 +24,7 @@ from mambaad.loss import cosine_loss
 from mambaad.memory import keep_freed_memory
 from mambaad.models import build_model
 from mambaad.models.inference import prepare
+from mambaad.threads import limit_threads
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -34,10 +35,12 @@ COUNTS = (1, 2, 4)
 
 def measure() -> dict[str, float]:
     """Images a second in this process; training: forward and backward."""
+    # As train() and an Inspector do.
+    keep_freed_memory()
+    limit_threads()
     image = torch.randn(1, 3, 256, 256)
     model = prepare(build_model("resnet34", "random").eval())
     forward = medians({"forward": lambda: model(image)}, 7)["forward"]
-    keep_freed_memory()
     small: Any = dict(VARIANTS["lite"])
     trained = build_model("resnet18", "random", **small).train()
     images = torch.randn(4, 3, 256, 256)

@@ -42,6 +42,15 @@ def test_what_is_in_a_run(trained_run):
     }
 
 
+def test_a_run_from_before_there_were_variants(run):
+    config = json.loads((run / "config.json").read_text())
+    new = ("variant", "states", "expand", "kernels")
+    older = {name: value for name, value in config.items() if name not in new}
+    (run / "config.json").write_text(json.dumps(older))
+    assert read_config(run).variant == "base"
+    assert not load_model(run).training
+
+
 def test_nothing_in_a_run_refers_to_a_place(trained_run, parts):
     for path in trained_run.iterdir():
         content = path.read_bytes()

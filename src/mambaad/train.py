@@ -45,6 +45,7 @@ from mambaad.run import (
     save_weights,
     summarise_data,
 )
+from mambaad.threads import limit_threads
 from mambaad.types import Sample
 
 WARM_UP = 0.02
@@ -209,6 +210,7 @@ def _fit(
 ) -> bool:
     """Train to the end (True) or to an interruption (False)."""
     keep_freed_memory()
+    limit_threads()
     trained = [p for p in model.parameters() if p.requires_grad]
     plain_optimizer = torch.optim.AdamW(
         trained,

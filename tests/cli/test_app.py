@@ -95,6 +95,7 @@ def test_the_whole_job(mambaad_command, parts, tmp_path):
     assert code == 0
     assert re.search(r"^class +I-AUROC +I-AP .* mAD$", out, re.MULTILINE)
     assert json.loads(figures.read_text())["protocol"] == "exact"
+    assert json.loads(figures.read_text())["precision"] == "float32"
     assert [row["class"] for row in csv.DictReader(table.read_text().splitlines())] == [
         "bolt",
         "nut",
@@ -102,7 +103,9 @@ def test_the_whole_job(mambaad_command, parts, tmp_path):
     ]
 
     image = parts / "nut" / "test" / "spot" / "000.png"
-    code, out, _ = mambaad_command("predict", run, image, "--out", results, "--class", "nut")
+    code, out, _ = mambaad_command(
+        *("predict", run, image, "--out", results, "--class", "nut", "--precision", "bfloat16")
+    )
     assert code == 0
     assert (results / "predictions.csv").is_file()
 
@@ -127,6 +130,7 @@ def test_info_of_an_unfinished_and_an_imported_run(mambaad_command, trained_run,
         (("info", "{tmp}"), "is not a run folder"),
         (("evaluate", "{run}", "{tmp}"), "has no classes"),
         (("evaluate", "{run}", "{parts}", "--protocol", "mine"), "--protocol: expected one of"),
+        (("evaluate", "{run}", "{parts}", "--precision", "half"), "--precision: expected one of"),
         (("evaluate", "{run}", "{parts}", "--json", "{tmp}/no/such.json"), "is not a folder"),
         (("evaluate", "{run}", "{parts}", "--json", "{tmp}"), "is not a file; give the name"),
         (("predict", "{run}", "{tmp}/no.png", "--out", "{tmp}/out"), "there is no image or folder"),

@@ -14,6 +14,7 @@ from mambaad.errors import ConfigError
 from mambaad.models.inference import Precision, check_precision, prepare
 from mambaad.run import load_model, read_config, read_data_summary, read_good_parts
 from mambaad.scoring import anomaly_map, image_score
+from mambaad.threads import limit_threads
 from mambaad.types import Prediction
 
 
@@ -48,6 +49,7 @@ class Inspector:
     def __init__(self, run: str | Path, precision: Precision = "float32") -> None:
         run = Path(run)
         check_precision(precision)
+        limit_threads()
         self.model = prepare(load_model(run), precision)
         self.size = read_config(run).size
         self.products = tuple(read_data_summary(run)["classes"])
