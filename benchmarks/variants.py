@@ -35,10 +35,10 @@ LITE = dict(VARIANTS["lite"])
 CUTS: dict[str, dict[str, Any]] = {
     "lite": LITE,
     "local branches 5 and 7": {**LITE, "kernels": (5, 7)},
+    "depths 1, 2, 2, 1": {**LITE, "depths": (1, 2, 2, 1)},
     "no local branch": {**LITE, "kernels": ()},
     "two directions": {**LITE, "directions": 2},
     "four states": {**LITE, "states": 4},
-    "depths 1, 2, 2, 1": {**LITE, "depths": (1, 2, 2, 1)},
     "inner width 2C": {**LITE, "expand": 2},
 }
 

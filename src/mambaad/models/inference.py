@@ -42,7 +42,7 @@ def _can_pack(dtype: torch.dtype) -> bool:
         reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
         packed = reorder(weight.to_mkldnn(), *_POINTWISE, [1, 1, 1, 1])
         torch.ops.mkldnn._convolution_pointwise(weight, packed, None, *_POINTWISE, "none", [], "")
-    except (RuntimeError, AttributeError, NotImplementedError):
+    except (RuntimeError, AttributeError):
         return False
     return True
 
