@@ -3,7 +3,8 @@
     python benchmarks/model_profile.py [--json FILE] [--threads N]
 
 The model as it trains ("before"), as an Inspector holds it ("after") and that in bfloat16; medians
-over passes, by torch's profiler, ResNet-34, 256 px, batch 1.
+over passes, by torch's profiler, ResNet-34, 256 px, batch 1. "Norms": with the SiLU after instance
+norms, where one kernel does both.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Any
 import torch
 
 from mambaad.files import check_writable, write_text
-from mambaad.models import build_model
+from mambaad.models import build_model, inference
 from mambaad.models.inference import prepare
+from mambaad.ops import instance_norm_silu_
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -40,6 +42,12 @@ def kind_of(name: str) -> str:
     return next(
         (kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "other"
     )
+
+
+def norm_and_activate(x: torch.Tensor) -> torch.Tensor:
+    """The kernel that is no operator of torch's, under a name that the profiler sees."""
+    with torch.profiler.record_function("instance_norm_silu"):
+        return instance_norm_silu_(x)
 
 
 @torch.inference_mode()
@@ -70,6 +78,7 @@ def main() -> None:
     if arguments.json:
         check_writable(arguments.json)
     torch.set_num_threads(arguments.threads)
+    inference.instance_norm_silu_ = norm_and_activate
     found = {
         "before": profile(build_model("resnet34", "random").eval()),
         "after": profile(prepare(build_model("resnet34", "random").eval())),

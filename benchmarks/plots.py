@@ -73,6 +73,7 @@ def quality_against_minutes() -> None:
     for name, label, colour in (
         ("curve_fast_lite.json", "recipe fast, lite", GREEN),
         ("curve_fast_base.json", "recipe fast, base", BLUE),
+        ("curve_paper.json", "recipe paper, base", ORANGE),
     ):
         curve = read(name)["curve"]
         minutes = [point["minutes"] for point in curve]

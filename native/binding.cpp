@@ -5,6 +5,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -81,6 +82,15 @@ void backward(const std::string& variant, int threads, Array<3> u, Array<3> proj
   selective_scan_backward(variant, threads, s, in, carry.data(), grad_y.data(), grad);
 }
 
+void instance_norm_silu_of(const std::string& variant, int threads, Array<3> x) {
+  if (threads < 1) throw std::invalid_argument("threads must be at least 1");
+  const auto [batch, length, channels] =
+      std::array{int64_t(x.shape(0)), int64_t(x.shape(1)), int64_t(x.shape(2))};
+  float* const data = x.data();
+  nb::gil_scoped_release release;
+  instance_norm_silu(variant, threads, batch, length, channels, data);
+}
+
 void exp2_product_of(const std::string& variant, Array<1> a, Array<1> b, Array<1> y) {
   const int64_t size = int64_t(a.size());
   expect("b", b, {size});
@@ -109,6 +119,8 @@ NB_MODULE(_native, m) {
         "grad_y"_a.noconvert(), "grad_u"_a.noconvert(), "grad_proj"_a.noconvert(),
         "grad_dt_weight"_a.noconvert(), "grad_dt_bias"_a.noconvert(), "grad_A"_a.noconvert(),
         "grad_skip"_a.noconvert());
+  m.def("instance_norm_silu", &instance_norm_silu_of, "variant"_a, "threads"_a,
+        "x"_a.noconvert());
   m.def("exp2_product", &exp2_product_of, "variant"_a, "a"_a.noconvert(), "b"_a.noconvert(),
         "y"_a.noconvert());
   m.def("softplus", &softplus_of, "variant"_a, "x"_a.noconvert(), "y"_a.noconvert());

@@ -21,6 +21,10 @@ struct Kernels {
                   int64_t last);
   void (*backward)(const Shape&, const Inputs&, const float* carry, const float* grad_y,
                    float* grad_u, const Partial&, int64_t b, int64_t first, int64_t last);
+  // The two steps of instance_norm.hpp, on length x channels values.
+  void (*moments)(int64_t length, int64_t channels, const float* x, float* mean, float* squares);
+  void (*normalise_silu)(int64_t length, int64_t channels, float* x, const float* mean,
+                         const float* scale);
   // 2^(a b) and softplus(x) of `size` values, for the tests of their error bounds.
   void (*exp2_product)(int64_t size, const float* a, const float* b, float* y);
   void (*softplus)(int64_t size, const float* x, float* y);

@@ -1,6 +1,7 @@
+#include "instance_norm.hpp"
 #include "scan_backward.hpp"
 
 namespace mambaad {
-const Kernels kernels_avx512{"avx512", lanes, forward, backward,
+const Kernels kernels_avx512{"avx512", lanes, forward, backward, moments, normalise_silu,
                              exp2_products, softpluses};
 }

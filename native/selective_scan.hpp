@@ -55,6 +55,10 @@ void selective_scan_backward(const std::string& variant, int threads, const Shap
                              const Inputs&, const float* carry, const float* grad_y,
                              const Gradients&);
 
+// Instance norm (variance + 1e-5) and SiLU of maps batch, length, channels, in place.
+void instance_norm_silu(const std::string& variant, int threads, int64_t batch, int64_t length,
+                        int64_t channels, float* x);
+
 // 2^(a b) and softplus(x) as the kernels compute them.
 void exp2_product(const std::string& variant, int64_t size, const float* a, const float* b,
                   float* y);

@@ -136,6 +136,18 @@ inline Vec exp2_product(Vec a, Vec b) {
 inline Vec exp2_product(Vec a, Vec b) { return exp2(a * b); }
 #endif
 
+// x / (1 + exp(-x)), the sigmoid-weighted linear unit; to about 1e-6 (tested with instance norm).
+inline Vec silu(Vec x) {
+  // Below -80 the value is nought, and further down the exponential would overflow.
+  const Vec d = 1.0f + exp(min(broadcast(80.0f), -x));
+#if defined(__AVX512F__)
+  const Vec r = _mm512_rcp14_ps(d);  // a division takes as long as all the rest together
+  return x * (r * (2.0f - d * r));
+#else
+  return x / d;
+#endif
+}
+
 // log(1 + e) for e in [0, 1]; relative error below 2e-7.
 inline Vec log1p_unit(Vec e) {
   Vec p = broadcast(0x1.5f8f48p-8f);

@@ -22,6 +22,13 @@ def test_a_recipe_sets_what_is_not_given():
     assert TrainConfig(**json.loads(config_json(config))) == config
 
 
+def test_lite_has_more_epochs_of_the_fast_recipe():
+    assert make_config({"recipe": "fast"}).epochs == 6
+    assert make_config({"recipe": "fast", "variant": "lite"}).epochs == 10
+    assert make_config({"recipe": "fast", "variant": "lite", "epochs": 3}).epochs == 3
+    assert make_config({"variant": "lite"}).epochs == TrainConfig().epochs
+
+
 def test_a_variant_sets_what_is_not_given():
     config = make_config({"variant": "lite", "states": 4})
     assert (config.directions, config.states, config.expand) == (4, 4, 1)

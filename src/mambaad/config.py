@@ -47,6 +47,10 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 """What each variant of the decoder sets; ``base`` is the published one."""
 
 
+FAST_LITE_EPOCHS = 10
+"""Of the recipe ``fast`` with the variant ``lite``: it learns longer, in a sixth of the time."""
+
+
 class TrainConfig(BaseModel):
     """One run's settings; the defaults are the released recipe (100 epochs)."""
 
@@ -99,9 +103,9 @@ class TrainConfig(BaseModel):
     @classmethod
     def _recipe(cls, given: Any) -> Any:
         # Unknown names are refused by their fields.
-        recipe = RECIPES.get(str(given.get("recipe", "paper")), {})
-        variant = VARIANTS.get(str(given.get("variant", "base")), {})
-        return {**recipe, **variant, **given}
+        recipe, variant = str(given.get("recipe", "paper")), str(given.get("variant", "base"))
+        together = {"epochs": FAST_LITE_EPOCHS} if (recipe, variant) == ("fast", "lite") else {}
+        return {**RECIPES.get(recipe, {}), **VARIANTS.get(variant, {}), **together, **given}
 
     @field_validator("size", mode="before")
     @classmethod

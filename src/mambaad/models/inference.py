@@ -8,6 +8,7 @@ fusion, and the decoder's products and convolutions; its scan, norms and sums st
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from typing import Any, Literal
@@ -20,15 +21,23 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mambaad.errors import ConfigError
 from mambaad.models.decoder import PatchExpand
-from mambaad.models.hss import SS2D
-from mambaad.models.lss import LocalBranch, instance_norm
+from mambaad.models.hss import HSSBlock
+from mambaad.models.lss import LocalBranch, LSSModule
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.parallel import BatchNorm2d
-from mambaad.ops import ScanMethod, directional_orders, selective_scan
+from mambaad.ops import ScanMethod, directional_orders, instance_norm_silu_, selective_scan
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Of the matrix products and convolutions."""
+
+
+Activation = Literal["none", "relu", "swish"]
+_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "none": lambda y: y,
+    "relu": F.relu,
+    "swish": F.silu,
+}
 
 
 @functools.lru_cache
@@ -68,16 +77,16 @@ def prepare(model: MambaAD, precision: Precision = "float32") -> MambaAD:
     dtype = PRECISIONS[precision]
     _prepare_encoder(model.encoder, dtype)
     _fold_batch_norms(model.fusion)
-    for module in list(model.decoder.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, SS2D):
-                setattr(module, name, _SS2D(child, dtype))
-            elif isinstance(child, LocalBranch):
-                setattr(module, name, _LocalBranch(child, dtype))
-            elif isinstance(child, PatchExpand):
-                setattr(module, name, _PatchExpand(child, dtype))
-    for part in (model.fusion, model.decoder):
-        _pack_convolutions(part, dtype)
+    _pack_convolutions(model.fusion, dtype)
+    for module in model.fusion.modules():
+        if isinstance(module, nn.Sequential):  # in a Bottleneck a sum comes between
+            for pair in _relus_after_convolutions(module):
+                _activate_with(module, *pair)
+    for stage in model.decoder.stages:
+        if isinstance(stage.upsample, PatchExpand):
+            stage.upsample = _PatchExpand(stage.upsample, dtype)
+        for name, child in stage.lss_modules.named_children():
+            setattr(stage.lss_modules, name, _LSSModule(child, dtype))
     if dtype != torch.float32:
         model.encoder = _Cast(model.encoder.to(dtype), dtype)
         model.fusion = _Cast(model.fusion.to(dtype), dtype)
@@ -99,7 +108,7 @@ class _Packed(nn.Module):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         dtype: torch.dtype,
-        activation: Literal["none", "swish"] = "none",
+        activation: Activation = "none",
         padding: tuple[int, ...] = (0, 0),
         stride: tuple[int, ...] = (1, 1),
         dilation: tuple[int, ...] = (1, 1),
@@ -126,46 +135,72 @@ class _Packed(nn.Module):
         shape, weight = self.weight
         return weight if shape is None else weight.to_dense()
 
-    def forward(self, x: Float[torch.Tensor, "b c h w"]) -> torch.Tensor:
-        """Convolve and activate."""
+    def forward(
+        self, x: Float[torch.Tensor, "b c h w"], plus: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Convolve and activate; with ``plus``, a float32 map, the sum of both in its type."""
         x = x.to(self.dtype)
         if not self.can_pack:
             padding, stride, dilation, groups = self.geometry
             y = F.conv2d(x, self.weight[1], self.bias, stride, padding, dilation, groups)
-            return F.silu(y) if self.activation == "swish" else y
+            y = _ACTIVATIONS[self.activation](y)
+            return y if plus is None else plus + y
         shape, weight = self.weight
         if shape != x.shape[1:]:
             reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
             weight = reorder(self._plain_weight().to_mkldnn(), *self.geometry, list(x.shape))
             self.weight = (x.shape[1:], weight)
-        packed: torch.Tensor = torch.ops.mkldnn._convolution_pointwise(
+        packed: torch.Tensor
+        if plus is not None and self.dtype == torch.float32:
+            packed = torch.ops.mkldnn._convolution_pointwise.binary(
+                x, plus, weight, self.bias, *self.geometry, "add", 1.0, None, [], None
+            )
+            return packed
+        packed = torch.ops.mkldnn._convolution_pointwise(
             x, weight, self.bias, *self.geometry, self.activation, [], ""
         )
-        return packed
+        return packed if plus is None else plus + packed
 
     def __getstate__(self) -> dict[str, Any]:
         # A packed tensor can be neither copied nor sent to another process.
         return {**self.__dict__, "weight": (None, self._plain_weight())}
 
 
-def _packed_conv(
-    conv: nn.Conv2d, dtype: torch.dtype, activation: Literal["none", "swish"] = "none"
-) -> _Packed:
+def _packed_conv(conv: nn.Conv2d, dtype: torch.dtype, activation: Activation = "none") -> _Packed:
     geometry: Any = (conv.padding, conv.stride, conv.dilation, conv.groups)
     return _Packed(conv.weight, conv.bias, dtype, activation, *geometry)
 
 
 def _channel_map(
-    weight: torch.Tensor, dtype: torch.dtype, activation: Literal["none", "swish"] = "none"
+    weight: torch.Tensor, dtype: torch.dtype, activation: Activation = "none"
 ) -> _Packed:
     return _Packed(weight[:, :, None, None], None, dtype, activation)
 
 
-class _SS2D(nn.Module):
-    """:class:`mambaad.models.hss.SS2D`."""
+class _LSSModule(nn.Module):
+    """:class:`mambaad.models.lss.LSSModule`."""
 
-    def __init__(self, trained: SS2D, dtype: torch.dtype) -> None:
+    def __init__(self, trained: LSSModule, dtype: torch.dtype) -> None:
         super().__init__()
+        self.hss_blocks = nn.Sequential(*(_HSSBlock(b, dtype) for b in trained.hss_blocks))
+        self.local_branches = nn.ModuleList(_LocalBranch(b, dtype) for b in trained.local_branches)
+        self.merge = _packed_conv(trained.merge, dtype)
+
+    def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
+        cells = x.permute(0, 3, 1, 2)
+        branches = [self.hss_blocks(x).permute(0, 3, 1, 2)]
+        branches += [branch(cells) for branch in self.local_branches]
+        merged: torch.Tensor = self.merge(torch.cat(branches, dim=1), plus=cells)
+        return merged.permute(0, 2, 3, 1)
+
+
+class _HSSBlock(nn.Module):
+    """:class:`mambaad.models.hss.HSSBlock`."""
+
+    def __init__(self, block: HSSBlock, dtype: torch.dtype) -> None:
+        super().__init__()
+        trained = block.ss2d
+        self.norm_in = block.norm
         self.scan: ScanMethod = trained.scan
         self.directions = trained.directions
         x_weight, z_weight = trained.in_proj.weight.chunk(2)
@@ -183,7 +218,7 @@ class _SS2D(nn.Module):
         self.to_out = _channel_map(trained.out_proj.weight, dtype)
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
-        cells = x.permute(0, 3, 1, 2).to(self.to_x.dtype)
+        cells = self.norm_in(x).permute(0, 3, 1, 2).to(self.to_x.dtype)
         u = self.conv(self.to_x(cells))
         y = selective_scan(
             u.permute(0, 2, 3, 1).flatten(1, 2),
@@ -192,8 +227,9 @@ class _SS2D(nn.Module):
             _order(self.scan, self.directions, x.shape[1], x.shape[2]),
         )
         gated = self.norm(y).mul_(self.to_z(cells).permute(0, 2, 3, 1).flatten(1, 2))
-        out: torch.Tensor = self.to_out(gated.unflatten(1, x.shape[1:3]).permute(0, 3, 1, 2))
-        return out.permute(0, 2, 3, 1).float()
+        mixed = gated.unflatten(1, x.shape[1:3]).permute(0, 3, 1, 2)
+        out: torch.Tensor = self.to_out(mixed, plus=x.permute(0, 3, 1, 2))
+        return out.permute(0, 2, 3, 1)
 
 
 @functools.lru_cache(maxsize=64)
@@ -212,8 +248,7 @@ class _LocalBranch(nn.Module):
 
     def forward(self, x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
         for conv in self.convs:
-            # In float32: PyTorch's group norm is five times slower in bfloat16.
-            x = F.silu(instance_norm(conv(x).float()), inplace=True)
+            x = instance_norm_silu_(conv(x).float())
         return x
 
 
@@ -271,6 +306,9 @@ def _prepare_encoder(encoder: nn.Module, dtype: torch.dtype) -> None:
 
     try_to(lambda: _fold_batch_norms(encoder))
     try_to(lambda: _pack_convolutions(encoder, torch.float32))
+    for module in encoder.modules():
+        for pair in _relus_after_convolutions(module):
+            try_to(functools.partial(_activate_with, module, *pair))
     if dtype != torch.float32:
         for module in encoder.modules():
             if isinstance(module, _Packed):
@@ -292,6 +330,27 @@ def _fold_batch_norms(part: nn.Module) -> None:
                 setattr(module, last[0], fuse_conv_bn_eval(conv, norm))
                 setattr(module, name, nn.Identity())
             last = (name, child)
+
+
+def _relus_after_convolutions(module: nn.Module) -> list[tuple[str, str]]:
+    """Names of the packed convolutions whose next child that does anything is a ReLU, and its."""
+    pairs: list[tuple[str, str]] = []
+    last: tuple[str, nn.Module] | None = None
+    for name, child in module.named_children():
+        if isinstance(child, nn.Identity):
+            continue
+        if isinstance(child, nn.ReLU) and last is not None and isinstance(last[1], _Packed):
+            pairs.append((last[0], name))
+        last = (name, child)
+    return pairs
+
+
+def _activate_with(module: nn.Module, conv_name: str, relu_name: str) -> None:
+    """Let a packed convolution do the ReLU after it."""
+    conv: Any = copy.copy(getattr(module, conv_name))
+    conv.activation = "relu"
+    setattr(module, conv_name, conv)
+    setattr(module, relu_name, nn.Identity())
 
 
 def _pack_convolutions(part: nn.Module, dtype: torch.dtype) -> None:

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mambaad.models.hss import HSSBlock
-from mambaad.ops import ScanMethod
+from mambaad.ops import ScanMethod, instance_norm
 
 
 class LSSModule(nn.Module):
@@ -76,12 +76,3 @@ class LocalBranch(nn.Module):
         for conv in (self.before, self.depthwise, self.after):
             x = F.silu(instance_norm(conv(x)))
         return x
-
-
-def instance_norm(x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
-    """Each channel of each image at mean 0 and variance 1; without parameters or statistics."""
-    if x.shape[2] * x.shape[3] == 1:
-        return x - x  # a single value is its own mean; group_norm refuses it
-    # Group normalisation with one channel a group is the same, and has a kernel for maps whose
-    # channels are last in memory.
-    return F.group_norm(x, x.shape[1])

@@ -1,5 +1,6 @@
 """The scan engine: in which order the cells of a map are visited, and the selective scan."""
 
+from mambaad.ops.instance_norm import instance_norm, instance_norm_silu_
 from mambaad.ops.orders import (
     DIRECTIONS,
     SCAN_METHODS,
@@ -14,6 +15,8 @@ __all__ = [
     "SCAN_METHODS",
     "ScanMethod",
     "directional_orders",
+    "instance_norm",
+    "instance_norm_silu_",
     "scan_order",
     "selective_scan",
 ]

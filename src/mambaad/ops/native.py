@@ -1,6 +1,6 @@
 """The C++ kernel as a PyTorch operator, ``torch.ops.mambaad.selective_scan``.
 
-The binding knows nothing of autograd, so nothing but the two operators here may call it.
+The binding knows nothing of autograd, so nothing but the operators here may call it.
 """
 
 # No "from __future__ import annotations" here: custom_op reads the types of the signatures.
@@ -103,6 +103,11 @@ def _(
     grad_y: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     return tuple(t.new_empty(t.shape) for t in (u, proj, dt_weight, dt_bias, A, skip))  # type: ignore[return-value]
+
+
+def instance_norm_silu_(x: torch.Tensor) -> None:
+    """Instance norm and SiLU of maps b x l x c in place: float32, contiguous, on a CPU."""
+    _native.instance_norm_silu(variant, torch.get_num_threads(), x.detach())
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
