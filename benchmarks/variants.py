@@ -41,7 +41,7 @@ CUTS: dict[str, dict[str, Any]] = {
     "four states": {**LITE, "states": 4},
     "inner width 2C": {**LITE, "expand": 2},
     "depths 1, 2, 2, 1; two directions": {**LITE, "depths": (1, 2, 2, 1), "directions": 2},
-    "the same, no local branch": {
+    "depths 1, 2, 2, 1; two directions; no local branch": {
         **LITE,
         "depths": (1, 2, 2, 1),
         "directions": 2,
@@ -106,14 +106,14 @@ def main() -> None:
         )
     known = stored.get("cuts", {})
     for name, settings in CUTS.items():
-        if name not in known:
+        if known.get(name, {}).get("settings") != json.loads(json.dumps(settings)):
             known[name] = {"settings": settings, **worth(settings, name, arguments)}
         row = known[name]
         row.update(cost(settings))
         record = {"epochs": arguments.epochs, "cuts": known, "machine": machine()}
         write_text(arguments.json, json.dumps(record, indent=2) + "\n")
         print(
-            f"{name:34} {row['trained_parameters_m']:5.2f} M  {row['train_s_per_image']:.3f} s  "
+            f"{name:51} {row['trained_parameters_m']:5.2f} M  {row['train_s_per_image']:.3f} s  "
             f"{row['forward_ms']:5.1f} ms  {row['forward_over_encoder']:.2f} x encoder  "
             f"mAD {100 * row['mad']:.1f}",
             flush=True,

@@ -104,6 +104,12 @@ void softplus_of(const std::string& variant, Array<1> x, Array<1> y) {
   softplus(variant, size, x.data(), y.data());
 }
 
+void silu_of(const std::string& variant, Array<1> x, Array<1> y) {
+  const int64_t size = int64_t(x.size());
+  expect("y", y, {size});
+  silu(variant, size, x.data(), y.data());
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -123,5 +129,6 @@ NB_MODULE(_native, m) {
         "x"_a.noconvert());
   m.def("exp2_product", &exp2_product_of, "variant"_a, "a"_a.noconvert(), "b"_a.noconvert(),
         "y"_a.noconvert());
+  m.def("silu", &silu_of, "variant"_a, "x"_a.noconvert(), "y"_a.noconvert());
   m.def("softplus", &softplus_of, "variant"_a, "x"_a.noconvert(), "y"_a.noconvert());
 }

@@ -9,7 +9,7 @@ namespace mambaad {
 namespace {
 
 // The sum over the positions of f(x, i) for each channel of `count` neighbouring blocks. Summed
-// in slices, so that the rounding does not grow with the length.
+// in slices, so that the rounding grows with a 256th of the length only.
 template <int count, class F>
 void sums(int64_t length, int64_t channels, const float* x, const Block* blocks, Vec* total,
           const F& f) {

@@ -25,9 +25,10 @@ struct Kernels {
   void (*moments)(int64_t length, int64_t channels, const float* x, float* mean, float* squares);
   void (*normalise_silu)(int64_t length, int64_t channels, float* x, const float* mean,
                          const float* scale);
-  // 2^(a b) and softplus(x) of `size` values, for the tests of their error bounds.
+  // 2^(a b), softplus(x) and silu(x) of `size` values, for the tests of their error bounds.
   void (*exp2_product)(int64_t size, const float* a, const float* b, float* y);
   void (*softplus)(int64_t size, const float* x, float* y);
+  void (*silu)(int64_t size, const float* x, float* y);
 };
 
 extern const Kernels kernels_generic;

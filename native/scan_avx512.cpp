@@ -3,5 +3,5 @@
 
 namespace mambaad {
 const Kernels kernels_avx512{"avx512", lanes, forward, backward, moments, normalise_silu,
-                             exp2_products, softpluses};
+                             exp2_products, softpluses, silus};
 }

@@ -153,6 +153,13 @@ void softpluses(int64_t size, const float* x, float* y) {
   }
 }
 
+void silus(int64_t size, const float* x, float* y) {
+  for (int64_t i = 0; i < size; i += lanes) {
+    const int count = int(smaller(lanes, size - i));
+    store(y + i, silu(load(x + i, count)), count);
+  }
+}
+
 void forward(const Shape& s, const Inputs& in, float* y, float* carry, int64_t b, int64_t first,
              int64_t last) {
   const std::vector<Block> blocks = blocks_of(first, last);

@@ -76,6 +76,11 @@ void softplus(const std::string& variant, int64_t size, const float* x, float* y
   kernels_of(variant).softplus(size, x, y);
 }
 
+void silu(const std::string& variant, int64_t size, const float* x, float* y) {
+  const FlushDenormals flush;
+  kernels_of(variant).silu(size, x, y);
+}
+
 void instance_norm_silu(const std::string& variant, int threads, int64_t batch, int64_t length,
                         int64_t channels, float* x) {
   constexpr int64_t worth_a_thread = 1 << 15;  // values

@@ -136,9 +136,10 @@ inline Vec exp2_product(Vec a, Vec b) {
 inline Vec exp2_product(Vec a, Vec b) { return exp2(a * b); }
 #endif
 
-// x / (1 + exp(-x)), the sigmoid-weighted linear unit; to about 1e-6 (tested with instance norm).
+// x / (1 + exp(-x)), the sigmoid-weighted linear unit. Relative error below 4e-7 + 1.2e-7 |x|, the
+// rounding of the exponent, from -80 on; below, where it is x times 2e-35 at most, that of -80.
 inline Vec silu(Vec x) {
-  // Below -80 the value is nought, and further down the exponential would overflow.
+  // Further down the exponential would overflow, and the reciprocal of infinity give NaN.
   const Vec d = 1.0f + exp(min(broadcast(80.0f), -x));
 #if defined(__AVX512F__)
   const Vec r = _mm512_rcp14_ps(d);  // a division takes as long as all the rest together

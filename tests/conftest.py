@@ -12,7 +12,16 @@ from typing import Any
 # Before mambaad is imported: where tensors travel, their shapes are checked while testing.
 import jaxtyping
 
-_tensors = ("models", "ops.reference", "ops.vectorised", "ops.selective_scan", "data", "scoring")
+_tensors = (
+    "models",
+    "ops.instance_norm",
+    "ops.reference",
+    "ops.selective_scan",
+    "ops.vectorised",
+    "data",
+    "report",
+    "scoring",
+)
 _hook = jaxtyping.install_import_hook([f"mambaad.{name}" for name in _tensors], "beartype.beartype")
 
 import numpy as np  # noqa: E402

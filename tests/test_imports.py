@@ -76,6 +76,20 @@ def test_help_does_not_wait_for_pytorch():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_drawing_processes_do_not_wait_for_pytorch():
+    program = "import mambaad.data.synthetic, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_names_of_the_data_package_are_what_they_say():
+    from mambaad import data
+
+    for name in data.__all__:
+        assert getattr(data, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        data.nothing  # noqa: B018
+
+
 @pytest.mark.parametrize("file", sorted(SOURCE.rglob("*.py")), ids=lambda p: p.name)
 def test_no_file_is_longer_than_400_lines(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 400

@@ -19,7 +19,7 @@ from mambaad.config import TrainConfig
 from mambaad.train import Interrupted
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("train", "evaluate", "predict", "info", "import-checkpoint")
+COMMANDS = ("train", "evaluate", "predict", "info", "import-checkpoint", "make-data")
 
 
 @pytest.fixture
@@ -115,6 +115,34 @@ def test_the_whole_job(mambaad_command, parts, tmp_path):
     assert re.search(r"^nut +6 +6$", out, re.MULTILINE)
 
 
+def test_make_data(mambaad_command, tmp_path):
+    data = tmp_path / "data"
+    code, out, err = mambaad_command(
+        *("make-data", data, "--classes", "wood, kit", "--train", "2", "--test", "3"),
+        *("--size", "64", "--seed", "5", "--difficulty", "0.2"),
+    )
+    assert code == 0, err
+    assert out == (
+        f"made: {data}, 2 classes of 2 good parts to train on and 3 to test on; "
+        f"next: mambaad train {data} --out RUN\n"
+    )
+    manifest = json.loads((data / "manifest.json").read_text())
+    assert (manifest["classes"], manifest["seed"]) == (["wood", "kit"], 5)
+    assert (manifest["size"], manifest["difficulty"]) == (64, 0.2)
+    assert len(list(data.rglob("*.png"))) == 2 * (2 + 3 + 1)
+
+
+def test_make_data_interrupted(mambaad_command, monkeypatch, tmp_path):
+    def draw(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mambaad.data.synthetic.factory._draw_all", draw)
+    code, out, err = mambaad_command("make-data", tmp_path / "data")
+    assert (code, out) == (130, "")
+    assert err == "mambaad: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_info_of_an_unfinished_and_an_imported_run(mambaad_command, trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
     (run / "good_parts.safetensors").unlink()
@@ -140,6 +168,10 @@ def test_info_of_an_unfinished_and_an_imported_run(mambaad_command, trained_run,
         (("train", "{parts}", "--out", "{tmp}/run", "--config", "{tmp}/no.yaml"), "--config: "),
         (("train", "{parts}", "--out", "{tmp}/run", "--resume"), "is not a run folder"),
         (("import-checkpoint", "{tmp}/no.pth", "--out", "{tmp}/run"), "there is no file"),
+        (("make-data", "{tmp}/data", "--classes", "spoon"), "no product 'spoon'; choose from fab"),
+        (("make-data", "{tmp}/data", "--size", "100"), "--size: 100 is not a multiple of 32"),
+        (("make-data", "{tmp}/data", "--train", "1"), "--train: 1 is not from 2"),
+        (("make-data", "{parts}"), "is not an empty folder; give another place"),
     ],
 )
 def test_an_error_is_one_line(mambaad_command, parts, trained_run, tmp_path, arguments, complaint):

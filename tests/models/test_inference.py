@@ -1,4 +1,5 @@
 import copy
+import pickle
 
 import pytest
 import torch
@@ -107,6 +108,36 @@ def test_an_encoder_that_folding_would_change_is_left_as_it_is():
         inference._prepare_encoder(encoder, torch.float32)
         assert isinstance(encoder.norm, nn.BatchNorm2d)
         torch.testing.assert_close(encoder(image)[0], expected)
+
+
+def test_relus_are_done_by_the_convolution_before_them_but_not_after_a_sum():
+    prepared = prepare(trained_model(**LITE))
+    block = prepared.encoder.backbone["layer2"][0]
+    assert block.conv1.activation == "relu"
+    assert isinstance(block.act1, nn.Identity)
+    assert block.conv2.activation == "none"
+    assert isinstance(block.act2, nn.ReLU)
+    assert prepared.fusion.mix[0].activation == "relu"
+    assert prepared.fusion.bottleneck[0].conv3.activation == "none"
+
+
+def test_relus_after_sums_stay_where_the_weights_of_a_block_would_hide_them():
+    """A fresh ResNet's blocks add nothing to what comes in, which is not negative."""
+    prepared = prepare(build_model("resnet18", "random", **LITE).eval())
+    for name in ("layer1", "layer2", "layer3"):
+        for block in prepared.encoder.backbone[name]:
+            assert block.conv1.activation == "relu"
+            assert isinstance(block.act2, nn.ReLU)
+
+
+def test_it_can_be_pickled_after_use():
+    prepared = prepare(trained_model(**LITE))
+    image = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = prepared(image).reconstructed
+        found = pickle.loads(pickle.dumps(prepared))(image).reconstructed
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b)
 
 
 def test_it_can_be_copied_after_use():

@@ -157,6 +157,20 @@ def test_softplus_is_within_its_stated_error(variant):
     assert (np.abs(y - expected) <= expected * (4e-7 + 7e-8 * np.abs(x))).all()
 
 
+def test_silu_is_within_its_stated_error(variant):
+    x = np.float32(np.concatenate([np.linspace(-79.9, 300, 200_001), np.linspace(-8, 2, 200_001)]))
+    y = np.empty_like(x)
+    native._native.silu(variant, x, y)
+    wide = x.astype(np.float64)
+    expected = wide / (1 + np.exp(-wide))
+    assert (np.abs(y - expected) <= np.abs(expected) * (4e-7 + 1.2e-7 * np.abs(x))).all()
+    far = np.float32([-81, -90, -1e4, -1e30, 1e30])
+    y = np.empty_like(far)
+    native._native.silu(variant, far, y)
+    assert (np.abs(y[:4]) <= np.abs(far[:4]) * 2e-35).all()
+    assert y[4] == far[4]
+
+
 @pytest.mark.usefixtures("variant")
 def test_steps_and_decays_are_accurate_to_many_digits():
     x = torch.linspace(-80, 80, 4001)[None]

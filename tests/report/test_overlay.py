@@ -15,7 +15,7 @@ def test_calm_places_show_the_image():
 def test_a_defect_is_drawn_where_it_is():
     anomaly_map = np.zeros((40, 60), np.float32)
     anomaly_map[10:20, 30:40] = 1
-    drawn = heatmap_overlay(GREY, anomaly_map, (0, 1))
+    drawn = heatmap_overlay(GREY, anomaly_map, (0.0, 1.0))
     changed = (drawn != GREY).any(axis=2)
     assert np.array_equal(changed, anomaly_map > 0)
 
@@ -23,7 +23,7 @@ def test_a_defect_is_drawn_where_it_is():
 def test_the_map_is_resized_to_the_image():
     anomaly_map = np.zeros((4, 6), np.float32)
     anomaly_map[:, 3:] = 1
-    drawn = heatmap_overlay(GREY, anomaly_map, (0, 1))
+    drawn = heatmap_overlay(GREY, anomaly_map, (0.0, 1.0))
     assert drawn.shape == GREY.shape
     assert np.array_equal(drawn[:, :20], GREY[:, :20])
     assert not np.array_equal(drawn[:, 45:], GREY[:, 45:])
@@ -34,7 +34,7 @@ def test_more_anomalous_is_brighter(background):
     # In greyscale too, so that it can be read without telling colours apart.
     image = np.full((1, 64, 3), background, np.uint8)
     anomaly_map = np.linspace(0, 1, 64, dtype=np.float32)[None]
-    brightness = heatmap_overlay(image, anomaly_map, (0, 1))[0] @ [0.299, 0.587, 0.114]
+    brightness = heatmap_overlay(image, anomaly_map, (0.0, 1.0))[0] @ [0.299, 0.587, 0.114]
     if background == 0:
         assert (np.diff(brightness) > -1).all()
     assert brightness[-1] > brightness[0] + 50

@@ -60,7 +60,7 @@ def train(
         str | None, typer.Option(help="hilbert, zorder, zigzag, scan or sweep. [hilbert]")
     ] = None,
     directions: Annotated[int | None, typer.Option(help="1, 2, 4 or 8. [8]")] = None,
-    epochs: Annotated[int | None, typer.Option(help="[100; fast: 6]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="[100; fast: 6, lite 10]")] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Images a step, over all devices. [16; fast: 4]")
     ] = None,
@@ -210,6 +210,37 @@ def import_checkpoint(
         scan=scan,  # type: ignore[arg-type]  # checked there
     )
     typer.echo(f"imported: {out}; next: mambaad predict {out} IMAGES --out DIR")
+
+
+@app.command()
+def make_data(
+    out: Annotated[Path, typer.Argument(help="Folder to make; refused if it has files.")],
+    classes: Annotated[
+        str | None, typer.Option(help="a,b,c: these products only. [all eleven]")
+    ] = None,
+    train: Annotated[int, typer.Option(help="Good parts a class.")] = 40,
+    test: Annotated[int, typer.Option(help="Parts a class to test on, half of them good.")] = 40,
+    size: Annotated[int, typer.Option(help="Side in pixels, a multiple of 32.")] = 256,
+    seed: Annotated[int, typer.Option(help="Another seed, other parts.")] = 0,
+    difficulty: Annotated[
+        float, typer.Option(help="Of the defects, 0 (large, plain) to 1 (small, faint).")
+    ] = 0.5,
+) -> None:
+    """Draw a data set of synthetic parts with defects and exact masks, MVTec AD layout."""
+    from mambaad.data.synthetic import PRODUCTS
+    from mambaad.data.synthetic import make_data as run_making
+
+    names = [name.strip() for name in classes.split(",")] if classes is not None else None
+    try:
+        run_making(out, names, train=train, test=test, size=size, seed=seed, difficulty=difficulty)
+    except KeyboardInterrupt:
+        typer.echo("mambaad: interrupted; nothing was written", err=True)
+        raise typer.Exit(130) from None
+    count = len(set(names or PRODUCTS))
+    typer.echo(
+        f"made: {out}, {count} classes of {train} good parts to train on and {test} to test on; "
+        f"next: mambaad train {out} --out RUN"
+    )
 
 
 def main() -> None:

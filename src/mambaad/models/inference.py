@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import torch
@@ -50,7 +50,9 @@ def _can_pack(dtype: torch.dtype) -> bool:
         weight = torch.zeros(1, 1, 1, 1, dtype=dtype)
         reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
         packed = reorder(weight.to_mkldnn(), *_POINTWISE, [1, 1, 1, 1])
-        torch.ops.mkldnn._convolution_pointwise(weight, packed, None, *_POINTWISE, "none", [], "")
+        convolve: Any = torch.ops.mkldnn._convolution_pointwise
+        convolve(weight, packed, None, *_POINTWISE, "none", [], "")
+        convolve.binary(weight, weight, packed, None, *_POINTWISE, "add", 1.0, None, [], None)
     except (RuntimeError, AttributeError):
         return False
     return True
@@ -82,7 +84,8 @@ def prepare(model: MambaAD, precision: Precision = "float32") -> MambaAD:
         if isinstance(module, nn.Sequential):  # in a Bottleneck a sum comes between
             for pair in _relus_after_convolutions(module):
                 _activate_with(module, *pair)
-    for stage in model.decoder.stages:
+    decoder: Any = model.decoder
+    for stage in decoder.stages:
         if isinstance(stage.upsample, PatchExpand):
             stage.upsample = _PatchExpand(stage.upsample, dtype)
         for name, child in stage.lss_modules.named_children():
@@ -138,13 +141,15 @@ class _Packed(nn.Module):
     def forward(
         self, x: Float[torch.Tensor, "b c h w"], plus: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Convolve and activate; with ``plus``, a float32 map, the sum of both in its type."""
+        """Convolve and activate.
+
+        With ``plus``, a float32 map, the sum of both in its type, for one without activation.
+        """
         x = x.to(self.dtype)
         if not self.can_pack:
             padding, stride, dilation, groups = self.geometry
             y = F.conv2d(x, self.weight[1], self.bias, stride, padding, dilation, groups)
-            y = _ACTIVATIONS[self.activation](y)
-            return y if plus is None else plus + y
+            return _ACTIVATIONS[self.activation](y) if plus is None else plus + y
         shape, weight = self.weight
         if shape != x.shape[1:]:
             reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
@@ -182,8 +187,10 @@ class _LSSModule(nn.Module):
 
     def __init__(self, trained: LSSModule, dtype: torch.dtype) -> None:
         super().__init__()
-        self.hss_blocks = nn.Sequential(*(_HSSBlock(b, dtype) for b in trained.hss_blocks))
-        self.local_branches = nn.ModuleList(_LocalBranch(b, dtype) for b in trained.local_branches)
+        blocks: Any = trained.hss_blocks
+        branches: Any = trained.local_branches
+        self.hss_blocks = nn.Sequential(*(_HSSBlock(block, dtype) for block in blocks))
+        self.local_branches = nn.ModuleList(_LocalBranch(branch, dtype) for branch in branches)
         self.merge = _packed_conv(trained.merge, dtype)
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
@@ -306,9 +313,13 @@ def _prepare_encoder(encoder: nn.Module, dtype: torch.dtype) -> None:
 
     try_to(lambda: _fold_batch_norms(encoder))
     try_to(lambda: _pack_convolutions(encoder, torch.float32))
+    # All blocks of a kind at once: in a single one a ReLU after a sum may happen to change nothing.
+    kinds: dict[tuple[type, str, str], list[nn.Module]] = {}
     for module in encoder.modules():
         for pair in _relus_after_convolutions(module):
-            try_to(functools.partial(_activate_with, module, *pair))
+            kinds.setdefault((type(module), *pair), []).append(module)
+    for (_, *names), modules in kinds.items():
+        try_to(functools.partial(_activate_all, modules, *names))
     if dtype != torch.float32:
         for module in encoder.modules():
             if isinstance(module, _Packed):
@@ -343,6 +354,11 @@ def _relus_after_convolutions(module: nn.Module) -> list[tuple[str, str]]:
             pairs.append((last[0], name))
         last = (name, child)
     return pairs
+
+
+def _activate_all(modules: Iterable[nn.Module], conv_name: str, relu_name: str) -> None:
+    for module in modules:
+        _activate_with(module, conv_name, relu_name)
 
 
 def _activate_with(module: nn.Module, conv_name: str, relu_name: str) -> None:

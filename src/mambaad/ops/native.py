@@ -1,6 +1,6 @@
 """The C++ kernel as a PyTorch operator, ``torch.ops.mambaad.selective_scan``.
 
-The binding knows nothing of autograd, so nothing but the operators here may call it.
+The binding knows nothing of autograd, so nothing but the functions here may call it.
 """
 
 # No "from __future__ import annotations" here: custom_op reads the types of the signatures.

@@ -1,0 +1,263 @@
+"""A whole data set of rendered parts, in the MVTec AD layout, with a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mambaad.data.synthetic.catalogue import PRODUCTS
+from mambaad.data.synthetic.noise import stream
+from mambaad.data.synthetic.render import check_part, render_part
+from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.files import TEMPORARY
+from mambaad.progress import ProgressBar
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_CHUNK = 8  # images a process draws before it reports
+_WORTH_PROCESSES = 64  # starting processes takes as long as drawing this many
+_MOST = 100_000  # images a class and split
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One image to draw."""
+
+    product: str
+    split: str
+    name: str
+    seed: int
+    defect: str | None
+
+
+def make_data(
+    out: Path,
+    classes: Sequence[str] | None = None,
+    *,
+    train: int = 40,
+    test: int = 40,
+    size: int = 256,
+    seed: int = 0,
+    difficulty: float = 0.5,
+) -> Path:
+    """Draw a data set: the same arguments give the same pixels on every machine.
+
+    ``manifest.json`` beside the classes says how each image was made; ``render_part`` with its
+    product, seed and defect, and the manifest's size and difficulty, gives it again.
+    More than a few images are drawn by one process a core; call it under
+    ``if __name__ == "__main__":`` in a script.
+
+    Args:
+        out: the folder to make; may exist if it is empty. It is there whole or not at all.
+        classes: some of ``PRODUCTS``; all of them without it.
+        train: good parts a class, 2 or more.
+        test: parts a class to test on, 0 or more: half of them good, the others with the defects
+            that the product can have, in turn.
+        size: side of the images in pixels, a multiple of 32 from 64 to 1024.
+        seed: 0 or more; another seed is another day's production.
+        difficulty: of the defects, from 0 (large and plain) to 1 (small and faint).
+
+    Returns:
+        ``out``.
+
+    Raises:
+        ConfigError: an argument is not as described.
+        DataError: ``out`` has something in it, or cannot be made.
+        RunError: writing failed.
+    """
+    out = Path(out)
+    names = list(dict.fromkeys(PRODUCTS if classes is None else classes))
+    _check(names, train, test, size, seed, difficulty)
+    _check_free(out)
+    place = out.resolve()
+    temporary = place.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}")
+    jobs = [job for name in names for job in _jobs(name, train, test, seed)]
+    try:
+        temporary.mkdir()
+        images = _draw_all(jobs, temporary, size, difficulty)
+        manifest = {
+            "format": FORMAT,
+            "seed": seed,
+            "size": size,
+            "difficulty": difficulty,
+            "classes": names,
+            "train": train,
+            "test": test,
+            "versions": {name: version(name) for name in ("mambaad", "numpy", "pillow", "scipy")},
+            "images": images,
+        }
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        if place.is_dir():
+            place.rmdir()  # it is empty
+        temporary.rename(place)
+    except BrokenProcessPool as error:
+        raise RunError(
+            f"{out} was not made: a drawing process ended (too little memory, or a script that "
+            'calls make_data outside of if __name__ == "__main__":)'
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"{out} cannot be written ({error.strerror or error}); free some space, or choose "
+            "another place"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return out
+
+
+def _check(
+    names: list[str], train: int, test: int, size: int, seed: int, difficulty: float
+) -> None:
+    if not names:
+        raise ConfigError(f"--classes: none given; choose from {', '.join(PRODUCTS)}")
+    for name in names:
+        check_part(name, seed, size, None, difficulty)
+    for flag, count, least in (("--train", train, 2), ("--test", test, 0)):
+        if not least <= count <= _MOST:
+            raise ConfigError(f"{flag}: {count} is not from {least} to {_MOST}")
+
+
+def _check_free(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} exists and is not an empty folder; give another place for the data")
+    if out.exists() and (os.path.ismount(out) or out.resolve() == Path.cwd()):
+        raise DataError(
+            f"{out} is a mount point or the current folder, which cannot be replaced; give the "
+            f"name of a folder in it: {out / 'data'}"
+        )
+    parent = out.resolve().parent
+    if not parent.is_dir():
+        raise DataError(f"{parent} is not a folder; make it, or write elsewhere")
+
+
+def _jobs(product: str, train: int, test: int, seed: int) -> Iterator[_Job]:
+    """The images of a class; each has its own seed, so that none depends on how many there are."""
+    kinds = PRODUCTS[product].defects
+    good = (test + 1) // 2
+    for number in range(train):
+        yield _Job(product, "train", f"{number:03}", _seed(seed, product, "train", number), None)
+    for number in range(good):
+        yield _Job(product, "test", f"{number:03}", _seed(seed, product, "good", number), None)
+    for number in range(test - good):
+        kind = kinds[number % len(kinds)]
+        name = f"{number // len(kinds):03}"
+        yield _Job(product, "test", name, _seed(seed, product, "bad", number), kind)
+
+
+def _seed(seed: int, product: str, purpose: str, number: int) -> int:
+    """Of 53 bits: every reader of JSON keeps them all."""
+    return int(stream(seed, product, purpose, str(number)).integers(2**53))
+
+
+def _draw(job: _Job, root: Path, size: int, difficulty: float) -> dict[str, Any]:
+    """Draw one image, and its mask where it has a defect; its entry in the manifest."""
+    part = render_part(job.product, job.seed, size=size, defect=job.defect, difficulty=difficulty)
+    path = Path(job.product, job.split, job.defect or "good", f"{job.name}.png")
+    entry = {
+        "path": path.as_posix(),
+        "seed": job.seed,
+        "pixels": hashlib.sha256(part.image.tobytes()).hexdigest(),
+        **part.parameters,
+    }
+    _save(part.image, root / path)
+    if job.defect:
+        mask = Path(job.product, "ground_truth", job.defect, f"{job.name}_mask.png")
+        _save(part.mask.astype(np.uint8) * 255, root / mask)
+        entry["mask"] = mask.as_posix()
+    return entry
+
+
+def _save(pixels: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path, compress_level=2)  # noise hardly compresses
+
+
+def _draw_chunk(jobs: list[_Job], root: Path, size: int, difficulty: float) -> list[dict[str, Any]]:
+    return [_draw(job, root, size, difficulty) for job in jobs]
+
+
+def _draw_all(jobs: list[_Job], root: Path, size: int, difficulty: float) -> list[dict[str, Any]]:
+    """Draw all, on all cores where that is worth it; the manifest's entries in the jobs' order."""
+    with ProgressBar("drawing") as bar:
+        processes = _processes(len(jobs))
+        if processes > 1:
+            chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
+            return _share(
+                chunks, root, size, difficulty, processes, lambda done: bar.update(done, len(jobs))
+            )
+        entries = []
+        for job in jobs:
+            entries.append(_draw(job, root, size, difficulty))
+            bar.update(len(entries), len(jobs))
+        return entries
+
+
+def _processes(jobs: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return 1 if jobs < _WORTH_PROCESSES else cores or 1
+
+
+def _share(
+    chunks: list[list[_Job]],
+    root: Path,
+    size: int,
+    difficulty: float,
+    processes: int,
+    drawn: Callable[[int], None],
+) -> list[dict[str, Any]]:
+    results: dict[int, list[dict[str, Any]]] = {}
+    # Spawned, as PyTorch's threads do not survive a fork.
+    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        with _for_workers():
+            numbers = {
+                pool.submit(_draw_chunk, chunk, root, size, difficulty): number
+                for number, chunk in enumerate(chunks)
+            }
+        for future in as_completed(numbers):
+            results[numbers[future]] = future.result()
+            drawn(sum(map(len, results.values())))
+    finally:
+        # After Ctrl-C, too: nothing may write any more when the folder is removed.
+        pool.shutdown(wait=True, cancel_futures=True)
+    return [entry for number in range(len(chunks)) for entry in results[number]]
+
+
+@contextmanager
+def _for_workers() -> Iterator[None]:
+    """What the processes started in here inherit: one thread each, and no ear for Ctrl-C.
+
+    A terminal sends Ctrl-C to all processes; this one alone ends the work, and in order.
+    """
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
