@@ -146,18 +146,21 @@ void exp2_products(int64_t size, const float* a, const float* b, float* y) {
   }
 }
 
-void softpluses(int64_t size, const float* x, float* y) {
+// y = f(x), a vector at a time.
+template <class F>
+void map_values(int64_t size, const float* x, float* y, const F& f) {
   for (int64_t i = 0; i < size; i += lanes) {
     const int count = int(smaller(lanes, size - i));
-    store(y + i, softplus(load(x + i, count)), count);
+    store(y + i, f(load(x + i, count)), count);
   }
 }
 
+void softpluses(int64_t size, const float* x, float* y) {
+  map_values(size, x, y, [](Vec v) { return softplus(v); });
+}
+
 void silus(int64_t size, const float* x, float* y) {
-  for (int64_t i = 0; i < size; i += lanes) {
-    const int count = int(smaller(lanes, size - i));
-    store(y + i, silu(load(x + i, count)), count);
-  }
+  map_values(size, x, y, [](Vec v) { return silu(v); });
 }
 
 void forward(const Shape& s, const Inputs& in, float* y, float* carry, int64_t b, int64_t first,

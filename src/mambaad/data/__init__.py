@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mambaad.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mambaad.data.check import check_images
@@ -34,23 +35,17 @@ __all__ = [
 # Imported on first use: the processes that draw synthetic parts need no PyTorch, which takes them
 # seconds to load.
 _MODULES = {
-    "IMAGE_SUFFIXES": "images",
-    "Preprocess": "transforms",
-    "ProductClass": "dataset",
-    "check_images": "check",
-    "is_image": "images",
-    "load_batches": "loader",
-    "read_image": "images",
-    "read_mask": "images",
-    "read_mvtec": "mvtec",
-    "resize_mask_bilinear": "transforms",
-    "resize_mask_nearest": "transforms",
+    "IMAGE_SUFFIXES": "mambaad.data.images",
+    "Preprocess": "mambaad.data.transforms",
+    "ProductClass": "mambaad.data.dataset",
+    "check_images": "mambaad.data.check",
+    "is_image": "mambaad.data.images",
+    "load_batches": "mambaad.data.loader",
+    "read_image": "mambaad.data.images",
+    "read_mask": "mambaad.data.images",
+    "read_mvtec": "mambaad.data.mvtec",
+    "resize_mask_bilinear": "mambaad.data.transforms",
+    "resize_mask_nearest": "mambaad.data.transforms",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'mambaad.data' has no attribute '{name}'")
-    value = getattr(importlib.import_module(f"mambaad.data.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _MODULES)
