@@ -73,8 +73,8 @@ def loss_of(student: Trunk, images: Tensor, target: list[Tensor], forcing: float
     """The distillation loss; ``forcing`` is the teacher's share in what a stage is given."""
     loss = torch.zeros(())
     x = images
-    for number, t in enumerate(target, start=1):
-        s = student.stage(number, x)
+    for number, features in enumerate(target, start=1):
+        s, t = student.stage(number, x).float(), features.float()
         variance = t.var(dim=(0, 2, 3)).mean()
         loss = loss + (s - t).pow(2).mean() / variance
         loss = loss + (1 - torch.cosine_similarity(s, t, dim=1)).mean()
@@ -143,7 +143,8 @@ def run(
     side, count = SIZES[step % len(SIZES)]
     x = normalised(images.batch(step, count, side))
     forcing = max(0.0, 1 - step / TEACHER_FORCING)
-    loss = loss_of(student.train(), x, teacher(x), forcing)
+    with torch.autocast("cpu", torch.bfloat16):  # weights, sums and the loss stay in float32
+        loss = loss_of(student.train(), x, teacher(x), forcing)
     optimizer.zero_grad()
     loss.backward()
     for group in optimizer.param_groups:

@@ -2,9 +2,10 @@
 
 Each image is a texture, mostly with shapes laid over each other on it ("dead leaves"), with
 marks (text, bar codes, traces, cracks) and then seen through a camera: colour cast, exposure,
-blur, noise. Statistics of this kind are what makes procedural images worth training on (Baradad
-et al., "Learning to See by Looking at Noise", NeurIPS 2021). Everything is drawn from one seed and
-the number of the batch.
+blur, noise. Drawing takes longer than a training step, so each is seen several times, from another
+place and through another camera. Statistics of this kind are what makes procedural images worth
+training on (Baradad et al., "Learning to See by Looking at Noise", NeurIPS 2021). Everything is
+drawn from one seed and the number of the batch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MARK_SIDE = 256
+VIEWS = 4  # of each drawn image
+KEPT = 16  # batches drawn, then seen in turn; a multiple of the sizes that take turns
 
 
 class ProceduralImages:
@@ -35,17 +38,34 @@ class ProceduralImages:
         self.parts = None if parts is None else torch.from_numpy(parts).permute(0, 3, 1, 2)
         rng = np.random.default_rng([seed, 0])
         self.marks = torch.from_numpy(np.stack([draw_marks(rng) for _ in range(marks)]))
+        self._kept: dict[int, Tensor] = {}
 
     def batch(self, number: int, count: int, side: int) -> Tensor:
         """Batch ``number``: float32 in [0, 1], count x 3 x side x side, the same every time."""
-        state = np.random.SeedSequence([self.seed, 1, number]).generate_state(1, np.uint64)
-        draw = _Draw(count, side, torch.Generator().manual_seed(int(state[0] >> 1)))
+        drawn = number // (KEPT * VIEWS) * KEPT + number % KEPT
+        if self._kept.get(drawn, torch.empty(0)).shape != (count, 3, side, side):
+            self._kept[drawn] = self._draw(drawn, count, side)
+            while len(self._kept) > KEPT:
+                del self._kept[next(iter(self._kept))]
+        view = _Draw(count, side, self._generator(2, number))
+        grid = view.grid(0.5, 1.2, shift=0.3)
+        seen = F.grid_sample(
+            self._kept[drawn], grid, padding_mode="reflection", align_corners=False
+        )
+        return photograph(view, seen)
+
+    def _draw(self, number: int, count: int, side: int) -> Tensor:
+        draw = _Draw(count, side, self._generator(1, number))
         images = textures(draw)
         images = lay_shapes(draw, images)
         images = self._add_marks(draw, images)
         if self.parts is not None:
             images = self._mix_in_parts(draw, images, self.parts)
-        return photograph(draw, images)
+        return images
+
+    def _generator(self, purpose: int, number: int) -> torch.Generator:
+        state = np.random.SeedSequence([self.seed, purpose, number]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(state[0] >> 1))
 
     def _add_marks(self, draw: _Draw, images: Tensor) -> Tensor:
         """Text or lines on two images in five, in one colour."""
