@@ -34,6 +34,8 @@ def test_the_figures_are_those_of_scikit_learn_on_single_images(evaluation, part
     nut = evaluation.classes["nut"]
     assert nut["image_auroc"] == pytest.approx(roc_auc_score(labels, scores))
     assert nut["image_ap"] == pytest.approx(average_precision_score(labels, scores))
+    assert [score for score, _ in evaluation.scores["nut"]] == pytest.approx(scores)
+    assert [bad for _, bad in evaluation.scores["nut"]] == labels
     pixels, truth = np.concatenate(maps).ravel(), np.concatenate(masks).ravel()
     assert nut["pixel_auroc"] == pytest.approx(roc_auc_score(truth, pixels), abs=1e-6)
     assert nut["pixel_ap"] == pytest.approx(average_precision_score(truth, pixels), abs=1e-6)

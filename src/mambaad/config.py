@@ -64,9 +64,12 @@ class TrainConfig(BaseModel):
         "base", description="size of the decoder: what its settings default to, see VARIANTS"
     )
 
-    encoder: str = "resnet34"
+    encoder: str = Field(
+        "resnet34", description="timm architecture, or 'embedded': the one that comes with mambaad"
+    )
     encoder_weights: str = Field(
-        "timm", description="'timm' (its own download), 'random', or a local file"
+        "timm",
+        description="'timm' (its own download), 'random', or a local file; not of 'embedded'",
     )
     size: tuple[int, int] = Field((256, 256), description="height and width, multiples of 32")
     scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] = "hilbert"
@@ -115,6 +118,11 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _check_together(self) -> TrainConfig:
         check_size(self.size)
+        if self.encoder == "embedded" and self.encoder_weights != "timm":
+            raise ValueError(
+                f"--encoder-weights: the embedded encoder has its own; leave "
+                f"{self.encoder_weights} out, or name its architecture with --encoder"
+            )
         if min(self.depths) < 1:
             raise ValueError(f"--depths: {self.depths} has a stage without blocks; give 1 or more")
         if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):

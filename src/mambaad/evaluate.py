@@ -34,12 +34,24 @@ from mambaad.progress import ProgressBar, say
 
 _BATCH = 8
 
+_HEADINGS = {
+    "image_auroc": "I-AUROC",
+    "image_ap": "I-AP",
+    "image_f1_max": "I-F1",
+    "pixel_auroc": "P-AUROC",
+    "pixel_ap": "P-AP",
+    "pixel_f1_max": "P-F1",
+    "pixel_aupro": "AU-PRO",
+    "mad": "mAD",
+}
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """Metrics of a run, each in [0, 1] or None where it is not defined.
 
     ``pooled``: the image metrics of all classes' scores together, with no mean over classes.
+    ``scores``: by class, each test image's score and whether it is defective.
     ``precision``: that of the model's products. ``model_seconds``, ``metric_seconds``: time spent
     on the images and on the metrics.
     """
@@ -50,6 +62,7 @@ class Evaluation:
     classes: dict[str, MetricValues]
     mean: MetricValues
     pooled: MetricValues
+    scores: dict[str, list[tuple[float, bool]]]
     model_seconds: float
     metric_seconds: float
 
@@ -70,6 +83,14 @@ class Evaluation:
             )
             + "\n"
         )
+
+    def to_rows(self) -> list[list[str]]:
+        """A heading, and a row for each class, the mean and all classes pooled, in per cent."""
+        rows = [["class", *(_HEADINGS[m] for m in METRICS)]]
+        for name, values in {**self.classes, "mean": self.mean, "pooled": self.pooled}.items():
+            shown = (values.get(m) for m in METRICS)
+            rows.append([name, *("-" if v is None else f"{100 * v:.1f}" for v in shown)])
+        return rows
 
     def to_csv(self) -> str:
         """The figures as CSV text, a row for each class and one for the mean."""
@@ -113,8 +134,7 @@ def evaluate(
     total = sum(len(c.test) for c in classes)
     done, metric_seconds, started = 0, 0.0, time.perf_counter()
     values: dict[str, MetricValues] = {}
-    scores: list[float] = []
-    labels: list[bool] = []
+    scores: dict[str, list[tuple[float, bool]]] = {}
     with ProgressBar("evaluating") as bar:
         for c in classes:
             metrics = ClassMetrics(protocol, c.has_masks)
@@ -135,15 +155,16 @@ def evaluate(
             before = time.perf_counter()
             values[c.name] = metrics.compute()
             metric_seconds += time.perf_counter() - before
-            scores += metrics.scores
-            labels += metrics.labels
+            scores[c.name] = list(zip(metrics.scores, metrics.labels, strict=True))
+    pooled = [pair for pairs in scores.values() for pair in pairs]
     return Evaluation(
         protocol,
         precision,
         inspector.size,
         values,
         mean_over_classes(list(values.values())),
-        image_metrics(scores, labels),
+        image_metrics([score for score, _ in pooled], [label for _, label in pooled]),
+        scores,
         time.perf_counter() - started - metric_seconds,
         metric_seconds,
     )

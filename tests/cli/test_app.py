@@ -19,7 +19,7 @@ from mambaad.config import TrainConfig
 from mambaad.train import Interrupted
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-COMMANDS = ("train", "evaluate", "predict", "info", "import-checkpoint", "make-data")
+COMMANDS = ("demo", "train", "evaluate", "predict", "info", "import-checkpoint", "make-data")
 
 
 @pytest.fixture

@@ -219,3 +219,26 @@ def test_no_network_for_timms_weights(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"'resnet18'.* with --encoder-weights FILE") as error:
         Encoder("resnet18", "timm")
     assert "\n" not in str(error.value)
+
+
+def test_without_network_both_remedies_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"--encoder-weights FILE.* --encoder embedded$"):
+        Encoder("resnet34", "timm")
+
+
+def test_embedded_encoder_comes_with_the_package():
+    encoder = Encoder("embedded")
+    assert encoder.channels == (64, 128, 256)
+    state = encoder.backbone.state_dict()
+    assert all(torch.isfinite(t).all() for t in state.values())
+    other = Encoder("embedded").backbone.state_dict()
+    assert all(torch.equal(t, other[key]) for key, t in state.items())
+    random = Encoder("embedded", "random").backbone.state_dict()
+    assert not torch.equal(random["conv1.weight"], state["conv1.weight"])
+
+
+def test_embedded_encoder_takes_no_other_weights(tmp_path):
+    with pytest.raises(ConfigError, match=r"^--encoder-weights: the embedded encoder has its own"):
+        Encoder("embedded", tmp_path / "weights.safetensors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -36,6 +37,31 @@ def _options(
 
 
 @app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to make, or to go on in.")] = Path(
+        "mambaad-demo"
+    ),
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Smaller images and fewer, for a first look.")
+    ] = False,
+) -> None:
+    """The whole job on a small factory drawn here: train, evaluate, predict, report. Offline."""
+    from mambaad.cli.tables import demo_summary
+    from mambaad.demo import demo as run_demo
+
+    try:
+        evaluation = run_demo(out, quick=quick)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"mambaad: interrupted; go on with: mambaad demo --out {shlex.quote(str(out))}"
+            + (" --quick" if quick else ""),
+            err=True,
+        )
+        raise typer.Exit(130) from None
+    typer.echo(demo_summary(out, evaluation))
+
+
+@app.command()
 def train(
     data: Annotated[Path, typer.Argument(help="Folder with one folder a class, MVTec AD layout.")],
     out: Annotated[Path, typer.Option(help="Run folder to make, or to resume.")],
@@ -48,7 +74,9 @@ def train(
         str | None,
         typer.Option(help="base (as published) or lite (smaller, for edge boxes). [base]"),
     ] = None,
-    encoder: Annotated[str | None, typer.Option(help="timm architecture. [resnet34]")] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="timm architecture, or embedded. [resnet34]")
+    ] = None,
     encoder_weights: Annotated[
         str | None,
         typer.Option(help="Local .safetensors or .pth file; without it timm downloads its own."),

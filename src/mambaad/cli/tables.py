@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mambaad.demo import NEW, PREDICTIONS, REPORT, RUN
 from mambaad.evaluate import Evaluation
-from mambaad.metrics import METRICS
 from mambaad.run import (
     GOOD_PARTS,
     WEIGHTS,
@@ -16,33 +16,35 @@ from mambaad.run import (
     read_version,
 )
 
-_HEADINGS = {
-    "image_auroc": "I-AUROC",
-    "image_ap": "I-AP",
-    "image_f1_max": "I-F1",
-    "pixel_auroc": "P-AUROC",
-    "pixel_ap": "P-AP",
-    "pixel_f1_max": "P-F1",
-    "pixel_aupro": "AU-PRO",
-    "mad": "mAD",
-}
-
 
 def metrics_table(evaluation: Evaluation) -> str:
     """A row for each class, in per cent."""
-    rows = [["class", *(_HEADINGS[m] for m in METRICS)]]
-    means = {"mean": evaluation.mean, "pooled": evaluation.pooled}
-    for name, values in {**evaluation.classes, **means}.items():
-        shown = (values.get(m) for m in METRICS)
-        rows.append([name, *("-" if v is None else f"{100 * v:.1f}" for v in shown)])
     size = " x ".join(map(str, evaluation.size))
     return "\n".join(
         [
-            _aligned(rows),
+            _aligned(evaluation.to_rows()),
             f"per cent; protocol {evaluation.protocol}, {size} pixels, no crop",
             f"model {evaluation.model_seconds:.0f} s, metrics {evaluation.metric_seconds:.0f} s",
         ]
     )
+
+
+def demo_summary(out: Path, evaluation: Evaluation) -> str:
+    """What the demo did, and what to type next."""
+    new = len(list((out / NEW).iterdir()))
+    images = sum(len(scores) for scores in evaluation.scores.values())
+    return f"""{metrics_table(evaluation)}
+
+What was done: {len(evaluation.classes)} products drawn, one model trained on good parts of all,
+evaluated on {images} others, and {new} new parts inspected.
+  report       {out / REPORT}   (open it in a browser)
+  heatmaps     {out / PREDICTIONS}
+  model        {out / RUN}
+
+With your own images (one folder a product, good parts in PRODUCT/train/good):
+  mambaad train DATA --out RUN --encoder embedded --variant lite --recipe fast
+  mambaad predict RUN IMAGES --out RESULTS
+Without --encoder embedded, timm downloads an encoder trained on ImageNet, which finds more."""
 
 
 def run_summary(run: Path) -> str:

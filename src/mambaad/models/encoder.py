@@ -17,6 +17,12 @@ from mambaad.errors import ConfigError
 
 STRIDES = (4, 8, 16)
 
+EMBEDDED = "embedded"
+"""The name of the encoder whose weights come with this package."""
+
+_EMBEDDED_ARCHITECTURE = "resnet18"
+_EMBEDDED_WEIGHTS = Path(__file__).parent / "weights" / "embedded_resnet18.safetensors"
+
 
 class Encoder(nn.Module):
     """Feature maps of a backbone that never trains.
@@ -25,10 +31,11 @@ class Encoder(nn.Module):
     normalisation uses the statistics it was trained with.
 
     Args:
-        name: a timm architecture with feature maps at strides 4, 8 and 16.
-        weights: ``"timm"`` for timm's own pretrained weights (downloaded on first use),
-            ``"random"`` for none, or the path of a local safetensors or .pth file whose keys are
-            timm's or torchvision's.
+        name: a timm architecture with feature maps at strides 4, 8 and 16; or ``"embedded"``, a
+            ResNet-18 whose weights come with this package (see ``weights/README.md`` here).
+        weights: not for ``"embedded"``. ``"timm"`` for timm's own pretrained weights (downloaded
+            on first use), ``"random"`` for none, or the path of a local safetensors or .pth file
+            whose keys are timm's or torchvision's.
 
     Raises:
         ConfigError: no such architecture, no such feature maps, or weights that do not fit.
@@ -38,6 +45,8 @@ class Encoder(nn.Module):
 
     def __init__(self, name: str = "resnet34", weights: str | Path = "timm") -> None:
         super().__init__()
+        if name == EMBEDDED:
+            name, weights = _EMBEDDED_ARCHITECTURE, _embedded_weights(weights)
         self.backbone, self.channels = _create(name, pretrained=str(weights) == "timm")
         if str(weights) not in ("timm", "random"):
             _load_weights(self.backbone, name, Path(weights))
@@ -56,6 +65,17 @@ class Encoder(nn.Module):
         """
         maps = self.backbone(images.contiguous(memory_format=torch.channels_last))
         return list(maps)
+
+
+def _embedded_weights(given: str | Path) -> str | Path:
+    if str(given) == "random":  # the weights of a finished run follow
+        return given
+    if str(given) != "timm":
+        raise ConfigError(
+            f"--encoder-weights: the embedded encoder has its own; leave {given} out, or name the "
+            f"architecture that it is of with --encoder"
+        )
+    return _EMBEDDED_WEIGHTS
 
 
 def _create(name: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, int, int]]:
@@ -82,7 +102,8 @@ def _create(name: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, int, 
     except Exception as error:  # the hub's client raises many kinds: offline, refused, absent
         raise ConfigError(
             f"timm's pretrained weights for '{name}' could not be loaded "
-            f"({type(error).__name__}); give a local file with --encoder-weights FILE"
+            f"({type(error).__name__}); give a local file with --encoder-weights FILE, or take the "
+            f"encoder that comes with mambaad with --encoder {EMBEDDED}"
         ) from error
     channels = tuple(backbone.feature_info.channels())
     if not _works_at_any_size(backbone, channels):

@@ -1,0 +1,68 @@
+"""The embedded encoder beside the same architecture with ImageNet's weights, and with none.
+
+    python benchmarks/encoders.py DATA --imagenet-weights FILE --out DIR --json FILE
+
+One model of each on the same data: variant lite, recipe fast, the same seed; metrics under
+protocol ``exact``, by class. A second run goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mambaad
+from mambaad.files import check_writable, write_text
+from mambaad.run import CONFIG, read_log
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import machine
+
+
+def measure(run: Path, data: Path, epochs: int | None, settings: dict[str, str]) -> dict[str, Any]:
+    """Metrics by class after the training."""
+    given = {} if epochs is None else {"epochs": epochs}
+    resume = (run / CONFIG).exists()
+    mambaad.train(data, run, resume=resume, recipe="fast", variant="lite", **given, **settings)
+    evaluation = mambaad.evaluate(run, data)
+    minutes = sum(epoch["seconds"] for epoch in read_log(run)) / 60
+    return {"minutes": minutes, "mean": evaluation.mean, "classes": evaluation.classes}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--imagenet-weights", required=True, help="a file, or timm")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--epochs", type=int, help="other than the recipe's")
+    arguments = parser.parse_args()
+    check_writable(arguments.json)
+    encoders = {
+        "ImageNet": {"encoder": "resnet18", "encoder_weights": arguments.imagenet_weights},
+        "embedded": {"encoder": "embedded"},
+        "random": {"encoder": "resnet18", "encoder_weights": "random"},
+    }
+    found: dict[str, Any] = {}
+    for name, settings in encoders.items():
+        found[name] = measure(arguments.out / name, arguments.data, arguments.epochs, settings)
+        record = {"encoders": found, "threads": torch.get_num_threads(), "machine": machine()}
+        write_text(arguments.json, json.dumps(record, indent=2) + "\n")
+    classes = list(found["ImageNet"]["classes"])
+    print(f"{'mAD':16}" + "".join(f"{name:>12}" for name in found))
+    for c in classes:
+        row = (f"{100 * result['classes'][c]['mad']:12.1f}" for result in found.values())
+        print(f"{c:16}" + "".join(row))
+    print(f"{'mean':16}" + "".join(f"{100 * r['mean']['mad']:12.1f}" for r in found.values()))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (mambaad.MambaADError, KeyboardInterrupt) as error:
+        sys.exit(f"encoders: {str(error) or 'interrupted'}")

@@ -1,0 +1,126 @@
+"""A report of a trained model as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import jinja2
+import matplotlib as mpl
+import numpy as np
+from jaxtyping import Bool, UInt8
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+_GOOD, _DEFECTIVE = "#2a78a5", "#c4472b"  # told apart by colour-blind people too
+
+
+@dataclass(frozen=True)
+class Example:
+    """An inspected test image, and what was found.
+
+    ``image`` and ``overlay``: 8-bit RGB; ``mask``: the true defect, None for a good part and where
+    the data set does not say.
+    """
+
+    name: str
+    image: UInt8[np.ndarray, "h w 3"]
+    overlay: UInt8[np.ndarray, "h w 3"]
+    mask: Bool[np.ndarray, "h w"] | None
+    is_defective: bool
+    score: float
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The image scores of a class's test images."""
+
+    good: Sequence[float]
+    defective: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report shows.
+
+    ``facts``: names and values, in order. ``table``: the metrics, a heading first, as text.
+    ``losses``: the mean loss of each epoch. ``scores`` and ``examples``: by class.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    table: Sequence[Sequence[str]]
+    losses: Sequence[float]
+    scores: Mapping[str, Scores]
+    examples: Mapping[str, Sequence[Example]]
+
+
+def html_report(report: Report) -> str:
+    """The report as HTML text; the same input gives the same text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mambaad.report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"picture": _picture, "mask_picture": _mask_picture}
+    plots = {name: _histogram(scores) for name, scores in report.scores.items()}
+    return environment.get_template("report.html").render(
+        report=report, curve=_curve(report.losses) if report.losses else "", plots=plots
+    )
+
+
+def _picture(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
+    """A data URL."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _mask_picture(mask: Bool[np.ndarray, "h w"]) -> str:
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, format="PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _histogram(scores: Scores) -> str:
+    values = [*scores.good, *scores.defective]
+    bins = np.linspace(min(values), max(max(values), min(values) + 1e-6), 25).tolist()
+    figure = Figure(figsize=(3.6, 2.0), layout="constrained")
+    axes = figure.subplots()
+    for name, some, colour in (
+        ("good", scores.good, _GOOD),
+        ("defective", scores.defective, _DEFECTIVE),
+    ):
+        axes.hist(some, bins, label=f"{name} ({len(some)})", color=colour, alpha=0.75)
+    axes.set_xlabel("image score")
+    axes.set_ylabel("images")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _curve(losses: Sequence[float]) -> str:
+    figure = Figure(figsize=(5.2, 2.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(range(1, len(losses) + 1), losses, marker="o", markersize=3, color=_GOOD)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("mean loss")
+    axes.set_yscale("log")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    text = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": "mambaad", "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]
