@@ -6,6 +6,15 @@ from mambaad.config import TrainConfig, config_json, make_config, read_config_fi
 from mambaad.errors import ConfigError
 
 
+def test_a_system_trains_as_its_paper_does_unless_told_otherwise():
+    config = make_config({"system": "uniad", "epochs": 3})
+    assert (config.encoder, config.size, config.batch_size) == ("tf_efficientnet_b4", (224, 224), 8)
+    assert (config.lr, config.epochs) == (1e-4, 3)
+    assert (
+        make_config({"system": "rd4ad", "recipe": "fast"}).lr == make_config({"recipe": "fast"}).lr
+    )
+
+
 def test_the_defaults_are_the_released_recipe():
     config = make_config({})
     assert (config.encoder, config.size, config.scan) == ("resnet34", (256, 256), "hilbert")
@@ -53,10 +62,17 @@ def test_a_variant_sets_what_is_not_given():
         ({"recipe": "best"}, "--recipe: input should be 'paper' or 'fast', got 'best'"),
         ({"variant": "tiny"}, "--variant: input should be 'base' or 'lite', got 'tiny'"),
         ({"kernels": (4,)}, "--kernels: (4,) are not all odd"),
+        ({"depths": (1, 1, 1, 1, 1)}, "--depths: expected four numbers, got (1, 1, 1, 1, 1)"),
+        ({"blocks": 2}, "--blocks: 2 does not divide all of --depths (3, 4, 6, 3)"),
+        ({"system": "padim"}, "--system: expected one of mambaad, rd4ad, uniad, got 'padim'"),
+        ({"system": "rd4ad", "scan": "scan"}, "--scan is MambaAD's; leave it out"),
         ({"states": 0}, "--states: input should be greater than or equal to 1, got 0"),
         ({"loss": "l1"}, "--loss: input should be 'squared-error' or 'cosine'"),
         ({"precision": "8"}, "--precision: input should be '32-true' or 'bf16-mixed'"),
-        ({"learning_rate": 1}, "there is no setting 'learning_rate'; known: recipe, variant, "),
+        (
+            {"learning_rate": 1},
+            "there is no setting 'learning_rate'; known: system, recipe, variant, ",
+        ),
     ],
 )
 def test_a_bad_setting_is_one_line_that_names_its_flag(settings, complaint):

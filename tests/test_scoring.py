@@ -37,6 +37,14 @@ def pixel_loop_map(features, reconstructed, size):
     return total / len(features)
 
 
+def test_euclidean_map_is_the_length_of_the_difference():
+    generator = torch.Generator().manual_seed(1)
+    ours, theirs = torch.randn(2, 2, 5, 8, 8, generator=generator)
+    found = anomaly_map([ours], [theirs], (8, 8), sigma=0.0, distance="euclidean")
+    expected = np.linalg.norm(ours.numpy() - theirs.numpy(), axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_map_is_the_mean_cosine_distance_over_scales():
     generator = torch.Generator().manual_seed(1)
     shapes = [(1, 4, 8, 12), (1, 8, 4, 6), (1, 16, 2, 3)]

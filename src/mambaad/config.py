@@ -19,6 +19,7 @@ from pydantic import (
 
 from mambaad.errors import ConfigError
 from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
+from mambaad.systems import SYSTEMS, system_class
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
@@ -51,11 +52,15 @@ FAST_LITE_EPOCHS = 10
 """Of the recipe ``fast`` with the variant ``lite``: it learns longer, in a sixth of the time."""
 
 
+_OF_MAMBAAD = ("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks")
+
+
 class TrainConfig(BaseModel):
     """One run's settings; the defaults are the released recipe (100 epochs)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    system: str = Field("mambaad", description="one of mambaad.systems.SYSTEMS")
     recipe: Literal["paper", "fast"] = Field(
         "paper", description="what the settings that are not given default to, see RECIPES"
     )
@@ -77,7 +82,10 @@ class TrainConfig(BaseModel):
     states: int = Field(16, ge=1, le=256)
     expand: int = Field(2, ge=1, le=8)
     depths: tuple[int, int, int, int] = (3, 4, 6, 3)
-    kernels: tuple[int, ...] = Field((5, 7), description="of the local branches, odd")
+    kernels: tuple[int, ...] = Field((5, 7), description="of the local branches, odd; or none")
+    blocks: int | None = Field(
+        None, ge=1, description="HSS blocks of an LSS module; without it 3, 2 or 1, see the decoder"
+    )
     drop_path: float = Field(
         0.2, ge=0, lt=1, description="largest rate at which a block is left out while training"
     )
@@ -87,6 +95,7 @@ class TrainConfig(BaseModel):
     loss: Literal["squared-error", "cosine"] = "squared-error"
     lr: float = Field(0.005, gt=0)
     weight_decay: float = Field(1e-4, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's memory of gradients")
     beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's memory of squared gradients")
     schedule: Literal["step", "cosine"] = Field(
         "step", description="lr / 10 after lr_drop_after, or a short warm-up and half a cosine to 0"
@@ -107,8 +116,13 @@ class TrainConfig(BaseModel):
     def _recipe(cls, given: Any) -> Any:
         # Unknown names are refused by their fields.
         recipe, variant = str(given.get("recipe", "paper")), str(given.get("variant", "base"))
+        system = str(given.get("system", "mambaad"))
+        if system not in SYSTEMS:
+            raise ValueError(f"--system: expected one of {', '.join(SYSTEMS)}, got '{system}'")
+        defaults = system_class(system).defaults if system != "mambaad" else {}
         together = {"epochs": FAST_LITE_EPOCHS} if (recipe, variant) == ("fast", "lite") else {}
-        return {**RECIPES.get(recipe, {}), **VARIANTS.get(variant, {}), **together, **given}
+        named = {**RECIPES.get(recipe, {}), **VARIANTS.get(variant, {}), **together}
+        return {**defaults, **named, **given}
 
     @field_validator("size", mode="before")
     @classmethod
@@ -122,6 +136,17 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"--encoder-weights: the embedded encoder has its own; leave "
                 f"{self.encoder_weights} out, or name its architecture with --encoder"
+            )
+        if self.system != "mambaad":
+            for name in _OF_MAMBAAD:
+                if getattr(self, name) != TrainConfig.model_fields[name].default:
+                    raise ValueError(
+                        f"--{name} is MambaAD's; leave it out with --system {self.system}"
+                    )
+        if self.blocks and any(depth % self.blocks for depth in self.depths):
+            raise ValueError(
+                f"--blocks: {self.blocks} does not divide all of --depths {self.depths}; give 1, or "
+                "other depths"
             )
         if min(self.depths) < 1:
             raise ValueError(f"--depths: {self.depths} has a stage without blocks; give 1 or more")
@@ -153,6 +178,8 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
         if message.startswith("--"):  # a check of our own
             raise ConfigError(message) from None
         flag = "--" + str(first["loc"][0]).replace("_", "-")
+        if first["loc"] == ("depths", 3) or first["type"] == "too_long":
+            raise ConfigError(f"{flag}: expected four numbers, got {settings['depths']}") from None
         if first["type"] == "extra_forbidden":
             known = ", ".join(TrainConfig.model_fields)
             raise ConfigError(f"there is no setting '{first['loc'][0]}'; known: {known}") from None

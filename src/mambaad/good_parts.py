@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch.nn import functional as F
 
 from mambaad.data import Preprocess, ProductClass, load_batches
-from mambaad.models import MambaAD
+from mambaad.models.system import System
 from mambaad.scoring import anomaly_map, calm_scale
 
 _IMAGES = 200  # over all classes, but at least 4 and at most 50 of each
@@ -50,7 +50,7 @@ def embedding(features: Sequence[torch.Tensor]) -> Float[torch.Tensor, "b c"]:
 
 @torch.inference_mode()
 def look_at_good_parts(
-    model: MambaAD, classes: Iterable[ProductClass], size: tuple[int, int]
+    model: System, classes: Iterable[ProductClass], size: tuple[int, int]
 ) -> GoodParts:
     """Summarise some training images of each class with a model in eval mode."""
     classes = [c for c in classes if c.train]
@@ -62,7 +62,7 @@ def look_at_good_parts(
         embedded = []
         for batch in load_batches(some, Preprocess(*size), _BATCH):
             features, reconstructed = model(batch.images.to(device))
-            maps.append(anomaly_map(features, reconstructed, size).cpu())
+            maps.append(anomaly_map(features, reconstructed, size, distance=model.distance).cpu())
             embedded.append(embedding(features).cpu())
         means.append(torch.cat(embedded).mean(dim=0))
     return GoodParts(

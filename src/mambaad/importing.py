@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -57,7 +58,7 @@ def import_checkpoint(
         }
     )
     has_encoder = any(key.startswith("net_t.") for key in state)
-    model = build_from(config, "random" if has_encoder else encoder_weights)
+    model: Any = build_from(config, "random" if has_encoder else encoder_weights)
     trained = nn.ModuleDict({"fusion": model.fusion, "decoder": model.decoder})
     try:
         load_released(model if has_encoder else trained, state)

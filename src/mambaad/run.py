@@ -32,7 +32,8 @@ from mambaad.data import ProductClass
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import write_text, written_whole
 from mambaad.good_parts import NO_GOOD_PARTS, GoodParts
-from mambaad.models import MambaAD, build_model
+from mambaad.models.system import System
+from mambaad.systems import system_class
 
 CONFIG, DATA, VERSION, LOG = "config.json", "data.json", "version.json", "log.jsonl"
 WEIGHTS, GOOD_PARTS = "weights.safetensors", "good_parts.safetensors"
@@ -144,27 +145,18 @@ def summarise_data(classes: Sequence[ProductClass]) -> dict[str, Any]:
     }
 
 
-def save_weights(folder: Path, model: MambaAD) -> None:
+def save_weights(folder: Path, model: System) -> None:
     """Write ``weights.safetensors``, whole or not at all."""
     save_tensors(folder / WEIGHTS, model.state_dict())
 
 
-def build_from(config: TrainConfig, encoder_weights: str | Path) -> MambaAD:
+def build_from(config: TrainConfig, encoder_weights: str | Path) -> System:
     """The untrained model that a configuration describes."""
-    return build_model(
-        config.encoder,
-        encoder_weights,
-        scan=config.scan,
-        directions=config.directions,
-        states=config.states,
-        expand=config.expand,
-        depths=config.depths,
-        kernels=config.kernels,
-        drop_path=config.drop_path,
-    )
+    built: System = system_class(config.system).build(config, encoder_weights)
+    return built
 
 
-def load_model(folder: Path) -> MambaAD:
+def load_model(folder: Path) -> System:
     """The trained model of a run, in eval mode, on the CPU.
 
     Raises:

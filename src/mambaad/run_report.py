@@ -37,7 +37,7 @@ def write_run_report(
     facts = {
         "Products": ", ".join(evaluation.classes),
         "Test images": str(images),
-        "Model": f"MambaAD, {config.variant} decoder, encoder {config.encoder}",
+        "Model": f"{config.system}, {config.variant} decoder, encoder {config.encoder}",
         "Training": f"{len(log)} epochs, {sum(e['seconds'] for e in log) / 60:.1f} min"
         if log
         else "imported",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch.nn import functional as F
+
+from mambaad.models.system import Distance
 
 SIGMA = 4.0
 """Of the Gaussian that smooths an anomaly map, in pixels of the map."""
@@ -18,30 +20,39 @@ def anomaly_map(
     reconstructed: Sequence[torch.Tensor],
     size: tuple[int, int],
     sigma: float = SIGMA,
+    distance: Distance = "cosine",
 ) -> Float[torch.Tensor, "b h w"]:
     """How badly each pixel's features were rebuilt (MambaAD, section 3.1).
 
-    Per scale 1 - the cosine similarity over channels, resized to ``size`` (bilinear, corners
-    aligned); the mean over scales; smoothed by a Gaussian.
+    Per scale the distance over channels, resized to ``size`` (bilinear, corners aligned); the mean
+    over scales; smoothed by a Gaussian.
 
     Args:
         features, reconstructed: per scale b x c_i x h_i x w_i.
         size: height and width of the map, those of the image.
         sigma: of the Gaussian, in pixels; 0 leaves it out.
+        distance: ``"cosine"`` (1 - the similarity) or ``"euclidean"`` (UniAD).
 
     Returns:
-        float32, in [0, 2]; about 0 where the image looks like a good part.
+        float32, 0 or more (cosine: up to 2); about 0 where the image looks like a good part.
     """
     distances = [
-        1 - F.cosine_similarity(theirs.float(), ours.float(), dim=1)
+        _DISTANCES[distance](theirs.float(), ours.float())
         for theirs, ours in zip(features, reconstructed, strict=True)
     ]
     resized = [
         F.interpolate(d[:, None], size, mode="bilinear", align_corners=True)[:, 0]
         for d in distances
     ]
-    mean = torch.stack(resized).mean(dim=0).clamp(0, 2)  # rounding can give -1e-7
+    mean = torch.stack(resized).mean(dim=0)
     return smooth(mean, sigma) if sigma else mean
+
+
+_DISTANCES: dict[Distance, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    # Rounding can give -1e-7.
+    "cosine": lambda a, b: (1 - F.cosine_similarity(a, b, dim=1)).clamp(0, 2),
+    "euclidean": lambda a, b: torch.linalg.vector_norm(a - b, dim=1),
+}
 
 
 def image_score(maps: Float[torch.Tensor, "b h w"]) -> Float[torch.Tensor, " b"]:

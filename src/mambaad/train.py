@@ -30,7 +30,7 @@ from mambaad.files import TEMPORARY, write_text
 from mambaad.good_parts import look_at_good_parts
 from mambaad.loss import LOSSES
 from mambaad.memory import keep_freed_memory
-from mambaad.models import MambaAD
+from mambaad.models.system import System
 from mambaad.progress import ProgressBar, say
 from mambaad.run import (
     CHECKPOINT,
@@ -155,7 +155,7 @@ def _make_fabric(config: TrainConfig) -> Fabric:
 
 
 def _launch(
-    fabric: Fabric, config: TrainConfig, model: MambaAD, samples: Sequence[Sample], out: Path
+    fabric: Fabric, config: TrainConfig, model: System, samples: Sequence[Sample], out: Path
 ) -> bool:
     """Run :func:`_fit` in one process, or in one for each device; False if interrupted."""
     if config.devices == 1:
@@ -191,7 +191,7 @@ def _launch(
             raise RunError(f"a training process ended early: {last}") from error
 
 
-def _fit_process(fabric: Fabric, model: MambaAD, *, ready: Any, problems: Any, **rest: Any) -> bool:
+def _fit_process(fabric: Fabric, model: System, *, ready: Any, problems: Any, **rest: Any) -> bool:
     """:func:`_fit` in one of several processes, which tells the first what went wrong."""
     try:
         return _fit(fabric, model, **rest, when_ready=ready.release)
@@ -202,7 +202,7 @@ def _fit_process(fabric: Fabric, model: MambaAD, *, ready: Any, problems: Any, *
 
 def _fit(
     fabric: Fabric,
-    model: MambaAD,
+    model: System,
     config: TrainConfig,
     samples: Sequence[Sample],
     out: Path,
@@ -215,7 +215,7 @@ def _fit(
     plain_optimizer = torch.optim.AdamW(
         trained,
         config.lr,
-        betas=(0.9, config.beta2),
+        betas=(config.beta1, config.beta2),
         weight_decay=config.weight_decay,
         fused=True,
     )

@@ -22,6 +22,20 @@ def test_blocks_are_grouped_in_modules(depths, expected):
     assert blocks_of_modules(MambaDecoder((4, 4, 4), depths, directions=1)) == expected
 
 
+def test_blocks_of_a_module_can_be_chosen():
+    decoder = MambaDecoder((4, 4, 4), (3, 6, 6, 3), directions=1, blocks=1)
+    assert blocks_of_modules(decoder) == [[1] * 3, [1] * 6, [1] * 6, [1] * 3]
+
+
+@torch.inference_mode()
+def test_without_local_branches_a_module_is_its_blocks_alone():
+    decoder = MambaDecoder((4, 4, 4), (2, 2, 2, 2), "sweep", 1, kernels=()).eval()
+    module = decoder.stages[1].lss_modules[0]
+    assert not [name for name, _ in module.named_parameters() if "hss_blocks" not in name]
+    x = torch.randn(1, 4, 6, 4)
+    assert torch.equal(module(x), module.hss_blocks(x))
+
+
 def rates(decoder: MambaDecoder) -> list[list[list[float]]]:
     return [
         [[block.drop_path.rate for block in lss.hss_blocks] for lss in stage.lss_modules]

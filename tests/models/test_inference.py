@@ -14,6 +14,7 @@ LITE = {"depths": (1, 1, 1, 1), "directions": 4, "states": 8, "expand": 1, "kern
 SIZES = {
     "published decoder": {},
     "lite": LITE,
+    "basic Mamba": {"depths": (2, 2, 2, 2), "scan": "sweep", "directions": 1, "kernels": ()},
     "one direction, odd kernels": {"depths": (1, 2, 1, 1), "directions": 1, "kernels": (3, 5, 7)},
 }
 

@@ -66,6 +66,9 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder with one folder a class, MVTec AD layout.")],
     out: Annotated[Path, typer.Option(help="Run folder to make, or to resume.")],
     classes: Annotated[str | None, typer.Option(help="a,b,c: train on these only.")] = None,
+    system: Annotated[
+        str | None, typer.Option(help="mambaad, or to compare: rd4ad, uniad. [mambaad]")
+    ] = None,
     recipe: Annotated[
         str | None,
         typer.Option(help="paper (as released) or fast (small batches, cosine loss). [paper]"),
@@ -118,6 +121,7 @@ def train(
 
     given: dict[str, Any] = {
         "classes": tuple(name.strip() for name in classes.split(",")) if classes else None,
+        "system": system,
         "recipe": recipe,
         "variant": variant,
         "encoder": encoder,

@@ -96,6 +96,6 @@ class Inspector:
     def score(self, images: Float[torch.Tensor, "b 3 h w"]) -> Scored:
         """Score preprocessed images of the model's size."""
         features, reconstructed = self.model(images)
-        maps = anomaly_map(features, reconstructed, self.size)
+        maps = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
         products = self._good_parts.nearest_products(features)
         return Scored(maps.numpy(), image_score(maps).numpy(), products)

@@ -1,16 +1,13 @@
-"""The one function that assembles a network."""
+"""A network from plain arguments."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from mambaad.errors import ConfigError
-from mambaad.models.decoder import MambaDecoder
-from mambaad.models.encoder import Encoder
-from mambaad.models.fusion import Fusion
+from mambaad.config import make_config
 from mambaad.models.mambaad import MambaAD
-from mambaad.ops import DIRECTIONS, SCAN_METHODS, ScanMethod
+from mambaad.ops import ScanMethod
 
 
 def build_model(
@@ -39,15 +36,14 @@ def build_model(
     Raises:
         ConfigError: a setting that cannot work.
     """
-    if scan not in SCAN_METHODS:
-        raise ConfigError(f"--scan: expected one of {', '.join(SCAN_METHODS)}, got '{scan}'")
-    if directions not in DIRECTIONS:
-        raise ConfigError(f"--directions: expected 1, 2, 4 or 8, got {directions}")
-    if len(depths) != 4 or min(depths) < 1:
-        raise ConfigError(f"--depths: expected four numbers of 1 or more, got {tuple(depths)}")
-    frozen = Encoder(encoder, encoder_weights)
-    return MambaAD(
-        frozen,
-        Fusion(frozen.channels),
-        MambaDecoder(frozen.channels, depths, scan, directions, states, expand, kernels, drop_path),
-    )
+    settings = {
+        "encoder": encoder,
+        "scan": scan,
+        "directions": directions,
+        "states": states,
+        "expand": expand,
+        "depths": tuple(depths),
+        "kernels": tuple(kernels),
+        "drop_path": drop_path,
+    }
+    return MambaAD.build(make_config(settings), encoder_weights)

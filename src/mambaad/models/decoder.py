@@ -57,6 +57,7 @@ class MambaDecoder(nn.Module):
             modules of 3 blocks, an even one in modules of 2, any other in modules of 1.
         scan, directions, states, expand: see :class:`mambaad.models.hss.SS2D`.
         kernels: see :class:`mambaad.models.lss.LSSModule`.
+        blocks: HSS blocks of each module instead, a divisor of every depth.
         drop_path: the largest rate; it falls linearly to 0 from the coarsest block to the finest.
     """
 
@@ -70,6 +71,7 @@ class MambaDecoder(nn.Module):
         expand: int = 2,
         kernels: Sequence[int] = (5, 7),
         drop_path: float = 0.2,
+        blocks: int | None = None,
     ) -> None:
         super().__init__()
         c1, c2, c3 = channels
@@ -77,14 +79,14 @@ class MambaDecoder(nn.Module):
         rates = torch.linspace(drop_path, 0, sum(depths)).tolist()
         self.stages = nn.ModuleList()
         for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-            blocks = 3 if depth % 3 == 0 else 2 if depth % 2 == 0 else 1
+            grouped = blocks or (3 if depth % 3 == 0 else 2 if depth % 2 == 0 else 1)
             first = sum(depths[:i])
             # As released: the j-th module of a stage takes the rate of the stage's j-th block.
             modules = [
                 LSSModule(
-                    width, blocks, rates[first + j], scan, directions, states, expand, kernels
+                    width, grouped, rates[first + j], scan, directions, states, expand, kernels
                 )
-                for j in range(depth // blocks)
+                for j in range(depth // grouped)
             ]
             upsample = PatchExpand(widths[i - 1], width) if i else nn.Identity()
             self.stages.append(DecoderStage(upsample, modules))

@@ -1,4 +1,4 @@
-"""The frozen encoder: a timm backbone's feature maps at strides 4, 8 and 16."""
+"""The frozen encoder: a timm backbone's feature maps, at strides 4, 8 and 16."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from mambaad.errors import ConfigError
 STRIDES = (4, 8, 16)
 
 EMBEDDED = "embedded"
-"""The name of the encoder whose weights come with this package."""
+EMBEDDED_ARCHITECTURE = "resnet18"
+"""The encoder whose weights come with this package: its name, and what it is."""
 
-_EMBEDDED_ARCHITECTURE = "resnet18"
 _EMBEDDED_WEIGHTS = Path(__file__).parent / "weights" / "embedded_resnet18.safetensors"
 
 
@@ -36,18 +36,24 @@ class Encoder(nn.Module):
         weights: not for ``"embedded"``. ``"timm"`` for timm's own pretrained weights (downloaded
             on first use), ``"random"`` for none, or the path of a local safetensors or .pth file
             whose keys are timm's or torchvision's.
+        strides: of the maps; other than 4, 8 and 16 for systems that take more of them.
 
     Raises:
         ConfigError: no such architecture, no such feature maps, or weights that do not fit.
     """
 
-    channels: tuple[int, int, int]
+    channels: tuple[int, ...]
 
-    def __init__(self, name: str = "resnet34", weights: str | Path = "timm") -> None:
+    def __init__(
+        self,
+        name: str = "resnet34",
+        weights: str | Path = "timm",
+        strides: tuple[int, ...] = STRIDES,
+    ) -> None:
         super().__init__()
         if name == EMBEDDED:
-            name, weights = _EMBEDDED_ARCHITECTURE, _embedded_weights(weights)
-        self.backbone, self.channels = _create(name, pretrained=str(weights) == "timm")
+            name, weights = EMBEDDED_ARCHITECTURE, _embedded_weights(weights)
+        self.backbone, self.channels = _create(name, strides, pretrained=str(weights) == "timm")
         if str(weights) not in ("timm", "random"):
             _load_weights(self.backbone, name, Path(weights))
         self.requires_grad_(False)
@@ -59,7 +65,7 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Float[torch.Tensor, "b 3 h w"]) -> list[torch.Tensor]:
-        """Return three maps, b x c_i x h/s x w/s for s = 4, 8, 16, channels last in memory.
+        """Return a map for each stride s, b x c_i x h/s x w/s, channels last in memory.
 
         ``images``: RGB, ImageNet mean and standard deviation; h and w multiples of 32.
         """
@@ -78,25 +84,28 @@ def _embedded_weights(given: str | Path) -> str | Path:
     return _EMBEDDED_WEIGHTS
 
 
-def _create(name: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, int, int]]:
+def _create(
+    name: str, strides: tuple[int, ...], *, pretrained: bool
+) -> tuple[nn.Module, tuple[int, ...]]:
     create: Any = timm.create_model  # feature_info is not in its type
     advice = "try resnet34, resnet18, resnet50, wide_resnet50_2 or tf_efficientnet_b4"
     if not timm.is_model(name.split(".")[0]):
         raise ConfigError(f"--encoder: timm has no architecture '{name}'; {advice}")
     try:
         with torch.device("meta"):  # nothing but the layout is wanted yet
-            strides = create(name, features_only=True).feature_info.reduction()
+            known = create(name, features_only=True).feature_info.reduction()
     except (RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(
             f"--encoder: timm cannot give feature maps of '{name}' ({reason}); {advice}"
         ) from error
-    if not set(STRIDES) <= set(strides):
+    if not set(strides) <= set(known):
+        *some, last = map(str, strides)
         raise ConfigError(
-            f"--encoder: '{name}' has feature maps at strides {strides}, expected 4, 8 and 16 "
-            f"among them; {advice}"
+            f"--encoder: '{name}' has feature maps at strides {known}, expected "
+            f"{', '.join(some)} and {last} among them; {advice}"
         )
-    indices = tuple(strides.index(s) for s in STRIDES)
+    indices = tuple(known.index(s) for s in strides)
     try:
         backbone = create(name, features_only=True, out_indices=indices, pretrained=pretrained)
     except Exception as error:  # the hub's client raises many kinds: offline, refused, absent
@@ -106,7 +115,7 @@ def _create(name: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, int, 
             f"encoder that comes with mambaad with --encoder {EMBEDDED}"
         ) from error
     channels = tuple(backbone.feature_info.channels())
-    if not _works_at_any_size(backbone, channels):
+    if not _works_at_any_size(backbone, channels, strides):
         raise ConfigError(
             f"--encoder: '{name}' does not take images of any size and give maps of batch x "
             f"channels x height x width; {advice}"
@@ -115,12 +124,14 @@ def _create(name: str, *, pretrained: bool) -> tuple[nn.Module, tuple[int, int, 
 
 
 @torch.no_grad()
-def _works_at_any_size(backbone: nn.Module, channels: Sequence[int]) -> bool:
+def _works_at_any_size(
+    backbone: nn.Module, channels: Sequence[int], strides: Sequence[int]
+) -> bool:
     try:
         maps = backbone.eval()(torch.zeros(1, 3, 64, 96))
     except Exception:  # whatever an architecture made for one size or kind of input raises
         return False
-    expected = [(1, c, 64 // s, 96 // s) for c, s in zip(channels, STRIDES, strict=True)]
+    expected = [(1, c, 64 // s, 96 // s) for c, s in zip(channels, strides, strict=True)]
     return [tuple(m.shape) for m in maps] == expected
 
 

@@ -25,6 +25,7 @@ from mambaad.models.hss import HSSBlock
 from mambaad.models.lss import LocalBranch, LSSModule
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.parallel import BatchNorm2d
+from mambaad.models.system import System
 from mambaad.ops import ScanMethod, directional_orders, instance_norm_silu_, selective_scan
 
 Precision = Literal["float32", "bfloat16"]
@@ -63,8 +64,10 @@ _POINTWISE: tuple[Any, ...] = ((0, 0), (1, 1), (1, 1), 1)  # padding, stride, di
 
 @torch.inference_mode(False)  # tensors of inference mode could not be used outside of it
 @torch.no_grad()
-def prepare(model: MambaAD, precision: Precision = "float32") -> MambaAD:
+def prepare(model: System, precision: Precision = "float32") -> System:
     """Turn a model in eval mode into its form for inference; it can neither train nor be saved.
+
+    Of systems other than MambaAD that concerns the encoder alone.
 
     Args:
         model: on a CPU; it is changed in place.
@@ -73,11 +76,21 @@ def prepare(model: MambaAD, precision: Precision = "float32") -> MambaAD:
             digits.
 
     Raises:
-        ConfigError: no such precision.
+        ConfigError: no such precision, or bfloat16 for another system.
     """
     check_precision(precision)
     dtype = PRECISIONS[precision]
+    if not isinstance(model, MambaAD) and dtype != torch.float32:
+        raise ConfigError(
+            f"--precision: {type(model).__name__} runs in float32 only; leave {precision} out"
+        )
     _prepare_encoder(model.encoder, dtype)
+    if isinstance(model, MambaAD):
+        _prepare_mambaad(model, dtype)
+    return model
+
+
+def _prepare_mambaad(model: MambaAD, dtype: torch.dtype) -> None:
     _fold_batch_norms(model.fusion)
     _pack_convolutions(model.fusion, dtype)
     for module in model.fusion.modules():
@@ -93,7 +106,6 @@ def prepare(model: MambaAD, precision: Precision = "float32") -> MambaAD:
     if dtype != torch.float32:
         model.encoder = _Cast(model.encoder.to(dtype), dtype)
         model.fusion = _Cast(model.fusion.to(dtype), dtype)
-    return model
 
 
 def check_precision(precision: str) -> None:
@@ -189,11 +201,16 @@ class _LSSModule(nn.Module):
         super().__init__()
         blocks: Any = trained.hss_blocks
         branches: Any = trained.local_branches
+        merge: Any = trained.merge
         self.hss_blocks = nn.Sequential(*(_HSSBlock(block, dtype) for block in blocks))
         self.local_branches = nn.ModuleList(_LocalBranch(branch, dtype) for branch in branches)
-        self.merge = _packed_conv(trained.merge, dtype)
+        if branches:
+            self.merge = _packed_conv(merge, dtype)
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
+        if not self.local_branches:
+            scanned: torch.Tensor = self.hss_blocks(x)
+            return scanned
         cells = x.permute(0, 3, 1, 2)
         branches = [self.hss_blocks(x).permute(0, 3, 1, 2)]
         branches += [branch(cells) for branch in self.local_branches]

@@ -23,7 +23,8 @@ class LSSModule(nn.Module):
         blocks: how many HSS blocks follow each other.
         drop_path: probability with which a block is left out for an image while training.
         scan, directions, states, expand: see :class:`mambaad.models.hss.SS2D`.
-        kernels: sizes of the local branches' depthwise convolutions.
+        kernels: sizes of the local branches' depthwise convolutions. Without any the module is its
+            HSS blocks alone (the paper's basic Mamba).
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class LSSModule(nn.Module):
             )
         )
         self.local_branches = nn.ModuleList(LocalBranch(channels, k) for k in kernels)
-        self.merge = nn.Conv2d((1 + len(kernels)) * channels, channels, 1)
+        self.merge: nn.Module = nn.Identity()
+        if kernels:
+            self.merge = nn.Conv2d((1 + len(kernels)) * channels, channels, 1)
         for module in (self.local_branches, self.merge):
             for conv in module.modules():
                 if isinstance(conv, nn.Conv2d):
@@ -53,6 +56,9 @@ class LSSModule(nn.Module):
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
         """Add the merged branches to the map."""
+        if not self.local_branches:
+            scanned: torch.Tensor = self.hss_blocks(x)
+            return scanned
         channels_first = x.permute(0, 3, 1, 2)
         branches = [self.hss_blocks(x).permute(0, 3, 1, 2)]
         branches += [branch(channels_first) for branch in self.local_branches]

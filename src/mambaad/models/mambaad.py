@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import nn
 
-from mambaad.errors import ConfigError
-from mambaad.size import SIZE_MULTIPLE
+from mambaad.config import TrainConfig
+from mambaad.models.decoder import MambaDecoder
+from mambaad.models.encoder import Encoder
+from mambaad.models.fusion import Fusion
+from mambaad.models.system import System
 
 
-class Reconstruction(NamedTuple):
-    """The encoder's maps and the decoder's, at strides 4, 8 and 16, each b x c_i x h_i x w_i."""
-
-    features: list[torch.Tensor]
-    reconstructed: list[torch.Tensor]
-
-
-class MambaAD(nn.Module):
-    """Rebuilds the feature maps of good parts; where it fails, the image is anomalous.
+class MambaAD(System):
+    """Rebuilds the feature maps of good parts with a Mamba decoder.
 
     Args:
         encoder: images -> three maps; frozen.
@@ -29,30 +25,28 @@ class MambaAD(nn.Module):
     """
 
     def __init__(self, encoder: nn.Module, fusion: nn.Module, decoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder)
         self.fusion = fusion
         self.decoder = decoder
 
-    def forward(self, images: Float[torch.Tensor, "b 3 h w"]) -> Reconstruction:
-        """Rebuild the images' features.
+    @classmethod
+    def build(cls, config: TrainConfig, encoder_weights: str | Path) -> MambaAD:
+        """The untrained model; with ResNet-34 25.62 M parameters, 8.17 M of them frozen."""
+        encoder = Encoder(config.encoder, encoder_weights)
+        decoder = MambaDecoder(
+            encoder.channels,
+            config.depths,
+            config.scan,
+            config.directions,
+            config.states,
+            config.expand,
+            config.kernels,
+            config.drop_path,
+            config.blocks,
+        )
+        return cls(encoder, Fusion(encoder.channels), decoder)
 
-        Args:
-            images: RGB, ImageNet mean and standard deviation; sides multiples of 32.
-
-        Raises:
-            ConfigError: a side that is not a multiple of 32.
-        """
-        height, width = images.shape[-2:]
-        if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
-            raise ConfigError(
-                f"images are {height} x {width}, expected sides that are multiples of "
-                f"{SIZE_MULTIPLE}; resize them, or set --size"
-            )
-        features = self.encoder(images)
-        return Reconstruction(features, self.reconstruct(features))
-
-    def reconstruct(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
-        """Rebuild feature maps from themselves, as the trained part of the model does."""
+    def reconstruct(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Rebuild the encoder's three maps from what the fusion makes of them."""
         maps: list[torch.Tensor] = self.decoder(self.fusion(features))
         return maps
