@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from mambaad.data.check import check_images
     from mambaad.data.dataset import ProductClass
     from mambaad.data.images import IMAGE_SUFFIXES, is_image, read_image, read_mask
+    from mambaad.data.inventory import Inventory, check_data
+    from mambaad.data.layouts import class_names, read_data
     from mambaad.data.loader import load_batches
     from mambaad.data.mvtec import read_mvtec
     from mambaad.data.transforms import (
@@ -20,11 +22,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "Inventory",
     "Preprocess",
     "ProductClass",
+    "check_data",
     "check_images",
+    "class_names",
     "is_image",
     "load_batches",
+    "read_data",
     "read_image",
     "read_mask",
     "read_mvtec",
@@ -36,11 +42,15 @@ __all__ = [
 # seconds to load.
 _MODULES = {
     "IMAGE_SUFFIXES": "mambaad.data.images",
+    "Inventory": "mambaad.data.inventory",
     "Preprocess": "mambaad.data.transforms",
     "ProductClass": "mambaad.data.dataset",
+    "check_data": "mambaad.data.inventory",
     "check_images": "mambaad.data.check",
+    "class_names": "mambaad.data.layouts",
     "is_image": "mambaad.data.images",
     "load_batches": "mambaad.data.loader",
+    "read_data": "mambaad.data.layouts",
     "read_image": "mambaad.data.images",
     "read_mask": "mambaad.data.images",
     "read_mvtec": "mambaad.data.mvtec",

@@ -1,0 +1,49 @@
+"""MPDD: the MVTec AD layout, known by the names of its six classes of metal parts.
+
+Source: the tree as anomalib's ``data/datasets/image/mpdd.py`` and ADer's
+``data/gen_benchmark/mpdd.py`` read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from mambaad.data import mvtec
+from mambaad.data.dataset import ProductClass
+from mambaad.data.folders import folders, odd_folders
+from mambaad.data.layout import Layout, Split
+
+_PRODUCTS = (
+    "bracket_black",
+    "bracket_brown",
+    "bracket_white",
+    "connector",
+    "metal_plate",
+    "tubes",
+)
+
+
+def read_mpdd(
+    root: Path, classes: Sequence[str] | None = None, *, split: Split = "train"
+) -> list[ProductClass]:
+    """List the images of MPDD: see :meth:`Layout.read`."""
+    return LAYOUT.read(root, classes, split=split)
+
+
+def _recognises(root: Path) -> bool:
+    # One of its classes alone may be among others in somebody's own data set.
+    found = {folder.name for folder in folders(root)}
+    return bool(found) and found <= set(_PRODUCTS) and mvtec.LAYOUT.recognises(root)
+
+
+LAYOUT = Layout(
+    "mpdd",
+    "MPDD",
+    recognises=_recognises,
+    class_names=mvtec.class_names,
+    read_classes=mvtec.read_classes,
+    products=_PRODUCTS,
+    odd=partial(odd_folders, parts=mvtec.PARTS),
+)

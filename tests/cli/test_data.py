@@ -1,0 +1,70 @@
+"""``mambaad data``, by itself: what its commands do is tested in tests/data."""
+
+import json
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from mambaad.cli.data import app
+
+
+@pytest.fixture
+def invoke():
+    def run(*arguments):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        return result.exit_code, result.output
+
+    return run
+
+
+@pytest.mark.parametrize("command", ["check", "build-coco-ad"])
+def test_commands_explain_themselves(invoke, command):
+    code, output = invoke(command, "--help")
+    assert code == 0
+    assert "Usage" in output
+
+
+def test_check(invoke, parts, tmp_path):
+    found = tmp_path / "found.json"
+    code, output = invoke("check", parts, "--json", found)
+    assert code == 0, output
+    assert f"{parts}: layout of MVTec AD" in output
+    assert "bolt       6          3               3      3  spot 3\n" in output
+    assert f"no problems; next: mambaad train {parts} --out RUN" in output
+    assert json.loads(found.read_text())["layout"] == "MVTec AD"
+
+
+def test_check_with_many_problems(invoke, tmp_path):
+    for i in range(30):
+        path = tmp_path / "nut" / "train" / "good" / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+    code, output = invoke("check", tmp_path)
+    assert code == 1
+    assert "problems (30):" in output
+    assert "and 10 more: see them all with --json FILE" in output
+    assert "notes (1):" in output
+    code, output = invoke("check", tmp_path, "--quick", "--layout", "mvtec")
+    assert code == 0, output
+
+
+def test_build_coco_ad(invoke, tmp_path):
+    for part in ("train", "val"):
+        (tmp_path / f"{part}2017").mkdir()
+        Image.new("RGB", (12, 8)).save(tmp_path / f"{part}2017" / "1.jpg")
+        content = {
+            "images": [{"id": 1, "file_name": "1.jpg", "height": 8, "width": 12}],
+            "annotations": [
+                {"id": 5, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 4, 1, 4, 4]]}
+            ],
+            "categories": [{"id": i} for i in range(80)],
+        }
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        path = tmp_path / "annotations" / f"instances_{part}2017.json"
+        path.write_text(json.dumps(content))
+    code, output = invoke("build-coco-ad", tmp_path, "--split", 0, "--split", 2)
+    assert code == 0, output
+    assert f"made: coco_0, coco_2; next: mambaad train {tmp_path} --classes coco_0" in output
+    assert (tmp_path / "val2017_mask_ad_20_0" / "1.png").is_file()
+    assert "nothing, all were there" in invoke("build-coco-ad", tmp_path, "--split", 0)[1]

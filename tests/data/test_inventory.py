@@ -1,0 +1,150 @@
+"""Everything that can be wrong with a data set is named, not the first thing only."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mambaad.data import check_data
+from mambaad.errors import ConfigError, DataError
+from tests.data.conftest import WriteImage
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """One class without anything to remark on."""
+    root = tmp_path / "parts"
+    random = np.random.default_rng(0)
+    folders = {"train/good": 3, "test/good": 2, "test/dent": 1, "test/crack": 2}
+    for folder, count in folders.items():
+        for i in range(count):
+            kind = folder.removeprefix("test/")
+            save(root / "nut" / folder / f"{i:03}.png", random.integers(0, 256, (8, 12, 3)))
+            if kind in ("dent", "crack"):
+                path = root / "nut" / "ground_truth" / kind / f"{i:03}_mask.png"
+                save(path, np.full((8, 12), 255))
+    return root
+
+
+def save(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return path
+
+
+def test_counts(sound: Path) -> None:
+    told: list[tuple[int, int]] = []
+    inventory = check_data(sound, progress=lambda *done: told.append(done))
+    assert (inventory.layout, inventory.problems, inventory.notes) == ("MVTec AD", (), ())
+    assert told == [(i, 8) for i in range(1, 9)]
+    assert inventory.to_rows() == [
+        ["class", "train", "test good", "test defective", "masks", "types"],
+        ["nut", "3", "2", "3", "3", "crack 2, dent 1"],
+        ["all", "3", "2", "3", "3", ""],
+    ]
+    (counts,) = json.loads(inventory.to_json())["classes"]
+    assert counts == {
+        "name": "nut",
+        "train_good": 3,
+        "train_defective": {},
+        "test_good": 2,
+        "test_defective": {"crack": 2, "dent": 1},
+        "masks": 3,
+    }
+
+
+def test_every_problem_is_named(sound: Path, write_image: WriteImage) -> None:
+    nut = sound / "nut"
+    missing = nut / "ground_truth" / "crack" / "000_mask.png"
+    missing.unlink()
+    lonely = write_image(nut / "ground_truth" / "crack" / "009_mask.png", mode="L")
+    small = save(nut / "ground_truth" / "dent" / "000_mask.png", np.full((4, 6), 255))
+    empty, broken = nut / "train" / "good" / "000.png", nut / "test" / "good" / "000.png"
+    empty.write_bytes(b"")
+    broken.write_bytes(broken.read_bytes()[:60])
+    twin = nut / "test" / "good" / "001.png"
+    shutil.copy(nut / "train" / "good" / "001.png", twin)
+    problems = check_data(sound).problems
+    expected = {
+        nut / "test" / "crack" / "000.png": "has no mask",
+        lonely: "without an image",
+        small: "is 4 x 6, expected 8 x 12",
+        empty: "has no bytes",
+        broken: "cannot be read as an image",
+        twin: f"is the same image as {nut / 'train' / 'good' / '001.png'}",
+    }
+    assert len(problems) == len(expected)
+    for path, part in expected.items():
+        assert any(line.startswith(str(path)) and part in line for line in problems), path
+    assert not any("\n" in line for line in problems)
+    assert len(check_data(sound, quick=True).problems) == 2
+
+
+def test_what_is_odd_is_noted(sound: Path) -> None:
+    nut = sound / "nut"
+    shutil.copy(nut / "train" / "good" / "001.png", nut / "train" / "good" / "007.png")
+    shutil.copytree(nut / "test" / "dent", nut / "train" / "dent")
+    (nut / "validation").mkdir()
+    save(nut / "test" / "good" / "002.png", np.full((20, 9, 3), 7))
+    save(nut / "ground_truth" / "dent" / "000_mask.png", np.zeros((8, 12)))
+    (sound / "bolt" / "Train" / "good").mkdir(parents=True)
+    inventory = check_data(sound)
+    assert inventory.problems == ()
+    assert len(inventory.notes) == 6
+    for part in (
+        f"{sound / 'bolt' / 'Train'} is not read; expected train, test, ground_truth",
+        f"{nut / 'validation'} is not read",
+        f"{nut / 'train' / 'dent'} is not read",
+        "1 training images more than once",
+        "images of 2 sizes (height x width), 8 x 12 to 20 x 9",
+        "1 defective images whose mask is empty",
+    ):
+        assert any(part in note for note in inventory.notes), part
+
+
+@pytest.mark.parametrize(
+    ("gone", "note"),
+    [
+        (("ground_truth",), "has no masks"),
+        (("test", "ground_truth"), "has no test images"),
+        (("test/good",), "only defective test images"),
+        (("test/dent", "test/crack", "ground_truth"), "no defective test images"),
+    ],
+)
+def test_what_evaluation_will_lack(sound: Path, gone: tuple[str, ...], note: str) -> None:
+    for folder in gone:
+        shutil.rmtree(sound / "nut" / folder)
+    (only,) = check_data(sound).notes
+    assert note in only
+
+
+def test_unreadable_images_are_not_twins(sound: Path) -> None:
+    for path in (sound / "nut" / "train" / "good" / "000.png", sound / "nut/test/good/000.png"):
+        path.write_bytes(b"")
+    assert [line.split(" has ")[1] for line in check_data(sound).problems] == [
+        "no bytes; get it again"
+    ] * 2
+
+
+def test_too_few_to_train_on_is_a_problem(sound: Path) -> None:
+    shutil.rmtree(sound / "nut" / "train")
+    (problem,) = check_data(sound).problems
+    assert "has 0 images, expected at least 2" in problem
+
+
+def test_nothing_to_check(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has no classes"):
+        check_data(tmp_path)
+    with pytest.raises(ConfigError, match="--layout"):
+        check_data(tmp_path, layout="mine")
+
+
+def test_real_classes(real_data: Path) -> None:
+    inventory = check_data(real_data, quick=True)
+    assert inventory.problems == ()
+    assert inventory.to_rows()[-1][1] == "1363"
