@@ -145,8 +145,8 @@ class TrainConfig(BaseModel):
                     )
         if self.blocks and any(depth % self.blocks for depth in self.depths):
             raise ValueError(
-                f"--blocks: {self.blocks} does not divide all of --depths {self.depths}; give 1, or "
-                "other depths"
+                f"--blocks: {self.blocks} does not divide all of --depths {self.depths}; give "
+                "1, or other depths"
             )
         if min(self.depths) < 1:
             raise ValueError(f"--depths: {self.depths} has a stage without blocks; give 1 or more")

@@ -6,20 +6,26 @@ import csv
 import io
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol as Interface
+
+import torch
 
 from mambaad.data import (
+    Preprocess,
     ProductClass,
     check_images,
+    class_names,
     load_batches,
+    read_data,
     read_mask,
-    read_mvtec,
     resize_mask_bilinear,
     resize_mask_nearest,
 )
 from mambaad.errors import ConfigError, DataError
-from mambaad.inspection import Inspector
+from mambaad.inspection import Inspector, Scored
 from mambaad.metrics import (
     METRICS,
     PROTOCOLS,
@@ -116,7 +122,7 @@ def evaluate(
 
     Args:
         run: the folder that training made.
-        data: a folder in MVTec AD layout.
+        data: a folder in any known layout.
         protocol: ``"exact"``, or ``"ader-paper"`` to compare with published numbers.
         precision: see :class:`mambaad.Inspector`.
         skip_unreadable: leave unreadable images out instead of stopping.
@@ -131,6 +137,26 @@ def evaluate(
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published figure is comparable at {size}")
     classes = _test_classes(inspector, Path(data), skip_unreadable)
+    return evaluate_scorer(inspector, classes, protocol, precision)
+
+
+class Scorer(Interface):
+    """What is evaluated: an :class:`mambaad.Inspector`, or another system like one."""
+
+    size: tuple[int, int]
+    preprocess: Preprocess
+
+    def score(self, images: torch.Tensor) -> Scored:
+        """Maps and scores of preprocessed images, b x 3 x h x w."""
+
+
+def evaluate_scorer(
+    scorer: Scorer,
+    classes: Sequence[ProductClass],
+    protocol: Protocol,
+    precision: Precision = "float32",
+) -> Evaluation:
+    """Compute the metrics of whatever scores images, on the test images of some classes."""
     total = sum(len(c.test) for c in classes)
     done, metric_seconds, started = 0, 0.0, time.perf_counter()
     values: dict[str, MetricValues] = {}
@@ -138,8 +164,8 @@ def evaluate(
     with ProgressBar("evaluating") as bar:
         for c in classes:
             metrics = ClassMetrics(protocol, c.has_masks)
-            for batch in load_batches(c.test, inspector.preprocess, _BATCH):
-                maps, batch_scores, _ = inspector.score(batch.images)
+            for batch in load_batches(c.test, scorer.preprocess, _BATCH):
+                maps, batch_scores, _ = scorer.score(batch.images)
                 for sample, anomaly_map, score in zip(
                     batch.samples, maps, batch_scores, strict=True
                 ):
@@ -148,7 +174,7 @@ def evaluate(
                         resize = (
                             resize_mask_nearest if protocol == "exact" else resize_mask_bilinear
                         )
-                        mask = resize(read_mask(sample.mask_path), *inspector.size)
+                        mask = resize(read_mask(sample.mask_path), *scorer.size)
                     metrics.update(anomaly_map, float(score), sample.is_defective, mask)
                 done += len(batch.samples)
                 bar.update(done, total, c.name)
@@ -160,7 +186,7 @@ def evaluate(
     return Evaluation(
         protocol,
         precision,
-        inspector.size,
+        scorer.size,
         values,
         mean_over_classes(list(values.values())),
         image_metrics([score for score, _ in pooled], [label for _, label in pooled]),
@@ -173,7 +199,7 @@ def evaluate(
 def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> list[ProductClass]:
     wanted = None
     if inspector.products and data.is_dir():
-        there = sorted(path.name for path in data.iterdir() if (path / "test").is_dir())
+        there = class_names(data, split="test")
         wanted = [name for name in there if name in inspector.products]
         if there and not wanted:
             raise DataError(
@@ -186,7 +212,7 @@ def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> li
         for name in inspector.products:
             if there and name not in there:
                 say(f"{name}: not in {data}, and so not in the mean")
-    known = read_mvtec(data, wanted or None, split="test")
+    known = read_data(data, wanted or None, split="test")
     with ProgressBar("reading images") as bar:
         classes, skipped = check_images(known, skip_unreadable=skip_unreadable, progress=bar.update)
     for problem in skipped:
@@ -196,5 +222,5 @@ def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> li
         if not c.test:
             say(f"{c.name}: left out, it has no test images")
     if not tested:
-        raise DataError(f"{data} has no test images; expected some in {data}/<class>/test/<type>")
+        raise DataError(f"{data} has no test images; see docs/datasets.md")
     return tested

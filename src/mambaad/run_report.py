@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mambaad.data import ProductClass, read_image, read_mask, read_mvtec
+from mambaad.data import ProductClass, read_data, read_image, read_mask
 from mambaad.evaluate import Evaluation
 from mambaad.files import write_text
 from mambaad.inspection import Inspector
@@ -32,7 +32,7 @@ def write_run_report(
     """
     inspector = Inspector(run, evaluation.precision)
     log, config = read_log(run), read_config(run)
-    classes = read_mvtec(data, list(evaluation.classes), split="test")
+    classes = read_data(data, list(evaluation.classes), split="test")
     images = sum(len(scores) for scores in evaluation.scores.values())
     facts = {
         "Products": ", ".join(evaluation.classes),

@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from mambaad.checkpoint import Position, load_checkpoint, save_checkpoint
 from mambaad.config import TrainConfig, make_config
-from mambaad.data import Preprocess, check_images, load_batches, read_mvtec
+from mambaad.data import Preprocess, check_images, load_batches, read_data
 from mambaad.errors import ConfigError, MambaADError, NonFiniteLossError, RunError
 from mambaad.feature_cache import FeatureCache
 from mambaad.files import TEMPORARY, write_text
@@ -67,7 +67,7 @@ def train(
     """Train one model for all classes of a data set, on their good parts.
 
     Args:
-        data: a folder in MVTec AD layout, one folder a class.
+        data: a folder in any known layout (``docs/datasets.md``); others are read as MVTec AD's.
         out: the run folder to make (see :mod:`mambaad.run`).
         resume: go on with an interrupted run, to the same weights as if it had not been.
         skip_unreadable: leave unreadable images out instead of stopping.
@@ -90,7 +90,7 @@ def train(
 
     with ProgressBar("reading images") as bar:
         classes, skipped = check_images(
-            read_mvtec(Path(data), config.classes),
+            read_data(Path(data), config.classes),
             skip_unreadable=skip_unreadable,
             progress=bar.update,
         )

@@ -38,12 +38,12 @@ def test_neighbours_are_a_square_around_each_cell():
 
 def test_an_attention_does_not_see_the_neighbourhood(model):
     """One layer alone: a cell's change reaches no cell within 3 of it, and those beyond."""
-    layer = model.encoder_layers[0]
-    x, where = torch.randn(1, 32, 256), model.positions()
+    layer = model.transformer.encoder_layers[0]
+    x, where = torch.randn(1, 32, 256), model.transformer.positions()
     changed = x.clone()
     changed[0, 0] += 1
     with torch.no_grad():
-        before, after = (layer(v, where, model.hidden) for v in (x, changed))
+        before, after = (layer(v, where, model.transformer.hidden) for v in (x, changed))
     moved = (before - after).abs().amax(dim=2)[0].reshape(4, 8) > 1e-6
     expected = np.zeros((4, 8), bool)
     expected[:, 4:] = True  # rows are four: all within reach
@@ -53,7 +53,7 @@ def test_an_attention_does_not_see_the_neighbourhood(model):
 
 def test_layers_are_what_pytorchs_own_are(model):
     """Without positions: an encoder layer is PyTorch's, post-norm, with the same mask."""
-    ours = model.encoder_layers[0]
+    ours = model.transformer.encoder_layers[0]
     theirs = nn.TransformerEncoderLayer(256, 8, 1024, batch_first=True).eval()
     theirs.self_attn.load_state_dict(ours.attention.state_dict())
     theirs.linear1.load_state_dict(ours.feed_forward[0].state_dict())
@@ -63,8 +63,10 @@ def test_layers_are_what_pytorchs_own_are(model):
     x = torch.randn(2, 32, 256)
     nowhere = torch.zeros(32, 256)
     with torch.no_grad():
-        found = ours(x, nowhere, model.hidden)
-        torch.testing.assert_close(found, theirs(x, src_mask=model.hidden), atol=1e-5, rtol=1e-5)
+        found = ours(x, nowhere, model.transformer.hidden)
+        torch.testing.assert_close(
+            found, theirs(x, src_mask=model.transformer.hidden), atol=1e-5, rtol=1e-5
+        )
 
 
 def test_jitter_is_there_while_training_alone(model):

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
+from mambaad.cli import benchmark
+from mambaad.cli.data import app as data_app
 from mambaad.errors import MambaADError
 
 app = typer.Typer(
@@ -19,6 +21,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(data_app, name="data")
+app.command()(benchmark.benchmark)
+app.command()(benchmark.profile)
 
 
 def _print_version(asked: bool) -> None:
@@ -63,7 +70,7 @@ def demo(
 
 @app.command()
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder with one folder a class, MVTec AD layout.")],
+    data: Annotated[Path, typer.Argument(help="Folder in MVTec AD or another known layout.")],
     out: Annotated[Path, typer.Option(help="Run folder to make, or to resume.")],
     classes: Annotated[str | None, typer.Option(help="a,b,c: train on these only.")] = None,
     system: Annotated[

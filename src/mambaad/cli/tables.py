@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mambaad.config import TrainConfig
+from mambaad.costs import Part
 from mambaad.demo import NEW, PREDICTIONS, REPORT, RUN
 from mambaad.evaluate import Evaluation
 from mambaad.run import (
@@ -45,6 +47,31 @@ With your own images (one folder a product, good parts in PRODUCT/train/good):
   mambaad train DATA --out RUN --encoder embedded --variant lite --recipe fast
   mambaad predict RUN IMAGES --out RESULTS
 Without --encoder embedded, timm downloads an encoder trained on ImageNet, which finds more."""
+
+
+def profile_table(config: TrainConfig, parts: Sequence[Part]) -> str:
+    """What each part of a system costs."""
+    rows = [["part", "M parameters", "trained", "GFLOPs", "ms an image"]]
+    for part in parts:
+        sizes = (f"{part.parameters / 1e6:.3f}", f"{part.trained / 1e6:.3f}")
+        rows.append([part.name, *sizes, f"{part.flops / 1e9:.2f}", f"{1000 * part.seconds:.1f}"])
+    height, width = config.size
+    note = (
+        f"{config.system}, encoder {config.encoder}, {height} x {width}; a multiplication and an "
+        "addition are two FLOPs, the scan's own among them."
+    )
+    if config.system == "mambaad":
+        total = parts[-1].parameters + _order_entries(config)
+        note += (
+            f"\nThe released code counts order tables as parameters: {total / 1e6:.2f} M with them."
+        )
+    return f"{_aligned(rows)}\n\n{note}"
+
+
+def _order_entries(config: TrainConfig) -> int:
+    """Of the released code's order tables: two of a map's length for each HSS block."""
+    cells = [config.size[0] * config.size[1] // (32 >> stage) ** 2 for stage in range(4)]
+    return 2 * sum(depth * length for depth, length in zip(config.depths, cells, strict=True))
 
 
 def run_summary(run: Path) -> str:

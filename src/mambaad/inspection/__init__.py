@@ -1,5 +1,5 @@
 """From a trained model to what is said of an image."""
 
-from mambaad.inspection.inspector import Inspector
+from mambaad.inspection.inspector import Inspector, Scored
 
-__all__ = ["Inspector"]
+__all__ = ["Inspector", "Scored"]

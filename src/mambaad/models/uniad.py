@@ -83,12 +83,7 @@ class UniAD(System):
             )
         self.reduce = nn.Linear(channels, WIDTH)
         self.expand = nn.Linear(WIDTH, channels)
-        self.positions = Positions(*self.grid)
-        cells = self.grid[0] * self.grid[1]
-        self.encoder_layers = nn.ModuleList(EncoderLayer() for _ in range(LAYERS))
-        self.decoder_layers = nn.ModuleList(DecoderLayer(cells) for _ in range(LAYERS))
-        self.norm = nn.LayerNorm(WIDTH)
-        self.register_buffer("hidden", neighbours(*self.grid, NEIGHBOURHOOD), persistent=False)
+        self.transformer = Transformer(*self.grid)
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) and not name.startswith("encoder."):
                 nn.init.xavier_uniform_(module.weight)
@@ -108,15 +103,31 @@ class UniAD(System):
         if self.training:
             size = tokens.norm(dim=2, keepdim=True) / tokens.shape[2]
             tokens = tokens + JITTER * size * torch.randn_like(tokens)
-        tokens = self.reduce(tokens)
+        rebuilt = self.expand(self.transformer(self.reduce(tokens)))
+        return [rebuilt.transpose(1, 2).unflatten(2, self.grid)]
+
+
+class Transformer(nn.Module):
+    """Encoder and decoder layers over the cells of one grid."""
+
+    def __init__(self, height: int, width: int) -> None:
+        super().__init__()
+        self.positions = Positions(height, width)
+        self.encoder_layers = nn.ModuleList(EncoderLayer() for _ in range(LAYERS))
+        self.decoder_layers = nn.ModuleList(DecoderLayer(height * width) for _ in range(LAYERS))
+        self.norm = nn.LayerNorm(WIDTH)
+        self.register_buffer("hidden", neighbours(height, width, NEIGHBOURHOOD), persistent=False)
+
+    def forward(self, tokens: torch.Tensor) -> Float[torch.Tensor, "b l c"]:
+        """Rebuild cells b x l x c."""
         where = self.positions()
         for layer in self.encoder_layers:
             tokens = layer(tokens, where, self.hidden)
         memory = tokens
         for layer in self.decoder_layers:
             tokens = layer(tokens, memory, where, self.hidden)
-        rebuilt = self.expand(self.norm(tokens))
-        return [rebuilt.transpose(1, 2).unflatten(2, self.grid)]
+        rebuilt: torch.Tensor = self.norm(tokens)
+        return rebuilt
 
 
 class EncoderLayer(nn.Module):

@@ -101,7 +101,7 @@ def _histogram(scores: Scores) -> str:
     axes.set_ylabel("images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8)
-    return _svg(figure)
+    return svg_of(figure)
 
 
 def _curve(losses: Sequence[float]) -> str:
@@ -112,10 +112,11 @@ def _curve(losses: Sequence[float]) -> str:
     axes.set_ylabel("mean loss")
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return _svg(figure)
+    return svg_of(figure)
 
 
-def _svg(figure: Figure) -> str:
+def svg_of(figure: Figure) -> str:
+    """A figure as SVG text that a page can hold; the same figure gives the same text."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)

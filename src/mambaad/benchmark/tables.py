@@ -1,0 +1,214 @@
+"""From the outcomes of a benchmark to tables, and to the files that show them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from matplotlib.figure import Figure
+
+from mambaad.benchmark.plan import Plan
+from mambaad.benchmark.published import published
+from mambaad.benchmark.runner import Outcome
+from mambaad.files import write_text
+from mambaad.metrics import METRICS
+from mambaad.report import svg_of
+
+_HEADINGS = ("I-AUROC", "I-AP", "I-F1", "P-AUROC", "P-AP", "P-F1", "AU-PRO", "mAD")
+_COSTS = {
+    "M par.": ("parameters", 1e6, ".2f"),
+    "GFLOPs": ("flops", 1e9, ".1f"),
+    "images/s": ("images_per_s", 1, ".1f"),
+    "training min": ("train_minutes", 1, ".1f"),
+    "peak MiB": ("peak_mib", 1, ".0f"),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """``rows``: a heading first, all as text."""
+
+    title: str
+    rows: Sequence[Sequence[str]]
+
+
+def tables(plan: Plan, outcomes: Sequence[Outcome]) -> list[Table]:
+    """For each data set the systems' means and costs, then each system's classes."""
+    made = []
+    for data_name in plan.data:
+        here = [o for o in outcomes if o.job.data_name == data_name]
+        by_system = {
+            name: [o.result for o in here if o.job.system == name and o.result]
+            for name in plan.systems
+        }
+        made.append(Table(f"{data_name}, mean over classes", _summary(by_system, plan, data_name)))
+        made += [
+            Table(f"{data_name}: {name}", _by_class(results))
+            for name, results in by_system.items()
+            if results
+        ]
+    return made
+
+
+def _summary(
+    by_system: Mapping[str, Sequence[Mapping[str, Any]]], plan: Plan, data_name: str
+) -> list[list[str]]:
+    rows = [["system", *_HEADINGS, *_COSTS]]
+    for name, results in by_system.items():
+        if not results:
+            rows.append([name, *["failed"] * len(_HEADINGS), *["-"] * len(_COSTS)])
+            continue
+        means = [_percent([r["mean"][m] for r in results]) for m in METRICS]
+        costs = [_cost(results, *how) for how in _COSTS.values()]
+        rows.append([name, *means, *costs])
+        theirs = published(plan.data[data_name].known_as, results[0])
+        if theirs:
+            rows.append([f"{name}, published", *(f"{theirs[m]:.1f}" for m in METRICS)])
+            ours = [statistics.mean(r["mean"][m] for r in results) for m in METRICS]
+            differences = (
+                f"{100 * a - theirs[m]:+.1f}" for a, m in zip(ours, METRICS, strict=True)
+            )
+            rows.append([f"{name}, ours less published", *differences])
+    width = len(rows[0])
+    return [[*row, *["-"] * (width - len(row))] for row in rows]
+
+
+def _by_class(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    rows = [["class", *_HEADINGS]]
+    for name in results[0]["classes"]:
+        rows.append([name, *(_percent([r["classes"][name][m] for r in results]) for m in METRICS)])
+    rows.append(["mean", *(_percent([r["mean"][m] for r in results]) for m in METRICS)])
+    return rows
+
+
+def _percent(values: Sequence[float | None]) -> str:
+    """The mean over seeds in per cent, with the standard deviation where there are several."""
+    known = [100 * v for v in values if v is not None]
+    if len(known) < len(values):
+        return "-"
+    mean = f"{statistics.mean(known):.1f}"
+    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.1f}"
+
+
+def _cost(results: Sequence[Mapping[str, Any]], key: str, unit: float, form: str) -> str:
+    values = [r[key] for r in results if r.get(key) is not None]
+    return format(statistics.median(values) / unit, form) if values else "-"
+
+
+def to_markdown(made: Iterable[Table]) -> str:
+    """GitHub's tables, each under a heading."""
+    parts = []
+    for table in made:
+        heading, *rows = (" | ".join(row) for row in table.rows)
+        rule = "|".join(["---", *["--:"] * (len(table.rows[0]) - 1)])
+        lines = [f"### {table.title}", "", f"| {heading} |", f"|{rule}|"]
+        parts.append("\n".join([*lines, *(f"| {row} |" for row in rows)]))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_latex(made: Iterable[Table]) -> str:
+    """``tabular`` environments for the package booktabs."""
+    parts = []
+    for table in made:
+        heading, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in table.rows)
+        columns = "l" + "r" * (len(table.rows[0]) - 1)
+        parts.append(
+            "\n".join(
+                [
+                    f"% {table.title}",
+                    rf"\begin{{tabular}}{{{columns}}}",
+                    r"\toprule",
+                    heading,
+                    r"\midrule",
+                    *rows,
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                ]
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _latex(cell: str) -> str:
+    for char in "\\&%$#_{}":
+        cell = cell.replace(char, r"\textbackslash " if char == "\\" else "\\" + char)
+    return cell.replace("±", r"$\pm$")
+
+
+def to_csv(outcomes: Iterable[Outcome]) -> str:
+    """Every class of every run in a row, values in [0, 1]."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    costs = [key for key, *_ in _COSTS.values()]
+    writer.writerow(["data", "system", "seed", "protocol", "class", *METRICS, *costs])
+    for o in outcomes:
+        if not o.result:
+            continue
+        about = [o.job.data_name, o.job.system, o.job.seed, o.job.protocol]
+        for name, values in {**o.result["classes"], "mean": o.result["mean"]}.items():
+            spent = [o.result.get(key) for key in costs] if name == "mean" else [""] * len(costs)
+            writer.writerow([*about, name, *(values[m] for m in METRICS), *spent])
+    return text.getvalue()
+
+
+def speed_plot(plan: Plan, outcomes: Sequence[Outcome], data_name: str) -> str:
+    """Accuracy against speed, a point for each system: SVG text, or nothing without results."""
+    points = {}
+    for name in plan.systems:
+        results = [
+            o.result
+            for o in outcomes
+            if o.result and o.job.system == name and o.job.data_name == data_name
+        ]
+        if results:
+            speed = statistics.median(r["images_per_s"] for r in results)
+            points[name] = (speed, 100 * statistics.mean(r["mean"]["mad"] or 0 for r in results))
+    if not points:
+        return ""
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, (x, y) in points.items():
+        axes.scatter(x, y, s=36)
+        axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9)
+    axes.set_xscale("log")
+    axes.margins(0.2)
+    axes.set_xlabel("images per second")
+    axes.set_ylabel("mAD, %")
+    return svg_of(figure)
+
+
+def write_tables(plan: Plan, outcomes: Sequence[Outcome], out: Path) -> list[Path]:
+    """Write ``results.md``, ``.tex``, ``.csv`` and ``.html``; each whole or not at all."""
+    made = tables(plan, outcomes)
+    failed = [(o.job.title, o.problem or "") for o in outcomes if o.problem]
+    note = f"Protocol {plan.protocol}. Seeds: {', '.join(map(str, plan.seeds))}."
+    if len(plan.seeds) > 1:
+        note += " Mean and standard deviation over the seeds."
+    problems = "".join(f"- {title}: {problem}\n" for title, problem in failed)
+    if problems:
+        problems = f"\nFailed:\n\n{problems}"
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mambaad.benchmark"), autoescape=True, trim_blocks=True
+    )
+    html = environment.get_template("benchmark.html").render(
+        title=plan.title,
+        note=note,
+        tables=made,
+        failed=failed,
+        plots={name: plot for name in plan.data if (plot := speed_plot(plan, outcomes, name))},
+    )
+    texts = {
+        "results.md": f"## {plan.title}\n\n{note}\n\n{to_markdown(made)}{problems}",
+        "results.tex": to_latex(made),
+        "results.csv": to_csv(outcomes),
+        "results.html": html,
+    }
+    for name, text in texts.items():
+        write_text(out / name, text)
+    return [out / name for name in texts]
