@@ -109,6 +109,7 @@ class TrainConfig(BaseModel):
     cache_features: Literal["auto", "memory", "disk", "off"] = Field(
         "auto", description="where the encoder's maps are kept between epochs (one device)"
     )
+    logger: Literal["none", "tensorboard", "mlflow"] = "none"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
     @model_validator(mode="before")

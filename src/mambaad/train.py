@@ -28,6 +28,7 @@ from mambaad.errors import ConfigError, MambaADError, NonFiniteLossError, RunErr
 from mambaad.feature_cache import FeatureCache
 from mambaad.files import TEMPORARY, write_text
 from mambaad.good_parts import look_at_good_parts
+from mambaad.loggers import make_loggers
 from mambaad.loss import LOSSES
 from mambaad.memory import keep_freed_memory
 from mambaad.models.system import System
@@ -112,7 +113,7 @@ def train(
     # A checkpoint has the encoder: the file it once came from may be gone.
     has_encoder = resume and (out / CHECKPOINT).is_file()
     model = build_from(config, "random" if has_encoder else config.encoder_weights)
-    fabric = _make_fabric(config)
+    fabric = _make_fabric(config, out)
     if not resume:
         create_run(out, config, summary)
     for leftover in out.glob(f"*{TEMPORARY}"):
@@ -133,22 +134,32 @@ def _resumed_config(out: Path, settings: dict[str, Any]) -> TrainConfig:
     config = read_config(out)
     asked = make_config({**config.model_dump(), **settings})
     for name in settings:
-        if name != "cache_features" and getattr(asked, name) != getattr(config, name):
+        if name not in ("cache_features", "logger") and getattr(asked, name) != getattr(
+            config, name
+        ):
             raise ConfigError(
                 f"--{name.replace('_', '-')}: {out} was started with {getattr(config, name)}; "
                 "leave it away to resume, or start a new run"
             )
-    return config.model_copy(update={"cache_features": asked.cache_features})
+    return config.model_copy(
+        update={"cache_features": asked.cache_features, "logger": asked.logger}
+    )
 
 
 def _is_finished(out: Path) -> bool:
     return (out / GOOD_PARTS).is_file()  # written last
 
 
-def _make_fabric(config: TrainConfig) -> Fabric:
+def _make_fabric(config: TrainConfig, out: Path) -> Fabric:
     strategy = DDPStrategy(start_method="spawn") if config.devices > 1 else "auto"
+    loggers = make_loggers(config.logger, out)
     try:
-        return Fabric(devices=config.devices, strategy=strategy, precision=config.precision)
+        return Fabric(
+            devices=config.devices,
+            strategy=strategy,
+            precision=config.precision,
+            loggers=loggers,
+        )
     except Exception as error:  # Fabric's own kinds, none of them public
         reason = " ".join(str(error).split())
         raise ConfigError(f"--devices {config.devices}, --precision: {reason}") from error
@@ -249,6 +260,8 @@ def _fit(
                 save_checkpoint(out / CHECKPOINT, model, plain_optimizer, position)
             if not finished:
                 return False
+    for logger in fabric.loggers:
+        logger.finalize("success")
     return True
 
 
@@ -324,6 +337,7 @@ def _run_epoch(
     if fabric.is_global_zero:
         left = (config.epochs - epoch - 1) * position.seconds / 60
         mean_loss = position.log[-1]["loss"]
+        fabric.log_dict({k: position.log[-1][k] for k in ("loss", "lr", "images_per_s")}, epoch + 1)
         say(f"{title}  loss {mean_loss:.4f}  {speed:.1f} images/s  {left:.0f} min left")
     position.epoch += 1
     position.step, position.loss_sum, position.seconds = 0, 0.0, 0.0

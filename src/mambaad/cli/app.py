@@ -112,6 +112,7 @@ def train(
         str | None,
         typer.Option(help="Encoder's maps, between epochs: auto, memory, disk or off. [auto]"),
     ] = None,
+    logger: Annotated[str | None, typer.Option(help="none, tensorboard or mlflow. [none]")] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings; flags go before it.")
     ] = None,
@@ -143,6 +144,7 @@ def train(
         "devices": devices,
         "precision": precision,
         "cache_features": cache_features,
+        "logger": logger,
     }
     settings = read_config_file(config) if config else {}
     settings |= {name: value for name, value in given.items() if value is not None}
