@@ -7,8 +7,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_fabric.loggers import TensorBoardLogger
 from lightning_fabric.loggers.logger import Logger
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from mambaad.errors import ConfigError
 from mambaad.files import write_text

@@ -17,6 +17,22 @@ def is_loaded(encoder: Encoder, state: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(t, state[key]) for key, t in encoder.backbone.state_dict().items())
 
 
+@torch.no_grad()
+def test_a_vision_transformers_maps_are_resized_to_a_pyramid():
+    torch.manual_seed(0)
+    encoder = Encoder("vit_tiny_patch16_224", "random")
+    images = torch.randn(1, 3, 64, 96)
+    fine, middle, coarse = encoder(images)
+    assert [tuple(m.shape) for m in (fine, middle, coarse)] == [
+        (1, 192, 16, 24),
+        (1, 192, 8, 12),
+        (1, 192, 4, 6),
+    ]
+    own = encoder.backbone(images)
+    assert torch.equal(coarse, own[2])
+    assert torch.equal(middle, torch.nn.functional.interpolate(own[1], (8, 12), mode="bilinear"))
+
+
 def test_maps_at_strides_4_8_and_16():
     encoder = Encoder("resnet18", "random")
     maps = encoder(torch.randn(2, 3, 96, 64))
@@ -200,7 +216,7 @@ def test_code_in_a_file_is_never_run(pickled, classifier, tmp_path):
         ("", "timm has no architecture ''"),
         ("swin_tiny_patch4_window7_224", "does not take images of any size"),
         ("resnet18.nonsense", "Invalid pretrained tag"),
-        ("vit_tiny_patch16_224", "expected 4, 8 and 16 among them"),
+        ("vit_tiny_r_s16_p8_224", "timm cannot give feature maps|expected 4, 8 and 16 among them"),
         ("levit_128s", "timm cannot give feature maps|expected 4, 8 and 16 among them"),
         ("pit_ti_224", "timm cannot give feature maps|expected 4, 8 and 16 among them"),
     ],

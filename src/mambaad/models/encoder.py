@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn import functional as F
 
 from mambaad.errors import ConfigError
 
@@ -31,8 +32,11 @@ class Encoder(nn.Module):
     normalisation uses the statistics it was trained with.
 
     Args:
-        name: a timm architecture with feature maps at strides 4, 8 and 16; or ``"embedded"``, a
-            ResNet-18 whose weights come with this package (see ``weights/README.md`` here).
+        name: a timm architecture with feature maps at strides 4, 8 and 16; or a plain vision
+            transformer of patch size 16, the maps of a third, two thirds and all of whose blocks
+            are resized to these strides (a feature pyramid without weights, bilinear); or
+            ``"embedded"``, a ResNet-18 whose weights come with this package (see
+            ``weights/README.md`` here).
         weights: not for ``"embedded"``. ``"timm"`` for timm's own pretrained weights (downloaded
             on first use), ``"random"`` for none, or the path of a local safetensors or .pth file
             whose keys are timm's or torchvision's.
@@ -53,7 +57,10 @@ class Encoder(nn.Module):
         super().__init__()
         if name == EMBEDDED:
             name, weights = EMBEDDED_ARCHITECTURE, _embedded_weights(weights)
-        self.backbone, self.channels = _create(name, strides, pretrained=str(weights) == "timm")
+        self.backbone, self.channels, self._strides = _create(
+            name, strides, pretrained=str(weights) == "timm"
+        )
+        self.strides = strides
         if str(weights) not in ("timm", "random"):
             _load_weights(self.backbone, name, Path(weights))
         self.requires_grad_(False)
@@ -70,7 +77,10 @@ class Encoder(nn.Module):
         ``images``: RGB, ImageNet mean and standard deviation; h and w multiples of 32.
         """
         maps = self.backbone(images.contiguous(memory_format=torch.channels_last))
-        return list(maps)
+        return [
+            m if has == wanted else F.interpolate(m, scale_factor=has / wanted, mode="bilinear")
+            for m, has, wanted in zip(maps, self._strides, self.strides, strict=True)
+        ]
 
 
 def _embedded_weights(given: str | Path) -> str | Path:
@@ -86,7 +96,8 @@ def _embedded_weights(given: str | Path) -> str | Path:
 
 def _create(
     name: str, strides: tuple[int, ...], *, pretrained: bool
-) -> tuple[nn.Module, tuple[int, ...]]:
+) -> tuple[nn.Module, tuple[int, ...], tuple[int, ...]]:
+    """The backbone with a map for each of ``strides``, and its maps' channels and own strides."""
     create: Any = timm.create_model  # feature_info is not in its type
     advice = "try resnet34, resnet18, resnet50, wide_resnet50_2 or tf_efficientnet_b4"
     if not timm.is_model(name.split(".")[0]):
@@ -99,15 +110,24 @@ def _create(
         raise ConfigError(
             f"--encoder: timm cannot give feature maps of '{name}' ({reason}); {advice}"
         ) from error
-    if not set(strides) <= set(known):
+    is_transformer = set(known) == {16} and name.startswith("vit_")
+    if is_transformer:
+        count = len(strides)
+        indices = tuple(len(known) * (i + 1) // count - 1 for i in range(count))
+        more, own = {"dynamic_img_size": True}, (16,) * count
+    elif set(strides) <= set(known):
+        indices = tuple(known.index(s) for s in strides)
+        more, own = {}, strides
+    else:
         *some, last = map(str, strides)
         raise ConfigError(
             f"--encoder: '{name}' has feature maps at strides {known}, expected "
             f"{', '.join(some)} and {last} among them; {advice}"
         )
-    indices = tuple(known.index(s) for s in strides)
     try:
-        backbone = create(name, features_only=True, out_indices=indices, pretrained=pretrained)
+        backbone = create(
+            name, features_only=True, out_indices=indices, pretrained=pretrained, **more
+        )
     except Exception as error:  # the hub's client raises many kinds: offline, refused, absent
         raise ConfigError(
             f"timm's pretrained weights for '{name}' could not be loaded "
@@ -115,12 +135,12 @@ def _create(
             f"encoder that comes with mambaad with --encoder {EMBEDDED}"
         ) from error
     channels = tuple(backbone.feature_info.channels())
-    if not _works_at_any_size(backbone, channels, strides):
+    if not _works_at_any_size(backbone, channels, own):
         raise ConfigError(
             f"--encoder: '{name}' does not take images of any size and give maps of batch x "
             f"channels x height x width; {advice}"
         )
-    return backbone, channels
+    return backbone, channels, own
 
 
 @torch.no_grad()
