@@ -56,8 +56,9 @@ def main() -> None:
     classes = list(found["ImageNet"]["classes"])
     print(f"{'mAD':16}" + "".join(f"{name:>12}" for name in found))
     for c in classes:
-        row = (f"{100 * result['classes'][c]['mad']:12.1f}" for result in found.values())
-        print(f"{c:16}" + "".join(row))
+        values = [result["classes"][c]["mad"] for result in found.values()]  # None without masks
+        shown = ("-" if v is None else f"{100 * v:.1f}" for v in values)
+        print(f"{c:16}" + "".join(f"{v:>12}" for v in shown))
     print(f"{'mean':16}" + "".join(f"{100 * r['mean']['mad']:12.1f}" for r in found.values()))
 
 

@@ -4,7 +4,7 @@ import pytest
 
 import mambaad
 from mambaad.errors import ConfigError
-from mambaad.loggers import make_loggers
+from mambaad.loggers import MLflowLogger, check_logger
 from tests.conftest import SMALL
 
 
@@ -39,9 +39,26 @@ def test_mlflow_shows_what_the_log_says(parts, tmp_path, losses, monkeypatch):
     history = client.get_metric_history(run_id, "loss")
     assert [m.step for m in history] == [1, 2]
     assert [m.value for m in history] == losses(run)
+    about = client.get_run(run_id)
+    assert about.info.status == "FINISHED"
+    assert about.data.params["batch_size"] == str(SMALL["batch_size"])
 
 
-def test_a_package_that_is_missing_is_one_line(tmp_path, monkeypatch):
+@pytest.mark.filterwarnings("ignore")
+def test_an_mlflow_that_fails_costs_no_training(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("mlflow.tracking")
+    pytest.importorskip("sqlalchemy")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none/mlflow.db")
+    with pytest.raises(ConfigError, match=r"^--logger mlflow: "):
+        MLflowLogger(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    logger = MLflowLogger(tmp_path)
+    monkeypatch.setattr(logger, "_client", None)
+    logger.log_metrics({"loss": 1.0}, 1)
+    assert "the training goes on" in capsys.readouterr().err
+
+
+def test_a_package_that_is_missing_is_one_line(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "mlflow", None)
     with pytest.raises(ConfigError, match=r"--logger mlflow needs .* pip install 'mambaad\[mlflow"):
-        make_loggers("mlflow", tmp_path)
+        check_logger("mlflow")

@@ -59,8 +59,14 @@ def _parameters(part: nn.Module) -> tuple[int, int]:
 
 @torch.no_grad()
 def _count_flops(model: nn.Module, image: torch.Tensor) -> dict[str, int]:
+    aten: Any = torch.ops.aten
     counter = FlopCounterMode(
-        display=False, custom_mapping={torch.ops.mambaad.selective_scan: _scan_flops}
+        display=False,
+        custom_mapping={
+            torch.ops.mambaad.selective_scan: _scan_flops,
+            # Not in the table of every PyTorch.
+            aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+        },
     )
     with counter:
         model(image)
@@ -68,6 +74,20 @@ def _count_flops(model: nn.Module, image: torch.Tensor) -> dict[str, int]:
     counts: Any = counter.get_flop_counts()
     names = {name: whole if part is model else f"{whole}.{name}" for name, part in _parts(model)}
     return {name: sum(counts.get(full, {}).values()) for name, full in names.items()}
+
+
+def _attention_flops(
+    query: tuple[int, ...],
+    key: tuple[int, ...],
+    value: tuple[int, ...],
+    *rest: Any,
+    out_shape: Any = None,
+    **named: Any,
+) -> int:
+    """Of the products of queries and keys, and of their weights and values, each b x h x l x c."""
+    batch, heads, queries, channels = query
+    keys = key[2]
+    return 2 * batch * heads * queries * keys * (channels + value[3])
 
 
 def _scan_flops(

@@ -37,6 +37,7 @@ from mambaad.metrics import (
 )
 from mambaad.models.inference import Precision
 from mambaad.progress import ProgressBar, say
+from mambaad.run import read_config
 
 _BATCH = 8
 
@@ -136,7 +137,8 @@ def evaluate(
     if protocol == "ader-paper" and inspector.size != (256, 256):
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published figure is comparable at {size}")
-    classes = _test_classes(inspector, Path(data), skip_unreadable)
+    layout = read_config(Path(run)).layout
+    classes = _test_classes(inspector, Path(data), skip_unreadable, layout)
     return evaluate_scorer(inspector, classes, protocol, precision)
 
 
@@ -196,10 +198,12 @@ def evaluate_scorer(
     )
 
 
-def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> list[ProductClass]:
+def _test_classes(
+    inspector: Inspector, data: Path, skip_unreadable: bool, layout: str | None
+) -> list[ProductClass]:
     wanted = None
     if inspector.products and data.is_dir():
-        there = class_names(data, split="test")
+        there = class_names(data, split="test", layout=layout)
         wanted = [name for name in there if name in inspector.products]
         if there and not wanted:
             raise DataError(
@@ -212,7 +216,7 @@ def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> li
         for name in inspector.products:
             if there and name not in there:
                 say(f"{name}: not in {data}, and so not in the mean")
-    known = read_data(data, wanted or None, split="test")
+    known = read_data(data, wanted or None, split="test", layout=layout)
     with ProgressBar("reading images") as bar:
         classes, skipped = check_images(known, skip_unreadable=skip_unreadable, progress=bar.update)
     for problem in skipped:

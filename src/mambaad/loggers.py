@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from argparse import Namespace
 from pathlib import Path
@@ -10,44 +11,75 @@ from typing import Any, Literal
 from lightning_fabric.loggers.logger import Logger
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
+from mambaad.config import TrainConfig
 from mambaad.errors import ConfigError
 from mambaad.files import write_text
+from mambaad.progress import say
 
 LoggerName = Literal["none", "tensorboard", "mlflow"]
 MLFLOW_RUN = "mlflow_run.txt"
 
 
-def make_loggers(name: LoggerName, run: Path) -> list[Logger]:
-    """Fabric's loggers for a run folder; resumed, they go on in the same place.
+_NEEDS = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
+
+
+def check_logger(name: LoggerName) -> None:
+    """Refuse a logger whose package is not installed (ConfigError)."""
+    if name in _NEEDS:
+        try:
+            importlib.import_module(_NEEDS[name])
+        except ImportError as error:
+            raise ConfigError(
+                f"--logger {name} needs a package that is not installed: "
+                f"pip install 'mambaad[{name}]'"
+            ) from error
+
+
+def make_loggers(config: TrainConfig, run: Path) -> list[Logger]:
+    """Fabric's loggers for a run folder, told the settings; resumed, they go on in the same place.
 
     ``"tensorboard"``: ``RUN/tensorboard``. ``"mlflow"``: the server of ``MLFLOW_TRACKING_URI``, or
     without it ``RUN/mlflow.db``.
 
     Raises:
-        ConfigError: what it needs is not installed.
+        ConfigError: MLflow's server cannot be reached, or does not know the run.
     """
-    if name == "none":
+    if config.logger == "none":
         return []
-    try:
-        if name == "tensorboard":
-            return [TensorBoardLogger(run, name="tensorboard", version="")]
-        import mlflow  # noqa: F401
-
-        return [MLflowLogger(run)]
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"--logger {name} needs a package that is not installed: pip install 'mambaad[{name}]'"
-        ) from error
+    if config.logger == "tensorboard":
+        return [TensorBoardLogger(run, name="tensorboard", version="")]
+    logger = MLflowLogger(run)
+    logger.log_hyperparams(config.model_dump(mode="json"))
+    return [logger]
 
 
 class MLflowLogger(Logger):
-    """Logs to a run of MLflow, whose id is kept in the run folder."""
+    """Logs to a run of MLflow, whose id is kept in the run folder.
+
+    A server that fails later on costs its figures, not the training.
+    """
 
     def __init__(self, run: Path) -> None:
-        self._run = run
         self._uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{run / 'mlflow.db'}"
-        self._client: Any = None
-        self._run_id = ""
+        try:
+            from mlflow.tracking import MlflowClient
+
+            self._client: Any = MlflowClient(self._uri)
+            self._run_id = self._find_run(run)
+        except Exception as error:  # the client's kinds, and those of what it stands on
+            raise ConfigError(f"--logger mlflow: {_short(error)}") from error
+
+    def _find_run(self, run: Path) -> str:
+        known = run / MLFLOW_RUN
+        if known.is_file():
+            run_id = known.read_text(encoding="utf-8").strip()
+            self._client.get_run(run_id)
+            return run_id
+        found = self._client.get_experiment_by_name(self.name)
+        experiment = found.experiment_id if found else self._client.create_experiment(self.name)
+        made: str = self._client.create_run(experiment, run_name=run.name).info.run_id
+        write_text(known, made + "\n")
+        return made
 
     @property
     def name(self) -> str:
@@ -57,35 +89,30 @@ class MLflowLogger(Logger):
     @property
     def version(self) -> str:
         """MLflow's id of the run."""
-        self._connect()
         return self._run_id
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log some figures of an epoch."""
-        client = self._connect()
         for key, value in metrics.items():
-            client.log_metric(self._run_id, key, value, step=step)
+            self._try("log_metric", key, value, step=step)
 
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
     ) -> None:
-        """Log the settings."""
-        client = self._connect()
+        """Log the settings; a resumed run has them already."""
         for key, value in (vars(params) if isinstance(params, Namespace) else params).items():
-            client.log_param(self._run_id, key, value)
+            self._try("log_param", key, value)
 
-    def _connect(self) -> Any:
-        # When there is something to log: the run folder is there by then.
-        if self._client is None:
-            from mlflow.tracking import MlflowClient
+    def finalize(self, status: str) -> None:
+        """Tell that the training has ended."""
+        self._try("set_terminated", "FINISHED" if status == "success" else "FAILED")
 
-            self._client = client = MlflowClient(self._uri)
-            known = self._run / MLFLOW_RUN
-            if known.is_file():
-                self._run_id = known.read_text(encoding="utf-8").strip()
-            else:
-                found = client.get_experiment_by_name(self.name)
-                experiment = found.experiment_id if found else client.create_experiment(self.name)
-                self._run_id = client.create_run(experiment, run_name=self._run.name).info.run_id
-                write_text(known, self._run_id + "\n")
-        return self._client
+    def _try(self, method: str, *arguments: Any, **named: Any) -> None:
+        try:
+            getattr(self._client, method)(self._run_id, *arguments, **named)
+        except Exception as error:  # whatever a server or its network may do
+            say(f"mlflow: {_short(error)}; the training goes on")
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -32,7 +32,7 @@ def write_run_report(
     """
     inspector = Inspector(run, evaluation.precision)
     log, config = read_log(run), read_config(run)
-    classes = read_data(data, list(evaluation.classes), split="test")
+    classes = read_data(data, list(evaluation.classes), split="test", layout=config.layout)
     images = sum(len(scores) for scores in evaluation.scores.values())
     facts = {
         "Products": ", ".join(evaluation.classes),

@@ -28,7 +28,7 @@ from mambaad.errors import ConfigError, MambaADError, NonFiniteLossError, RunErr
 from mambaad.feature_cache import FeatureCache
 from mambaad.files import TEMPORARY, write_text
 from mambaad.good_parts import look_at_good_parts
-from mambaad.loggers import make_loggers
+from mambaad.loggers import check_logger, make_loggers
 from mambaad.loss import LOSSES
 from mambaad.memory import keep_freed_memory
 from mambaad.models.system import System
@@ -91,7 +91,7 @@ def train(
 
     with ProgressBar("reading images") as bar:
         classes, skipped = check_images(
-            read_data(Path(data), config.classes),
+            read_data(Path(data), config.classes, layout=config.layout),
             skip_unreadable=skip_unreadable,
             progress=bar.update,
         )
@@ -113,7 +113,8 @@ def train(
     # A checkpoint has the encoder: the file it once came from may be gone.
     has_encoder = resume and (out / CHECKPOINT).is_file()
     model = build_from(config, "random" if has_encoder else config.encoder_weights)
-    fabric = _make_fabric(config, out)
+    check_logger(config.logger)
+    fabric = _make_fabric(config)
     if not resume:
         create_run(out, config, summary)
     for leftover in out.glob(f"*{TEMPORARY}"):
@@ -150,16 +151,10 @@ def _is_finished(out: Path) -> bool:
     return (out / GOOD_PARTS).is_file()  # written last
 
 
-def _make_fabric(config: TrainConfig, out: Path) -> Fabric:
+def _make_fabric(config: TrainConfig) -> Fabric:
     strategy = DDPStrategy(start_method="spawn") if config.devices > 1 else "auto"
-    loggers = make_loggers(config.logger, out)
     try:
-        return Fabric(
-            devices=config.devices,
-            strategy=strategy,
-            precision=config.precision,
-            loggers=loggers,
-        )
+        return Fabric(devices=config.devices, strategy=strategy, precision=config.precision)
     except Exception as error:  # Fabric's own kinds, none of them public
         reason = " ".join(str(error).split())
         raise ConfigError(f"--devices {config.devices}, --precision: {reason}") from error
@@ -240,6 +235,8 @@ def _fit(
     if (out / CHECKPOINT).is_file():
         position = load_checkpoint(out / CHECKPOINT, model, plain_optimizer)
     fabric.barrier()
+    if fabric.is_global_zero:
+        fabric.loggers.extend(make_loggers(config, out))
     if fabric.is_global_zero and not (out / CHECKPOINT).is_file():
         # So that resuming never needs the encoder's file again.
         save_checkpoint(out / CHECKPOINT, model, plain_optimizer, position)

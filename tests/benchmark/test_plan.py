@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from mambaad.benchmark import read_plan
@@ -33,10 +35,10 @@ def test_jobs_are_all_systems_on_all_data_with_each_seed(tmp_path):
 
 def test_settings_of_all_are_those_of_each_unless_it_has_its_own(tmp_path):
     mamba, rd, patchcore, *_ = read_plan(plan_file(tmp_path)).jobs()
-    weights = str(tmp_path / "weights.safetensors")
+    weights = str((tmp_path / "weights.safetensors").resolve())
     common = {"encoder": "resnet18", "encoder_weights": weights, "seed": 1}
-    assert mamba.settings == {**common, "epochs": 1}
-    assert rd.settings == {**common, "epochs": 1, "system": "rd4ad", "lr": 0.001}
+    assert mamba.settings == {**common, "epochs": 1, "classes": ("bolt",)}
+    assert rd.settings == {**mamba.settings, "system": "rd4ad", "lr": 0.001}
     assert patchcore.settings == {**common, "peer": "patchcore", "share": 0.1}
     assert mamba.data.path == tmp_path / "parts"  # relative to the plan's folder
 
@@ -58,14 +60,17 @@ def test_results_know_what_they_depend_on(tmp_path):
         ("peer: patchcore", "peer: padim", "system 'PatchCore': peer: Input should be 'patchcore'"),
         ("share: 0.1", "share: 2", "system 'PatchCore': share: Input should be less than"),
         ("data:", "dates:", "data: field required"),
-        ("RD 4/AD", "mamba AD", None),
+        (
+            "{path: parts",
+            "{known_as: mvtech, path: parts",
+            "data.ours.known_as: expected one of mvtec",
+        ),
+        ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: (1, 1) has one seed twice"),
+        ("weights.safetensors", "3", "--encoder-weights: "),
     ],
 )
 def test_a_plan_that_cannot_work_is_one_line(tmp_path, old, new, complaint):
     path = plan_file(tmp_path, PLAN.replace(old, new))
-    if complaint is None:
-        read_plan(path)
-        return
     with pytest.raises(ConfigError) as caught:
         read_plan(path)
     assert complaint in str(caught.value)
@@ -83,3 +88,18 @@ def test_a_file_that_is_no_plan_is_refused(tmp_path):
         read_plan(plan_file(tmp_path, "- a\n- b\n"))
     with pytest.raises(ConfigError, match="cannot be read"):
         read_plan(tmp_path / "none.yaml")
+
+
+PLANS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.name)
+def test_the_plans_that_come_with_mambaad_work(path):
+    assert read_plan(path).jobs()
+
+
+def test_a_plan_is_the_same_from_any_folder(tmp_path, monkeypatch):
+    path = plan_file(tmp_path)
+    first = read_plan(path).jobs()[0]
+    monkeypatch.chdir(tmp_path)
+    assert read_plan(Path("plan.yaml")).jobs()[0].fingerprint == first.fingerprint

@@ -3,14 +3,26 @@
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 import mambaad
 from mambaad.benchmark import read_plan, run_plan
-from mambaad.benchmark.runner import RESULT
-from mambaad.benchmark.tables import speed_plot, tables, to_csv, to_latex, to_markdown, write_tables
+from mambaad.benchmark.runner import RESULT, read_result
+from mambaad.benchmark.tables import (
+    Table,
+    speed_plot,
+    tables,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_tables,
+)
 from mambaad.errors import RunError
 from mambaad.metrics import METRICS
 
@@ -51,7 +63,10 @@ def test_a_result_is_that_of_training_and_evaluating_by_hand(finished, parts, tm
 def test_a_second_call_runs_what_failed_and_nothing_else(finished):
     plan, first, out = finished
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name == RESULT}
+    (problem,) = out.rglob("problem.txt")
+    problem.unlink()
     again = run_plan(plan, out)
+    assert problem.is_file()  # of a second try
     assert [o.result for o in again] == [o.result for o in first]
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
 
@@ -61,6 +76,50 @@ def test_results_of_other_settings_are_not_mixed_in(finished):
     changed = plan.model_copy(update={"settings": {**plan.settings, "epochs": 2}})
     with pytest.raises(RunError, match="is of other settings than the plan"):
         run_plan(changed, out)
+
+
+def test_a_training_of_other_settings_is_not_gone_on_with(finished, tmp_path):
+    """A setting that has left the plan is none that resuming would compare."""
+    plan, _, _ = finished
+    folder = tmp_path / plan.jobs()[0].folder
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps({"training": plan.jobs()[0].training}))
+    assert read_result(plan.jobs()[0], tmp_path) is None
+    systems = {**plan.systems, "MambaAD lite": {}}
+    changed = plan.model_copy(update={"systems": systems})
+    with pytest.raises(RunError, match="is of other settings than the plan"):
+        run_plan(changed, tmp_path)
+
+
+def test_another_protocol_needs_no_other_training(finished):
+    plan, _, out = finished
+    changed = plan.model_copy(update={"protocol": "ader-paper"})
+    with pytest.raises(RunError, match="another protocol .* remove it to evaluate again"):
+        run_plan(changed, out)
+
+
+def test_an_interruption_is_passed_on_and_the_job_goes_on_later(parts, tmp_path):
+    """Told to stop as a service is: by SIGTERM to the command alone."""
+    many = PLAN.replace("epochs: 1", "epochs: 400").split("  RD4AD")[0]
+    (tmp_path / "plan.yaml").write_text(
+        many.format(parts=parts) + f"data: {{parts: {{path: {parts}}}}}\n"
+    )
+    out = tmp_path / "out"
+    program = "from mambaad.cli import main; main()"
+    arguments = ["benchmark", str(tmp_path / "plan.yaml"), "--out", str(out)]
+    command = [sys.executable, "-c", program, *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not list(out.rglob("log.jsonl")):  # an epoch has ended
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with: mambaad benchmark" in said
+    (run,) = out.rglob("run")
+    assert (run / "checkpoint.safetensors").is_file()
+    epochs = len((run / "log.jsonl").read_text().splitlines())
+    assert 1 <= epochs < 400
 
 
 def test_a_damaged_result_is_one_line(finished, tmp_path):
@@ -91,6 +150,11 @@ def test_tables_show_what_was_found(finished):
     assert len([line for line in markdown.splitlines() if line.startswith("| RD4AD")]) == 1
     assert len(widths) == 3  # headings, the summary's columns and the classes' columns
     assert to_latex(made).count(r"\begin{tabular}") == 3
+    odd = [Table("a\nb", [["a|b", "50 % of_x ^ ~ \\ ±"]])]
+    assert to_markdown(odd).splitlines()[2] == r"| a\|b | 50 % of_x ^ ~ \ ± |"
+    assert r"50 \% of\_x \textasciicircum{} \textasciitilde{} \textbackslash{} $\pm$" in to_latex(
+        odd
+    )
     rows = list(csv.DictReader(io.StringIO(to_csv(outcomes))))
     assert len(rows) == 2 * (2 + 1)  # systems x (classes and mean)
     assert float(rows[0]["image_auroc"]) == outcomes[0].result["classes"]["bolt"]["image_auroc"]
@@ -119,6 +183,8 @@ def test_several_seeds_give_mean_and_deviation(finished):
         result = json.loads(json.dumps(outcomes[0].result))
         result["mean"] = dict.fromkeys(METRICS, factor * 0.8)
         doubled.append(type(outcomes[0])(outcomes[0].job, result))
+    plan = plan.model_copy(update={"seeds": (1, 2, 3)})
     row = tables(plan, doubled)[0].rows[1]
+    assert row[0] == "MambaAD lite (2 of 3 seeds)"
     deviation = np.std([80, 40], ddof=1)
     assert row[1] == f"60.0 ± {deviation:.1f}"

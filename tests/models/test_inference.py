@@ -106,7 +106,7 @@ def test_an_encoder_that_folding_would_change_is_left_as_it_is():
     image = torch.randn(1, 3, 8, 8)
     with torch.no_grad():
         expected = encoder(image)[0]
-        inference._prepare_encoder(encoder, torch.float32)
+        inference.prepare_encoder(encoder, torch.float32)
         assert isinstance(encoder.norm, nn.BatchNorm2d)
         torch.testing.assert_close(encoder(image)[0], expected)
 

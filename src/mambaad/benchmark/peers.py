@@ -19,6 +19,7 @@ from mambaad.data import Preprocess, load_batches
 from mambaad.errors import ConfigError
 from mambaad.inspection import Scored
 from mambaad.models.encoder import Encoder
+from mambaad.models.inference import prepare_encoder
 from mambaad.progress import ProgressBar
 from mambaad.scoring import image_score
 from mambaad.size import check_size, parse_size
@@ -30,8 +31,8 @@ _BATCH = 8
 
 class PeerSettings(BaseModel):
     """``share``: of all training patches, those in the memory bank. ``coreset``: how they are
-    chosen; the greedy one of the paper takes hours for many classes on a CPU, and random patches of
-    every image come near it.
+    chosen: at random from every image, or greedily as in the paper, whose time grows with the
+    square of the number of patches.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,9 +83,12 @@ class PatchCore:
         self.settings = settings
         self.size = settings.size
         self.preprocess = Preprocess(*settings.size)
+        encoder = Encoder(settings.encoder, settings.encoder_weights)
+        prepare_encoder(encoder, torch.float32)
+        # Its own extractor, a small one, is replaced.
         layers = ("layer2", "layer3")
-        self.model = PatchcoreModel(layers=layers, backbone=settings.encoder, pre_trained=False)
-        self.model.feature_extractor = _Layers(Encoder(settings.encoder, settings.encoder_weights))
+        self.model = PatchcoreModel(layers=layers, backbone="resnet18", pre_trained=False)
+        self.model.feature_extractor = _Layers(encoder)
 
     def fit(self, samples: Sequence[Sample]) -> None:
         """Fill the memory bank with patches of good parts."""

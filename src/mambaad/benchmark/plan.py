@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mambaad.benchmark.peers import peer_settings
+from mambaad.benchmark.published import PUBLISHED
 from mambaad.config import make_config, read_config_file
 from mambaad.errors import ConfigError
 from mambaad.metrics import Protocol
@@ -20,14 +21,23 @@ from mambaad.metrics import Protocol
 class DataSet(BaseModel):
     """Where a data set lies, and which of its classes are wanted.
 
-    ``known_as``: its name among the published results (:mod:`mambaad.benchmark.published`).
+    ``layout``: its name, where it is not to be recognised. ``known_as``: its name among the
+    published results (:mod:`mambaad.benchmark.published`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Path
     classes: tuple[str, ...] | None = None
+    layout: str | None = None
     known_as: str | None = None
+
+    @field_validator("known_as")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None and value not in PUBLISHED:
+            raise ValueError(f"expected one of {', '.join(PUBLISHED)}, got '{value}'")
+        return value
 
 
 class Plan(BaseModel):
@@ -46,6 +56,13 @@ class Plan(BaseModel):
     systems: dict[str, dict[str, Any]] = Field(min_length=1)
     data: dict[str, DataSet] = Field(min_length=1)
 
+    @field_validator("seeds")
+    @classmethod
+    def _different(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError(f"{value} has one seed twice")
+        return value
+
     @field_validator("systems", mode="before")
     @classmethod
     def _nothing_is_the_default(cls, value: Any) -> Any:
@@ -57,17 +74,19 @@ class Plan(BaseModel):
     def jobs(self) -> list[Job]:
         """All that there is to run, every system once before any second seed."""
         return [
-            Job(name, self._settings(given, seed), data_name, data, seed, self.protocol)
+            Job(name, self._settings(given, data, seed), data_name, data, seed, self.protocol)
             for seed in self.seeds
             for data_name, data in self.data.items()
             for name, given in self.systems.items()
         ]
 
-    def _settings(self, given: dict[str, Any], seed: int) -> dict[str, Any]:
+    def _settings(self, given: dict[str, Any], data: DataSet, seed: int) -> dict[str, Any]:
         if "peer" in given:
             shared = {k: v for k, v in self.settings.items() if k in PEER_SETTINGS}
             return {**shared, **given, "seed": seed}
-        return {**self.settings, **given, "seed": seed}
+        about = {"classes": data.classes, "layout": data.layout}
+        chosen = {name: value for name, value in about.items() if value is not None}
+        return {**self.settings, **given, **chosen, "seed": seed}
 
 
 PEER_SETTINGS = ("encoder", "encoder_weights", "size")
@@ -98,8 +117,13 @@ class Job:
     @property
     def fingerprint(self) -> str:
         """Of all that its result depends on, as far as the plan says it."""
-        about = [self.settings, str(self.data.path.resolve()), self.data.classes, self.protocol]
-        return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+        return _digest([self.training, self.protocol])
+
+    @property
+    def training(self) -> str:
+        """The fingerprint of what its training depends on."""
+        about = self.data.model_dump(exclude={"known_as"})
+        return _digest([self.settings, {**about, "path": str(self.data.path.resolve())}])
 
     def check(self) -> None:
         """Refuse settings that cannot work (ConfigError)."""
@@ -110,6 +134,10 @@ class Job:
                 make_config(self.settings)
         except ConfigError as error:
             raise ConfigError(f"system '{self.system}': {error}") from error
+
+
+def _digest(about: Any) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _file_name(name: str) -> str:
@@ -130,7 +158,7 @@ def read_plan(path: Path) -> Plan:
             raise ConfigError(f"{path} is no plan of a benchmark ({error})") from error
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        message = first["msg"]
+        message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{path}: {where}: {message[0].lower()}{message[1:]}") from None
     data = {
         name: d.model_copy(update={"path": path.parent / d.path.expanduser()})
@@ -155,6 +183,7 @@ def read_plan(path: Path) -> Plan:
 def _beside(plan: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """Settings with an encoder file that is named relative to the plan."""
     weights = settings.get("encoder_weights", "timm")
-    if weights in ("timm", "random"):
+    if weights in ("timm", "random") or not isinstance(weights, str):
         return settings
-    return {**settings, "encoder_weights": str(plan.parent / Path(weights).expanduser())}
+    path = (plan.parent / Path(weights).expanduser()).resolve()
+    return {**settings, "encoder_weights": str(path)}

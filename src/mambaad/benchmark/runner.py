@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import resource
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from mambaad.benchmark.peers import PatchCore, peer_settings
 from mambaad.benchmark.plan import Job, Plan
-from mambaad.config import make_config
 from mambaad.costs import profile
 from mambaad.data import ProductClass, read_data
 from mambaad.errors import MambaADError, RunError
@@ -25,10 +27,10 @@ from mambaad.files import write_text
 from mambaad.inspection import Inspector
 from mambaad.metrics import MetricValues
 from mambaad.progress import say
-from mambaad.run import CONFIG, read_log
+from mambaad.run import CONFIG, read_config, read_log
 from mambaad.train import train
 
-RESULT, RUN, PROBLEM = "result.json", "run", "problem.txt"
+BEGUN, RUN, PROBLEM, RESULT = "job.json", "run", "problem.txt", "result.json"
 _SPEED_ROUNDS = 7
 
 
@@ -50,30 +52,31 @@ def run_plan(plan: Plan, out: Path) -> list[Outcome]:
     """Run all jobs that have no result yet; one that fails is reported and the others go on.
 
     Raises:
-        RunError: a folder that cannot be written, or holds results of another plan.
-        KeyboardInterrupt: after Ctrl-C; the running job has been saved.
+        RunError: a folder that cannot be written, or that holds what another plan has made.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the running job has saved what it had.
     """
     jobs = plan.jobs()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"--out: {out} cannot be made ({error.strerror})") from error
-    outcomes = []
+    results = {job.folder: read_result(job, out) for job in jobs}
     took: list[float] = []
+    outcomes = []
     for number, job in enumerate(jobs, start=1):
-        result = read_result(job, out)
-        if result is None:
-            left = _time_left(took, jobs[number - 1 :], out)
+        problem = None
+        if results[job.folder] is None:
+            waiting = sum(results[other.folder] is None for other in jobs[number - 1 :])
+            left = f" ({waiting * sum(took) / len(took) / 60:.0f} min left)" if took else ""
             say(f"[{number}/{len(jobs)}] {job.title}{left}")
             began = time.monotonic()
             problem = _in_own_process(job, out)
             if problem:
                 say(f"{job.title}: failed: {problem}")
-                outcomes.append(Outcome(job, None, problem))
-                continue
-            took.append(time.monotonic() - began)
-            result = read_result(job, out)
-        outcomes.append(Outcome(job, result, None if result else "left no result"))
+            else:
+                took.append(time.monotonic() - began)
+                results[job.folder] = read_result(job, out)
+        outcomes.append(Outcome(job, results[job.folder], problem))
     return outcomes
 
 
@@ -81,29 +84,33 @@ def read_result(job: Job, out: Path) -> dict[str, Any] | None:
     """The result of a job that is done.
 
     Raises:
-        RunError: it is that of a job with other settings, or damaged.
+        RunError: what is there is of a job with other settings, or damaged.
     """
-    path = out / job.folder / RESULT
-    if not path.is_file():
-        return None
-    try:
-        result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        fingerprint = result["fingerprint"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged; remove it to run this job again") from error
-    if fingerprint != job.fingerprint:
+    folder = out / job.folder
+    begun = _read_json(folder / BEGUN)
+    if begun and begun.get("training") != job.training:
         raise RunError(
-            f"{path} is of other settings than the plan has for '{job.title}'; choose another "
-            f"--out, or remove {path.parent}"
+            f"{folder} is of other settings than the plan has for '{job.title}'; choose another "
+            f"--out, or remove it"
+        )
+    result = _read_json(folder / RESULT)
+    if result and result.get("fingerprint") != job.fingerprint:
+        raise RunError(
+            f"{folder / RESULT} is of another protocol than the plan's; choose another --out, or "
+            "remove it to evaluate again"
         )
     return result
 
 
-def _time_left(took: list[float], jobs: Iterable[Job], out: Path) -> str:
-    if not took:
-        return ""
-    waiting = sum(not (out / job.folder / RESULT).is_file() for job in jobs)
-    return f" ({waiting * sum(took) / len(took) / 60:.0f} min left)"
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content.get("fingerprint")
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"{path} is damaged; remove {path.parent} to run this job again") from error
+    return content
 
 
 def _in_own_process(job: Job, out: Path) -> str | None:
@@ -112,18 +119,39 @@ def _in_own_process(job: Job, out: Path) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     problem = folder / PROBLEM
     problem.unlink(missing_ok=True)
+    if not (folder / BEGUN).is_file():
+        write_text(folder / BEGUN, json.dumps({"training": job.training}) + "\n")
     process = multiprocessing.get_context("spawn").Process(target=_do, args=(job, folder))
-    process.start()
-    try:
-        process.join()
-    except KeyboardInterrupt:
-        process.join()  # Ctrl-C reached it too: it saves
-        raise
+    with _sigterm_as_interrupt():
+        process.start()
+        try:
+            process.join()
+        except KeyboardInterrupt:
+            process.terminate()  # Ctrl-C may have reached it or not; on SIGTERM it saves
+            process.join()
+            raise
     if process.exitcode == 0:
         return None
     if problem.is_file():
         return problem.read_text(encoding="utf-8")
     return f"its process ended with exit code {process.exitcode}"
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """As Ctrl-C, so that a job does not outlive the benchmark."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _do(job: Job, folder: Path) -> None:
@@ -136,12 +164,15 @@ def _do(job: Job, folder: Path) -> None:
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         write_text(folder / PROBLEM, " ".join(reason.split()))
         sys.exit(1)
-    result["peak_mib"] = _peak_mib()
+    settings = dict(job.settings)
+    if "encoder_weights" in settings:  # its place says more of the machine than of the result
+        settings["encoder_weights"] = Path(settings["encoder_weights"]).name
     about = {
         "system": job.system,
         "data": job.data_name,
         "seed": job.seed,
-        "settings": job.settings,
+        "settings": settings,
+        "peak_mib": _peak_mib(),
         "fingerprint": job.fingerprint,
         "threads": torch.get_num_threads(),
     }
@@ -151,11 +182,9 @@ def _do(job: Job, folder: Path) -> None:
 
 def run_system(job: Job, run: Path) -> dict[str, Any]:
     """Train and evaluate one of our systems in a run folder; see ``docs/benchmark.md``."""
-    classes = job.data.classes
-    settings = {**job.settings, **({"classes": classes} if classes else {})}
-    train(job.data.path, run, resume=(run / CONFIG).is_file(), **settings)
+    train(job.data.path, run, resume=(run / CONFIG).is_file(), **job.settings)
     evaluation = evaluate(run, job.data.path, protocol=job.protocol)
-    whole = profile(make_config(settings))[-1]
+    whole = profile(read_config(run))[-1]
     return {
         **_figures(evaluation),
         "parameters": whole.parameters,
@@ -168,7 +197,7 @@ def run_system(job: Job, run: Path) -> dict[str, Any]:
 
 def run_peer(job: Job) -> dict[str, Any]:
     """Fit and evaluate a system of anomalib."""
-    classes: list[ProductClass] = read_data(job.data.path, job.data.classes)
+    classes: list[ProductClass] = read_data(job.data.path, job.data.classes, layout=job.data.layout)
     peer = PatchCore(peer_settings(job.settings))
     began = time.perf_counter()
     peer.fit([sample for c in classes for sample in c.train])
@@ -202,5 +231,11 @@ def images_per_second(scorer: Any) -> float:
 
 
 def _peak_mib() -> int:
+    """Of this process so far."""
+    try:
+        import resource
+    except ImportError:  # Windows, where psutil knows
+        memory: Any = psutil.Process().memory_info()
+        return int(memory.peak_wset) // 2**20
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit

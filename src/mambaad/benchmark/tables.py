@@ -66,10 +66,13 @@ def _summary(
             continue
         means = [_percent([r["mean"][m] for r in results]) for m in METRICS]
         costs = [_cost(results, *how) for how in _COSTS.values()]
-        rows.append([name, *means, *costs])
-        theirs = published(plan.data[data_name].known_as, results[0])
+        missing = len(plan.seeds) - len(results)
+        short = f" ({len(results)} of {len(plan.seeds)} seeds)" if missing else ""
+        rows.append([name + short, *means, *costs])
+        theirs, is_comparable = published(plan.data[data_name].known_as, results[0])
         if theirs:
             rows.append([f"{name}, published", *(f"{theirs[m]:.1f}" for m in METRICS)])
+        if theirs and is_comparable:
             ours = [statistics.mean(r["mean"][m] for r in results) for m in METRICS]
             differences = (
                 f"{100 * a - theirs[m]:+.1f}" for a, m in zip(ours, METRICS, strict=True)
@@ -105,7 +108,10 @@ def to_markdown(made: Iterable[Table]) -> str:
     """GitHub's tables, each under a heading."""
     parts = []
     for table in made:
-        heading, *rows = (" | ".join(row) for row in table.rows)
+        heading, *rows = (
+            " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in row)
+            for row in table.rows
+        )
         rule = "|".join(["---", *["--:"] * (len(table.rows[0]) - 1)])
         lines = [f"### {table.title}", "", f"| {heading} |", f"|{rule}|"]
         parts.append("\n".join([*lines, *(f"| {row} |" for row in rows)]))
@@ -121,7 +127,7 @@ def to_latex(made: Iterable[Table]) -> str:
         parts.append(
             "\n".join(
                 [
-                    f"% {table.title}",
+                    f"% {' '.join(table.title.split())}",
                     rf"\begin{{tabular}}{{{columns}}}",
                     r"\toprule",
                     heading,
@@ -135,10 +141,19 @@ def to_latex(made: Iterable[Table]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+_LATEX = str.maketrans(
+    {
+        **{char: f"\\{char}" for char in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "±": r"$\pm$",
+    }
+)
+
+
 def _latex(cell: str) -> str:
-    for char in "\\&%$#_{}":
-        cell = cell.replace(char, r"\textbackslash " if char == "\\" else "\\" + char)
-    return cell.replace("±", r"$\pm$")
+    return " ".join(cell.translate(_LATEX).split())
 
 
 def to_csv(outcomes: Iterable[Outcome]) -> str:
@@ -168,7 +183,9 @@ def speed_plot(plan: Plan, outcomes: Sequence[Outcome], data_name: str) -> str:
         ]
         if results:
             speed = statistics.median(r["images_per_s"] for r in results)
-            points[name] = (speed, 100 * statistics.mean(r["mean"]["mad"] or 0 for r in results))
+            accuracy = [r["mean"]["mad"] for r in results]
+            if None not in accuracy:
+                points[name] = (speed, 100 * statistics.mean(accuracy))
     if not points:
         return ""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
@@ -176,6 +193,8 @@ def speed_plot(plan: Plan, outcomes: Sequence[Outcome], data_name: str) -> str:
     for name, (x, y) in points.items():
         axes.scatter(x, y, s=36)
         axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9)
+        for text in axes.texts:
+            text.set_parse_math(False)  # a name may have a dollar sign
     axes.set_xscale("log")
     axes.margins(0.2)
     axes.set_xlabel("images per second")

@@ -73,6 +73,9 @@ def train(
     data: Annotated[Path, typer.Argument(help="Folder in MVTec AD or another known layout.")],
     out: Annotated[Path, typer.Option(help="Run folder to make, or to resume.")],
     classes: Annotated[str | None, typer.Option(help="a,b,c: train on these only.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Of DATA, if not as it is recognised; see data check.")
+    ] = None,
     system: Annotated[
         str | None, typer.Option(help="mambaad, or to compare: rd4ad, uniad. [mambaad]")
     ] = None,
@@ -129,6 +132,7 @@ def train(
 
     given: dict[str, Any] = {
         "classes": tuple(name.strip() for name in classes.split(",")) if classes else None,
+        "layout": layout,
         "system": system,
         "recipe": recipe,
         "variant": variant,

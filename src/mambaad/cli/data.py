@@ -30,6 +30,7 @@ def check(
 ) -> None:
     """Recognise a data set, count its images, and report what is missing or odd."""
     from mambaad.data.inventory import check_data
+    from mambaad.data.layouts import find_layout
     from mambaad.files import check_writable, write_text
     from mambaad.progress import ProgressBar
 
@@ -50,7 +51,10 @@ def check(
         write_text(json, inventory.to_json())
     if inventory.problems:
         raise typer.Exit(1)
-    typer.echo(f"\nno problems; next: mambaad train {shlex.quote(str(root))} --out RUN")
+    chosen = f" --layout {layout}" if layout else ""
+    if find_layout(root, layout).one_by_one:
+        chosen += f" --classes {inventory.classes[0].name}"
+    typer.echo(f"\nno problems; next: mambaad train {shlex.quote(str(root))} --out RUN{chosen}")
 
 
 @app.command()

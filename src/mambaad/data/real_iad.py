@@ -137,10 +137,13 @@ def _json_files(folder: Path) -> list[Path]:
 
 def _lists_images(path: Path) -> bool:
     """Whether this is one of Real-IAD's files; told from its ends, as there are thirty to tell."""
-    with path.open("rb") as file:
-        ends = file.read(4096)
-        file.seek(max(0, path.stat().st_size - 4096))
-        ends += file.read()
+    try:
+        with path.open("rb") as file:
+            ends = file.read(4096)
+            file.seek(max(0, path.stat().st_size - 4096))
+            ends += file.read()
+    except OSError:  # a folder of that name, a broken link
+        return False
     return b'"normal_class"' in ends and b'"prefix"' in ends
 
 

@@ -67,7 +67,7 @@ _POINTWISE: tuple[Any, ...] = ((0, 0), (1, 1), (1, 1), 1)  # padding, stride, di
 def prepare(model: System, precision: Precision = "float32") -> System:
     """Turn a model in eval mode into its form for inference; it can neither train nor be saved.
 
-    Of systems other than MambaAD that concerns the encoder alone.
+    Of systems other than MambaAD: encoder, batch norms and convolutions.
 
     Args:
         model: on a CPU; it is changed in place.
@@ -84,19 +84,27 @@ def prepare(model: System, precision: Precision = "float32") -> System:
         raise ConfigError(
             f"--precision: {type(model).__name__} runs in float32 only; leave {precision} out"
         )
-    _prepare_encoder(model.encoder, dtype)
+    prepare_encoder(model.encoder, dtype)
     if isinstance(model, MambaAD):
         _prepare_mambaad(model, dtype)
+    else:
+        for name, part in model.named_children():
+            if name != "encoder":
+                _prepare_convolutions(part, dtype)
     return model
 
 
-def _prepare_mambaad(model: MambaAD, dtype: torch.dtype) -> None:
-    _fold_batch_norms(model.fusion)
-    _pack_convolutions(model.fusion, dtype)
-    for module in model.fusion.modules():
-        if isinstance(module, nn.Sequential):  # in a Bottleneck a sum comes between
+def _prepare_convolutions(part: nn.Module, dtype: torch.dtype) -> None:
+    _fold_batch_norms(part)
+    _pack_convolutions(part, dtype)
+    for module in part.modules():
+        if isinstance(module, nn.Sequential):  # in a residual block a sum comes between
             for pair in _relus_after_convolutions(module):
                 _activate_with(module, *pair)
+
+
+def _prepare_mambaad(model: MambaAD, dtype: torch.dtype) -> None:
+    _prepare_convolutions(model.fusion, dtype)
     decoder: Any = model.decoder
     for stage in decoder.stages:
         if isinstance(stage.upsample, PatchExpand):
@@ -304,7 +312,7 @@ class _Cast(nn.Module):
         return y.float() if isinstance(y, torch.Tensor) else [t.float() for t in y]
 
 
-def _prepare_encoder(encoder: nn.Module, dtype: torch.dtype) -> None:
+def prepare_encoder(encoder: nn.Module, dtype: torch.dtype) -> None:
     """Fold and pack an encoder; not where that changes what it computes.
 
     What follows a convolution in a module need not follow it in its forward, which may also want

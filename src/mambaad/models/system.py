@@ -36,10 +36,12 @@ class System(nn.Module):
     Attributes:
         defaults: the settings of :class:`mambaad.config.TrainConfig` that its paper trains with,
             where they are not MambaAD's.
+        own_loss: the one loss that it can be trained with, whatever the recipe; None for any.
         distance: how a cell's features are compared with those rebuilt, for the anomaly map.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {}
+    own_loss: ClassVar[str | None] = None
     distance: ClassVar[Distance] = "cosine"
 
     def __init__(self, encoder: nn.Module) -> None:
