@@ -1,8 +1,9 @@
 """Time, memory and quality of what needs no data: both demos, and drawing a thousand parts.
 
-    python benchmarks/demo.py --out DIR --json FILE
+    python benchmarks/demo.py --out DIR --json FILE [--only NAME]
 
-Each is the command as a user types it, in a process of its own.
+Each is the command as a user types it, in a process of its own. With ``--only`` the others keep
+what the file has.
 """
 
 from __future__ import annotations
@@ -55,14 +56,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--only", choices=COMMANDS)
     arguments = parser.parse_args()
     check_writable(arguments.json)
     arguments.out.mkdir(parents=True)
-    found: dict[str, Any] = {}
+    found = json.loads(arguments.json.read_text()) if arguments.only else {}
     for name, command in COMMANDS.items():
-        found[name] = measure(command, arguments.out / name.replace(" --", "-"))
-    write_text(arguments.json, json.dumps({**found, "machine": machine()}, indent=2) + "\n")
-    for name, figures in found.items():
+        if arguments.only in (None, name):
+            found[name] = measure(command, arguments.out / name.replace(" --", "-"))
+    found["machine"] = machine()
+    write_text(arguments.json, json.dumps(found, indent=2) + "\n")
+    for name in COMMANDS:
+        figures = found[name]
         line = f"{name:14}{figures['seconds']:7.1f} s {figures['peak_mib']:6} MiB"
         if "mean" in figures:
             mean = figures["mean"]

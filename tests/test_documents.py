@@ -10,9 +10,10 @@ from tests.conftest import SMALL
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGES = tuple(f"src/mambaad/{name}" for name in ("ops", "metrics", "models/weights"))
 PAGES = sorted(
     path
-    for folder in (".", "docs", "benchmarks", "src/mambaad/ops", "src/mambaad/metrics")
+    for folder in (".", "docs", "benchmarks", *PACKAGES)
     for path in (ROOT / folder).glob("*.md")
 )
 

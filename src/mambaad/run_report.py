@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mambaad.config import TrainConfig
 from mambaad.data import ProductClass, read_data, read_image, read_mask
 from mambaad.evaluate import Evaluation
 from mambaad.files import write_text
 from mambaad.inspection import Inspector
 from mambaad.report import Example, Report, Scores, heatmap_overlay, html_report
 from mambaad.run import read_config, read_log
+from mambaad.systems import system_class
 from mambaad.types import Sample
 
 _GOOD, _DEFECTIVE = 2, 7  # examples of each class
@@ -37,7 +39,7 @@ def write_run_report(
     facts = {
         "Products": ", ".join(evaluation.classes),
         "Test images": str(images),
-        "Model": f"{config.system}, {config.variant} decoder, encoder {config.encoder}",
+        "Model": f"{_model_name(config)}, encoder {config.encoder}",
         "Training": f"{len(log)} epochs, {sum(e['seconds'] for e in log) / 60:.1f} min"
         if log
         else "imported",
@@ -56,6 +58,11 @@ def write_run_report(
         {c.name: [_example(inspector, sample) for sample in _chosen(c)] for c in classes},
     )
     write_text(path, html_report(report))
+
+
+def _model_name(config: TrainConfig) -> str:
+    name: str = system_class(config.system).__name__
+    return f"{name}, {config.variant} decoder" if config.system == "mambaad" else name
 
 
 def _chosen(c: ProductClass) -> list[Sample]:

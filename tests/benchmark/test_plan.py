@@ -63,7 +63,7 @@ def test_results_know_what_they_depend_on(tmp_path):
         (
             "{path: parts",
             "{known_as: mvtech, path: parts",
-            "data.ours.known_as: expected one of mvtec",
+            "known_as: expected one of mvtec",
         ),
         ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: (1, 1) has one seed twice"),
         ("weights.safetensors", "3", "--encoder-weights: "),
