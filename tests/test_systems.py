@@ -36,7 +36,7 @@ def test_another_system_trains_and_inspects(name, parts, tmp_path):
 
 def test_other_systems_have_no_bfloat16(parts, tmp_path):
     run = mambaad.train(parts, tmp_path / "run", system="rd4ad", **TINY, size="32")
-    with pytest.raises(mambaad.MambaADError, match="RD4AD runs in float32 only"):
+    with pytest.raises(mambaad.MambaADError, match="RD4AD has float32 only"):
         mambaad.Inspector(run, "bfloat16")
 
 

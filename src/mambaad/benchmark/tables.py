@@ -113,7 +113,7 @@ def to_markdown(made: Iterable[Table]) -> str:
             for row in table.rows
         )
         rule = "|".join(["---", *["--:"] * (len(table.rows[0]) - 1)])
-        lines = [f"### {table.title}", "", f"| {heading} |", f"|{rule}|"]
+        lines = [f"### {' '.join(table.title.split())}", "", f"| {heading} |", f"|{rule}|"]
         parts.append("\n".join([*lines, *(f"| {row} |" for row in rows)]))
     return "\n\n".join(parts) + "\n"
 

@@ -32,7 +32,6 @@ Precision = Literal["float32", "bfloat16"]
 PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Of the matrix products and convolutions."""
 
-
 Activation = Literal["none", "relu", "swish"]
 _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "none": lambda y: y,
@@ -71,9 +70,8 @@ def prepare(model: System, precision: Precision = "float32") -> System:
 
     Args:
         model: on a CPU; it is changed in place.
-        precision: ``"float32"`` gives the model's values to rounding; ``"bfloat16"`` is for
-            processors with instructions for it (AVX512-BF16, AMX): faster, and about three
-            digits.
+        precision: ``"float32"`` gives the model's values to rounding; ``"bfloat16"``, for
+            processors that have it (AVX512-BF16, AMX), is faster, to about three digits.
 
     Raises:
         ConfigError: no such precision, or bfloat16 for another system.
@@ -81,16 +79,13 @@ def prepare(model: System, precision: Precision = "float32") -> System:
     check_precision(precision)
     dtype = PRECISIONS[precision]
     if not isinstance(model, MambaAD) and dtype != torch.float32:
-        raise ConfigError(
-            f"--precision: {type(model).__name__} runs in float32 only; leave {precision} out"
-        )
+        raise ConfigError(f"--precision: {type(model).__name__} has float32 only; leave it out")
     prepare_encoder(model.encoder, dtype)
     if isinstance(model, MambaAD):
         _prepare_mambaad(model, dtype)
     else:
-        for name, part in model.named_children():
-            if name != "encoder":
-                _prepare_convolutions(part, dtype)
+        for part in (child for name, child in model.named_children() if name != "encoder"):
+            _prepare_convolutions(part, dtype)
     return model
 
 
