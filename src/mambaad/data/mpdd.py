@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mambaad.data import mvtec
 from mambaad.data.dataset import ProductClass
-from mambaad.data.folders import folders, odd_folders
+from mambaad.data.folders import odd_folders
 from mambaad.data.layout import Layout, Split
 
 _PRODUCTS = (
@@ -32,16 +32,10 @@ def read_mpdd(
     return LAYOUT.read(root, classes, split=split)
 
 
-def _recognises(root: Path) -> bool:
-    # One of its classes alone may be among others in somebody's own data set.
-    found = {folder.name for folder in folders(root)}
-    return bool(found) and found <= set(_PRODUCTS) and mvtec.LAYOUT.recognises(root)
-
-
 LAYOUT = Layout(
     "mpdd",
     "MPDD",
-    recognises=_recognises,
+    recognises=partial(mvtec.holds_only, products=_PRODUCTS),
     class_names=mvtec.class_names,
     read_classes=mvtec.read_classes,
     products=_PRODUCTS,

@@ -100,6 +100,15 @@ def holds(root: Path, test: Callable[[Path], bool]) -> bool:
     )
 
 
+def holds_only(root: Path, products: Sequence[str]) -> bool:
+    """Whether a folder is of this layout with classes of these names and no other.
+
+    One of them alone may be among others in somebody's own data set.
+    """
+    found = {folder.name for folder in folders(root)}
+    return bool(found) and found <= set(products) and LAYOUT.recognises(root)
+
+
 def _train_samples(folder: Path, good: str, complain: Complain) -> tuple[Sample, ...]:
     place = folder / "train" / good
     train = tuple(Sample(path, folder.name) for path in images(place, complain))

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mambaad.data import mvtec
 from mambaad.data.dataset import ProductClass
-from mambaad.data.folders import folders, masks, odd_folders
+from mambaad.data.folders import masks, odd_folders
 from mambaad.data.layout import Complain, Layout, Split
 
 _PRODUCTS = ("brain", "liver", "retinal")
@@ -25,11 +25,6 @@ def read_uni_medical(
 ) -> list[ProductClass]:
     """List the images of Uni-Medical: see :meth:`Layout.read`."""
     return LAYOUT.read(root, classes, split=split)
-
-
-def _recognises(root: Path) -> bool:
-    found = {folder.name for folder in folders(root)}
-    return bool(found) and found <= set(_PRODUCTS) and mvtec.LAYOUT.recognises(root)
 
 
 def _find_masks(folder: Path, of: Sequence[Path], complain: Complain) -> dict[str, Path]:
@@ -44,7 +39,7 @@ def _find_masks(folder: Path, of: Sequence[Path], complain: Complain) -> dict[st
 LAYOUT = Layout(
     "uni-medical",
     "Uni-Medical",
-    recognises=_recognises,
+    recognises=partial(mvtec.holds_only, products=_PRODUCTS),
     class_names=mvtec.class_names,
     read_classes=partial(mvtec.read_classes, find_masks=_find_masks),
     products=_PRODUCTS,
