@@ -1,4 +1,3 @@
-import itertools
 import json
 import os
 import shutil
@@ -15,10 +14,9 @@ from PIL import Image
 
 import mambaad
 from mambaad import checkpoint
-from mambaad.config import make_config
 from mambaad.errors import ConfigError, DataError, NonFiniteLossError, RunError
 from mambaad.run import load_tensors
-from mambaad.train import Interrupted, epoch_batches, learning_rate
+from mambaad.train import Interrupted
 from tests.conftest import SMALL, make_parts
 
 # Trains in a process of its own, and says on standard output when a step of an epoch begins.
@@ -90,16 +88,6 @@ def test_the_learning_rate_drops_after_its_share_of_the_epochs(parts, tmp_path):
     run = mambaad.train(parts, tmp_path / "run", **settings)
     log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     assert [record["lr"] for record in log] == pytest.approx([0.002, 0.002, 0.0002, 0.0002])
-
-
-def test_the_cosine_schedule_warms_up_and_ends_near_zero():
-    config = make_config({"recipe": "fast", "epochs": 50})
-    rates = [learning_rate(config, step // 10, step % 10 / 10) for step in range(500)]
-    assert rates[10] == max(rates) == pytest.approx(0.002)  # 2 % of 50 epochs is one
-    assert 0 < rates[0] < rates[5] < rates[10]
-    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
-    assert rates[255] == pytest.approx(0.001)  # half way down
-    assert rates[499] < 1e-7
 
 
 def test_the_fast_recipe_trains_and_resumes_to_the_same_weights(parts, tmp_path, monkeypatch):
@@ -330,17 +318,6 @@ def test_any_size_and_class_choice(parts, tmp_path):
     assert list(json.loads((run / "data.json").read_text())["classes"]) == ["nut"]
     image = np.asarray(Image.open(parts / "nut" / "test" / "good" / "000.png"))
     assert mambaad.Inspector(run).inspect(image).anomaly_map.shape == (32, 96)
-
-
-def test_epochs_visit_every_image_once_but_for_an_unfilled_batch():
-    batches = epoch_batches(37, batch_size=8, devices=2, seed=1, epoch=0)
-    flat = [i for batch in batches for i in batch]
-    assert [len(batch) for batch in batches] == [8] * 4
-    assert len(set(flat)) == 32
-    assert max(flat) < 37
-    assert batches == epoch_batches(37, batch_size=8, devices=2, seed=1, epoch=0)
-    assert batches != epoch_batches(37, batch_size=8, devices=2, seed=1, epoch=1)
-    assert [len(b) for b in epoch_batches(5, batch_size=8, devices=2, seed=1, epoch=0)] == [4]
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])

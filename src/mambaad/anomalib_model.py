@@ -34,8 +34,8 @@ from mambaad.errors import ConfigError
 from mambaad.loss import LOSSES
 from mambaad.memory import keep_freed_memory
 from mambaad.models.system import Reconstruction, System
+from mambaad.schedule import learning_rate
 from mambaad.scoring import anomaly_map, image_score
-from mambaad.train import learning_rate
 
 try:
     from anomalib import LearningType
@@ -187,7 +187,7 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
             from mambaad.ops.onnx import TRANSLATIONS
         except ImportError as error:
             raise ConfigError(
-                "exporting to ONNX or OpenVINO needs onnxscript: pip install onnx onnxscript"
+                "exporting to ONNX or OpenVINO needs onnxscript: pip install 'mambaad[onnx]'"
             ) from error
         self.cpu()  # where the scan is the one operator that is translated
         options.setdefault("opset_version", 18)  # its GatherND and ScatterElements

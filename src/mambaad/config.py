@@ -52,6 +52,10 @@ FAST_LITE_EPOCHS = 10
 """Of the recipe ``fast`` with the variant ``lite``: it learns longer, in a sixth of the time."""
 
 
+# A run's settings may come from anyone; none of them may take all memory.
+_MOST_BLOCKS = 64
+_LARGEST_KERNEL = 63
+
 _OF_MAMBAAD = ("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks")
 
 
@@ -97,6 +101,12 @@ class TrainConfig(BaseModel):
         None, description="of the data set, see docs/datasets.md; recognised if not given"
     )
     classes: tuple[str, ...] | None = None
+    holdout: float = Field(
+        0.0, ge=0, le=0.9, description="share of the good parts kept out, to calibrate on"
+    )
+    fold: tuple[int, int] | None = Field(
+        None, description="k, K: instead, the k-th of K equal parts; cross-fitting sets it"
+    )
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(16, ge=1, description="over all devices together")
     loss: Literal["squared-error", "cosine"] = "squared-error"
@@ -164,10 +174,23 @@ class TrainConfig(BaseModel):
                     raise ValueError(
                         f"--{name} is MambaAD's; leave it out with --system {self.system}"
                     )
+        if self.fold and not (self.fold[1] >= 2 and 1 <= self.fold[0] <= self.fold[1]):
+            raise ValueError(f"--fold: {self.fold} is not k, K with 1 <= k <= K and K of 2 or more")
+        if self.fold and self.holdout:
+            raise ValueError("--holdout and --fold exclude each other; leave one of them out")
         if self.blocks and any(depth % self.blocks for depth in self.depths):
             raise ValueError(
                 f"--blocks: {self.blocks} does not divide all of --depths {self.depths}; give "
                 "1, or other depths"
+            )
+        if max(self.depths) > _MOST_BLOCKS or len(self.kernels) > _MOST_BLOCKS:
+            raise ValueError(
+                f"--depths, --kernels: {self.depths} and {self.kernels} are more than a model can "
+                f"have; give at most {_MOST_BLOCKS} a stage"
+            )
+        if max(self.kernels, default=1) > _LARGEST_KERNEL:
+            raise ValueError(
+                f"--kernels: {max(self.kernels)} is too large; give at most {_LARGEST_KERNEL}"
             )
         if min(self.depths) < 1:
             raise ValueError(f"--depths: {self.depths} has a stage without blocks; give 1 or more")

@@ -7,6 +7,7 @@
 ``weights.safetensors``  the whole model, encoder included
 ``log.jsonl``            a line for each epoch
 ``good_parts.*``         heatmap scale and product means (:class:`mambaad.good_parts.GoodParts`)
+``calibration.*``        once calibrated: what verdicts are based on (``inspection/calibration.py``)
 ``checkpoint.*``         while training is not finished: all that resuming needs
 ======================== ==========================================================
 
@@ -30,7 +31,7 @@ from safetensors.torch import save_file
 from mambaad.config import TrainConfig, config_json
 from mambaad.data import ProductClass
 from mambaad.errors import MambaADError, RunError
-from mambaad.files import write_text, written_whole
+from mambaad.files import file_digest, write_text, written_whole
 from mambaad.good_parts import NO_GOOD_PARTS, GoodParts
 from mambaad.models.system import System
 from mambaad.systems import system_class
@@ -130,19 +131,36 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
     return content
 
 
-def summarise_data(classes: Sequence[ProductClass]) -> dict[str, Any]:
-    """Counts by class, and a fingerprint: the same for the same training images in any place."""
+def summarise_data(
+    classes: Sequence[ProductClass], kept_out: Sequence[ProductClass]
+) -> dict[str, Any]:
+    """Counts by class, and a fingerprint: the same for the same good parts in any place.
+
+    Args:
+        classes: with all their good parts, ``kept_out`` among them.
+        kept_out: those not trained on, class by class (see :func:`mambaad.data.keep_out`).
+    """
+    return {
+        "classes": {
+            c.name: {
+                "train": len(c.train) - len(out.train),
+                "holdout": len(out.train),
+                "test": len(c.test),
+                "masks": c.has_masks,
+            }
+            for c, out in zip(classes, kept_out, strict=True)
+        },
+        "fingerprint": fingerprint(classes),
+    }
+
+
+def fingerprint(classes: Sequence[ProductClass]) -> str:
+    """The same for the same good parts in any place: of their classes, names and sizes."""
     digest = hashlib.sha256()
     for c in classes:
         for sample in c.train:
             digest.update(f"{c.name}/{sample.path.name}:{sample.path.stat().st_size}\n".encode())
-    return {
-        "classes": {
-            c.name: {"train": len(c.train), "test": len(c.test), "masks": c.has_masks}
-            for c in classes
-        },
-        "fingerprint": digest.hexdigest(),
-    }
+    return digest.hexdigest()
 
 
 def save_weights(folder: Path, model: System) -> None:
@@ -174,6 +192,18 @@ def load_model(folder: Path) -> System:
         reason = " ".join(str(error).split())[:300]
         raise RunError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {reason}") from error
     return model.eval()
+
+
+def weights_digest(folder: Path) -> str:
+    """The SHA-256 of a run's weights, in hexadecimal.
+
+    Raises:
+        RunError: they cannot be read.
+    """
+    try:
+        return file_digest(folder / WEIGHTS)
+    except OSError as error:
+        raise RunError(f"{folder / WEIGHTS} cannot be read ({error.strerror})") from error
 
 
 def save_tensors(

@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import ProcessException
 
 from mambaad.checkpoint import Position, load_checkpoint, save_checkpoint
 from mambaad.config import TrainConfig, make_config
-from mambaad.data import Preprocess, check_images, load_batches, read_data
+from mambaad.data import Preprocess, check_images, keep_out, load_batches, read_data
 from mambaad.errors import ConfigError, MambaADError, NonFiniteLossError, RunError
 from mambaad.feature_cache import FeatureCache
 from mambaad.files import TEMPORARY, write_text
@@ -46,11 +46,9 @@ from mambaad.run import (
     save_weights,
     summarise_data,
 )
+from mambaad.schedule import epoch_batches, learning_rate, mix
 from mambaad.threads import limit_threads
 from mambaad.types import Sample
-
-WARM_UP = 0.02
-"""Share of a training over which the ``cosine`` schedule raises the learning rate."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -99,11 +97,15 @@ def train(
         say(f"left out: {problem}")
     if skipped:
         say(f"{len(skipped)} unreadable images left out")
+    everything = classes
+    classes, kept_out = keep_out(
+        everything, share=config.holdout, fold=config.fold, seed=config.seed
+    )
     samples = tuple(sample for c in classes for sample in c.train)
     if len(samples) < config.devices:
         raise ConfigError(f"--devices {config.devices} is more than the {len(samples)} images")
 
-    summary = summarise_data(classes)
+    summary = summarise_data(everything, kept_out)
     if resume and summary["fingerprint"] != read_data_summary(out)["fingerprint"]:
         raise RunError(
             f"{data} does not hold the images that {out} was trained on (other names or sizes); "
@@ -121,6 +123,8 @@ def train(
         leftover.unlink()
     counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
     say(f"{len(samples)} training images of {len(classes)} classes: {counts}")
+    if config.holdout or config.fold:
+        say(f"{sum(len(c.train) for c in kept_out)} good parts kept out of it, to calibrate on")
 
     if not _launch(fabric, config, model, samples, out):
         command = ["mambaad", "train", str(data), "--out", str(out), "--resume"]
@@ -286,7 +290,7 @@ def _run_epoch(
         started = time.perf_counter() - position.seconds
         for indices in mine:
             # Nothing random depends on what came before: that makes resuming exact.
-            torch.manual_seed(_mix(config.seed, epoch, position.step))
+            torch.manual_seed(mix(config.seed, epoch, position.step))
             if cache and cache.has(indices):
                 features = [maps.to(fabric.device) for maps in cache.get(indices)]
                 reconstructed = network.reconstruct(features)
@@ -339,38 +343,6 @@ def _run_epoch(
     position.epoch += 1
     position.step, position.loss_sum, position.seconds = 0, 0.0, 0.0
     return True
-
-
-def epoch_batches(
-    images: int, batch_size: int, devices: int, seed: int, epoch: int
-) -> list[list[int]]:
-    """The indices of each batch of an epoch, shuffled; what does not fill a batch is left out.
-
-    With fewer images than a batch there is one smaller batch, a multiple of ``devices``.
-    """
-    size = min(batch_size, images // devices * devices)
-    generator = torch.Generator().manual_seed(_mix(seed, epoch, 0))
-    shuffled = torch.randperm(images, generator=generator).tolist()
-    return [shuffled[i : i + size] for i in range(0, images - size + 1, size)]
-
-
-def learning_rate(config: TrainConfig, epoch: int, share: float = 0.0) -> float:
-    """The rate of a step, after ``epoch`` whole epochs and a ``share`` (0 to 1) of the next.
-
-    ``step``: a tenth after ``lr_drop_after`` of the epochs. ``cosine``: up from nearly 0 over the
-    first 2 % of the training, then half a cosine down to 0 (SGDR without restarts, equation 5).
-    """
-    if config.schedule == "step":
-        dropped = epoch >= round(config.lr_drop_after * config.epochs)
-        return config.lr * (0.1 if dropped else 1.0)
-    done = (epoch + share) / config.epochs
-    if done < WARM_UP:
-        return config.lr * max(done / WARM_UP, 1e-3)
-    return config.lr * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
-
-
-def _mix(seed: int, epoch: int, step: int) -> int:
-    return ((seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**63
 
 
 @contextmanager

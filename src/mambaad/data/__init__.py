@@ -9,10 +9,11 @@ from mambaad.lazy import lazy_names
 if TYPE_CHECKING:
     from mambaad.data.check import check_images
     from mambaad.data.dataset import ProductClass
+    from mambaad.data.holdout import keep_out
     from mambaad.data.images import IMAGE_SUFFIXES, is_image, read_image, read_mask
     from mambaad.data.inventory import Inventory, check_data
     from mambaad.data.layouts import class_names, read_data
-    from mambaad.data.loader import load_batches
+    from mambaad.data.loader import load_batches, read_ahead
     from mambaad.data.mvtec import read_mvtec
     from mambaad.data.transforms import (
         Preprocess,
@@ -29,7 +30,9 @@ __all__ = [
     "check_images",
     "class_names",
     "is_image",
+    "keep_out",
     "load_batches",
+    "read_ahead",
     "read_data",
     "read_image",
     "read_mask",
@@ -49,7 +52,9 @@ _MODULES = {
     "check_images": "mambaad.data.check",
     "class_names": "mambaad.data.layouts",
     "is_image": "mambaad.data.images",
+    "keep_out": "mambaad.data.holdout",
     "load_batches": "mambaad.data.loader",
+    "read_ahead": "mambaad.data.loader",
     "read_data": "mambaad.data.layouts",
     "read_image": "mambaad.data.images",
     "read_mask": "mambaad.data.images",

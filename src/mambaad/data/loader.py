@@ -1,10 +1,11 @@
-"""Batches of images, read ahead by threads."""
+"""Images, and batches of them, read ahead by threads."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 
@@ -13,6 +14,30 @@ from mambaad.data.transforms import Preprocess
 from mambaad.types import Batch, Sample
 
 _BATCHES_AHEAD = 2
+
+Item = TypeVar("Item")
+Read = TypeVar("Read")
+
+
+def read_ahead(
+    read: Callable[[Item], Read], items: Iterable[Item], *, workers: int = 2, ahead: int = 2
+) -> Generator[Read, None, None]:
+    """Yield ``read(item)`` for each item, in order, while threads read the next ones.
+
+    For images: Pillow does not hold the interpreter's lock while it decodes. Closing the iterator
+    stops the threads; what ``read`` raises is raised in its item's place.
+    """
+    waiting: deque[Future[Read]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(read, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def load_batches(
@@ -24,8 +49,7 @@ def load_batches(
 ) -> Generator[Batch, None, None]:
     """Yield the samples in their order, ``batch_size`` at a time, the last batch perhaps smaller.
 
-    Threads decode a few batches ahead (Pillow does not hold the interpreter's lock); closing the
-    iterator stops them.
+    A few batches are decoded ahead; see :func:`read_ahead`.
 
     Raises:
         DataError: an image that cannot be read.
@@ -34,25 +58,10 @@ def load_batches(
     def load(sample: Sample) -> torch.Tensor:
         return preprocess(read_image(sample.path))
 
-    starts = range(0, len(samples), batch_size)
-    batches = [tuple(samples[i : i + batch_size]) for i in starts]
-    for batch, images in _ahead(load, batches, workers):
-        yield Batch(torch.stack(images), batch)
-
-
-def _ahead(
-    load: Callable[[Sample], torch.Tensor], batches: Sequence[tuple[Sample, ...]], workers: int
-) -> Iterator[tuple[tuple[Sample, ...], list[torch.Tensor]]]:
-    waiting: deque[tuple[tuple[Sample, ...], list[Future[torch.Tensor]]]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for batch in batches:
-                waiting.append((batch, [pool.submit(load, sample) for sample in batch]))
-                if len(waiting) > _BATCHES_AHEAD:
-                    ready, futures = waiting.popleft()
-                    yield ready, [future.result() for future in futures]
-            while waiting:
-                ready, futures = waiting.popleft()
-                yield ready, [future.result() for future in futures]
-        finally:
-            pool.shutdown(cancel_futures=True)
+    images = read_ahead(load, samples, workers=workers, ahead=_BATCHES_AHEAD * batch_size)
+    try:
+        for first in range(0, len(samples), batch_size):
+            batch = tuple(samples[first : first + batch_size])
+            yield Batch(torch.stack([next(images) for _ in batch]), batch)
+    finally:
+        images.close()
