@@ -9,6 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+# Before Triton is imported: without a GPU its kernels run in its interpreter.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Before mambaad is imported: where tensors travel, their shapes are checked while testing.
 import jaxtyping
 
@@ -30,6 +34,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import mambaad  # noqa: E402
+from mambaad.calibrate import calibrate  # noqa: E402
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -145,6 +150,21 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained_run(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs on :func:`parts`; not to be changed."""
     return mambaad.train(parts, tmp_path_factory.mktemp("runs") / "run", **SMALL)
+
+
+@pytest.fixture(scope="session")
+def many_parts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """As :func:`parts`, with 30 good parts of each class to train on; read only."""
+    return make_parts(tmp_path_factory.mktemp("data") / "many", train=30)
+
+
+@pytest.fixture(scope="session")
+def calibrated_run(many_parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on :func:`many_parts`, calibrated on the 15 a class kept out; not to be changed."""
+    run = tmp_path_factory.mktemp("runs") / "calibrated"
+    mambaad.train(many_parts, run, **SMALL, holdout=0.5)
+    calibrate(run, many_parts, target_fpr=0.1, review_fpr=0.2)
+    return run
 
 
 os.environ.setdefault("COLUMNS", "120")  # rich's help pages, the same on every terminal

@@ -90,6 +90,46 @@ def assert_identical(found: Tensors, expected: Tensors) -> None:
         assert torch.equal(found[name], expected[name]), name
 
 
+def sizes_to_test(chunk: int) -> list[dict[str, int]]:
+    """Shapes around every limit of a kernel that goes through the sequence in chunks."""
+    return [
+        *({"length": n} for n in (1, 2, chunk - 1, chunk, chunk + 1, 2 * chunk, 3 * chunk + 1)),
+        *({"batch": n} for n in (1, 3, 8, 9)),
+        *({"states": n, "length": chunk + 1, "directions": 1} for n in range(1, 33)),
+        # With as many blocks of 4, 8 or 16 channels as there are threads, with fewer and more.
+        *(
+            {"channels": n, "length": 9, "batch": 1}
+            for n in (1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 50, 64, 97)
+        ),
+        *({"rank": n, "length": 9, "channels": 18} for n in (1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33)),
+        *({"directions": n, "length": 12} for n in (1, 4, 8)),
+        {"batch": 3, "length": chunk + 5, "channels": 35, "states": 7, "rank": 5},
+        {"batch": 0},
+    ]
+
+
+def sizes_text(sizes: Mapping[str, int]) -> str:
+    return " ".join(f"{name}={size}" for name, size in sizes.items())
+
+
+# Each value below fills its whole tensor.
+EXTREMES = [
+    pytest.param({"dt_bias": 30.0, "A": -50.0}, id="the state is forgotten at once"),
+    pytest.param({"dt_bias": 1e4, "A": -1e6}, id="more than at once"),
+    pytest.param({"dt_bias": 1e7, "A": -1e30}, id="beyond any exponent"),
+    pytest.param({"A": 0.0}, id="the state is never forgotten"),
+    pytest.param({"A": -1e-7}, id="decays next to 1"),
+    pytest.param({"dt_bias": -60.0, "skip": 0.0}, id="steps vanish"),
+    pytest.param({"dt_bias": -1e4}, id="steps underflow"),
+    pytest.param({"dt_bias": -3e38}, id="the most negative bias"),
+    pytest.param({"dt_bias": 300.0, "A": -1e-3}, id="softplus is linear in the bias"),
+    pytest.param({"proj": 50.0, "dt_weight": 1.0, "A": -1e-2}, id="and in low"),
+    pytest.param({"proj": -50.0, "dt_weight": 1.0}, id="very negative low"),
+    pytest.param({"u": 1e15}, id="huge map"),
+    pytest.param({"u": 0.0}, id="empty map"),
+]
+
+
 @pytest.fixture
 def set_threads():
     """torch.set_num_threads, undone afterwards."""

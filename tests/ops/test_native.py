@@ -9,12 +9,15 @@ import torch
 from mambaad.ops import native, selective_scan
 from mambaad.ops.reference import selective_scan_reference
 from tests.ops.conftest import (
+    EXTREMES,
     FLOATS,
     assert_close,
     assert_identical,
     cast,
     make_inputs,
     run,
+    sizes_text,
+    sizes_to_test,
     truth,
     truth_of_size,
 )
@@ -34,21 +37,10 @@ def variant(request, monkeypatch):
 @pytest.mark.parametrize(
     "sizes",
     [
-        *({"length": n} for n in (1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK + 1)),
-        *({"batch": n} for n in (1, 3, 8, 9)),
-        *({"states": n, "length": CHUNK + 1, "directions": 1} for n in range(1, 33)),
-        # With as many blocks of 4, 8 or 16 channels as there are threads, with fewer and more.
-        *(
-            {"channels": n, "length": 9, "batch": 1}
-            for n in (1, 2, 3, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 50, 64, 97)
-        ),
-        *({"rank": n, "length": 9, "channels": 18} for n in (1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33)),
-        *({"directions": n, "length": 12} for n in (1, 4, 8)),
-        {"batch": 3, "length": CHUNK + 5, "channels": 35, "states": 7, "rank": 5},
+        *sizes_to_test(CHUNK),
         {"length": 49, "channels": 64, "directions": 8, "states": 16, "rank": 4},
-        {"batch": 0},
     ],
-    ids=lambda sizes: " ".join(f"{name}={size}" for name, size in sizes.items()),
+    ids=sizes_text,
 )
 def test_kernel_equals_the_reference(sizes):
     assert_close(run(selective_scan, make_inputs(**sizes)), truth_of_size(**sizes))
@@ -91,26 +83,8 @@ def test_gradient_of_y_may_be_one_number_expanded():
         assert torch.equal(found, expected)
 
 
-# Each value below fills its whole tensor.
 @pytest.mark.usefixtures("variant")
-@pytest.mark.parametrize(
-    "fill",
-    [
-        pytest.param({"dt_bias": 30.0, "A": -50.0}, id="the state is forgotten at once"),
-        pytest.param({"dt_bias": 1e4, "A": -1e6}, id="more than at once"),
-        pytest.param({"dt_bias": 1e7, "A": -1e30}, id="beyond any exponent"),
-        pytest.param({"A": 0.0}, id="the state is never forgotten"),
-        pytest.param({"A": -1e-7}, id="decays next to 1"),
-        pytest.param({"dt_bias": -60.0, "skip": 0.0}, id="steps vanish"),
-        pytest.param({"dt_bias": -1e4}, id="steps underflow"),
-        pytest.param({"dt_bias": -3e38}, id="the most negative bias"),
-        pytest.param({"dt_bias": 300.0, "A": -1e-3}, id="softplus is linear in the bias"),
-        pytest.param({"proj": 50.0, "dt_weight": 1.0, "A": -1e-2}, id="and in low"),
-        pytest.param({"proj": -50.0, "dt_weight": 1.0}, id="very negative low"),
-        pytest.param({"u": 1e15}, id="huge map"),
-        pytest.param({"u": 0.0}, id="empty map"),
-    ],
-)
+@pytest.mark.parametrize("fill", EXTREMES)
 def test_extreme_values(fill):
     inputs = make_inputs()
     for name, value in fill.items():

@@ -45,6 +45,14 @@ def directional_orders(
     return orders
 
 
+def direction_names(directions: int) -> list[str]:
+    """What each of the K sequences of :func:`directional_orders` is, for people."""
+    views = ("as it is", "transposed", "turned", "turned and transposed")
+    chosen = views[: max(directions // 2, 1)]
+    ways = ("forwards", "backwards") if directions > 1 else ("forwards",)
+    return [f"{view}, {way}" for way in ways for view in chosen]
+
+
 @functools.lru_cache(maxsize=64)
 def scan_order(method: ScanMethod, height: int, width: int) -> Int[np.ndarray, " l"]:
     """The sequence in which a scan method visits a map: each of its cells exactly once.

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 
 from mambaad.errors import ConfigError
-from mambaad.ops import native
+from mambaad.ops import operator
 from mambaad.ops.vectorised import selective_scan_vectorised
 
 
@@ -51,14 +51,16 @@ def selective_scan(
     """
     tensors = (u, proj, dt_weight, dt_bias, A, skip)
     _check_shapes(*tensors, order)
-    kernel_wanted = u.device.type == "cpu" and u.dtype != torch.float64
-    if not (kernel_wanted and native.AVAILABLE):
-        if kernel_wanted:
+    if u.dtype == torch.float64 or not operator.is_available(u.device):
+        if u.dtype != torch.float64 and u.device.type == "cpu":
             _warn_once()
         arguments: Any = (*_widened(tensors), order)
         return selective_scan_vectorised(*arguments)
     keep_carry = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    y: torch.Tensor = native.selective_scan(*_widened(tensors), order.int(), keep_carry)[0]
+    # Triton's kernel reads a half map as it is, which halves what it reads.
+    first = 2 if operator.uses_triton(u.device) else 0
+    given = (*tensors[:first], *_widened(tensors)[first:])
+    y: torch.Tensor = operator.selective_scan(*given, order.int(), keep_carry)[0]
     return y
 
 
