@@ -37,7 +37,6 @@ from mambaad.metrics import (
 )
 from mambaad.models.inference import Precision
 from mambaad.progress import ProgressBar, say
-from mambaad.run import read_config
 
 _BATCH = 8
 
@@ -122,7 +121,7 @@ def evaluate(
     """Compute the metrics of a run on the test images of its classes.
 
     Args:
-        run: the folder that training made.
+        run: the folder that training made, or a bundle.
         data: a folder in any known layout.
         protocol: ``"exact"``, or ``"ader-paper"`` to compare with published numbers.
         precision: see :class:`mambaad.Inspector`.
@@ -137,8 +136,7 @@ def evaluate(
     if protocol == "ader-paper" and inspector.size != (256, 256):
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published figure is comparable at {size}")
-    layout = read_config(Path(run)).layout
-    classes = _test_classes(inspector, Path(data), skip_unreadable, layout)
+    classes = _test_classes(inspector, Path(data), skip_unreadable, inspector.config.layout)
     return evaluate_scorer(inspector, classes, protocol, precision)
 
 
@@ -167,7 +165,7 @@ def evaluate_scorer(
         for c in classes:
             metrics = ClassMetrics(protocol, c.has_masks)
             for batch in load_batches(c.test, scorer.preprocess, _BATCH):
-                maps, batch_scores, _ = scorer.score(batch.images)
+                maps, batch_scores = scorer.score(batch.images)
                 for sample, anomaly_map, score in zip(
                     batch.samples, maps, batch_scores, strict=True
                 ):

@@ -30,13 +30,13 @@ class GoodParts:
     products: tuple[str, ...]
     means: torch.Tensor
 
-    def nearest_products(self, features: Sequence[torch.Tensor]) -> list[str | None]:
-        """The class of each image: that whose good parts' mean is nearest to its embedding."""
+    def distances(self, features: Sequence[torch.Tensor]) -> Float[torch.Tensor, "b products"]:
+        """How far each image's embedding is from the mean of each product's good parts."""
         embedded = embedding(features)
         if not self.products:
-            return [None] * len(embedded)
-        nearest = torch.cdist(embedded, self.means.to(embedded)).argmin(dim=1)
-        return [self.products[i] for i in nearest.tolist()]
+            return embedded.new_empty(len(embedded), 0)
+        # Not by a matrix product, which rounds small distances away.
+        return torch.linalg.vector_norm(embedded[:, None] - self.means.to(embedded), dim=2)
 
 
 NO_GOOD_PARTS = GoodParts((0.0, 1.0), (), torch.empty(0, 0))

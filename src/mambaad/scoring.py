@@ -36,16 +36,27 @@ def anomaly_map(
     Returns:
         float32, 0 or more (cosine: up to 2); about 0 where the image looks like a good part.
     """
+    mean = distance_maps(features, reconstructed, size, distance).mean(dim=0)
+    return smooth(mean, sigma) if sigma else mean
+
+
+def distance_maps(
+    features: Sequence[torch.Tensor],
+    reconstructed: Sequence[torch.Tensor],
+    size: tuple[int, int],
+    distance: Distance = "cosine",
+) -> Float[torch.Tensor, "scales b h w"]:
+    """The distance over channels of each scale, resized; see :func:`anomaly_map`, their mean."""
     distances = [
         _DISTANCES[distance](theirs.float(), ours.float())
         for theirs, ours in zip(features, reconstructed, strict=True)
     ]
-    resized = [
-        F.interpolate(d[:, None], size, mode="bilinear", align_corners=True)[:, 0]
-        for d in distances
-    ]
-    mean = torch.stack(resized).mean(dim=0)
-    return smooth(mean, sigma) if sigma else mean
+    return torch.stack(
+        [
+            F.interpolate(d[:, None], size, mode="bilinear", align_corners=True)[:, 0]
+            for d in distances
+        ]
+    )
 
 
 _DISTANCES: dict[Distance, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {

@@ -119,7 +119,7 @@ class PatchCore:
         Image by image: the distances of a batch would take gigabytes.
         """
         maps = torch.cat([self.model(image[None]).anomaly_map[:, 0] for image in images])
-        return Scored(maps.numpy(), image_score(maps).numpy(), [None] * len(images))
+        return Scored(maps.numpy(), image_score(maps).numpy())
 
 
 class _Layers(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,80 +10,122 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from mambaad.data import Preprocess, read_image
+from mambaad.data import Preprocess, read_ahead, read_image
 from mambaad.errors import ConfigError
+from mambaad.inspection.bundle import opened
+from mambaad.inspection.calibration import Look, read_calibration
+from mambaad.inspection.decision import decide
+from mambaad.inspection.quality import measure_quality
 from mambaad.models.inference import Precision, check_precision, prepare
-from mambaad.run import load_model, read_config, read_data_summary, read_good_parts
+from mambaad.progress import say
+from mambaad.run import (
+    load_model,
+    read_config,
+    read_data_summary,
+    read_good_parts,
+    weights_digest,
+)
 from mambaad.scoring import anomaly_map, image_score
 from mambaad.threads import limit_threads
 from mambaad.types import Prediction
 
+Image = str | Path | UInt8[np.ndarray, "h w 3"]
+
 
 class Scored(NamedTuple):
-    """What a model says of a batch: maps b x h x w, scores b, and the nearest known products."""
+    """What a model says of a batch: maps b x h x w and scores b."""
 
     anomaly_maps: Float[np.ndarray, "b h w"]
     scores: Float[np.ndarray, " b"]
-    products: list[str | None]
 
 
 class Inspector:
-    """A trained model, ready to score images.
+    """A trained model, ready to inspect images.
 
     Args:
-        run: the folder that training made.
+        source: the folder that training made, or a bundle (``.mambaad``) made of it.
         precision: ``"float32"``, or ``"bfloat16"`` for matrix products and convolutions, see
             :func:`mambaad.models.inference.prepare`.
 
     Attributes:
+        config: the settings that it was trained with.
         products: the classes that the model was trained on; none if that is not known.
         size: height and width that images are resized to, and of the anomaly maps.
-        scale: low and high end of the run's fixed heatmap scale.
+        scale: low and high end of the run's fixed heatmap scale, for classes without a
+            calibration.
+        calibration: what verdicts are based on; None without one, or with one of another
+            precision.
+        weights: the SHA-256 of the model's weights, which tells one model from another.
         is_finished: whether training has ended; before, the scale is provisional and no product
             is named.
 
     Raises:
         ConfigError: no such precision.
-        RunError: not a run, a damaged one, or one whose first epoch has not ended.
+        RunError: not a run or bundle, a damaged one, or one whose first epoch has not ended.
     """
 
-    def __init__(self, run: str | Path, precision: Precision = "float32") -> None:
-        run = Path(run)
+    def __init__(self, source: str | Path, precision: Precision = "float32") -> None:
         check_precision(precision)
         limit_threads()
-        self.model = prepare(load_model(run), precision)
-        self.size = read_config(run).size
-        self.products = tuple(read_data_summary(run)["classes"])
-        self.preprocess = Preprocess(*self.size)
-        self._good_parts = read_good_parts(run)
+        with opened(Path(source)) as run:
+            self.model = prepare(load_model(run), precision)
+            self.config = read_config(run)
+            self.size = self.config.size
+            self.preprocess = Preprocess(*self.size)
+            self._good_parts = read_good_parts(run)
+            self.products = self._good_parts.products or tuple(read_data_summary(run)["classes"])
+            self.calibration = read_calibration(run, self.size)
+            self.weights = weights_digest(run)
+        if self.calibration and self.calibration.weights != self.weights:
+            say(f"{source}: trained on since it was calibrated, so there are no verdicts")
+            self.calibration = None
+        if self.calibration and self.calibration.precision != precision:
+            say(
+                f"{source}: calibrated with --precision {self.calibration.precision}, so there "
+                f"are no verdicts with {precision}"
+            )
+            self.calibration = None
         self.scale = self._good_parts.scale
         self.is_finished = not self.products or bool(self._good_parts.products)
 
-    def inspect(
-        self, image: str | Path | UInt8[np.ndarray, "h w 3"], product: str | None = None
-    ) -> Prediction:
-        """Score one image.
+    def inspect(self, image: Image, product: str | None = None) -> Prediction:
+        """Score one image, and judge it if its class is calibrated.
 
         Args:
             image: a file, or 8-bit RGB pixels of any size.
-            product: its class, if known. The score does not depend on it; without it the
-                prediction names the class whose good parts the image is most like.
+            product: its class, if known. Without it the prediction names the class whose good
+                parts the image is most like, or says that it is like none.
 
         Raises:
             DataError: a file that is not an image.
             ConfigError: pixels of another shape or type, or a product the model does not know.
         """
         self.check_product(product)
-        pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise ConfigError(
-                f"image has shape {pixels.shape} and type {pixels.dtype}, expected height x "
-                "width x 3 of uint8, RGB; convert it"
-            )
-        scored = self.score(self.preprocess(pixels)[None])
-        return Prediction(
-            float(scored.scores[0]), scored.anomaly_maps[0], product or scored.products[0]
-        )
+        return self._judge(_pixels(image), product)
+
+    def inspect_many(
+        self, images: Iterable[Image], product: str | None = None
+    ) -> Iterator[Prediction]:
+        """Inspect images as they come, the next ones being read meanwhile.
+
+        The predictions come in the order of the images, each the same as that of
+        :meth:`inspect`, which says what the arguments are and what is raised.
+        """
+        self.check_product(product)
+        for pixels in read_ahead(_pixels, images):
+            yield self._judge(pixels, product)
+
+    def _judge(self, pixels: UInt8[np.ndarray, "h w 3"], product: str | None) -> Prediction:
+        return decide(self.look(pixels), self.products, self.calibration, product)
+
+    @torch.inference_mode()
+    def look(self, pixels: UInt8[np.ndarray, "h w 3"]) -> Look:
+        """What the model sees in an image, before anything is decided."""
+        resized = self.preprocess.resize(pixels)
+        features, reconstructed = self.model(self.preprocess.normalise(resized)[None])
+        (one,) = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
+        (distances,) = self._good_parts.distances(features)
+        return Look(one.numpy(), distances.numpy(), measure_quality(resized, pixels.shape[:2]))
 
     def check_product(self, product: str | None) -> None:
         """Refuse a class name that the model was not trained on (ConfigError)."""
@@ -97,5 +140,14 @@ class Inspector:
         """Score preprocessed images of the model's size."""
         features, reconstructed = self.model(images)
         maps = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
-        products = self._good_parts.nearest_products(features)
-        return Scored(maps.numpy(), image_score(maps).numpy(), products)
+        return Scored(maps.numpy(), image_score(maps).numpy())
+
+
+def _pixels(image: Image) -> UInt8[np.ndarray, "h w 3"]:
+    pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise ConfigError(
+            f"image has shape {pixels.shape} and type {pixels.dtype}, expected height x "
+            "width x 3 of uint8, RGB; convert it"
+        )
+    return pixels

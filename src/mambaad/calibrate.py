@@ -1,0 +1,218 @@
+"""Calibration of a run on good parts that it was not trained on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mambaad.data import ProductClass, check_images, keep_out, read_ahead, read_data, read_image
+from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.inspection import Inspector
+from mambaad.inspection.calibration import (
+    Calibration,
+    ClassCalibration,
+    Look,
+    Method,
+    calibrate_class,
+    save_calibration,
+)
+from mambaad.inspection.settings import ProductSettings, read_product_settings
+from mambaad.models.inference import Precision
+from mambaad.progress import ProgressBar, say
+from mambaad.run import (
+    CONFIG,
+    GOOD_PARTS,
+    fingerprint,
+    read_config,
+    read_data_summary,
+    read_good_parts,
+    weights_digest,
+)
+from mambaad.train import train
+from mambaad.types import Sample
+
+FOLDS = "cross_fit"
+"""Where a run keeps the models of cross-fitting until they have done their work."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Good parts, and the run that was not trained on them."""
+
+    run: Path
+    parts: Mapping[str, tuple[Sample, ...]]
+
+
+def calibrate(
+    run: str | Path,
+    data: str | Path,
+    *,
+    target_fpr: float = 0.01,
+    review_fpr: float = 0.05,
+    cross_fit: int | None = None,
+    new_parts: bool = False,
+    products: str | Path | None = None,
+    precision: Precision = "float32",
+    skip_unreadable: bool = False,
+) -> Calibration:
+    """Set the thresholds of PASS, REVIEW and FAIL for each class, on good parts only.
+
+    The good parts are those that training kept out (``holdout``); with ``cross_fit``, all that
+    it was trained on, each scored by one of as many further models that have not seen it; with
+    ``new_parts``, those of another data set.
+
+    Args:
+        run: the folder that training made; gets ``calibration.safetensors``.
+        data: the folder it was trained on, or with ``new_parts`` another with the same classes.
+        target_fpr: share of good parts that may FAIL.
+        review_fpr: share of good parts that may be anything but a PASS.
+        cross_fit: number of further models, 2 or more. Each takes about as long to train as the
+            run did. Interrupted, a second call goes on.
+        new_parts: all good parts of ``data``, in train and test, are new to the model.
+        products: a YAML file of settings, see
+            :func:`mambaad.inspection.settings.read_product_settings`.
+        precision: that images will be inspected with.
+        skip_unreadable: leave unreadable images out instead of stopping.
+
+    Raises:
+        ConfigError, DataError, RunError: nothing is written then.
+        Interrupted: after Ctrl-C while a model of cross-fitting is trained.
+    """
+    run, data = Path(run), Path(data)
+    _check_rates(target_fpr, review_fpr)
+    config = read_config(run)
+    if not (run / GOOD_PARTS).is_file():
+        raise RunError(f"{run}: training has not ended; finish it (mambaad train --resume) first")
+    if cross_fit is not None and (new_parts or config.holdout):
+        other = "--new-parts" if new_parts else "the run's own hold-out"
+        raise ConfigError(f"--cross-fit and {other} exclude each other; leave --cross-fit out")
+    if cross_fit is not None and cross_fit < 2:
+        raise ConfigError(f"--cross-fit: expected 2 models or more, got {cross_fit}")
+    if not (config.holdout or cross_fit or new_parts):
+        raise ConfigError(
+            f"{run} was trained on all of its good parts, and thresholds need others: give "
+            "--cross-fit 3, or new ones with --new-parts, or train with --holdout 0.2"
+        )
+    names = read_good_parts(run).products
+    settings = read_product_settings(Path(products), names, config.size) if products else {}
+    with ProgressBar("reading images") as bar:
+        classes, skipped = check_images(
+            read_data(data, names, layout=config.layout),
+            skip_unreadable=skip_unreadable,
+            progress=bar.update,
+        )
+    for problem in skipped:
+        say(f"left out: {problem}")
+    is_trained_on = fingerprint(classes) == read_data_summary(run)["fingerprint"]
+    if new_parts == is_trained_on:
+        raise DataError(
+            f"{data} holds the very parts that {run} was trained on; leave --new-parts out"
+            if new_parts
+            else f"{data} does not hold the parts that {run} was trained on (other names or "
+            "sizes); give those, or --new-parts if it has seen none of these"
+        )
+    method: Method = "new parts" if new_parts else "cross-fit" if cross_fit else "hold-out"
+    if cross_fit:
+        sources = [
+            _fold(run, data, classes, (k, cross_fit), skip_unreadable)
+            for k in range(1, cross_fit + 1)
+        ]
+    elif new_parts:
+        parts = {c.name: (*c.train, *(s for s in c.test if not s.is_defective)) for c in classes}
+        sources = [_Source(run, parts)]
+    else:
+        _, out = keep_out(classes, share=config.holdout, seed=config.seed)
+        sources = [_Source(run, {c.name: c.train for c in out})]
+    looks = _look(sources, precision)
+    calibration = Calibration(
+        {
+            name: calibrate_class(
+                looks[name],
+                index,
+                [look for other in names if other != name for look in looks[other]],
+                settings.get(name, ProductSettings()),
+                fail_fpr=target_fpr,
+                review_fpr=review_fpr,
+            )
+            for index, name in enumerate(names)
+        },
+        method,
+        cross_fit or 0,
+        precision,
+        weights_digest(run),
+    )
+    save_calibration(run, calibration)
+    shutil.rmtree(run / FOLDS, ignore_errors=True)
+    return calibration
+
+
+def _check_rates(target_fpr: float, review_fpr: float) -> None:
+    for flag, rate in (("--target-fpr", target_fpr), ("--review-fpr", review_fpr)):
+        if not 0 < rate < 1:
+            raise ConfigError(f"{flag}: expected a share above 0 and below 1, got {rate}")
+    if review_fpr < target_fpr:
+        raise ConfigError(
+            f"--review-fpr {review_fpr} is below --target-fpr {target_fpr}, but every FAIL counts "
+            "as not passed; give a larger one"
+        )
+
+
+def _fold(
+    run: Path,
+    data: Path,
+    classes: Sequence[ProductClass],
+    fold: tuple[int, int],
+    skip_unreadable: bool,
+) -> _Source:
+    """Train a model without one of K parts of the good parts, as the run was trained."""
+    config = read_config(run).model_copy(update={"fold": fold, "logger": "none"})
+    place = run / FOLDS / f"{fold[0]}_of_{fold[1]}"
+    say(f"cross-fitting: model {fold[0]} of {fold[1]}")
+    train(
+        data,
+        place,
+        resume=(place / CONFIG).is_file(),
+        skip_unreadable=skip_unreadable,
+        **config.model_dump(),
+    )
+    _, out = keep_out(classes, fold=fold, seed=config.seed)
+    return _Source(place, {c.name: c.train for c in out})
+
+
+def _look(sources: Sequence[_Source], precision: Precision) -> dict[str, list[Look]]:
+    """What each source's model sees in its good parts, by class."""
+    total = sum(len(parts) for source in sources for parts in source.parts.values())
+    looks: dict[str, list[Look]] = {}
+    done = 0
+    with ProgressBar("calibrating") as bar:
+        for source in sources:
+            inspector = Inspector(source.run, precision)
+            for name, parts in source.parts.items():
+                for pixels in read_ahead(read_image, [sample.path for sample in parts]):
+                    looks.setdefault(name, []).append(inspector.look(pixels))
+                    done += 1
+                    bar.update(done, total, name)
+    return looks
+
+
+def calibration_rows(calibration: Calibration) -> list[list[str]]:
+    """A heading, and a row for each class: its good parts, and both thresholds with their rates."""
+    rows = [
+        ["class", "good parts", "REVIEW above", "rate", "95 %", "FAIL above", "rate", "95 %", ""]
+    ]
+    for name, c in calibration.classes.items():
+        row = [name, str(len(c.scores))]
+        for threshold in (c.review, c.fail):
+            low, high = threshold.interval
+            row += [f"{threshold.value:.4f}", f"{threshold.rate:.1%}", f"{low:.1%}-{high:.1%}"]
+        rows.append([*row, _shortfall(c)])
+    return rows
+
+
+def _shortfall(c: ClassCalibration) -> str:
+    short = [t for t in (c.review, c.fail) if not t.is_reached]
+    if not short:
+        return ""
+    return f"{short[-1].asked:.1%} needs {round(1 / short[-1].asked) - 1} good parts"

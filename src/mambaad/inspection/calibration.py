@@ -1,0 +1,257 @@
+"""What the scores of good parts are like, class by class: the ground that verdicts stand on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from mambaad.errors import RunError
+from mambaad.inspection.quality import Quality, QualityLimits, quality_limits
+from mambaad.inspection.settings import ProductSettings
+from mambaad.inspection.thresholds import Threshold, conformal_threshold
+from mambaad.run import load_tensors, save_tensors
+
+CALIBRATION = "calibration.safetensors"
+FORMAT = 1
+OUTLINED = 0.005
+"""Share of good parts' pixels that lie above the threshold of outlines."""
+UNKNOWN = 0.4
+"""Where an image stops being of a class: so far from its farthest good part (0) on the way to the
+nearest good part of another class (1). Chosen on six real classes (benchmarks/README.md)."""
+_UNKNOWN_ALONE = 2.0  # of a single class: so many times as far as its farthest good part
+_MOST_PIXELS = 2**24  # of a class, looked at for the threshold of outlines
+Method = Literal["hold-out", "cross-fit", "new parts"]
+
+
+class Look(NamedTuple):
+    """What a model sees in one image, before anything is decided.
+
+    ``anomaly_map``: float32, at the model's size. ``distances``: of its embedding to the mean of
+    each product's good parts.
+    """
+
+    anomaly_map: Float[np.ndarray, "h w"]
+    distances: Float[np.ndarray, " products"]
+    quality: Quality
+
+
+@dataclass(frozen=True)
+class ClassCalibration:
+    """Good parts of one class that were not trained on, and what follows from them.
+
+    ``scores``: ascending. ``distances``: of their embeddings to the mean of the class.
+    ``unknown_beyond``: an image whose embedding is further away is not of this class.
+    ``sharpness``, ``brightness``: see :class:`Quality`. ``review``, ``fail``: thresholds of the
+    score. ``outline``: of the map, where a region ends. ``median``: of the map.
+    """
+
+    scores: Float[np.ndarray, " n"]
+    distances: Float[np.ndarray, " n"]
+    sharpness: Float[np.ndarray, " n"]
+    brightness: Float[np.ndarray, " n"]
+    review: Threshold
+    fail: Threshold
+    outline: float
+    median: float
+    unknown_beyond: float
+    limits: QualityLimits
+    settings: ProductSettings
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """Of heatmaps: good parts' median is its low end, the threshold of FAIL its middle."""
+        return self.median, self.median + 2 * max(self.fail.value - self.median, 1e-6)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The classes' calibrations.
+
+    ``method``: where the good parts came from. ``folds``: of cross-fitting, else 0.
+    ``precision``: that the model was run in. ``weights``: the SHA-256 of its weights.
+    """
+
+    classes: Mapping[str, ClassCalibration]
+    method: Method
+    folds: int
+    precision: str
+    weights: str
+
+
+def inspected_map(
+    anomaly_map: Float[np.ndarray, "h w"], settings: ProductSettings
+) -> Float[np.ndarray, "h w"]:
+    """The map where defects count, and minus infinity elsewhere."""
+    if settings.inspected is None:
+        return anomaly_map
+    return np.where(settings.inspected, anomaly_map, np.float32(-np.inf))
+
+
+def calibrate_class(
+    looks: Sequence[Look],
+    index: int,
+    others: Sequence[Look],
+    settings: ProductSettings,
+    *,
+    fail_fpr: float,
+    review_fpr: float,
+) -> ClassCalibration:
+    """Set a class's thresholds.
+
+    Args:
+        looks: at its good parts, one or more.
+        index: which of the products it is.
+        others: at good parts of the other classes.
+        settings: what holds for it.
+        fail_fpr, review_fpr: the false-alarm rates wanted, of FAIL, and of REVIEW and FAIL.
+    """
+    maps = [inspected_map(look.anomaly_map, settings) for look in looks]
+    scores = np.sort([float(m.max()) for m in maps])
+    step = math.ceil(len(maps) * maps[0].size / _MOST_PIXELS)
+    pixels = np.concatenate([m[np.isfinite(m)][::step] for m in maps])
+    median, outline = np.quantile(pixels, [0.5, 1 - OUTLINED]).tolist()
+    qualities = [look.quality for look in looks]
+    return ClassCalibration(
+        scores=scores,
+        distances=np.sort([float(look.distances[index]) for look in looks]),
+        unknown_beyond=_unknown_beyond(looks, others, index),
+        sharpness=np.sort([quality.sharpness for quality in qualities]),
+        brightness=np.sort([quality.brightness for quality in qualities]),
+        review=conformal_threshold(scores, review_fpr),
+        fail=conformal_threshold(scores, fail_fpr),
+        outline=outline,
+        median=median,
+        limits=quality_limits(qualities),
+        settings=settings,
+    )
+
+
+def _unknown_beyond(looks: Sequence[Look], others: Sequence[Look], index: int) -> float:
+    own = max(float(look.distances[index]) for look in looks)
+    if not others:
+        return _UNKNOWN_ALONE * own
+    other = min(float(look.distances[index]) for look in others)
+    return own + UNKNOWN * max(other - own, 0.0)
+
+
+_ARRAYS = ("scores", "distances", "sharpness", "brightness")
+
+
+@checked(config=ConfigDict(extra="forbid"))
+class _ClassRecord:
+    review: Threshold
+    fail: Threshold
+    outline: float
+    median: float
+    unknown_beyond: float
+    limits: QualityLimits
+    mm_per_px: float | None
+    min_area_px: float
+
+
+@checked(config=ConfigDict(extra="forbid"))
+class _Record:
+    format: Literal[1]
+    method: Method
+    folds: int
+    precision: str
+    weights: str
+    classes: dict[str, _ClassRecord]
+
+
+def save_calibration(folder: Path, calibration: Calibration) -> None:
+    """Write ``calibration.safetensors`` into a run folder, whole or not at all."""
+    tensors: dict[str, torch.Tensor] = {}
+    classes: dict[str, Any] = {}
+    for name, c in calibration.classes.items():
+        for array in _ARRAYS:
+            tensors[f"{name}/{array}"] = torch.tensor(np.asarray(getattr(c, array), float))
+        if c.settings.inspected is not None:
+            tensors[f"{name}/inspected"] = torch.from_numpy(c.settings.inspected.astype(np.uint8))
+        classes[name] = {
+            "review": asdict(c.review),
+            "fail": asdict(c.fail),
+            "outline": c.outline,
+            "median": c.median,
+            "unknown_beyond": c.unknown_beyond,
+            "limits": asdict(c.limits),
+            "mm_per_px": c.settings.mm_per_px,
+            "min_area_px": c.settings.min_area_px,
+        }
+    about = {
+        "format": FORMAT,
+        "method": calibration.method,
+        "folds": calibration.folds,
+        "precision": calibration.precision,
+        "weights": calibration.weights,
+        "classes": classes,
+    }
+    save_tensors(folder / CALIBRATION, tensors, about)
+
+
+def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
+    """The calibration of a run; None if it has none.
+
+    Args:
+        folder: of the run.
+        size: height and width of its anomaly maps.
+
+    Raises:
+        RunError: damaged, or of a newer version.
+    """
+    path = Path(folder) / CALIBRATION
+    if not path.is_file():
+        return None
+    tensors, about = load_tensors(path)
+    found = about.get("format") if isinstance(about, dict) else None
+    if isinstance(found, int) and found > FORMAT:
+        raise RunError(
+            f"{path} has format {found}, this version reads {FORMAT}; update mambaad, "
+            "or calibrate again"
+        )
+    try:
+        record: _Record = TypeAdapter(_Record).validate_python(about)
+        classes = {name: _class_of(name, c, tensors, size) for name, c in record.classes.items()}
+    except (ValidationError, KeyError, ValueError) as error:
+        raise RunError(f"{path} is damaged; calibrate again, or restore it from a copy") from error
+    return Calibration(classes, record.method, record.folds, record.precision, record.weights)
+
+
+def _class_of(
+    name: str, record: _ClassRecord, tensors: Mapping[str, torch.Tensor], size: tuple[int, int]
+) -> ClassCalibration:
+    arrays = {array: tensors[f"{name}/{array}"].numpy() for array in _ARRAYS}
+    count = len(arrays["scores"])
+    numbers = [record.review.value, record.fail.value, record.outline, record.median]
+    numbers += [record.unknown_beyond]
+    if not count or any(a.shape != (count,) or not np.isfinite(a).all() for a in arrays.values()):
+        raise ValueError
+    if not np.isfinite(numbers).all():
+        raise ValueError
+    inspected = tensors.get(f"{name}/inspected")
+    if inspected is not None and tuple(inspected.shape) != size:
+        raise ValueError
+    settings = ProductSettings(
+        record.mm_per_px,
+        record.min_area_px,
+        None if inspected is None else inspected.numpy().astype(bool),
+    )
+    return ClassCalibration(
+        **arrays,
+        review=record.review,
+        fail=record.fail,
+        outline=record.outline,
+        median=record.median,
+        unknown_beyond=record.unknown_beyond,
+        limits=record.limits,
+        settings=settings,
+    )

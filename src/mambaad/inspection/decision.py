@@ -1,0 +1,137 @@
+"""From what a model sees in an image to a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+from jaxtyping import Float
+
+from mambaad.inspection.calibration import Calibration, ClassCalibration, Look, inspected_map
+from mambaad.inspection.regions import find_regions
+from mambaad.inspection.thresholds import p_value, percentile
+from mambaad.types import Prediction, Verdict
+
+
+def nearest_product(
+    products: Sequence[str], distances: Float[np.ndarray, " products"]
+) -> tuple[str | None, float | None]:
+    """The class whose good parts' mean is nearest, and how sure that is.
+
+    Sure by the margin to the second nearest: the difference of both distances over their sum, 0 to
+    1; None for a single class.
+    """
+    if not len(distances):  # training has not ended
+        return None, None
+    first, *others = np.argsort(distances, kind="stable")
+    if not others:
+        return products[first], None
+    near, far = float(distances[first]), float(distances[others[0]])
+    return products[first], (far - near) / max(far + near, 1e-12)
+
+
+def decide(
+    look: Look, products: Sequence[str], calibration: Calibration | None, given: str | None
+) -> Prediction:
+    """Judge an image by the calibration of its class.
+
+    In this order: an image that is not fit is a BAD IMAGE, one of no known product is an UNKNOWN
+    PRODUCT, a score above the threshold of FAIL fails, one above that of REVIEW is to be looked
+    at, and all else is a PASS.
+
+    Args:
+        look: what the model sees.
+        products: the classes that it knows, in the order of the distances.
+        calibration: theirs; without it there is no verdict.
+        given: the class, if the caller knows it.
+    """
+    product, margin = nearest_product(products, look.distances)
+    product, margin = (given, None) if given else (product, margin)
+    c = calibration.classes.get(product) if calibration and product else None
+    if calibration is None or c is None:
+        score = float(look.anomaly_map.max())
+        return Prediction(score, look.anomaly_map, product, margin)
+    counted = inspected_map(look.anomaly_map, c.settings)
+    score = float(counted.max())
+    quality = asdict(look.quality)
+    verdict, reason = _fitness(look, products, calibration, c, given)
+    if verdict:
+        unknown = verdict is Verdict.UNKNOWN_PRODUCT
+        return Prediction(
+            score,
+            look.anomaly_map,
+            None if unknown else product,
+            margin,
+            verdict,
+            reason,
+            scale=c.scale,
+            quality=quality,
+        )
+    regions, mask = find_regions(
+        counted,
+        c.outline,
+        c.review.value,
+        (look.quality.height, look.quality.width),
+        min_area=c.settings.min_area_px,
+        mm_per_px=c.settings.mm_per_px,
+    )
+    verdict, reason = _verdict(c, score, regions[0].peak if regions else None)
+    return Prediction(
+        score,
+        look.anomaly_map,
+        product,
+        margin,
+        verdict,
+        reason,
+        percentile(c.scores, score),
+        p_value(c.scores, score),
+        c.scale,
+        regions,
+        mask,
+        quality,
+    )
+
+
+def _fitness(
+    look: Look,
+    products: Sequence[str],
+    calibration: Calibration,
+    c: ClassCalibration,
+    given: str | None,
+) -> tuple[Verdict | None, str]:
+    """A verdict on an image that cannot be judged, and why; None if it can be."""
+    is_known = given is not None or any(
+        distance <= calibration.classes[name].unknown_beyond
+        for name, distance in zip(products, look.distances, strict=True)
+        if name in calibration.classes
+    )
+    # An image of anything else is as it may: it is bad only if it would be for every product.
+    limits = [c.limits] if is_known else [k.limits for k in calibration.classes.values()]
+    problems = [limit.problem(look.quality) for limit in limits]
+    if all(problems):
+        return Verdict.BAD_IMAGE, str(c.limits.problem(look.quality))
+    if not is_known:
+        distance = float(np.min(look.distances))
+        return Verdict.UNKNOWN_PRODUCT, (
+            f"its features are {distance:.3f} from the nearest product's, good parts at most "
+            f"{c.distances.max():.3f}"
+        )
+    return None, ""
+
+
+def _verdict(c: ClassCalibration, score: float, peak: float | None) -> tuple[Verdict, str]:
+    """``peak``: of the highest region that is large enough, if there is one."""
+    if peak is None:
+        if score > c.review.value:
+            return Verdict.PASS, (
+                f"what looks anomalous is smaller than {c.settings.min_area_px:.0f} px"
+            )
+        return Verdict.PASS, ""
+    threshold, verdict = (
+        (c.fail, Verdict.FAIL) if peak > c.fail.value else (c.review, Verdict.REVIEW)
+    )
+    return verdict, (
+        f"peak {peak:.4f} is above {threshold.value:.4f}, which {threshold.rate:.1%} of good "
+        "parts exceed"
+    )

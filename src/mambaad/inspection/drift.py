@@ -1,0 +1,62 @@
+"""Whether today's good parts still look as those did that the thresholds were set on.
+
+A conformal test martingale (Vovk, Nouretdinov, Gammerman, Testing exchangeability on-line, 2003):
+each new value gets its rank among all before it, calibration's included, as a p-value; these are
+independent and uniform as long as nothing has changed. A gambler bets against that, with the
+"simple jumper" (Vovk et al., Retrain or not retrain, 2021). Its capital is 1 at first; if nothing
+has changed the chance that it ever reaches 1 / a is at most a (Ville's inequality), however often
+one looks. So the test may run after every part, or every day, with one stated false-alarm rate.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+_BETS = np.asarray([-2.0, -1.0, 0.0, 1.0, 2.0])
+"""How much is staked on p-values that are small (-) or large (+); at most 2 in size."""
+_JUMP = 0.01
+"""Share of the capital that is dealt out anew to all bets at each step."""
+
+
+def drift_evidence(
+    calibration: Sequence[float] | Float[np.ndarray, " n"],
+    values: Sequence[float] | Float[np.ndarray, " m"],
+    seed: int = 0,
+) -> Float[np.ndarray, " m"]:
+    """The capital's natural logarithm after each new value.
+
+    Args:
+        calibration: values of good parts, in any order.
+        values: of the parts since, in the order of their inspection.
+        seed: equal values are ranked by chance.
+    """
+    random = np.random.default_rng(seed)
+    seen = sorted(float(v) for v in calibration)
+    shares = np.full(len(_BETS), 1 / len(_BETS))
+    evidence, logarithm = [], 0.0
+    for value in map(float, values):
+        below, up_to = bisect.bisect_left(seen, value), bisect.bisect_right(seen, value)
+        seen.insert(below, value)
+        above, equal = len(seen) - 1 - up_to, up_to - below + 1
+        p = (above + random.random() * equal) / len(seen)
+        shares = (1 - _JUMP) * shares + _JUMP / len(_BETS)
+        shares = shares * (1 + _BETS * (p - 0.5))
+        gain = shares.sum()
+        shares /= gain
+        logarithm += math.log(gain)
+        evidence.append(logarithm)
+    return np.asarray(evidence)
+
+
+def first_alarm(evidence: Float[np.ndarray, " m"], false_alarm_rate: float) -> int | None:
+    """The number of the value (from 0) at which drift is sure enough; None if it never is.
+
+    ``false_alarm_rate``: the chance of any alarm at all while nothing has changed.
+    """
+    above = np.flatnonzero(evidence >= -math.log(false_alarm_rate))
+    return int(above[0]) if len(above) else None

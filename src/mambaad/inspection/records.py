@@ -1,0 +1,122 @@
+"""What was found in one image, as a line of JSON: for the machines that come after.
+
+The fields, and what each means: ``docs/verdicts.md``. A change that a reader of version 1 would
+misread makes it version 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mambaad.errors import DataError
+from mambaad.types import Prediction, Verdict
+
+SCHEMA: Literal[1] = 1
+
+
+class RegionRecord(BaseModel):
+    """See :class:`mambaad.types.Region`."""
+
+    box: tuple[int, int, int, int]
+    area_px: float
+    area_mm2: float | None
+    peak: float
+    peak_at: tuple[int, int]
+
+
+class Record(BaseModel):
+    """One image; ``error`` says why it has no score. See :class:`mambaad.Prediction`."""
+
+    model_config = ConfigDict(extra="ignore")  # later versions may say more
+
+    schema_version: Literal[1] = SCHEMA
+    path: str
+    time: str | None = None
+    model: str | None = None
+    product: str | None = None
+    product_given: bool = False
+    product_margin: float | None = None
+    verdict: Verdict | None = None
+    reason: str = ""
+    score: float | None = None
+    percentile: float | None = None
+    p_value: float | None = None
+    regions: list[RegionRecord] = []
+    quality: Mapping[str, float] | None = None
+    defect_type: str | None = None
+    error: str | None = None
+
+    @property
+    def is_rejected(self) -> bool:
+        """Whether it failed, or nothing could be said of it; a part to REVIEW is neither."""
+        return self.error is not None or self.verdict not in (None, Verdict.PASS, Verdict.REVIEW)
+
+
+def record_of(
+    path: Path,
+    prediction: Prediction | None,
+    *,
+    product_given: bool = False,
+    model: str | None = None,
+    time: str | None = None,
+    defect_type: str | None = None,
+    error: str | None = None,
+) -> Record:
+    """The record of an image that was inspected, or could not be.
+
+    Args:
+        path: of the image.
+        prediction: what was found; None if there is an ``error``.
+        product_given: whether the caller said what product it is.
+        model: the SHA-256 of the model's weights.
+        time: of the inspection, ISO 8601.
+        defect_type: what the data set says that it is, if it does.
+        error: why there is no prediction.
+    """
+    if prediction is None:
+        return Record(path=path.as_posix(), time=time, model=model, error=error)
+    return Record(
+        path=path.as_posix(),
+        time=time,
+        model=model,
+        product=prediction.product,
+        product_given=product_given,
+        product_margin=prediction.product_margin,
+        verdict=prediction.verdict,
+        reason=prediction.reason,
+        score=prediction.score,
+        percentile=prediction.percentile,
+        p_value=prediction.p_value,
+        regions=[RegionRecord(**asdict(region)) for region in prediction.regions],
+        quality=prediction.quality,
+        defect_type=defect_type,
+    )
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Read a file of records, one a line.
+
+    Raises:
+        DataError: a file that cannot be read, or a line that is no record; names both.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    yield Record.model_validate_json(line)
+                except ValidationError as error:
+                    first = error.errors()[0]
+                    where = ".".join(map(str, first["loc"])) or "it"
+                    raise DataError(
+                        f"{path}, line {number}: {where}: {first['msg'].lower()}; give what "
+                        "'mambaad predict' wrote (predictions.jsonl)"
+                    ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read ({error})") from error

@@ -1,0 +1,71 @@
+"""The places of an image that look defective."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from mambaad.types import Region
+
+_TOUCHING = np.ones((3, 3), dtype=bool)  # corners too
+
+
+def find_regions(
+    anomaly_map: Float[np.ndarray, "h w"],
+    low: float,
+    high: float,
+    shape: tuple[int, int],
+    *,
+    min_area: float = 0.0,
+    mm_per_px: float | None = None,
+) -> tuple[tuple[Region, ...], Bool[np.ndarray, "h w"]]:
+    """Connected pixels above ``low``, of which one at least is above ``high`` (hysteresis).
+
+    So a part has a region exactly when its score is above ``high``, and the region's outline does
+    not depend on how far.
+
+    Args:
+        anomaly_map: at any size; minus infinity where nothing is to be found.
+        low: of the outline; taken as ``high`` if it is above it.
+        high: of the peak.
+        shape: height and width of the image, whose pixels boxes and areas are in.
+        min_area: smaller regions are left out, in pixels of the image.
+        mm_per_px: of the image, if known.
+
+    Returns:
+        The regions, that with the highest peak first; and a mask, True inside of them.
+    """
+    mask = np.zeros(anomaly_map.shape, dtype=bool)
+    if anomaly_map.max() <= high:
+        return (), mask
+    labels, count = ndimage.label(anomaly_map > min(low, high), _TOUCHING)
+    down, right = shape[0] / labels.shape[0], shape[1] / labels.shape[1]
+    regions = []
+    for number, box in enumerate(ndimage.find_objects(labels, count), start=1):
+        inside = labels[box] == number
+        values = np.where(inside, anomaly_map[box], -np.inf)
+        row, column = np.unravel_index(values.argmax(), values.shape)
+        peak, area = float(values[row, column]), float(inside.sum() * down * right)
+        if peak <= high or area < min_area:
+            continue
+        mask[box] |= inside
+        top, left = box[0].start, box[1].start
+        regions.append(
+            Region(
+                box=(
+                    round(left * right),
+                    round(top * down),
+                    round(box[1].stop * right),
+                    round(box[0].stop * down),
+                ),
+                area_px=area,
+                area_mm2=None if mm_per_px is None else area * mm_per_px**2,
+                peak=peak,
+                peak_at=(
+                    int((left + column + 0.5) * right),
+                    int((top + row + 0.5) * down),
+                ),
+            )
+        )
+    return tuple(sorted(regions, key=lambda region: -region.peak)), mask

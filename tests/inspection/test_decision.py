@@ -1,0 +1,214 @@
+"""Verdicts, from scores that are made up and from images."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+import mambaad
+from mambaad.inspection.calibration import (
+    Calibration,
+    Look,
+    calibrate_class,
+    read_calibration,
+    save_calibration,
+)
+from mambaad.inspection.decision import decide, nearest_product
+from mambaad.inspection.quality import Quality
+from mambaad.inspection.settings import ProductSettings
+from mambaad.types import Verdict
+
+PRODUCTS = ("bolt", "nut")
+GOOD = Quality(-1.0, 100.0, 0.0, 0.0, 40, 60)
+
+
+def look(score, distances=(0.1, 0.9), quality=GOOD):
+    """A map of 8 x 12 with 6 warm pixels of which one is the hottest."""
+    m = np.full((8, 12), 0.1, np.float32)
+    m[2:4, 2:5] = 0.8 * score
+    m[2, 3] = score
+    return Look(m, np.asarray(distances), quality)
+
+
+def calibration(settings=None):
+    scores = np.linspace(0.5, 1.0, 199)  # 1 %: 0.9975 lies above 198 of 200
+    some = [look(s, (0.1 + 0.1 * i / 199, 0.9)) for i, s in enumerate(scores)]
+    others = [look(1, (1.2, 0.1))]
+    bolts = calibrate_class(
+        some, 0, others, settings or ProductSettings(), fail_fpr=0.01, review_fpr=0.1
+    )
+    nuts = dataclasses.replace(bolts, scores=bolts.scores + 1)
+    return Calibration({"bolt": bolts, "nut": nuts}, "hold-out", 0, "float32", "0")
+
+
+def judge(a_look, settings=None, given=None):
+    return decide(a_look, PRODUCTS, calibration(settings), given)
+
+
+@pytest.mark.parametrize(
+    ("score", "verdict"),
+    [
+        (0.3, Verdict.PASS),
+        (0.94, Verdict.PASS),
+        (0.96, Verdict.REVIEW),
+        (0.997, Verdict.REVIEW),
+        (0.999, Verdict.FAIL),
+        (5.0, Verdict.FAIL),
+    ],
+)
+def test_both_thresholds(score, verdict):
+    prediction = judge(look(score))
+    assert prediction.verdict is verdict
+    assert prediction.product == "bolt"
+    assert prediction.score == np.float32(score)
+    assert len(prediction.regions) == (verdict is not Verdict.PASS)
+    assert prediction.region_mask.any() == (verdict is not Verdict.PASS)
+    assert bool(prediction.reason) == (verdict is not Verdict.PASS)
+
+
+def test_what_comes_with_a_verdict():
+    prediction = judge(look(2.0), ProductSettings(mm_per_px=0.5))
+    assert prediction.percentile == 100
+    assert prediction.p_value == pytest.approx(1 / 200)
+    low, high = prediction.scale
+    fail = calibration().classes["bolt"].fail.value
+    assert low == pytest.approx(0.1)
+    assert (low + high) / 2 == pytest.approx(fail)  # the middle of the heatmap's colours
+    (region,) = prediction.regions
+    assert region.area_px == pytest.approx(6 * 25)  # 6 pixels of the map, 5 x 5 of the image each
+    assert region.area_mm2 == pytest.approx(6 * 25 * 0.25)
+    assert prediction.product_margin == pytest.approx(0.8)
+    assert "2.0000 is above" in prediction.reason
+    assert "which 1.0% of good parts exceed" in prediction.reason
+
+
+def test_a_given_product_is_taken_as_it_is():
+    prediction = judge(look(1.2), given="nut")
+    assert (prediction.product, prediction.product_margin) == ("nut", None)
+    assert judge(look(1.2, (5.0, 5.0)), given="bolt").verdict is Verdict.FAIL
+
+
+def test_the_way_to_the_nearest_other_class():
+    some = [look(1, (d, 0.0)) for d in (0.1, 0.2)]
+    other = [look(1, (d, 0.0)) for d in (1.0, 0.7)]
+    kwargs = {"fail_fpr": 0.01, "review_fpr": 0.1}
+    limit = calibrate_class(some, 0, other, ProductSettings(), **kwargs).unknown_beyond
+    assert limit == pytest.approx(0.2 + 0.4 * 0.5)
+    near = [look(1, (0.15, 0.0))]  # classes that overlap
+    assert calibrate_class(some, 0, near, ProductSettings(), **kwargs).unknown_beyond == 0.2
+    assert calibrate_class(some, 0, [], ProductSettings(), **kwargs).unknown_beyond == 0.4
+
+
+def test_an_image_of_no_known_product():
+    prediction = judge(look(0.3, (2.0, 3.0)))
+    assert prediction.verdict is Verdict.UNKNOWN_PRODUCT
+    assert prediction.product is None
+    assert prediction.regions == ()
+    assert prediction.percentile is None
+    # And not a bad image of the nearest, unless it would be one of any product.
+    odd = dataclasses.replace(GOOD, brightness=250.0)
+    assert judge(look(0.3, (2.0, 3.0), odd)).verdict is Verdict.BAD_IMAGE
+
+
+def test_a_bad_image_says_why():
+    dark = dataclasses.replace(GOOD, brightness=20.0)
+    prediction = judge(look(0.3, quality=dark))
+    assert prediction.verdict is Verdict.BAD_IMAGE
+    assert prediction.reason.startswith("too dark: mean grey level 20")
+
+
+def test_defects_that_are_too_small_pass():
+    small = ProductSettings(min_area_px=151)
+    prediction = judge(look(2.0), small)
+    assert prediction.verdict is Verdict.PASS
+    assert prediction.reason == "what looks anomalous is smaller than 151 px"
+    assert judge(look(2.0), ProductSettings(min_area_px=150)).verdict is Verdict.FAIL
+
+
+def test_what_is_not_inspected_does_not_count():
+    inspected = np.ones((8, 12), dtype=bool)
+    inspected[2, 3] = False
+    settings = ProductSettings(inspected=inspected)
+    c = calibration(settings).classes["bolt"]
+    assert c.scores.max() == pytest.approx(0.8)
+    prediction = judge(look(1.05), settings)
+    assert prediction.score == pytest.approx(0.84)
+    assert not prediction.region_mask[2, 3]
+    assert prediction.anomaly_map[2, 3] == np.float32(1.05)  # shown all the same
+
+
+def test_without_a_calibration_there_is_no_verdict():
+    prediction = decide(look(2.0), PRODUCTS, None, None)
+    assert prediction.verdict is None
+    assert (prediction.product, prediction.score) == ("bolt", 2.0)
+    unfinished = Look(look(2.0).anomaly_map, np.empty(0), GOOD)
+    assert decide(unfinished, PRODUCTS, None, None).product is None
+
+
+def test_the_nearest_product_and_how_sure():
+    assert nearest_product(PRODUCTS, np.asarray([3.0, 1.0])) == ("nut", 0.5)
+    assert nearest_product(PRODUCTS, np.asarray([1.0, 1.0])) == ("bolt", 0.0)
+    assert nearest_product(("bolt",), np.asarray([3.0])) == ("bolt", None)
+
+
+def test_saved_and_read_back(tmp_path):
+    inspected = np.random.default_rng(0).random((8, 12)) < 0.9
+    before = calibration(ProductSettings(0.5, 12.0, inspected))
+    save_calibration(tmp_path, before)
+    after = read_calibration(tmp_path, (8, 12))
+    assert (after.method, after.folds, after.weights) == ("hold-out", 0, "0")
+    for name in PRODUCTS:
+        ours, theirs = (dataclasses.asdict(c.classes[name]) for c in (before, after))
+        for key, value in ours.items():
+            if isinstance(value, np.ndarray):
+                assert np.array_equal(value, theirs[key])
+        assert ours["fail"] == theirs["fail"]
+        assert ours["limits"] == theirs["limits"]
+        assert np.array_equal(theirs["settings"]["inspected"], inspected)
+        assert theirs["settings"]["min_area_px"] == 12
+
+
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_images_one_by_one_streaming_and_all_at_once(calibrated_run, many_parts):
+    inspector = mambaad.Inspector(calibrated_run)
+    paths = sorted(many_parts.glob("*/test/*/*.png"))
+    streamed = list(inspector.inspect_many(iter(paths)))
+    arrays = list(inspector.inspect_many([pixels_of(path) for path in paths]))
+    for path, a, b in zip(paths, streamed, arrays, strict=True):
+        c = inspector.inspect(path)
+        assert np.array_equal(a.anomaly_map, b.anomaly_map)
+        assert np.array_equal(a.anomaly_map, c.anomaly_map)
+        for other in (b, c):
+            assert (a.score, a.verdict, a.product) == (other.score, other.verdict, other.product)
+            assert (a.regions, a.reason, a.quality) == (other.regions, other.reason, other.quality)
+
+
+def test_a_stream_reads_no_further_than_it_must(calibrated_run, many_parts):
+    inspector = mambaad.Inspector(calibrated_run)
+    taken = []
+
+    def endless():
+        while True:
+            taken.append(1)
+            yield next((many_parts / "nut" / "test" / "good").iterdir())
+
+    stream = inspector.inspect_many(endless())
+    next(stream)
+    assert len(taken) <= 4
+    stream.close()
+
+
+def test_blurred_dark_and_foreign_images(calibrated_run, many_parts):
+    inspector = mambaad.Inspector(calibrated_run)
+    pixels = pixels_of(many_parts / "bolt" / "test" / "good" / "000.png")
+    assert inspector.inspect(pixels).verdict in (Verdict.PASS, Verdict.REVIEW, Verdict.FAIL)
+    blurred = Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(4))
+    assert inspector.inspect(np.asarray(blurred), "bolt").verdict is Verdict.BAD_IMAGE
+    assert inspector.inspect(pixels // 8, "bolt").verdict is Verdict.BAD_IMAGE
+    foreign = np.random.default_rng(0).integers(0, 255, (80, 72, 3), np.uint8)
+    assert inspector.inspect(foreign).verdict in (Verdict.UNKNOWN_PRODUCT, Verdict.BAD_IMAGE)

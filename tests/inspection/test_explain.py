@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+import torch
+
+import mambaad
+from mambaad.data import Preprocess, read_image, read_mvtec
+from mambaad.inspection.explain import Explainer, GoodPartsIndex
+from mambaad.models.hss import SS2D
+from mambaad.run import load_model
+from mambaad.scoring import anomaly_map
+
+SIZE = (64, 64)
+
+
+@pytest.fixture(scope="module")
+def model(trained_run):
+    return load_model(trained_run)
+
+
+@pytest.fixture
+def image(parts):
+    return read_image(parts / "nut" / "test" / "spot" / "000.png")
+
+
+def test_the_scales_add_up_to_the_map(model, trained_run, image):
+    found = Explainer(model, SIZE).explain(image)
+    prediction = mambaad.Inspector(trained_run).inspect(image)
+    assert np.allclose(found.scale_maps.sum(axis=0), prediction.anomaly_map, atol=1e-4)
+    assert sum(found.scale_shares) == pytest.approx(1, abs=1e-5)
+    row, column = found.at
+    assert prediction.anomaly_map[row, column] == pytest.approx(prediction.score, rel=1e-3)
+
+
+def test_a_direction_is_left_out_of_every_block(model, image):
+    explainer = Explainer(model, SIZE)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = explainer.explain(image)
+    assert list(found.directions) == ["as it is, forwards", "as it is, backwards"]
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+
+    # The same from a model whose weights are changed for good.
+    changed = load_model_again(model)
+    for block in changed.decoder.modules():
+        if isinstance(block, SS2D):
+            rows, states = block.scan_proj.shape[0] // 2, block.A_log.shape[2]
+            with torch.no_grad():
+                block.scan_proj[rows - states : rows] = 0
+                block.skip[0] = 0
+    batch = Preprocess(*SIZE)(image)[None]
+    with torch.inference_mode():
+        whole = anomaly_map(*model(batch), SIZE)[0]
+        without = anomaly_map(*changed(batch), SIZE)[0]
+    change = whole - without
+    row, column = found.at
+    expected = (change[row, column] - change.median()) / whole[row, column]
+    assert found.directions["as it is, forwards"] == pytest.approx(float(expected), abs=1e-4)
+
+
+def load_model_again(model):
+    import copy
+
+    return copy.deepcopy(model)
+
+
+def test_only_what_is_inspected_is_explained(model, image):
+    explainer = Explainer(model, SIZE)
+    everywhere = explainer.explain(image)
+    counted = everywhere.scale_maps.sum(axis=0)
+    row, column = everywhere.at
+    counted[max(row - 8, 0) : row + 8, max(column - 8, 0) : column + 8] = -np.inf
+    assert explainer.explain(image, counted).at != everywhere.at
+
+
+def test_the_place_most_like_another_of_a_good_part(model, parts):
+    good = {c.name: c.train for c in read_mvtec(parts)}
+    index = GoodPartsIndex(model, SIZE, good)
+    sample = good["nut"][3]
+    # A part is most like itself, and so is each of its places.
+    match = index.nearest("nut", read_image(sample.path), (20, 36))
+    assert match.sample == sample
+    assert match.similarity == pytest.approx(1, abs=1e-5)
+    assert match.at == (20, 36)  # the middle of the cell of 8 x 8 pixels
+    assert index.nearest("washer", read_image(sample.path), (0, 0)) is None
+
+
+def test_no_more_good_parts_than_asked(model, parts):
+    good = {c.name: c.train for c in read_mvtec(parts)}
+    index = GoodPartsIndex(model, SIZE, good, most=2)
+    match = index.nearest("nut", read_image(good["nut"][1].path), (20, 36))
+    assert match.sample in (good["nut"][0], good["nut"][3])

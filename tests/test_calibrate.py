@@ -1,0 +1,128 @@
+import shutil
+
+import numpy as np
+import pytest
+
+import mambaad
+from mambaad.calibrate import calibrate, calibration_rows
+from mambaad.data import keep_out, read_mvtec
+from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.inspection.calibration import read_calibration
+from tests.conftest import SMALL, make_parts
+
+SIZE = (64, 64)
+
+
+@pytest.fixture
+def run(calibrated_run, tmp_path):
+    return shutil.copytree(calibrated_run, tmp_path / "run")
+
+
+def test_scores_are_those_of_the_parts_kept_out(calibrated_run, many_parts):
+    calibration = read_calibration(calibrated_run, SIZE)
+    assert calibration.method == "hold-out"
+    _, out = keep_out(read_mvtec(many_parts), share=0.5, seed=42)
+    inspector = mambaad.Inspector(calibrated_run)
+    for c in out:
+        scores = sorted(inspector.inspect(s.path, c.name).score for s in c.train)
+        assert calibration.classes[c.name].scores.tolist() == scores
+        assert len(scores) == 15
+
+
+def test_training_has_not_seen_what_is_kept_out(calibrated_run, many_parts, tmp_path):
+    # The same weights as from a data set without them.
+    left, _ = keep_out(read_mvtec(many_parts), share=0.5, seed=42)
+    for sample in (s for c in left for s in c.train):
+        target = tmp_path / "data" / sample.path.relative_to(many_parts)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(sample.path, target)
+    other = mambaad.train(tmp_path / "data", tmp_path / "other", **SMALL)
+    ours = (calibrated_run / "weights.safetensors").read_bytes()
+    assert ours == (other / "weights.safetensors").read_bytes()
+
+
+def test_again_is_the_same(run, many_parts):
+    before = (run / "calibration.safetensors").read_bytes()
+    calibrate(run, many_parts, target_fpr=0.1, review_fpr=0.2)
+    assert (run / "calibration.safetensors").read_bytes() == before
+
+
+def test_too_few_parts_are_told(run, many_parts):
+    calibration = calibrate(run, many_parts)
+    for c in calibration.classes.values():
+        assert c.fail.value == c.scores.max()
+        assert c.fail.rate == pytest.approx(1 / 16)
+    heading, *rows = calibration_rows(calibration)
+    assert len({len(row) for row in (heading, *rows)}) == 1
+    assert rows[0][:2] == ["bolt", "15"]
+    assert "1.0% needs 99 good parts" in rows[0][-1]
+
+
+def test_cross_fitting_scores_every_part_by_a_model_that_has_not_seen_it(
+    many_parts, tmp_path, monkeypatch
+):
+    settings = {**SMALL, "epochs": 1}
+    run = mambaad.train(many_parts, tmp_path / "run", **settings)
+    calibration = calibrate(run, many_parts, cross_fit=2)
+    assert (calibration.method, calibration.folds) == ("cross-fit", 2)
+    assert not (run / "cross_fit").exists()
+    expected = []
+    for k in (1, 2):
+        _, out = keep_out(read_mvtec(many_parts), fold=(k, 2), seed=42)
+        model = mambaad.train(many_parts, tmp_path / str(k), **settings, fold=(k, 2))
+        inspector = mambaad.Inspector(model)
+        expected += [inspector.inspect(s.path).score for s in out[0].train]
+    assert calibration.classes["bolt"].scores.tolist() == sorted(expected)
+    assert len(expected) == 30
+    # Verdicts are the run's own.
+    assert mambaad.Inspector(run).inspect(np.zeros((80, 72, 3), np.uint8)).verdict is not None
+
+
+def test_new_parts(trained_run, parts, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    new = make_parts(tmp_path / "new", train=9)
+    calibration = calibrate(run, new, new_parts=True)
+    assert calibration.method == "new parts"
+    assert {len(c.scores) for c in calibration.classes.values()} == {12}  # 9, and 3 of test
+    with pytest.raises(DataError, match="holds the very parts that"):
+        calibrate(run, parts, new_parts=True)
+
+
+def test_a_model_trained_on_since_has_no_verdicts(run, trained_run, many_parts, capsys):
+    shutil.copy(trained_run / "weights.safetensors", run)
+    inspector = mambaad.Inspector(run)
+    assert inspector.calibration is None
+    assert "trained on since it was calibrated" in capsys.readouterr().err
+    image = next((many_parts / "nut" / "test" / "good").iterdir())
+    assert inspector.inspect(image).verdict is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"target_fpr": 0}, "--target-fpr: expected a share above 0 and below 1, got 0"),
+        ({"review_fpr": 1}, "--review-fpr: expected a share"),
+        ({"target_fpr": 0.3, "review_fpr": 0.2}, "--review-fpr 0.2 is below --target-fpr 0.3"),
+        ({"cross_fit": 3}, "--cross-fit and the run's own hold-out exclude each other"),
+        ({"cross_fit": 3, "new_parts": True}, "--cross-fit and --new-parts exclude each other"),
+        ({"precision": "float8"}, "--precision: expected one of"),
+    ],
+)
+def test_wrong_settings(run, many_parts, settings, complaint):
+    before = (run / "calibration.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match=complaint):
+        calibrate(run, many_parts, **settings)
+    assert (run / "calibration.safetensors").read_bytes() == before
+
+
+def test_other_parts_and_no_parts(run, parts, trained_run, tmp_path):
+    with pytest.raises(DataError, match="does not hold the parts that"):
+        calibrate(run, parts)
+    with pytest.raises(ConfigError, match="thresholds need others: give --cross-fit 3"):
+        calibrate(trained_run, parts)
+    with pytest.raises(ConfigError, match="expected 2 models or more, got 1"):
+        calibrate(trained_run, parts, cross_fit=1)
+    unfinished = shutil.copytree(trained_run, tmp_path / "unfinished")
+    (unfinished / "good_parts.safetensors").unlink()
+    with pytest.raises(RunError, match="training has not ended"):
+        calibrate(unfinished, parts)
