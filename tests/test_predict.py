@@ -1,13 +1,17 @@
 import csv
 import shutil
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import mambaad
+from mambaad.calibrate import calibrate
 from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.inspection.records import read_records
+from mambaad.predict import verdicts_junit
 
 
 def table(out):
@@ -22,7 +26,12 @@ def files(out):
 def test_what_is_written_for_an_image(parts, trained_run, tmp_path):
     image = parts / "nut" / "test" / "spot" / "001.png"
     (row,) = mambaad.predict(trained_run, [image], tmp_path / "out")
-    assert files(tmp_path / "out") == ["001.png.heatmap.png", "001.png.map.npy", "predictions.csv"]
+    assert files(tmp_path / "out") == [
+        "001.png.heatmap.png",
+        "001.png.map.npy",
+        "predictions.csv",
+        "predictions.jsonl",
+    ]
     anomaly_map = np.load(tmp_path / "out" / "001.png.map.npy")
     assert anomaly_map.shape == (64, 64)
     assert anomaly_map.dtype == np.float32
@@ -32,9 +41,11 @@ def test_what_is_written_for_an_image(parts, trained_run, tmp_path):
     ):
         assert heatmap.size == input.size
         assert heatmap.mode == "RGB"
-    assert table(tmp_path / "out") == [
-        {"path": image.as_posix(), "class": "nut", "score": f"{row.score:.6f}", "error": ""}
-    ]
+    (line,) = table(tmp_path / "out")
+    assert line["path"] == row.path == image.as_posix()
+    assert (line["class"], line["score"]) == ("nut", f"{row.score:.6f}")
+    assert (line["verdict"], line["percentile"], line["error"]) == ("", "", "")
+    assert list(read_records(tmp_path / "out" / "predictions.jsonl")) == [row]
     assert row.score == pytest.approx(anomaly_map.max())
     assert row.score == mambaad.Inspector(trained_run).inspect(image).score
 
@@ -43,7 +54,7 @@ def test_sub_folders_with_equal_names_do_not_collide(parts, trained_run, tmp_pat
     rows = mambaad.predict(trained_run, [parts / "nut" / "test", parts / "bolt"], tmp_path / "out")
     assert len(rows) == 6 + 6 + 6 + 3  # nut's test; bolt's training, test and masks
     written = files(tmp_path / "out")
-    assert len(written) == 2 * len(rows) + 1
+    assert len(written) == 2 * len(rows) + 2
     assert "nut/test/spot/000.png.map.npy" in written
     assert "bolt/test/spot/000.png.map.npy" in written
 
@@ -54,7 +65,7 @@ def test_one_name_with_two_suffixes(parts, trained_run, tmp_path):
         image.save(tmp_path / "in" / "a.png")
         image.save(tmp_path / "in" / "a.bmp")
     assert len(mambaad.predict(trained_run, [tmp_path / "in"], tmp_path / "out")) == 2
-    assert len(files(tmp_path / "out")) == 5
+    assert len(files(tmp_path / "out")) == 6
 
 
 def test_an_image_given_twice_is_done_once(parts, trained_run, tmp_path):
@@ -78,7 +89,10 @@ def test_a_second_run_replaces_its_own_output_and_does_not_read_it(parts, traine
     folder = shutil.copytree(parts / "nut" / "test" / "good", tmp_path / "in")
     first = mambaad.predict(trained_run, [folder], folder / "out")
     before = files(folder / "out")
-    assert mambaad.predict(trained_run, [folder], folder / "out") == first
+    second = mambaad.predict(trained_run, [folder], folder / "out")
+    assert [r.model_copy(update={"time": None}) for r in second] == [
+        r.model_copy(update={"time": None}) for r in first
+    ]
     assert files(folder / "out") == before
 
 
@@ -116,7 +130,7 @@ def test_results_that_cannot_be_written_are_a_row(parts, trained_run, tmp_path):
     (tmp_path / ("x" * 250 + ".png")).write_bytes((tmp_path / "000.png").read_bytes())
     long, short = mambaad.predict(trained_run, [tmp_path], tmp_path / "out")[::-1]
     assert "cannot be written" in long.error
-    assert short.path == tmp_path / "000.png"
+    assert short.path == (tmp_path / "000.png").as_posix()
     assert short.error is None
 
 
@@ -140,3 +154,29 @@ def test_an_unfinished_run_says_so(parts, trained_run, tmp_path, capsys):
     (row,) = mambaad.predict(run, [image], tmp_path / "out")
     assert row.product is None
     assert "training has not ended" in capsys.readouterr().err
+
+
+def test_verdicts_of_a_calibrated_run(calibrated_run, many_parts, tmp_path):
+    # With thresholds so low that most parts fail.
+    run = shutil.copytree(calibrated_run, tmp_path / "run")
+    calibrate(run, many_parts, target_fpr=0.6, review_fpr=0.95)
+    images = [many_parts / "nut" / "test"]
+    records = mambaad.predict(run, images, tmp_path / "out", product="nut")
+    verdicts = [record.verdict.value for record in records]
+    assert {"FAIL", "REVIEW"} & set(verdicts)
+    assert [line["verdict"] for line in table(tmp_path / "out")] == verdicts
+    for record in records:
+        assert bool(record.regions) == (record.verdict.value != "PASS")
+        assert 0 <= record.percentile <= 100
+        # The outline is drawn in its own colour on the heatmap.
+        name = record.path.split("/test/")[1]
+        with Image.open(tmp_path / "out" / f"{name}.heatmap.png") as heatmap:
+            outlined = (np.asarray(heatmap) == (64, 224, 255)).all(axis=2).any()
+        assert outlined == bool(record.regions)
+    assert list(read_records(tmp_path / "out" / "predictions.jsonl")) == records
+
+    root = ElementTree.fromstring(verdicts_junit(records))
+    assert root.get("tests") == "6"
+    assert root.get("failures") == str(verdicts.count("FAIL"))
+    assert root.get("skipped") == str(verdicts.count("REVIEW"))
+    assert len(root.findall("testsuite[@name='nut']/testcase/failure")) == verdicts.count("FAIL")

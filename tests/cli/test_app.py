@@ -14,7 +14,7 @@ import torch
 from typer.testing import CliRunner
 
 import mambaad
-from mambaad.cli.app import app, main
+from mambaad.cli.app import app
 from mambaad.config import TrainConfig
 from mambaad.train import Interrupted
 
@@ -29,21 +29,10 @@ COMMANDS = (
     "make-data",
     "benchmark",
     "profile",
+    "calibrate",
+    "bundle",
+    "monitor",
 )
-
-
-@pytest.fixture
-def mambaad_command(monkeypatch, capsys):
-    """Run ``mambaad`` with arguments: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mambaad", *map(str, arguments)])
-        with pytest.raises(SystemExit) as left:
-            main()
-        captured = capsys.readouterr()
-        return left.value.code or 0, captured.out, captured.err
-
-    return run
 
 
 def test_version(mambaad_command):
@@ -78,6 +67,7 @@ def test_flags_and_settings_have_the_same_names(mambaad_command):
         "beta1",
         "beta2",
         "blocks",
+        "fold",
         "drop_path",
         "states",
         "expand",

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mambaad.cli import benchmark
+from mambaad.cli import benchmark, verdicts
 from mambaad.cli.data import app as data_app
 from mambaad.errors import MambaADError
 
@@ -26,6 +26,10 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.command()(benchmark.benchmark)
 app.command()(benchmark.profile)
+app.command()(verdicts.calibrate)
+app.command()(verdicts.bundle)
+app.command()(verdicts.monitor)
+app.add_typer(verdicts.registry, name="registry")
 
 
 def _print_version(asked: bool) -> None:
@@ -108,6 +112,10 @@ def train(
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of AdamW. [0.005; fast: 0.002]")
     ] = None,
+    holdout: Annotated[
+        float | None,
+        typer.Option(help="Share of the good parts to keep out, for mambaad calibrate. [0]"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="[42]")] = None,
     devices: Annotated[int | None, typer.Option(help="Processes, or GPUs. [1]")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed. [32-true]")] = None,
@@ -144,6 +152,7 @@ def train(
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,
+        "holdout": holdout,
         "seed": seed,
         "devices": devices,
         "precision": precision,
@@ -175,9 +184,15 @@ def evaluate(
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")
     ] = False,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="Of a calibrated run: how often they are right.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a page with every image and its verdict.")
+    ] = None,
 ) -> None:
     """Compute seven metrics and their mean for each class, on its test images."""
-    from mambaad.cli.tables import metrics_table
+    from mambaad.cli.tables import metrics_table, verdict_tables
     from mambaad.evaluate import evaluate as run_evaluation
     from mambaad.files import check_writable, write_text
 
@@ -196,41 +211,80 @@ def evaluate(
         write_text(json, evaluation.to_json())
     if csv:
         write_text(csv, evaluation.to_csv())
+    if verdicts or report:
+        from mambaad.verdicts import evaluate_verdicts
+
+        judged = evaluate_verdicts(run, data, precision=precision, report=report)  # type: ignore[arg-type]
+        typer.echo("\n" + verdict_tables(judged))
+    if report:
+        typer.echo(f"report: {report / 'index.html'}")
 
 
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run folder that training made.")],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders searched for them.")],
-    out: Annotated[Path, typer.Option(help="Folder for heatmaps, maps and predictions.csv.")],
+    out: Annotated[Path, typer.Option(help="Folder for heatmaps, maps and records.")],
     product: Annotated[
         str | None, typer.Option("--class", help="Class of the images. [the most similar one]")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Folder for a page with every image and its verdict.")
+    ] = None,
+    good: Annotated[
+        Path | None,
+        typer.Option(help="Data set with good parts, for the report to compare flagged ones."),
+    ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(help="Write verdicts as JUnit XML; exit code 1 if any part fails."),
     ] = None,
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: faster where the processor has it.")
     ] = "float32",
 ) -> None:
-    """Score images, draw heatmaps over them, and list the scores in predictions.csv."""
-    from mambaad.predict import TABLE
+    """Inspect images: heatmaps, and scores and verdicts in predictions.csv and .jsonl."""
+    from collections import Counter
+
+    from mambaad.files import check_writable, write_text
+    from mambaad.predict import TABLE, verdicts_junit
     from mambaad.predict import predict as run_prediction
 
-    rows = run_prediction(run, images, out, product=product, precision=precision)  # type: ignore[arg-type]
-    failed = [row for row in rows if row.error]
-    typer.echo(f"{len(rows) - len(failed)} images: {out / TABLE}")
-    for row in failed:
-        typer.echo(f"mambaad: {row.error}", err=True)
-    if failed:
+    if junit:
+        check_writable(junit)
+    records = run_prediction(
+        run,
+        images,
+        out,
+        product=product,
+        precision=precision,  # type: ignore[arg-type]  # checked there
+        report=report,
+        good=good,
+        need_verdicts=junit is not None,
+    )
+    failed = [record for record in records if record.error]
+    typer.echo(f"{len(records) - len(failed)} images: {out / TABLE}")
+    if report:
+        typer.echo(f"report: {report / 'index.html'}")
+    counts = Counter(record.verdict.value for record in records if record.verdict)
+    for verdict, count in counts.most_common():
+        typer.echo(f"{verdict:16}{count}")
+    for record in failed:
+        typer.echo(f"mambaad: {record.error}", err=True)
+    if junit:
+        write_text(junit, verdicts_junit(records))
+    if failed or (junit and any(r.is_rejected for r in records)):
         raise typer.Exit(1)
 
 
 @app.command()
 def info(
-    run: Annotated[Path, typer.Argument(help="Run folder that training made.")],
+    run: Annotated[Path, typer.Argument(help="Run folder that training made, or a bundle.")],
 ) -> None:
-    """Show what a run was trained on, how, how far, and with which versions."""
-    from mambaad.cli.tables import run_summary
+    """Show what a model was trained on, how, how far, and with which versions."""
+    from mambaad.cli.tables import bundle_summary, run_summary
 
-    typer.echo(run_summary(run))
+    typer.echo(bundle_summary(run) if run.is_file() else run_summary(run))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from mambaad.config import TrainConfig
 from mambaad.costs import Part
 from mambaad.demo import NEW, PREDICTIONS, REPORT, RUN
 from mambaad.evaluate import Evaluation
+from mambaad.inspection.bundle import read_manifest
 from mambaad.run import (
     GOOD_PARTS,
     WEIGHTS,
@@ -17,6 +18,7 @@ from mambaad.run import (
     read_log,
     read_version,
 )
+from mambaad.verdicts import VerdictEvaluation
 
 
 def metrics_table(evaluation: Evaluation) -> str:
@@ -24,11 +26,23 @@ def metrics_table(evaluation: Evaluation) -> str:
     size = " x ".join(map(str, evaluation.size))
     return "\n".join(
         [
-            _aligned(evaluation.to_rows()),
+            aligned(evaluation.to_rows()),
             f"per cent; protocol {evaluation.protocol}, {size} pixels, no crop",
             f"model {evaluation.model_seconds:.0f} s, metrics {evaluation.metric_seconds:.0f} s",
         ]
     )
+
+
+def verdict_tables(evaluation: VerdictEvaluation) -> str:
+    """How often verdicts are right: product told, product inferred, one decision for all."""
+    return f"""Verdicts, product told (per cent of the good and of the defective parts)
+{aligned(evaluation.to_rows(evaluation.told))}
+
+Verdicts, product inferred
+{aligned(evaluation.to_rows(evaluation.inferred))}
+
+All classes as one, one threshold (protocol exact; false alarms and recall at the rate of FAIL)
+{aligned(evaluation.unified_rows())}"""
 
 
 def demo_summary(out: Path, evaluation: Evaluation) -> str:
@@ -65,7 +79,7 @@ def profile_table(config: TrainConfig, parts: Sequence[Part]) -> str:
         note += (
             f"\nThe released code counts order tables as parameters: {total / 1e6:.2f} M with them."
         )
-    return f"{_aligned(rows)}\n\n{note}"
+    return f"{aligned(rows)}\n\n{note}"
 
 
 def _order_entries(config: TrainConfig) -> int:
@@ -96,7 +110,27 @@ def run_summary(run: Path) -> str:
         rows.append(["weights", f"{(run / WEIGHTS).stat().st_size / 2**20:.1f} MiB"])
     products = [["class", "train", "test"]]
     products += [[name, str(c["train"]), str(c["test"])] for name, c in data["classes"].items()]
-    return _aligned(rows) + ("\n\n" + _aligned(products) if len(products) > 1 else "")
+    return aligned(rows) + ("\n\n" + aligned(products) if len(products) > 1 else "")
+
+
+def bundle_summary(path: Path) -> str:
+    """What a bundle says of itself."""
+    manifest = read_manifest(path)
+    rows = [
+        ["classes", ", ".join(manifest.classes)],
+        ["calibrated", manifest.calibrated or "no"],
+        ["encoder", f"{manifest.encoder.get('name')} ({manifest.encoder.get('weights')})"],
+        ["licence of its weights", manifest.encoder.get("licence", "not known")],
+        ["fingerprint of the data", manifest.fingerprint],
+        ["git revision", manifest.git_revision or "not known"],
+        *([f"version of {name}", text] for name, text in manifest.versions.items()),
+        *(
+            [f"mean {name}", "-" if value is None else f"{100 * value:.1f}"]
+            for name, value in (manifest.metrics or {}).items()
+        ),
+        *([name, f"{file.size / 2**20:.2f} MiB"] for name, file in manifest.files.items()),
+    ]
+    return aligned(rows)
 
 
 def _text(value: object) -> str:
@@ -105,7 +139,8 @@ def _text(value: object) -> str:
     return "all" if value is None else str(value)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """A table as text: the first column (or both of two) to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(

@@ -1,6 +1,17 @@
 """What people look at: heatmaps over images, and reports."""
 
 from mambaad.report.html import Example, Report, Scores, html_report, svg_of
-from mambaad.report.overlay import heatmap_overlay
+from mambaad.report.junit import Case, junit_xml
+from mambaad.report.overlay import draw_outlines, heatmap_overlay
 
-__all__ = ["Example", "Report", "Scores", "heatmap_overlay", "html_report", "svg_of"]
+__all__ = [
+    "Case",
+    "Example",
+    "Report",
+    "Scores",
+    "draw_outlines",
+    "heatmap_overlay",
+    "html_report",
+    "junit_xml",
+    "svg_of",
+]

@@ -1,0 +1,29 @@
+from xml.etree import ElementTree
+
+from mambaad.report import Case, junit_xml
+
+
+def test_counts_and_cases():
+    text = junit_xml(
+        [
+            Case("bolt", "a.png", "passed"),
+            Case("bolt", "b.png", "failed", "peak <2> & more"),
+            Case("nut", "c\x00\x1b.png", "error", "cannot be read"),
+            Case("nut", "d.png", "skipped", "look at it"),
+        ]
+    )
+    root = ElementTree.fromstring(text)
+    counts = {"tests": "4", "failures": "1", "errors": "1", "skipped": "1"}
+    assert root.attrib == counts
+    bolt, nut = root
+    assert bolt.get("name") == "bolt"
+    assert (bolt.get("failures"), nut.get("errors"), nut.get("skipped")) == ("1", "1", "1")
+    assert [len(case) for case in bolt] == [0, 1]
+    assert bolt[1][0].tag == "failure"
+    assert bolt[1][0].get("message") == "peak <2> & more"
+    assert nut[0].get("name") == "c\N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}.png"
+    assert [case[0].tag for case in nut] == ["error", "skipped"]
+
+
+def test_nothing_inspected():
+    assert ElementTree.fromstring(junit_xml([])).get("tests") == "0"
