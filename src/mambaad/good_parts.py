@@ -36,7 +36,8 @@ class GoodParts:
         if not self.products:
             return embedded.new_empty(len(embedded), 0)
         # Not by a matrix product, which rounds small distances away.
-        return torch.linalg.vector_norm(embedded[:, None] - self.means.to(embedded), dim=2)
+        apart: torch.Tensor = embedded[:, None] - self.means.to(embedded)
+        return apart.square().sum(dim=2).sqrt()
 
 
 NO_GOOD_PARTS = GoodParts((0.0, 1.0), (), torch.empty(0, 0))

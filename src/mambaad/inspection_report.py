@@ -21,7 +21,7 @@ from mambaad.inspection.records import Record
 from mambaad.report import draw_outlines, heatmap_overlay
 from mambaad.report.gallery import PICTURES, Card, ClassSummary, Gallery, gallery_page
 from mambaad.run import load_model
-from mambaad.types import Prediction, Verdict
+from mambaad.types import Prediction, Sample, Verdict
 
 PAGE = "index.html"
 _SIDE = 256  # of each picture, in pixels
@@ -57,7 +57,7 @@ class InspectionReport:
         with opened(source) as run:
             model = load_model(run)
         self._explainer = Explainer(model, inspector.size)
-        parts = {}
+        parts: dict[str, Sequence[Sample]] = {}
         if good is not None:
             classes = read_data(good, layout=inspector.config.layout)
             parts = {c.name: c.train for c in classes if c.name in inspector.products}

@@ -45,12 +45,12 @@ _PROGRAMS_A_PROCESSOR = 8
 
 
 @triton.jit
-def _compose(a0, b0, a1, b1):  # type: ignore[no-untyped-def]
+def _compose(a0, b0, a1, b1):
     return a0 * a1, a1 * b0 + b1
 
 
 @triton.jit
-def _softplus(z):  # type: ignore[no-untyped-def]
+def _softplus(z):
     """log(1 + exp(z)), to float32's precision for small results too (Kahan's log1p)."""
     x = tl.exp(-tl.abs(z))
     w = 1.0 + x
@@ -59,14 +59,14 @@ def _softplus(z):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _sigmoid(z):  # type: ignore[no-untyped-def]
+def _sigmoid(z):
     """The derivative of softplus; no exponent overflows."""
     x = tl.exp(-tl.abs(z))
     return tl.where(z >= 0, 1.0, x) / (1.0 + x)
 
 
 @triton.jit
-def _read_steps(  # type: ignore[no-untyped-def]
+def _read_steps(
     proj, order, W, bias, image, direction, t, is_step, L, K, R: tl.constexpr, N: tl.constexpr,
     RP: tl.constexpr, NP: tl.constexpr,
 ):  # fmt: skip
@@ -85,7 +85,7 @@ def _read_steps(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _read_states(row, offset, is_step, N: tl.constexpr, NP: tl.constexpr):  # type: ignore[no-untyped-def]
+def _read_states(row, offset, is_step, N: tl.constexpr, NP: tl.constexpr):
     """B or C of each step, steps x states."""
     n = tl.arange(0, NP)
     mask = is_step[:, None] & (n < N)[None, :]
@@ -93,13 +93,13 @@ def _read_states(row, offset, is_step, N: tl.constexpr, NP: tl.constexpr):  # ty
 
 
 @triton.jit
-def _kept_at(both, tile, d, n, L, D, T: tl.constexpr, N: tl.constexpr):  # type: ignore[no-untyped-def]
+def _kept_at(both, tile, d, n, L, D, T: tl.constexpr, N: tl.constexpr):
     """Where the state before a tile is kept."""
     return ((both.to(tl.int64) * tl.cdiv(L, T) + tile) * D + d[:, None]) * N + n[None, :]
 
 
 @triton.jit
-def _forward_kernel(  # type: ignore[no-untyped-def]
+def _forward_kernel(
     u, proj, dt_weight, dt_bias, A, skip, order, start, y, carry, end, dt_sum,
     L, D, K, tiles, R: tl.constexpr, N: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr,
     BD: tl.constexpr, T: tl.constexpr, STATES_ONLY: tl.constexpr, KEEP: tl.constexpr,
@@ -155,7 +155,7 @@ def _forward_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _backward_kernel(  # type: ignore[no-untyped-def]
+def _backward_kernel(
     u, proj, dt_weight, dt_bias, A, skip, order, carry, grad_y, after,
     grad_u, grad_proj, grad_dt_weight, grad_dt_bias, grad_A, grad_skip, before, dt_sum,
     L, D, K, tiles, R: tl.constexpr, N: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr,

@@ -1,0 +1,62 @@
+"""Keep what ``mambaad benchmark`` measured, with the machine, in one file.
+
+    python benchmarks/store_benchmark.py OUT --json FILE --markdown FILE
+
+Run it on the machine that OUT was made on. The minutes of the fastest epoch times the epochs
+stand beside those that training took, in which other work may have been done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import mambaad
+from mambaad.benchmark.runner import RESULT, RUN
+from mambaad.files import check_writable, write_text
+from mambaad.run import LOG, read_log
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import machine
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--markdown", type=Path, required=True)
+    arguments = parser.parse_args()
+    for path in (arguments.json, arguments.markdown):
+        check_writable(path)
+    found: list[dict[str, Any]] = []
+    for path in sorted(arguments.out.rglob(RESULT)):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        run = path.parent / RUN
+        if (run / LOG).is_file():
+            seconds = [epoch["seconds"] for epoch in read_log(run)]
+            result["epoch_seconds"] = seconds
+            result["quiet_minutes"] = min(seconds) * len(seconds) / 60
+        found.append(result)
+    if not found:
+        sys.exit(f"store_benchmark: {arguments.out} has no results; run mambaad benchmark first")
+    record = {"results": found, "machine": machine()}
+    write_text(arguments.json, json.dumps(record, indent=2) + "\n")
+    tables = (arguments.out / "results.md").read_text(encoding="utf-8")
+    write_text(arguments.markdown, tables)
+    for result in found:
+        mad = 100 * result["mean"]["mad"]
+        quiet = result.get("quiet_minutes", result["train_minutes"])
+        print(
+            f"{result['system']:14} mAD {mad:.1f}  {result['images_per_s']:.1f} images/s  "
+            f"{result['train_minutes']:.1f} min, quiet {quiet:.1f}"
+        )
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except mambaad.MambaADError as error:
+        sys.exit(f"store_benchmark: {error}")
