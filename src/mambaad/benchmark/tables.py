@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import jinja2
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from mambaad.benchmark.plan import Plan
 from mambaad.benchmark.published import published
@@ -188,14 +190,18 @@ def speed_plot(plan: Plan, outcomes: Sequence[Outcome], data_name: str) -> str:
                 points[name] = (speed, 100 * statistics.mean(accuracy))
     if not points:
         return ""
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
-    for name, (x, y) in points.items():
-        axes.scatter(x, y, s=36)
-        axes.annotate(name, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=9)
-        for text in axes.texts:
-            text.set_parse_math(False)  # a name may have a dollar sign
+    for marker, (name, (x, y)) in zip(itertools.cycle("osD^vPX"), points.items(), strict=False):
+        axes.scatter(x, y, s=40, marker=marker, label=name)
+    # Not beside the points, where names of systems alike would lie on each other.
+    legend = axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a name may have a dollar sign
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(0.2)
     axes.set_xlabel("images per second")
     axes.set_ylabel("mAD, %")
