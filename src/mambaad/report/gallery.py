@@ -98,5 +98,6 @@ def _histogram(c: ClassSummary) -> str:
     axes.set_xlabel("image score (dotted: REVIEW, dashed: FAIL)" if c.fail else "image score")
     axes.set_ylabel("images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=7)
+    # Above the plot: the thresholds lie where there is most room in it.
+    figure.legend(frameon=False, fontsize=7, loc="outside upper left", ncols=2)
     return svg_of(figure)
