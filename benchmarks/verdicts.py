@@ -138,7 +138,7 @@ def drift(
                     later = random.choice(changed[figure], AFTER)
                     sequence = np.concatenate([new[:BEFORE], later if change else later[:0]])
                     if figure == "score":
-                        fixed, sequence = fixed[fixed <= limit], sequence[sequence <= limit]
+                        fixed, sequence = fixed[fixed < limit], sequence[sequence <= limit]
                     alarm = first_alarm(drift_evidence(fixed, sequence), each)
                     if alarm is not None:
                         first.append(alarm)

@@ -150,22 +150,23 @@ def _passed(
 def _watch(
     c: ClassCalibration, figure: str, records: Sequence[Record], false_alarm_rate: float
 ) -> Watch:
+    # Only parts that pass are compared, so only those of calibration that would have; below the
+    # threshold, which is one of its scores and so no chance draw, they are like any others.
+    passing = c.scores < c.review.value
+    limit = c.review.value
+    known = [r for r in records if r.quality and r.score is not None and r.score <= limit]
     if figure == "score":
-        # Parts that were not passed are not compared, so neither are calibration's.
-        before = c.scores[c.scores <= c.review.value]
-        values = np.asarray([record.score for record in records], dtype=float)
+        before, values = c.scores[passing], np.asarray([r.score for r in known], dtype=float)
     else:
-        before = c.sharpness if figure == "sharpness" else c.brightness
-        values = np.asarray(
-            [record.quality[figure] for record in records if record.quality], dtype=float
-        )
+        before = (c.sharpness if figure == "sharpness" else c.brightness)[passing]
+        values = np.asarray([r.quality[figure] for r in known if r.quality], dtype=float)
     evidence = drift_evidence(before, values)
     alarm = first_alarm(evidence, false_alarm_rate)
     lately = values[-max(len(before), 20) :]
     shift = 0.0
-    if len(values):
+    if len(values) and len(before):
         shift = float(np.median(lately) - np.median(before)) / max(float(before.std()), 1e-9)
-    path = records[alarm].path if alarm is not None and len(values) == len(records) else None
+    path = known[alarm].path if alarm is not None else None
     return Watch(len(values), evidence, alarm, path, shift)
 
 

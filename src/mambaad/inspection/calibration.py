@@ -48,10 +48,12 @@ class Look(NamedTuple):
 class ClassCalibration:
     """Good parts of one class that were not trained on, and what follows from them.
 
-    ``scores``: ascending. ``distances``: of their embeddings to the mean of the class.
-    ``unknown_beyond``: an image whose embedding is further away is not of this class.
-    ``sharpness``, ``brightness``: see :class:`Quality`. ``review``, ``fail``: thresholds of the
-    score. ``outline``: of the map, where a region ends. ``median``: of the map.
+    Of each part, in the same order: ``scores``; ``distances`` of their embeddings to the mean of
+    the class; ``sharpness``, ``brightness``, see :class:`Quality`.
+
+    ``review``, ``fail``: thresholds of the score. ``outline``: of the map, where a region ends.
+    ``median``: of the map. ``unknown_beyond``: an image whose embedding is further away is not of
+    this class.
     """
 
     scores: Float[np.ndarray, " n"]
@@ -115,17 +117,17 @@ def calibrate_class(
         fail_fpr, review_fpr: the false-alarm rates wanted, of FAIL, and of REVIEW and FAIL.
     """
     maps = [inspected_map(look.anomaly_map, settings) for look in looks]
-    scores = np.sort([float(m.max()) for m in maps])
+    scores = np.asarray([float(m.max()) for m in maps])
     step = math.ceil(len(maps) * maps[0].size / _MOST_PIXELS)
     pixels = np.concatenate([m[np.isfinite(m)][::step] for m in maps])
     median, outline = np.quantile(pixels, [0.5, 1 - OUTLINED]).tolist()
     qualities = [look.quality for look in looks]
     return ClassCalibration(
         scores=scores,
-        distances=np.sort([float(look.distances[index]) for look in looks]),
+        distances=np.asarray([float(look.distances[index]) for look in looks]),
         unknown_beyond=_unknown_beyond(looks, others, index),
-        sharpness=np.sort([quality.sharpness for quality in qualities]),
-        brightness=np.sort([quality.brightness for quality in qualities]),
+        sharpness=np.asarray([quality.sharpness for quality in qualities]),
+        brightness=np.asarray([quality.brightness for quality in qualities]),
         review=conformal_threshold(scores, review_fpr),
         fail=conformal_threshold(scores, fail_fpr),
         outline=outline,

@@ -67,11 +67,10 @@ def conformal_threshold(
 
 
 def percentile(scores: Float[np.ndarray, " n"], score: float) -> float:
-    """The share of ``scores``, ascending, that lie below a score, in per cent."""
-    return 100.0 * float(np.searchsorted(scores, score, side="left")) / len(scores)
+    """The share of ``scores`` that lie below a score, in per cent."""
+    return 100.0 * float(np.mean(scores < score))
 
 
 def p_value(scores: Float[np.ndarray, " n"], score: float) -> float:
     """The conformal p-value: how likely a good part is to score as high, in [1 / (n + 1), 1]."""
-    at_least = len(scores) - int(np.searchsorted(scores, score, side="left"))
-    return (at_least + 1) / (len(scores) + 1)
+    return (int(np.sum(scores >= score)) + 1) / (len(scores) + 1)
