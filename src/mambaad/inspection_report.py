@@ -26,6 +26,7 @@ from mambaad.types import Prediction, Sample, Verdict
 PAGE = "index.html"
 _SIDE = 256  # of each picture, in pixels
 _CROP = 0.25  # of the image's smaller side: the places of a part that are compared
+_CARRIES = 0.005  # of the score: less is no direction's own
 _STRIDES = ("4 (fine)", "8", "16 (coarse)")
 
 
@@ -194,9 +195,10 @@ def _sentences(found: Explanation, match: GoodMatch | None, prediction: Predicti
     size = f"{region.area_px:.0f} px"
     if region.area_mm2 is not None:
         size += f", {region.area_mm2:.2f} mm²"
+    count = len(prediction.regions)
     lines = [
-        f"Worst of {len(prediction.regions)} regions: {size}, peak at x {region.peak_at[0]}, "
-        f"y {region.peak_at[1]}.",
+        f"{f'Worst of {count} regions' if count > 1 else 'One region'}: {size}, "
+        f"peak at x {region.peak_at[0]}, y {region.peak_at[1]}.",
         f"Of the score there {shares} of the encoder's maps.",
     ]
     if found.directions:
@@ -204,7 +206,7 @@ def _sentences(found: Explanation, match: GoodMatch | None, prediction: Predicti
         lines.append(
             f"The scan that carried most of it: {name} (without it {most:.0%} less, beyond what "
             "the rest of the image changes)."
-            if most > 0
+            if most >= _CARRIES
             else "No single scan direction carried it: without any of them it stays."
         )
     shown = "Pictures: the maps of the three scales, the place"

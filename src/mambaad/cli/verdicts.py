@@ -64,7 +64,7 @@ def calibrate(
     typer.echo(aligned(calibration_rows(calibration)))
     typer.echo(
         f"\n{calibration.method}; rate: of good parts above it, and where it lies with 95 % "
-        f"confidence\nnext: mambaad evaluate {run} {data} --verdicts"
+        f"confidence\nnext: mambaad evaluate {run} DATA --verdicts"
     )
 
 

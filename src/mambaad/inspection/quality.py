@@ -10,7 +10,8 @@ from jaxtyping import Float, UInt8
 
 _GREY = np.asarray([0.299, 0.587, 0.114], np.float32)  # of RGB (ITU-R BT.601)
 _DARK, _BRIGHT = 8, 247  # grey levels that a camera has cut off, or nearly
-_WIDER = 0.5  # of the range seen in calibration, to each side
+_WIDER = 1.0  # of the range seen in calibration, to each side: a few parts do not show all of it
+_MORE = (0.4, 20.0, 0.05, 0.05)  # of sharpness, brightness, dark and bright; drift finds less
 _SHAPE = 1.05  # ratio of height to width that still counts as the same
 _SMALLER = 0.5  # of the smallest side seen
 
@@ -92,10 +93,10 @@ def measure_quality(resized: UInt8[np.ndarray, "h w 3"], shape: tuple[int, int])
 
 
 def quality_limits(measured: Sequence[Quality]) -> QualityLimits:
-    """What is normal for a class: the range over its good parts, and half of it more each way."""
+    """What is normal for a class: the range over its good parts, and more each way."""
     values = np.asarray([astuple(quality)[:4] for quality in measured])
     lowest, highest = values.min(axis=0), values.max(axis=0)
-    slack = _WIDER * (highest - lowest) + np.asarray([0.4, 8.0, 0.03, 0.03])
+    slack = _WIDER * (highest - lowest) + np.asarray(_MORE)
     low, high = (lowest - slack).tolist(), (highest + slack).tolist()
     shapes = sorted({(quality.height, quality.width) for quality in measured})
     return QualityLimits((low[0], high[0]), (low[1], high[1]), high[2], high[3], tuple(shapes))
