@@ -175,7 +175,8 @@ def _lay_out(source: Path, folder: Path) -> Manifest:
                 raise RunError(f"{source} is damaged: its files are not those of its manifest")
             for name, expected in manifest.files.items():
                 _copy(source, archive, name, expected, folder / name)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, KeyError, ValueError) as error:
+    # RuntimeError: what zipfile says of members that are encrypted, or of another version.
+    except (zipfile.BadZipFile, EOFError, RuntimeError, KeyError, ValueError) as error:
         if isinstance(error, RunError):
             raise
         raise RunError(

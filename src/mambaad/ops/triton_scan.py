@@ -99,6 +99,24 @@ def _kept_at(both, tile, d, n, L, D, T: tl.constexpr, N: tl.constexpr):
 
 
 @triton.jit
+def _read_parameters(
+    dt_weight, dt_bias, A, skip, direction, d, D, R: tl.constexpr, N: tl.constexpr,
+    RP: tl.constexpr, NP: tl.constexpr,
+):  # fmt: skip
+    """A direction's parameters of some channels; and where those of R and of N values lie."""
+    n, r = tl.arange(0, NP), tl.arange(0, RP)
+    is_d = d < D
+    at = direction * D + d
+    is_dr, is_dn = is_d[:, None] & (r < R)[None, :], is_d[:, None] & (n < N)[None, :]
+    dr, dn = at[:, None] * R + r[None, :], at[:, None] * N + n[None, :]
+    W = tl.load(dt_weight + dr, mask=is_dr, other=0.0)
+    bias = tl.load(dt_bias + at, mask=is_d, other=0.0)
+    rate = tl.load(A + dn, mask=is_dn, other=0.0)
+    weight = tl.load(skip + at, mask=is_d, other=0.0)
+    return W, bias, rate, weight, dr, is_dr, dn, is_dn
+
+
+@triton.jit
 def _forward_kernel(
     u, proj, dt_weight, dt_bias, A, skip, order, start, y, carry, end, dt_sum,
     L, D, K, tiles, R: tl.constexpr, N: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr,
@@ -108,16 +126,10 @@ def _forward_kernel(
     both = tl.program_id(2)  # image and direction
     image, direction = both // K, both % K
     d = tl.program_id(0) * BD + tl.arange(0, BD)
-    n, r = tl.arange(0, NP), tl.arange(0, RP)
-    is_d = d < D
-    of_direction = direction * D + d
-    is_dn = is_d[:, None] & (n < N)[None, :]
-    dn = of_direction[:, None] * N + n[None, :]
-    is_dr = is_d[:, None] & (r < R)[None, :]
-    W = tl.load(dt_weight + of_direction[:, None] * R + r[None, :], mask=is_dr, other=0.0)
-    bias = tl.load(dt_bias + of_direction, mask=is_d, other=0.0)
-    rate = tl.load(A + dn, mask=is_dn, other=0.0)
-    weight = tl.load(skip + of_direction, mask=is_d, other=0.0)
+    n, is_d = tl.arange(0, NP), d < D
+    W, bias, rate, weight, _, _, _, is_dn = _read_parameters(
+        dt_weight, dt_bias, A, skip, direction, d, D, R, N, RP, NP
+    )
 
     own = (both * segments + segment).to(tl.int64)
     state_at = (own * D + d[:, None]) * N + n[None, :]
@@ -165,17 +177,10 @@ def _backward_kernel(
     both = tl.program_id(2)
     image, direction = both // K, both % K
     d = tl.program_id(0) * BD + tl.arange(0, BD)
-    n, r = tl.arange(0, NP), tl.arange(0, RP)
-    is_d = d < D
-    of_direction = direction * D + d
-    is_dn = is_d[:, None] & (n < N)[None, :]
-    dn = of_direction[:, None] * N + n[None, :]
-    is_dr = is_d[:, None] & (r < R)[None, :]
-    dr = of_direction[:, None] * R + r[None, :]
-    W = tl.load(dt_weight + dr, mask=is_dr, other=0.0)
-    bias = tl.load(dt_bias + of_direction, mask=is_d, other=0.0)
-    rate = tl.load(A + dn, mask=is_dn, other=0.0)
-    weight = tl.load(skip + of_direction, mask=is_d, other=0.0)
+    n, r, is_d = tl.arange(0, NP), tl.arange(0, RP), d < D
+    W, bias, rate, weight, dr, is_dr, dn, is_dn = _read_parameters(
+        dt_weight, dt_bias, A, skip, direction, d, D, R, N, RP, NP
+    )
 
     own = (both * segments + segment).to(tl.int64)
     state_at = (own * D + d[:, None]) * N + n[None, :]
@@ -245,9 +250,9 @@ def _backward_kernel(
         tl.store(dt_sum + own * D + d, total, mask=is_d)
     else:
         tl.atomic_add(grad_dt_weight + dr, sum_W, mask=is_dr)
-        tl.atomic_add(grad_dt_bias + of_direction, sum_bias, mask=is_d)
+        tl.atomic_add(grad_dt_bias + direction * D + d, sum_bias, mask=is_d)
         tl.atomic_add(grad_A + dn, sum_A, mask=is_dn)
-        tl.atomic_add(grad_skip + of_direction, sum_skip, mask=is_d)
+        tl.atomic_add(grad_skip + direction * D + d, sum_skip, mask=is_d)
 
 
 def carry_shape(u: torch.Tensor, A: torch.Tensor, tiling: Tiling = TILING) -> tuple[int, ...]:

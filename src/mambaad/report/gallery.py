@@ -10,12 +10,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mambaad.report.html import svg_of
+from mambaad.report.html import svg_of, templates
 
 PICTURES = "pictures"
 _SCORES, _THRESHOLDS = "#2a78a5", "#c4472b"
@@ -67,19 +66,14 @@ class Gallery:
 
 def gallery_page(gallery: Gallery) -> str:
     """The page as HTML text; the same input gives the same text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mambaad.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     cards = [asdict(card) for card in gallery.cards]
     # In a script element nothing but "</" ends it, and "<!--" changes how it is read.
     data = json.dumps(cards, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     plots = {name: _histogram(c) for name, c in gallery.classes.items() if len(c.scores)}
-    return environment.get_template("gallery.html").render(
-        gallery=gallery, data=data, plots=plots, count=len(cards)
+    return (
+        templates()
+        .get_template("gallery.html")
+        .render(gallery=gallery, data=data, plots=plots, count=len(cards))
     )
 
 

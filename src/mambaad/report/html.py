@@ -58,15 +58,20 @@ class Report:
     examples: Mapping[str, Sequence[Example]]
 
 
-def html_report(report: Report) -> str:
-    """The report as HTML text; the same input gives the same text."""
-    environment = jinja2.Environment(
+def templates() -> jinja2.Environment:
+    """The pages' templates: everything is escaped, and nothing may be missing."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("mambaad.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+
+
+def html_report(report: Report) -> str:
+    """The report as HTML text; the same input gives the same text."""
+    environment = templates()
     environment.filters |= {"picture": _picture, "mask_picture": _mask_picture}
     plots = {name: _histogram(scores) for name, scores in report.scores.items()}
     return environment.get_template("report.html").render(
