@@ -16,7 +16,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 # The table's rows "| 3 | `scoring` |".
 LAYERS = {
     module: int(number)
-    for number, modules in re.findall(r"^\| (\d) \| (.*) \|$", PAGE, re.MULTILINE)
+    for number, modules in re.findall(r"^\| (\d+) \| (.*) \|$", PAGE, re.MULTILINE)
     for module in re.findall(r"`(\w+)`", modules)
 }
 

@@ -23,12 +23,12 @@ from tests.conftest import SMALL, make_parts
 SCRIPT = """
 import json, sys
 import torch
-import mambaad, mambaad.train
+import mambaad, mambaad.fit
 from mambaad import loss
 
 torch.set_num_threads(1)  # as in the other tests: sums depend on how work is split
 steps = 0
-module = sys.modules["mambaad.train"]
+module = sys.modules["mambaad.fit"]
 
 def announced(*args):
     global steps
@@ -156,7 +156,7 @@ def test_killed_at_the_very_end_and_resumed(parts, trained_run, tmp_path, monkey
         saved.append(checkpoint.save_checkpoint(path, model, optimizer, position))
 
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules["mambaad.train"], "save_checkpoint", save_checkpoint)
+        patched.setattr("mambaad.fit.save_checkpoint", save_checkpoint)
         with pytest.raises(SystemExit):
             mambaad.train(parts, run, **SMALL)
     with monkeypatch.context() as patched:

@@ -166,8 +166,10 @@ def _fold(
     fold: tuple[int, int],
     skip_unreadable: bool,
 ) -> _Source:
-    """Train a model without one of K parts of the good parts, as the run was trained."""
-    config = read_config(run).model_copy(update={"fold": fold, "logger": "none"})
+    """Train a model without one of K parts of the good parts, for as many steps as the run."""
+    config = read_config(run)
+    epochs = round(config.epochs * fold[1] / (fold[1] - 1))
+    config = config.model_copy(update={"fold": fold, "logger": "none", "epochs": epochs})
     place = run / FOLDS / f"{fold[0]}_of_{fold[1]}"
     say(f"cross-fitting: model {fold[0]} of {fold[1]}")
     train(

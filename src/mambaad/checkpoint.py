@@ -18,7 +18,8 @@ class Position:
     """Where training stands.
 
     ``step`` steps of epoch number ``epoch`` (from 0) are done, with a mean loss of
-    ``loss_sum / step`` in ``seconds``; ``log`` has a record for each epoch before it.
+    ``loss_sum / step`` in ``seconds``, of which ``waited`` for images; ``log`` has a record for
+    each epoch before it.
 
     The random state is not part of it: it is derived from seed, epoch and step at every step.
     """
@@ -27,6 +28,7 @@ class Position:
     step: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
+    waited: float = 0.0
     log: list[dict[str, Any]] = field(default_factory=list)
 
 

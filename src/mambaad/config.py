@@ -126,6 +126,12 @@ class TrainConfig(BaseModel):
     cache_features: Literal["auto", "memory", "disk", "off"] = Field(
         "auto", description="where the encoder's maps are kept between epochs (one device)"
     )
+    cache_images: Literal["auto", "memory", "disk", "off"] = Field(
+        "auto", description="where resized images are kept between epochs, if features are not"
+    )
+    compile: Literal["off", "default", "cuda-graphs"] = Field(
+        "off", description="whether torch.compile makes the network's code; see models/compiled.py"
+    )
     logger: Literal["none", "tensorboard", "mlflow"] = "none"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
 

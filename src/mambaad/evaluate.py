@@ -40,7 +40,7 @@ from mambaad.progress import ProgressBar, say
 
 _BATCH = 8
 
-_HEADINGS = {
+HEADINGS = {
     "image_auroc": "I-AUROC",
     "image_ap": "I-AP",
     "image_f1_max": "I-F1",
@@ -92,7 +92,7 @@ class Evaluation:
 
     def to_rows(self) -> list[list[str]]:
         """A heading, and a row for each class, the mean and all classes pooled, in per cent."""
-        rows = [["class", *(_HEADINGS[m] for m in METRICS)]]
+        rows = [["class", *(HEADINGS[m] for m in METRICS)]]
         for name, values in {**self.classes, "mean": self.mean, "pooled": self.pooled}.items():
             shown = (values.get(m) for m in METRICS)
             rows.append([name, *("-" if v is None else f"{100 * v:.1f}" for v in shown)])

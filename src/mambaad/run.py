@@ -157,7 +157,7 @@ def summarise_data(
 def fingerprint(classes: Sequence[ProductClass]) -> str:
     """The same for the same good parts in any place: of their classes, names and sizes."""
     digest = hashlib.sha256()
-    for c in classes:
+    for c in sorted(classes, key=lambda c: c.name):
         for sample in c.train:
             digest.update(f"{c.name}/{sample.path.name}:{sample.path.stat().st_size}\n".encode())
     return digest.hexdigest()

@@ -46,7 +46,17 @@ _ENCODERS = {"mambaad": "resnet34", "rd4ad": "wide_resnet50_2", "uniad": "tf_eff
 _PUBLISHED_TRAINING = {"encoder": "resnet34.bt_in1k", "epochs": 500}
 """Of MambaAD, beside the default recipe; how the others were trained is not stated."""
 
-_NO_MATTER = {"system", "seed", "size", "devices", "cache_features", "logger", "layout"}
+_NO_MATTER = {
+    "system",
+    "seed",
+    "size",
+    "devices",
+    "cache_features",
+    "cache_images",
+    "compile",
+    "logger",
+    "layout",
+}
 
 
 def published(

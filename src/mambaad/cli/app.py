@@ -27,6 +27,7 @@ app.add_typer(data_app, name="data")
 app.command()(benchmark.benchmark)
 app.command()(benchmark.profile)
 app.command()(verdicts.calibrate)
+app.command()(verdicts.extend)
 app.command()(verdicts.bundle)
 app.command()(verdicts.monitor)
 app.add_typer(verdicts.registry, name="registry")
@@ -123,6 +124,14 @@ def train(
         str | None,
         typer.Option(help="Encoder's maps, between epochs: auto, memory, disk or off. [auto]"),
     ] = None,
+    cache_images: Annotated[
+        str | None,
+        typer.Option(help="Resized images, where those maps are not kept: the same. [auto]"),
+    ] = None,
+    compile: Annotated[
+        str | None,
+        typer.Option(help="torch.compile the network: off, default or cuda-graphs. [off]"),
+    ] = None,
     logger: Annotated[str | None, typer.Option(help="none, tensorboard or mlflow. [none]")] = None,
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings; flags go before it.")
@@ -157,6 +166,8 @@ def train(
         "devices": devices,
         "precision": precision,
         "cache_features": cache_features,
+        "cache_images": cache_images,
+        "compile": compile,
         "logger": logger,
     }
     settings = read_config_file(config) if config else {}

@@ -68,6 +68,57 @@ def calibrate(
     )
 
 
+def extend(
+    run: Annotated[Path, typer.Argument(help="Run folder that training made.")],
+    new: Annotated[Path, typer.Argument(help="Folder of one class, MVTec AD layout.")],
+    old: Annotated[Path, typer.Option(help="Data set that the run was trained on.")],
+    epochs: Annotated[int, typer.Option(help="Over the new parts and those replayed.")] = 3,
+    replay: Annotated[
+        float, typer.Option(help="Share of the old good parts that is shown again.")
+    ] = 1.0,
+    max_drop: Annotated[
+        float, typer.Option(help="Most that any metric of an old class may fall, of 1.")
+    ] = 0.02,
+    skip_unreadable: Annotated[
+        bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")
+    ] = False,
+) -> None:
+    """Teach a trained model a further class; refused if it forgets the others."""
+    import shlex
+
+    from mambaad.cli.tables import aligned
+    from mambaad.extend import extend as run_extension
+
+    try:
+        found = run_extension(
+            run,
+            new,
+            old,
+            epochs=epochs,
+            replay=replay,
+            max_drop=max_drop,
+            skip_unreadable=skip_unreadable,
+        )
+    except KeyboardInterrupt as interrupt:
+        typer.echo(f"mambaad: {interrupt or 'interrupted; type the same again'}", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(aligned(found.to_rows()))
+    typer.echo("per cent; of the old classes before > after, protocol exact")
+    if not found.is_accepted:
+        worst = max(found.too_large, key=lambda c: c.drop)
+        typer.echo(
+            f"mambaad: {run} stays as it is: {worst.metric} of {worst.product} falls by "
+            f"{worst.drop:.3f}, more than --max-drop {max_drop}; the extended run is in "
+            f"{found.run}; give more --epochs or --replay (and remove it), or a larger --max-drop",
+            err=True,
+        )
+        raise typer.Exit(1)
+    typer.echo(
+        f"extended: {found.run}, the former is {found.former}; next: put {new} beside the other "
+        f"classes, and mambaad calibrate {shlex.quote(str(found.run))} DATA"
+    )
+
+
 def bundle(
     run: Annotated[Path, typer.Argument(help="Run folder that training made.")],
     out: Annotated[Path, typer.Option(help="File to write, *.mambaad.")],

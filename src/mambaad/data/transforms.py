@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,14 +28,27 @@ class Preprocess:
 
     def normalise(self, image: UInt8[np.ndarray, "h w 3"]) -> Float[torch.Tensor, "3 h w"]:
         """8-bit RGB -> float32, ImageNet mean and standard deviation."""
-        scaled = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
-        mean = torch.tensor(IMAGENET_MEAN)[:, None, None]
-        std = torch.tensor(IMAGENET_STD)[:, None, None]
+        return self.normalise_batch(torch.from_numpy(image.copy())[None])[0]
+
+    def normalise_batch(
+        self, images: UInt8[torch.Tensor, "b h w 3"]
+    ) -> Float[torch.Tensor, "b 3 h w"]:
+        """:meth:`normalise` of several images, on the device where they are."""
+        scaled = images.permute(0, 3, 1, 2).contiguous().float() / 255
+        mean, std = _imagenet(images.device)
         return (scaled - mean) / std
 
     def __call__(self, image: UInt8[np.ndarray, "h w 3"]) -> Float[torch.Tensor, "3 h2 w2"]:
         """Resize, then normalise."""
         return self.normalise(self.resize(image))
+
+
+@functools.lru_cache
+@torch.inference_mode(False)  # what is kept must serve training too
+def _imagenet(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """ImageNet's mean and standard deviation, 3 x 1 x 1."""
+    mean, std = (torch.tensor(v, device=device) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return mean[:, None, None], std[:, None, None]
 
 
 def resize_mask_nearest(

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mambaad.models.parallel import DropPath
 from mambaad.models.projection import project
-from mambaad.ops import ScanMethod, directional_orders, selective_scan
+from mambaad.ops import ScanMethod, order_table, selective_scan
 
 
 class SS2D(nn.Module):
@@ -71,7 +71,6 @@ class SS2D(nn.Module):
         x_weight, z_weight = self.in_proj.weight.chunk(2)
         u = self.conv(project(x, x_weight).permute(0, 3, 1, 2))
         u = F.silu(u).permute(0, 2, 3, 1)
-        order = directional_orders(self.scan, self.directions, height, width)
         y = selective_scan(
             u.flatten(1, 2),
             project(u, self.scan_proj).flatten(1, 2),
@@ -79,7 +78,7 @@ class SS2D(nn.Module):
             self.dt_bias,
             -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32))),
             self.skip,
-            torch.tensor(order, device=u.device),
+            order_table(self.scan, self.directions, height, width, u.device),
         )
         y = self.norm(y).unflatten(1, (height, width)) * F.silu(project(x, z_weight))
         return project(y, self.out_proj.weight)

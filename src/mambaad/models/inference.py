@@ -26,7 +26,7 @@ from mambaad.models.lss import LocalBranch, LSSModule
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.parallel import BatchNorm2d
 from mambaad.models.system import System
-from mambaad.ops import ScanMethod, directional_orders, instance_norm_silu_, selective_scan
+from mambaad.ops import instance_norm_silu_, order_table, selective_scan
 
 Precision = Literal["float32", "bfloat16"]
 PRECISIONS: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -228,7 +228,7 @@ class _HSSBlock(nn.Module):
         super().__init__()
         trained = block.ss2d
         self.norm_in = block.norm
-        self.scan: ScanMethod = trained.scan
+        self.scan = trained.scan
         self.directions = trained.directions
         x_weight, z_weight = trained.in_proj.weight.chunk(2)
         self.to_x = _channel_map(x_weight, dtype)
@@ -251,18 +251,12 @@ class _HSSBlock(nn.Module):
             u.permute(0, 2, 3, 1).flatten(1, 2),
             self.to_proj(u).permute(0, 2, 3, 1).flatten(1, 2),
             *self.parameters_of_scan,
-            _order(self.scan, self.directions, x.shape[1], x.shape[2]),
+            order_table(self.scan, self.directions, x.shape[1], x.shape[2], x.device),
         )
         gated = self.norm(y).mul_(self.to_z(cells).permute(0, 2, 3, 1).flatten(1, 2))
         mixed = gated.unflatten(1, x.shape[1:3]).permute(0, 3, 1, 2)
         out: torch.Tensor = self.to_out(mixed, plus=x.permute(0, 3, 1, 2))
         return out.permute(0, 2, 3, 1)
-
-
-@functools.lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _order(method: ScanMethod, directions: int, height: int, width: int) -> torch.Tensor:
-    return torch.tensor(directional_orders(method, directions, height, width))
 
 
 class _LocalBranch(nn.Module):

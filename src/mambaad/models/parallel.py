@@ -35,7 +35,8 @@ class DropPath(nn.Module):
             return x
         world, rank = _processes()
         batch = x.shape[0]
-        kept = torch.rand(world * batch)[rank * batch : (rank + 1) * batch] >= self.rate
+        drawn = torch.rand(world * batch, device=x.device)
+        kept = drawn[rank * batch : (rank + 1) * batch] >= self.rate
         scale = kept.to(x) / (1 - self.rate)
         return x * scale.view(-1, *[1] * (x.dim() - 1))
 

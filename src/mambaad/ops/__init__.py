@@ -1,6 +1,7 @@
 """The scan engine: in which order the cells of a map are visited, and the selective scan."""
 
 from mambaad.ops.instance_norm import instance_norm, instance_norm_silu_
+from mambaad.ops.order_table import order_table
 from mambaad.ops.orders import (
     DIRECTIONS,
     SCAN_METHODS,
@@ -17,6 +18,7 @@ __all__ = [
     "directional_orders",
     "instance_norm",
     "instance_norm_silu_",
+    "order_table",
     "scan_order",
     "selective_scan",
 ]

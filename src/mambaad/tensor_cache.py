@@ -1,4 +1,4 @@
-"""The encoder's maps of the training images, kept from one epoch to the next."""
+"""What is the same for an image in every epoch, kept from one to the next: pixels, or features."""
 
 from __future__ import annotations
 
@@ -23,86 +23,99 @@ SHARE = 0.5
 """Of the free memory, or of the free disk, that the cache may take when it chooses its place."""
 
 
-class FeatureCache:
-    """Maps that a frozen encoder without augmentation would compute anew in every epoch.
+class TensorCache:
+    """Tensors of each training image, in memory or on disk.
 
     What is read is what was written, to the bit. On disk it is a file without a name in the run
     folder, which ends with the process.
 
     Args:
-        images: how many images there are to keep maps of.
+        images: how many images there are to keep tensors of.
         folder: where a cache on disk goes.
         place: ``"memory"``, ``"disk"``, or ``"auto"``: memory if the cache takes at most half of
             what is free, else disk on the same condition, else nowhere.
+        what: is kept, for people; the setting is called ``cache_<what>``.
+        processes: how many of them keep as much each.
     """
 
     def __init__(
-        self, images: int, folder: Path, place: Literal["auto", "memory", "disk"] = "auto"
+        self,
+        images: int,
+        folder: Path,
+        place: Literal["auto", "memory", "disk"] = "auto",
+        *,
+        what: Literal["features", "images"] = "features",
+        processes: int = 1,
     ) -> None:
         self.place: Place | None = None
         self.bytes = 0
+        self.has_no_room = False
         self._asked = place
         self._folder = folder
+        self._what = what
+        self._processes = processes
         self._known: Bool[np.ndarray, " images"] = np.zeros(images, dtype=bool)
-        self._maps: list[torch.Tensor] = []
+        self._kept: list[torch.Tensor] = []
 
     def has(self, indices: Sequence[int]) -> bool:
-        """Whether the maps of all these images are here."""
+        """Whether the tensors of all these images are here."""
         return bool(self._known[list(indices)].all())
 
     def get(self, indices: Sequence[int]) -> list[torch.Tensor]:
-        """The maps of some images, per scale b x c_i x h_i x w_i, channels last in memory."""
+        """Copies of the tensors of some images, each b x ..."""
         chosen = torch.tensor(indices)
-        return [maps[chosen].permute(0, 3, 1, 2) for maps in self._maps]
+        return [kept[chosen] for kept in self._kept]
 
-    def put(self, indices: Sequence[int], features: Sequence[torch.Tensor]) -> None:
-        """Keep the maps of some images, if there is a place for all images' maps.
+    def put(self, indices: Sequence[int], tensors: Sequence[torch.Tensor]) -> None:
+        """Keep the tensors of some images, each b x ..., if there is a place for all images'.
 
         Raises:
             RunError: the place that was asked for has no room.
         """
-        rows = [f.detach().permute(0, 2, 3, 1) for f in features]
-        if not self._maps:
-            self._reserve(rows)
+        if not self._kept and not self.has_no_room:
+            self._reserve(tensors)
         if self.place is None:
             return
         chosen = torch.tensor(indices)
-        for maps, row in zip(self._maps, rows, strict=True):
-            maps[chosen] = row.to(maps.device)
+        for kept, rows in zip(self._kept, tensors, strict=True):
+            kept[chosen] = rows.to(kept.device)
         self._known[list(indices)] = True
 
-    def _reserve(self, rows: Sequence[torch.Tensor]) -> None:
+    def _reserve(self, tensors: Sequence[torch.Tensor]) -> None:
         count = len(self._known)
-        shapes = [(count, *row.shape[1:]) for row in rows]
-        sizes = [count * row[0].numel() * row.element_size() for row in rows]
+        shapes = [(count, *rows.shape[1:]) for rows in tensors]
+        sizes = [count * rows[0].numel() * rows.element_size() for rows in tensors]
         self.bytes = sum(sizes)
         self.place = self._choose()
+        self.has_no_room = self.place is None
         where = f"in {self.place}" if self.place else "too much to keep"
-        say(f"features of {count} images: {self.bytes / 2**30:.2f} GiB, {where}")
+        what = "" if self._what == "images" else f"{self._what} of "
+        say(f"{what}{count} images: {self.bytes / 2**30:.2f} GiB, {where}")
         try:
             if self.place == "memory":
-                self._maps = [
-                    torch.empty(shape, dtype=row.dtype)
-                    for shape, row in zip(shapes, rows, strict=True)
+                self._kept = [
+                    torch.empty(shape, dtype=rows.dtype)
+                    for shape, rows in zip(shapes, tensors, strict=True)
                 ]
             elif self.place == "disk":
-                self._maps = [
-                    _on_disk(self._folder, size).view(row.dtype).view(shape)
-                    for shape, size, row in zip(shapes, sizes, rows, strict=True)
+                self._kept = [
+                    _on_disk(self._folder, size).view(rows.dtype).view(shape)
+                    for shape, size, rows in zip(shapes, sizes, tensors, strict=True)
                 ]
         except (OSError, MemoryError, RuntimeError) as error:  # RuntimeError: torch's allocator
             reason = getattr(error, "strerror", None) or "not enough memory"
             raise RunError(
-                f"--cache-features {self._asked}: no room for {self.bytes / 2**30:.1f} GiB "
-                f"({reason}); free some, or give --cache-features off"
+                f"--cache-{self._what} {self._asked}: no room for {self.bytes / 2**30:.1f} GiB "
+                f"({reason}); free some, or give --cache-{self._what} off"
             ) from error
 
     def _choose(self) -> Place | None:
         if self._asked != "auto":
             return self._asked
-        if self.bytes <= SHARE * psutil.virtual_memory().available:
+        share = SHARE / self._processes
+        if self.bytes <= share * psutil.virtual_memory().available:
             return "memory"
-        if self.bytes <= SHARE * shutil.disk_usage(self._folder).free:
+        if self.bytes <= share * shutil.disk_usage(self._folder).free:
             return "disk"
         return None
 

@@ -5,9 +5,9 @@ import psutil
 import pytest
 import torch
 
-from mambaad import feature_cache
+from mambaad import tensor_cache
 from mambaad.errors import RunError
-from mambaad.feature_cache import FeatureCache
+from mambaad.tensor_cache import TensorCache
 
 
 def maps_of(images: int) -> list[torch.Tensor]:
@@ -16,7 +16,7 @@ def maps_of(images: int) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("place", ["auto", "memory", "disk"])
 def test_what_is_read_is_what_was_written(tmp_path, place):
-    cache = FeatureCache(7, tmp_path, place)
+    cache = TensorCache(7, tmp_path, place)
     maps = maps_of(7)
     assert not cache.has([0])
     for indices in ([4, 0, 6], [1, 2]):
@@ -31,7 +31,7 @@ def test_what_is_read_is_what_was_written(tmp_path, place):
 
 
 def test_nothing_is_left_on_disk(tmp_path):
-    cache = FeatureCache(2, tmp_path, "disk")
+    cache = TensorCache(2, tmp_path, "disk")
     cache.put([0, 1], maps_of(2))
     del cache
     assert list(tmp_path.iterdir()) == []
@@ -43,7 +43,7 @@ def test_nothing_is_left_on_disk(tmp_path):
 def test_auto_takes_half_of_what_is_free(tmp_path, monkeypatch, memory, disk, place):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=memory))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=disk))
-    cache = FeatureCache(10, tmp_path)
+    cache = TensorCache(10, tmp_path)
     cache.put([0], [torch.randn(1, 5, 5, 1)])  # 100 bytes an image
     assert cache.place == place
     assert cache.has([0]) == (place is not None)
@@ -53,7 +53,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(feature_cache.os, "posix_fallocate", full, raising=False)
+    monkeypatch.setattr(tensor_cache.os, "posix_fallocate", full, raising=False)
     with pytest.raises(RunError, match=r"--cache-features disk: no room .*No space left"):
-        FeatureCache(2, tmp_path, "disk").put([0, 1], maps_of(2))
+        TensorCache(2, tmp_path, "disk").put([0, 1], maps_of(2))
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,42 @@
+"""A system's network as code that torch.compile makes for it; its parameters stay as they are."""
+
+from __future__ import annotations
+
+from types import MethodType
+from typing import Any, Literal
+
+import torch
+
+from mambaad.models.system import System
+
+Compilation = Literal["off", "default", "cuda-graphs"]
+
+
+def compile_system(system: System, how: Compilation) -> None:
+    """Have ``forward`` and ``reconstruct`` run compiled from now on; names of weights stay.
+
+    Each as one graph (``fullgraph=True``). What is random, as DropPath's choice, is what it is
+    without compilation, so that runs compare.
+
+    Args:
+        system: on any device, in train or eval mode; changed in place.
+        how: ``"off"`` leaves it; ``"default"`` has PyTorch's compiler make kernels;
+            ``"cuda-graphs"`` also records them per shape, and replays them as one launch (on a GPU;
+            nothing more than ``"default"`` elsewhere). Then :func:`begin_step` goes before each
+            step, and what a step returns is overwritten by the next.
+    """
+    if how == "off":
+        return
+    options = {"fallback_random": True, "triton.cudagraphs": how == "cuda-graphs"}
+    for name in ("forward", "reconstruct"):
+        compiled: Any = torch.compile(
+            getattr(type(system), name), fullgraph=True, options=dict(options)
+        )
+        # A method, as the one it stands for: Fabric asks.
+        setattr(system, name, MethodType(compiled, system))
+
+
+def begin_step(how: Compilation) -> None:
+    """Say that nobody reads any more what the step before returned."""
+    if how == "cuda-graphs":
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -1,0 +1,42 @@
+"""The scan orders as a tensor on the map's device, and as an operator that torch.compile can take.
+
+Its own operator because the orders are computed with NumPy, where Dynamo cannot look.
+"""
+
+# No "from __future__ import annotations" here: custom_op reads the types of the signatures.
+import functools
+
+import torch
+
+from mambaad.ops.orders import ScanMethod, directional_orders
+
+
+def order_table(
+    method: ScanMethod, directions: int, height: int, width: int, device: torch.device
+) -> torch.Tensor:
+    """:func:`mambaad.ops.directional_orders` on a device: int32, K x L, to be read only."""
+    if torch.compiler.is_dynamo_compiling():
+        table: torch.Tensor = _order_table(method, directions, height, width, device)
+        return table
+    return _kept(method, directions, height, width, device)
+
+
+@functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # what is kept must serve training too
+def _kept(
+    method: ScanMethod, directions: int, height: int, width: int, device: torch.device
+) -> torch.Tensor:
+    return torch.tensor(directional_orders(method, directions, height, width), device=device)
+
+
+@torch.library.custom_op("mambaad::order_table", mutates_args=())
+def _order_table(
+    method: str, directions: int, height: int, width: int, device: torch.device
+) -> torch.Tensor:
+    # A copy: compiled code may write over what an operator returned.
+    return _kept(method, directions, height, width, device).clone()
+
+
+@_order_table.register_fake
+def _(method: str, directions: int, height: int, width: int, device: torch.device) -> torch.Tensor:
+    return torch.empty((directions, height * width), dtype=torch.int32, device=device)
