@@ -21,6 +21,7 @@ from mambaad.data import (
     load_batches,
     read_data,
     read_mask,
+    readers,
     resize_mask_bilinear,
     resize_mask_nearest,
 )
@@ -116,6 +117,7 @@ def evaluate(
     *,
     protocol: Protocol = "exact",
     precision: Precision = "float32",
+    device: str = "cpu",
     skip_unreadable: bool = False,
 ) -> Evaluation:
     """Compute the metrics of a run on the test images of its classes.
@@ -124,7 +126,7 @@ def evaluate(
         run: the folder that training made, or a bundle.
         data: a folder in any known layout.
         protocol: ``"exact"``, or ``"ader-paper"`` to compare with published numbers.
-        precision: see :class:`mambaad.Inspector`.
+        precision, device: see :class:`mambaad.Inspector`.
         skip_unreadable: leave unreadable images out instead of stopping.
 
     Raises:
@@ -132,7 +134,7 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
-    inspector = Inspector(run, precision)
+    inspector = Inspector(run, precision, device=device)
     if protocol == "ader-paper" and inspector.size != (256, 256):
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published figure is comparable at {size}")
@@ -145,6 +147,7 @@ class Scorer(Interface):
 
     size: tuple[int, int]
     preprocess: Preprocess
+    device: torch.device
 
     def score(self, images: torch.Tensor) -> Scored:
         """Maps and scores of preprocessed images, b x 3 x h x w."""
@@ -164,7 +167,9 @@ def evaluate_scorer(
     with ProgressBar("evaluating") as bar:
         for c in classes:
             metrics = ClassMetrics(protocol, c.has_masks)
-            for batch in load_batches(c.test, scorer.preprocess, _BATCH):
+            for batch in load_batches(
+                c.test, scorer.preprocess, _BATCH, workers=readers(scorer.device)
+            ):
                 maps, batch_scores = scorer.score(batch.images)
                 for sample, anomaly_map, score in zip(
                     batch.samples, maps, batch_scores, strict=True

@@ -151,8 +151,9 @@ def extend(
     about = {"from": weights_digest(run), "product": name, "epochs": epochs, "replay": replay}
     _prepare_folder(work, config, {**summarise_data(classes, out), "extension": about})
     if not (work / GOOD_PARTS).is_file():
-        _train(run, work, config, epochs, samples)
-        save_good_parts(work, look_at_good_parts(load_model(work), left, config.size))
+        device = _train(run, work, config, epochs, samples)
+        good_parts = look_at_good_parts(load_model(work).to(device), left, config.size)
+        save_good_parts(work, good_parts)
         (work / CHECKPOINT).unlink(missing_ok=True)
     before, after = _metrics(run, tested), _metrics(work, [*tested, added])
     changes = [
@@ -265,8 +266,8 @@ def _prepare_folder(work: Path, config: TrainConfig, summary: Mapping[str, Any])
 
 def _train(
     run: Path, work: Path, config: TrainConfig, epochs: int, samples: tuple[Sample, ...]
-) -> None:
-    """Go on from the run's weights, at a lower rate that falls to 0."""
+) -> torch.device:
+    """Go on from the run's weights, at a lower rate that falls to 0; says where it computed."""
     tuned = config.model_copy(
         update={"epochs": epochs, "lr": LR_SHARE * config.lr, "schedule": "cosine"}
     )
@@ -274,8 +275,10 @@ def _train(
     shown = ", ".join(f"{name} {count}" for name, count in counts.items())
     say(f"{len(samples)} good parts, the old products' replayed: {shown}")
     torch.manual_seed(config.seed)
-    if not fit(make_fabric(tuned), tuned, load_model(run), samples, work):
+    fabric = make_fabric(tuned)
+    if not fit(fabric, tuned, load_model(run), samples, work):
         raise Interrupted(f"interrupted; the same command goes on in {work}")
+    return fabric.device
 
 
 def _metrics(run: Path, classes: Sequence[ProductClass]) -> dict[str, MetricValues]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -11,12 +10,9 @@ from typing import NamedTuple
 import torch
 
 from mambaad.config import TrainConfig
-from mambaad.data import Preprocess, read_ahead, read_image
+from mambaad.data import Preprocess, read_ahead, read_image, readers
 from mambaad.tensor_cache import TensorCache
 from mambaad.types import Sample
-
-_MOST_READERS = 16
-"""Threads that decode images for a GPU; more wait for each other."""
 
 
 class StepInput(NamedTuple):
@@ -50,7 +46,6 @@ class Feed:
         self._preprocess = Preprocess(*config.size)
         self._device = device
         self._is_gpu = device.type == "cuda"
-        self._readers = min(os.cpu_count() or 1, _MOST_READERS) if self._is_gpu else 2
         self._features: TensorCache | None = None
         self._pixels: TensorCache | None = None
         if config.epochs > 1:
@@ -74,7 +69,7 @@ class Feed:
         """
         unknown = [i for batch in batches if not self._is_kept(batch) for i in batch]
         ahead = 2 * len(batches[0]) if batches else 1
-        pixels = read_ahead(self._read, unknown, workers=self._readers, ahead=ahead)
+        pixels = read_ahead(self._read, unknown, workers=readers(self._device), ahead=ahead)
 
         def prepare(batch: Sequence[int]) -> tuple[bool, list[torch.Tensor]]:
             return self._prepare(batch, pixels)

@@ -33,6 +33,7 @@ def predict(
     *,
     product: str | None = None,
     precision: Precision = "float32",
+    device: str = "cpu",
     report: str | Path | None = None,
     good: str | Path | None = None,
     need_verdicts: bool = False,
@@ -50,7 +51,7 @@ def predict(
         images: files, and folders that are searched for images at any depth.
         out: the folder to write to. Heatmaps (``*.heatmap.png``) are never taken as input.
         product: the class of all of them, if known.
-        precision: see :class:`mambaad.Inspector`.
+        precision, device: see :class:`mambaad.Inspector`.
         report: a folder for a page with all images, and why flagged ones were flagged.
         good: a data set, whose good parts the page compares flagged ones with.
         need_verdicts: refuse a model that gives none.
@@ -62,7 +63,7 @@ def predict(
     Raises:
         ConfigError, DataError, RunError: nothing to do, or a place that cannot be written.
     """
-    inspector = Inspector(source, precision)
+    inspector = Inspector(source, precision, device=device)
     inspector.check_product(product)
     if need_verdicts and inspector.calibration is None:
         raise RunError(f"{source} has no calibration for {precision}; run mambaad calibrate first")

@@ -74,14 +74,14 @@ def image_score(maps: Float[torch.Tensor, "b h w"]) -> Float[torch.Tensor, " b"]
 def smooth(maps: Float[torch.Tensor, "b h w"], sigma: float) -> Float[torch.Tensor, "b h w"]:
     """Gaussian filter, cut at 4 sigma and mirrored at the borders, as ``scipy.ndimage`` does."""
     height, width = maps.shape[1:]
-    down = _gaussian_matrix(height, sigma).to(maps)
-    right = _gaussian_matrix(width, sigma).to(maps)
+    down = _gaussian_matrix(height, sigma, maps.device).to(maps.dtype)
+    right = _gaussian_matrix(width, sigma, maps.device).to(maps.dtype)
     return down @ maps @ right.T
 
 
 @functools.lru_cache(maxsize=16)
 @torch.inference_mode(False)  # what is kept must serve training too
-def _gaussian_matrix(length: int, sigma: float) -> Float[torch.Tensor, "l l"]:
+def _gaussian_matrix(length: int, sigma: float, device: torch.device) -> Float[torch.Tensor, "l l"]:
     """The filter along one axis as a matrix: row i has the weights of the pixels around i."""
     radius = int(4 * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1)
@@ -92,7 +92,7 @@ def _gaussian_matrix(length: int, sigma: float) -> Float[torch.Tensor, "l l"]:
     source = torch.where(source < length, source, 2 * length - 1 - source)
     matrix = torch.zeros(length, length, dtype=torch.float64)
     matrix.scatter_add_(1, source, weights.expand(length, -1))
-    return matrix.float()
+    return matrix.float().to(device)
 
 
 def calm_scale(maps: Float[torch.Tensor, "n h w"]) -> tuple[float, float]:

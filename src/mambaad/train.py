@@ -111,7 +111,9 @@ def train(
         command = ["mambaad", "train", str(data), "--out", str(out), "--resume"]
         command += ["--skip-unreadable"] if skip_unreadable else []
         raise Interrupted(f"interrupted; go on with: {shlex.join(command)}")
-    save_good_parts(out, look_at_good_parts(load_model(out), classes, config.size))
+    save_good_parts(
+        out, look_at_good_parts(load_model(out).to(fabric.device), classes, config.size)
+    )
     (out / CHECKPOINT).unlink(missing_ok=True)
     return out
 

@@ -116,6 +116,7 @@ def evaluate_verdicts(
     data: str | Path,
     *,
     precision: Precision = "float32",
+    device: str = "cpu",
     report: str | Path | None = None,
 ) -> VerdictEvaluation:
     """Judge the test images of a data set.
@@ -124,6 +125,7 @@ def evaluate_verdicts(
         run: a calibrated run, or a bundle of one.
         data: a folder in any known layout; its classes that the model does not know are left out.
         precision: that it was calibrated with.
+        device: see :class:`mambaad.Inspector`.
         report: a folder for a page with all images, their products told, and why flagged ones were
             flagged.
 
@@ -131,7 +133,7 @@ def evaluate_verdicts(
         RunError: no calibration.
         DataError: no test images of the model's classes, or one that cannot be read.
     """
-    inspector = Inspector(run, precision)
+    inspector = Inspector(run, precision, device=device)
     calibration = inspector.calibration
     if calibration is None:
         raise RunError(f"{run} has no calibration for {precision}; run mambaad calibrate first")

@@ -70,6 +70,7 @@ class PatchCore:
     """
 
     precision: Literal["float32"] = "float32"
+    device = torch.device("cpu")
 
     def __init__(self, settings: PeerSettings) -> None:
         try:

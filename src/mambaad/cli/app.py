@@ -192,6 +192,7 @@ def evaluate(
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: faster where the processor has it.")
     ] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")
     ] = False,
@@ -215,6 +216,7 @@ def evaluate(
         data,
         protocol=protocol,  # type: ignore[arg-type]  # both are checked there
         precision=precision,  # type: ignore[arg-type]
+        device=device,
         skip_unreadable=skip_unreadable,
     )
     typer.echo(metrics_table(evaluation))
@@ -225,7 +227,13 @@ def evaluate(
     if verdicts or report:
         from mambaad.verdicts import evaluate_verdicts
 
-        judged = evaluate_verdicts(run, data, precision=precision, report=report)  # type: ignore[arg-type]
+        judged = evaluate_verdicts(
+            run,
+            data,
+            precision=precision,  # type: ignore[arg-type]
+            device=device,
+            report=report,
+        )
         typer.echo("\n" + verdict_tables(judged))
     if report:
         typer.echo(f"report: {report / 'index.html'}")
@@ -253,6 +261,7 @@ def predict(
     precision: Annotated[
         str, typer.Option(help="float32, or bfloat16: faster where the processor has it.")
     ] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
 ) -> None:
     """Inspect images: heatmaps, and scores and verdicts in predictions.csv and .jsonl."""
     from collections import Counter
@@ -269,6 +278,7 @@ def predict(
         out,
         product=product,
         precision=precision,  # type: ignore[arg-type]  # checked there
+        device=device,
         report=report,
         good=good,
         need_verdicts=junit is not None,

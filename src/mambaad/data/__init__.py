@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mambaad.data.images import IMAGE_SUFFIXES, is_image, read_image, read_mask
     from mambaad.data.inventory import Inventory, check_data
     from mambaad.data.layouts import class_names, read_data
-    from mambaad.data.loader import load_batches, read_ahead
+    from mambaad.data.loader import load_batches, read_ahead, readers
     from mambaad.data.mvtec import read_mvtec
     from mambaad.data.transforms import (
         Preprocess,
@@ -37,6 +37,7 @@ __all__ = [
     "read_image",
     "read_mask",
     "read_mvtec",
+    "readers",
     "resize_mask_bilinear",
     "resize_mask_nearest",
 ]
@@ -59,6 +60,7 @@ _MODULES = {
     "read_image": "mambaad.data.images",
     "read_mask": "mambaad.data.images",
     "read_mvtec": "mambaad.data.mvtec",
+    "readers": "mambaad.data.loader",
     "resize_mask_bilinear": "mambaad.data.transforms",
     "resize_mask_nearest": "mambaad.data.transforms",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +15,8 @@ from mambaad.data.transforms import Preprocess
 from mambaad.types import Batch, Sample
 
 _BATCHES_AHEAD = 2
+_MOST_READERS = 16
+"""Threads that decode images for a GPU; more would wait for each other."""
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
@@ -38,6 +41,11 @@ def read_ahead(
                 yield waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def readers(device: torch.device) -> int:
+    """How many threads should decode images for a device: a CPU has other work."""
+    return min(os.cpu_count() or 1, _MOST_READERS) if device.type == "cuda" else 2
 
 
 def load_batches(

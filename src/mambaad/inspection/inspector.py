@@ -16,6 +16,13 @@ from mambaad.inspection.bundle import opened
 from mambaad.inspection.calibration import Look, read_calibration
 from mambaad.inspection.decision import decide
 from mambaad.inspection.quality import measure_quality
+from mambaad.models.compiled import (
+    Compilation,
+    begin_step,
+    check_compilation,
+    compile_system,
+    find_device,
+)
 from mambaad.models.inference import Precision, check_precision, prepare
 from mambaad.progress import say
 from mambaad.run import (
@@ -45,7 +52,11 @@ class Inspector:
     Args:
         source: the folder that training made, or a bundle (``.mambaad``) made of it.
         precision: ``"float32"``, or ``"bfloat16"`` for matrix products and convolutions, see
-            :func:`mambaad.models.inference.prepare`.
+            :func:`mambaad.models.inference.prepare`; on a GPU by autocast.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        compile: ``"default"`` or ``"cuda-graphs"`` have torch.compile make the network's code, see
+            :func:`mambaad.models.compiled.compile_system`; for GPUs, since on a CPU the form for
+            inference is given up for it.
 
     Attributes:
         config: the settings that it was trained with.
@@ -60,15 +71,31 @@ class Inspector:
             is named.
 
     Raises:
-        ConfigError: no such precision.
+        ConfigError: no such precision or device.
         RunError: not a run or bundle, a damaged one, or one whose first epoch has not ended.
     """
 
-    def __init__(self, source: str | Path, precision: Precision = "float32") -> None:
+    def __init__(
+        self,
+        source: str | Path,
+        precision: Precision = "float32",
+        *,
+        device: str = "cpu",
+        compile: Compilation = "off",
+    ) -> None:
         check_precision(precision)
+        self.device = find_device(device)
+        self._compile = check_compilation(compile)
+        self._autocast = False
         limit_threads()
         with opened(Path(source)) as run:
-            self.model = prepare(load_model(run), precision)
+            self.model = load_model(run)
+            if self.device.type == "cpu" and compile == "off":
+                prepare(self.model, precision)
+            else:
+                self.model.to(self.device)
+                compile_system(self.model, compile)
+                self._autocast = precision == "bfloat16"
             self.config = read_config(run)
             self.size = self.config.size
             self.preprocess = Preprocess(*self.size)
@@ -122,10 +149,20 @@ class Inspector:
     def look(self, pixels: UInt8[np.ndarray, "h w 3"]) -> Look:
         """What the model sees in an image, before anything is decided."""
         resized = self.preprocess.resize(pixels)
-        features, reconstructed = self.model(self.preprocess.normalise(resized)[None])
-        (one,) = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
+        maps, features = self._maps(self.preprocess.normalise(resized)[None])
         (distances,) = self._good_parts.distances(features)
-        return Look(one.numpy(), distances.numpy(), measure_quality(resized, pixels.shape[:2]))
+        quality = measure_quality(resized, pixels.shape[:2])
+        return Look(maps[0].numpy(), distances.cpu().numpy(), quality)
+
+    def _maps(
+        self, images: Float[torch.Tensor, "b 3 h w"]
+    ) -> tuple[Float[torch.Tensor, "b h w"], list[torch.Tensor]]:
+        """Anomaly maps, on the CPU, and the encoder's maps."""
+        begin_step(self._compile)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+            features, reconstructed = self.model(images.to(self.device))
+        maps = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
+        return maps.cpu(), features
 
     def check_product(self, product: str | None) -> None:
         """Refuse a class name that the model was not trained on (ConfigError)."""
@@ -138,8 +175,7 @@ class Inspector:
     @torch.inference_mode()
     def score(self, images: Float[torch.Tensor, "b 3 h w"]) -> Scored:
         """Score preprocessed images of the model's size."""
-        features, reconstructed = self.model(images)
-        maps = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
+        maps, _ = self._maps(images)
         return Scored(maps.numpy(), image_score(maps).numpy())
 
 

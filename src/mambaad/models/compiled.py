@@ -3,13 +3,37 @@
 from __future__ import annotations
 
 from types import MethodType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
+from mambaad.errors import ConfigError
 from mambaad.models.system import System
 
 Compilation = Literal["off", "default", "cuda-graphs"]
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name, if this machine has it.
+
+    Raises:
+        ConfigError: it has not, or there is no such name.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter: PyTorch without CUDA
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device: '{name}' is not here ({reason}); give cpu or cuda") from error
+    return device
+
+
+def check_compilation(how: str) -> Compilation:
+    """Refuse a way to compile that there is not (ConfigError)."""
+    for known in get_args(Compilation):
+        if how == known:
+            return how  # type: ignore[return-value]
+    raise ConfigError(f"--compile: expected one of {', '.join(get_args(Compilation))}, got '{how}'")
 
 
 def compile_system(system: System, how: Compilation) -> None:

@@ -50,6 +50,12 @@ def _compose(a0, b0, a1, b1):
 
 
 @triton.jit
+def _compose_apart(a0, b0, c0, a1, b1, c1):
+    """As _compose, with c what b is without what the last step adds."""
+    return a0 * a1, a1 * b0 + b1, a1 * b0 + c1
+
+
+@triton.jit
 def _softplus(z):
     """log(1 + exp(z)), to float32's precision for small results too (Kahan's log1p)."""
     x = tl.exp(-tl.abs(z))
@@ -225,9 +231,11 @@ def _backward_kernel(
             kept_at = _kept_at(both, segment * tiles + tile, d, n, L, D, T, N)
             h = tl.load(carry + kept_at, mask=is_dn, other=0.0)
             added = (dt * u_t)[:, :, None] * B[:, None, :]
-            since, own_part = tl.associative_scan((decay, added), 0, _compose)
-            states = own_part + since * h[None, :, :]
-            kept = costates * (states - added)  # lambda_t a_t h_(t-1)
+            since, alone, faded = tl.associative_scan(
+                (decay, added, tl.zeros_like(added)), 0, _compose_apart
+            )
+            states = alone + since * h[None, :, :]
+            kept = costates * (faded + since * h[None, :, :])  # lambda_t a_t h_(t-1)
             on_input = tl.sum(costates * B[:, None, :], axis=2)
             grad_dt = tl.sum(kept * rate[None, :, :], axis=2) + on_input * u_t
             grad_z = tl.where(is_td, grad_dt * _sigmoid(z), 0.0)

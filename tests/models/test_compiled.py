@@ -1,0 +1,105 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import mambaad
+from mambaad.errors import ConfigError
+from mambaad.models import build_model
+from mambaad.models.compiled import check_compilation, compile_system, find_device
+from mambaad.systems import SYSTEMS, system_class
+from tests.conftest import SMALL
+
+pytestmark = pytest.mark.usefixtures("users_checks_only")
+
+TINY = {"depths": (1, 1, 1, 1), "directions": 2, "states": 2, "expand": 1, "kernels": (3,)}
+
+
+@pytest.fixture(autouse=True)
+def compiler_from_the_start():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def test_at_any_size_it_gives_what_the_model_gives():
+    torch.manual_seed(0)
+    model = build_model("resnet18", "random", **TINY).eval()
+    names = list(model.state_dict())
+    images = [torch.randn(1, 3, *size) for size in ((64, 64), (32, 96), (96, 64))]
+    with torch.inference_mode():
+        expected = [model(i) for i in images]
+        compile_system(model, "default")
+        for given, (features, reconstructed) in zip(images, expected, strict=True):
+            found = model(given)  # fullgraph=True: a break would be an error
+            for ours, theirs in zip(found.features, features, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+            for ours, theirs in zip(found.reconstructed, reconstructed, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert list(model.state_dict()) == names
+
+
+def test_gradients_are_those_of_the_model():
+    torch.manual_seed(0)
+    model = build_model("resnet18", "random", **TINY).train()
+    maps = [torch.randn(2, c, s, s) for c, s in ((64, 16), (128, 8), (256, 4))]
+
+    def gradients():
+        torch.manual_seed(1)  # what drop path leaves out is the same
+        model.zero_grad()
+        sum(y.square().mean() for y in model.reconstruct(maps)).backward()
+        return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    expected = gradients()
+    compile_system(model, "default")
+    found = gradients()
+    assert found.keys() == expected.keys()
+    for name, true in expected.items():
+        # Of what comes before a norm only rounding is left.
+        limit = 1e-3 * float(true.abs().max()) + 1e-6
+        assert (found[name] - true).abs().max() <= limit, name
+
+
+def test_training_and_inspecting_compiled(parts, tmp_path):
+    settings = {**SMALL, "epochs": 1, "size": "32"}
+    plain = mambaad.train(parts, tmp_path / "plain", **settings)
+    run = mambaad.train(parts, tmp_path / "run", **settings, compile="default")
+    ours, theirs = (json.loads((r / "log.jsonl").read_text())["loss"] for r in (run, plain))
+    assert ours == pytest.approx(theirs, rel=0.02)  # three steps at a rate that amplifies rounding
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    expected = mambaad.Inspector(plain).inspect(pixels)
+    found = mambaad.Inspector(plain, compile="default").inspect(pixels)
+    np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("how", ["off", "default", "cuda-graphs"])
+def test_a_gpu_gives_what_the_cpu_gives(trained_run, how):
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 72, 3), dtype=np.uint8)
+    expected = mambaad.Inspector(trained_run).inspect(pixels)
+    inspector = mambaad.Inspector(trained_run, device="cuda", compile=how)
+    for _ in range(3):  # the third time it is a recorded graph
+        found = inspector.inspect(pixels)
+        np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, rtol=0.01, atol=1e-3)
+
+
+def test_other_systems_are_whole_graphs_too():
+    for name in SYSTEMS:
+        if name != "mambaad":
+            model = system_class(name).build(
+                mambaad.config.make_config({"system": name, "encoder": "resnet18", "size": "64"}),
+                "random",
+            )
+            compile_system(model.eval(), "default")
+            with torch.inference_mode():
+                assert len(model(torch.randn(1, 3, 64, 64)).features) > 0
+
+
+def test_a_device_or_way_that_there_is_not():
+    assert find_device("cpu") == torch.device("cpu")
+    for name in ("warp", *([] if torch.cuda.is_available() else ["cuda"])):
+        with pytest.raises(ConfigError, match=f"--device: '{name}' is not here"):
+            find_device(name)
+    with pytest.raises(ConfigError, match="--compile: expected one of off, default, cuda-graphs"):
+        check_compilation("fast")
