@@ -119,6 +119,7 @@ EXTREMES = [
     pytest.param({"dt_bias": 1e7, "A": -1e30}, id="beyond any exponent"),
     pytest.param({"A": 0.0}, id="the state is never forgotten"),
     pytest.param({"A": -1e-7}, id="decays next to 1"),
+    pytest.param({"dt_weight": 0.0, "dt_bias": 2.0, "A": -7.0}, id="decays next to 0"),
     pytest.param({"dt_bias": -60.0, "skip": 0.0}, id="steps vanish"),
     pytest.param({"dt_bias": -1e4}, id="steps underflow"),
     pytest.param({"dt_bias": -3e38}, id="the most negative bias"),

@@ -214,3 +214,18 @@ def test_a_module_of_the_decoder_trains_as_with_the_reference(monkeypatch):
 def cast_all(inputs):
     names = (*FLOATS, "order")
     return cast(dict(zip(names, inputs, strict=True)), torch.float64).values()
+
+
+def test_gradients_need_the_carried_states():
+    inputs = make_inputs()
+    given = (*(inputs[name].to(DEVICE) for name in FLOATS), inputs["order"].int().to(DEVICE))
+    grad_y = torch.ones_like(given[0])
+    with pytest.raises(ValueError, match="carry"):
+        triton_scan.backward(given, torch.empty(2, 2, 0, 5, 3, device=DEVICE), grad_y)
+
+
+def test_an_order_that_names_other_cells_stays_within_its_image():
+    inputs = make_inputs(batch=2)
+    alone = {n: t[:1] if n in ("u", "proj") else t for n, t in inputs.items()}
+    inputs["order"][1, 5], alone["order"] = 1000, inputs["order"]
+    assert torch.equal(scan(**inputs)[:1], scan(**alone))

@@ -13,7 +13,8 @@ from the one before it, which the forward has kept. With lambda_t the gradient o
 
     lambda_t = C_t g_t + a_(t+1) lambda_(t+1),
 
-a scan from behind; and since a_t h_(t-1) = h_t - b_t, nothing is ever divided by a decay.
+a scan from behind. The gradient of a decay needs a_t h_(t-1) by itself: h_t - b_t would have lost
+its digits where the decay is small, so the forward scan carries it beside h_t.
 
 Inputs may be float32, bfloat16 or float16; all arithmetic and every sum is float32. Sums over
 directions, images and channel blocks are atomic: results vary by rounding from run to run.
@@ -22,6 +23,7 @@ directions, images and channel blocks are atomic: results vary by rounding from 
 
 # No "from __future__ import annotations": Triton reads the annotations of its functions.
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -78,6 +80,8 @@ def _read_steps(
 ):  # fmt: skip
     """Where the steps read, their rows of proj, and dt before and after softplus."""
     position = tl.load(order + direction * L + t, mask=is_step, other=0)
+    # Nothing is read or written outside the map, whatever the table says.
+    position = tl.minimum(tl.maximum(position, 0), L - 1)
     cell = (image * L + position).to(tl.int64)
     row = proj + cell * (K * (R + 2 * N)) + direction * (R + 2 * N)
     r = tl.arange(0, RP)
@@ -286,17 +290,18 @@ def forward(inputs: Tensors, carry: torch.Tensor, tiling: Tiling = TILING) -> to
     if not u.numel():
         return y
     start = _zeros(u, plan.states)
-    if plan.segments > 1:
-        end, dt_sum = _zeros(u, plan.states), _zeros(u, plan.states[:4])
+    with _on(u.device):
+        if plan.segments > 1:
+            end, dt_sum = _zeros(u, plan.states), _zeros(u, plan.states[:4])
+            _forward_kernel[plan.grid](
+                *inputs, start, y, carry, end, dt_sum, *plan.sizes, **plan.meta, STATES_ONLY=True,
+                KEEP=False,
+            )  # fmt: skip
+            _chain(start, end, dt_sum, A, range(plan.segments))
         _forward_kernel[plan.grid](
-            *inputs, start, y, carry, end, dt_sum, *plan.sizes, **plan.meta, STATES_ONLY=True,
-            KEEP=False,
+            *inputs, start, y, carry, start, start, *plan.sizes, **plan.meta, STATES_ONLY=False,
+            KEEP=carry.shape[2] > 0,
         )  # fmt: skip
-        _chain(start, end, dt_sum, A, range(plan.segments))
-    _forward_kernel[plan.grid](
-        *inputs, start, y, carry, start, start, *plan.sizes, **plan.meta, STATES_ONLY=False,
-        KEEP=carry.shape[2] > 0,
-    )  # fmt: skip
     return y
 
 
@@ -312,9 +317,14 @@ def backward(
         tiling: see there.
     """
     u, *_, A, _, _ = inputs = tuple(t.contiguous() for t in inputs)
-    plan = _plan(inputs, tiling)
+    expected = carry_shape(u, A, tiling)
+    if carry.shape != expected:
+        raise ValueError(f"carry has shape {tuple(carry.shape)}, expected {expected}; keep it")
+    plan = _plan(inputs, tiling, warps=8)  # it holds twice as much at a time
     grads = [_zeros(u, tensor.shape) for tensor in inputs[:-1]]
-    if u.numel():
+    if not u.numel():
+        return tuple(g.to(t.dtype) for g, t in zip(grads, inputs, strict=False))
+    with _on(u.device):
         given = (*inputs, carry.contiguous(), grad_y.contiguous())
         after = _zeros(u, plan.states)
         if plan.segments > 1:
@@ -340,6 +350,11 @@ def _chain(
         coming = decay * coming + own[:, :, segment]
 
 
+def _on(device: torch.device) -> AbstractContextManager[Any]:
+    """Triton launches on the current GPU, which need not be the tensors' own."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
 def _zeros(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return torch.zeros(tuple(shape), dtype=torch.float32, device=like.device)
 
@@ -357,7 +372,7 @@ class _Plan(NamedTuple):
         return self.grid[1]
 
 
-def _plan(inputs: Tensors, tiling: Tiling) -> _Plan:
+def _plan(inputs: Tensors, tiling: Tiling, warps: int = 4) -> _Plan:
     u, _, dt_weight, _, A, *_ = inputs
     batch, length, channels = u.shape
     directions, _, rank = dt_weight.shape
@@ -380,7 +395,7 @@ def _plan(inputs: Tensors, tiling: Tiling) -> _Plan:
         "NP": triton.next_power_of_2(states),
         "BD": tiling.channels,
         "T": tiling.steps,
-        "num_warps": 4,
+        "num_warps": warps,
     }
     return _Plan(
         (blocks, segments, batch * directions),
