@@ -124,7 +124,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
         raise RunError(
             f"{folder} is not a run folder (it has no {name}); give what 'mambaad train --out' made"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); restore the run from a copy") from error
     if not isinstance(content, dict):
         raise RunError(f"{path} is damaged (not an object); restore the run from a copy")
@@ -229,7 +229,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             # Copies: the file's own tensors keep it mapped, and Windows refuses to replace it.
             return {name: file.get_tensor(name).clone() for name in file.keys()}, about  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged or absent ({error}); restore it from a copy") from error
 
 

@@ -1,12 +1,15 @@
 """Verdicts, from scores that are made up and from images."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 
 import mambaad
+from mambaad.good_parts import GoodParts
 from mambaad.inspection.calibration import (
     Calibration,
     Look,
@@ -16,7 +19,9 @@ from mambaad.inspection.calibration import (
 )
 from mambaad.inspection.decision import decide, nearest_product
 from mambaad.inspection.quality import Quality
+from mambaad.inspection.records import Record, record_of
 from mambaad.inspection.settings import ProductSettings
+from mambaad.run import save_good_parts
 from mambaad.types import Verdict
 
 PRODUCTS = ("bolt", "nut")
@@ -146,6 +151,31 @@ def test_without_a_calibration_there_is_no_verdict():
     assert decide(unfinished, PRODUCTS, None, None).product is None
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_map_that_is_not_a_number_never_passes(share):
+    for score in (0.3, 2.0):
+        some = look(score)
+        some.anomaly_map.flat[round(95 * (1 - share)) :] = np.nan
+        for settings in (None, ProductSettings(min_area_px=10_000)):
+            prediction = judge(some, settings, given="bolt")
+            assert prediction.verdict is Verdict.FAIL
+            assert prediction.reason
+
+
+def test_distances_that_are_not_numbers_are_of_no_known_product():
+    assert judge(look(0.3, (np.nan, np.nan))).verdict is Verdict.UNKNOWN_PRODUCT
+
+
+def test_a_class_without_calibration_does_not_pass():
+    only_nuts = dataclasses.replace(calibration(), classes={"nut": calibration().classes["nut"]})
+    for given in (None, "bolt"):
+        prediction = decide(look(0.3), PRODUCTS, only_nuts, given)
+        assert prediction.verdict is Verdict.UNKNOWN_PRODUCT
+        assert prediction.reason == "there is no calibration of bolt"
+        assert record_of(Path("a.png"), prediction).is_rejected
+    assert Record(path="a.png").is_rejected  # no verdict is none to go on with
+
+
 def test_the_nearest_product_and_how_sure():
     assert nearest_product(PRODUCTS, np.asarray([3.0, 1.0])) == ("nut", 0.5)
     assert nearest_product(PRODUCTS, np.asarray([1.0, 1.0])) == ("bolt", 0.0)
@@ -156,6 +186,7 @@ def test_saved_and_read_back(tmp_path):
     inspected = np.random.default_rng(0).random((8, 12)) < 0.9
     before = calibration(ProductSettings(0.5, 12.0, inspected))
     save_calibration(tmp_path, before)
+    save_good_parts(tmp_path, GoodParts((0.0, 1.0), PRODUCTS, torch.zeros(2, 4)))
     after = read_calibration(tmp_path, (8, 12))
     assert (after.method, after.folds, after.weights) == ("hold-out", 0, "0")
     for name in PRODUCTS:

@@ -6,19 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from mambaad.errors import RunError
 from mambaad.inspection.quality import Quality, QualityLimits, quality_limits
 from mambaad.inspection.settings import ProductSettings
 from mambaad.inspection.thresholds import Threshold, conformal_threshold
-from mambaad.run import load_tensors, save_tensors
+from mambaad.run import load_tensors, read_good_parts, save_tensors
 
 CALIBRATION = "calibration.safetensors"
 FORMAT = 1
@@ -146,21 +146,34 @@ def _unknown_beyond(looks: Sequence[Look], others: Sequence[Look], index: int) -
 
 
 _ARRAYS = ("scores", "distances", "sharpness", "brightness")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)  # for what is nested in them too
 
 
-@checked(config=ConfigDict(extra="forbid"))
+@checked(config=_STRICT)
 class _ClassRecord:
     review: Threshold
     fail: Threshold
     outline: float
     median: float
-    unknown_beyond: float
+    unknown_beyond: Annotated[float, Field(ge=0)]
     limits: QualityLimits
-    mm_per_px: float | None
-    min_area_px: float
+    mm_per_px: Annotated[float, Field(gt=0)] | None
+    min_area_px: Annotated[float, Field(ge=0)]
+
+    def __post_init__(self) -> None:
+        for threshold in (self.review, self.fail):
+            low, high = threshold.interval
+            rates = (threshold.asked, threshold.rate)
+            if not (0 <= low <= high <= 1 and all(0 < rate < 1 for rate in rates)):
+                raise ValueError("rates are shares of good parts")
+        if self.review.value > self.fail.value:
+            raise ValueError("a part that fails is one that does not pass")
+        shapes = self.limits.shapes
+        if not shapes or any(side < 1 for shape in shapes for side in shape):
+            raise ValueError("images have pixels")
 
 
-@checked(config=ConfigDict(extra="forbid"))
+@checked(config=_STRICT)
 class _Record:
     format: Literal[1]
     method: Method
@@ -208,7 +221,7 @@ def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
         size: height and width of its anomaly maps.
 
     Raises:
-        RunError: damaged, or of a newer version.
+        RunError: damaged, of other classes than the run, or of a newer version.
     """
     path = Path(folder) / CALIBRATION
     if not path.is_file():
@@ -223,8 +236,14 @@ def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
     try:
         record: _Record = TypeAdapter(_Record).validate_python(about)
         classes = {name: _class_of(name, c, tensors, size) for name, c in record.classes.items()}
-    except (ValidationError, KeyError, ValueError) as error:
+    except (ValidationError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged; calibrate again, or restore it from a copy") from error
+    products = read_good_parts(folder).products
+    if not products or set(classes) != set(products):
+        raise RunError(
+            f"{path} is of the classes {', '.join(classes) or 'none'}, expected the run's, "
+            f"{', '.join(products) or 'which are not known'}; calibrate again"
+        )
     return Calibration(classes, record.method, record.folds, record.precision, record.weights)
 
 
@@ -233,14 +252,13 @@ def _class_of(
 ) -> ClassCalibration:
     arrays = {array: tensors[f"{name}/{array}"].numpy() for array in _ARRAYS}
     count = len(arrays["scores"])
-    numbers = [record.review.value, record.fail.value, record.outline, record.median]
-    numbers += [record.unknown_beyond]
-    if not count or any(a.shape != (count,) or not np.isfinite(a).all() for a in arrays.values()):
-        raise ValueError
-    if not np.isfinite(numbers).all():
+    if not count or any(
+        a.dtype.kind != "f" or a.shape != (count,) or not np.isfinite(a).all()
+        for a in arrays.values()
+    ):
         raise ValueError
     inspected = tensors.get(f"{name}/inspected")
-    if inspected is not None and tuple(inspected.shape) != size:
+    if inspected is not None and (tuple(inspected.shape) != size or not inspected.any()):
         raise ValueError
     settings = ProductSettings(
         record.mm_per_px,

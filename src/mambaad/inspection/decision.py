@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -51,7 +52,11 @@ def decide(
     c = calibration.classes.get(product) if calibration and product else None
     if calibration is None or c is None:
         score = float(look.anomaly_map.max())
-        return Prediction(score, look.anomaly_map, product, margin)
+        if calibration is None:
+            return Prediction(score, look.anomaly_map, product, margin)
+        # Nothing is known of what its good parts score, so it must not go for one of them.
+        verdict, reason = Verdict.UNKNOWN_PRODUCT, f"there is no calibration of {product}"
+        return Prediction(score, look.anomaly_map, None, margin, verdict, reason)
     counted = inspected_map(look.anomaly_map, c.settings)
     score = float(counted.max())
     quality = asdict(look.quality)
@@ -122,14 +127,16 @@ def _fitness(
 
 def _verdict(c: ClassCalibration, score: float, peak: float | None) -> tuple[Verdict, str]:
     """``peak``: of the highest region that is large enough, if there is one."""
-    if peak is None:
-        if score > c.review.value:
-            return Verdict.PASS, (
-                f"what looks anomalous is smaller than {c.settings.min_area_px:.0f} px"
-            )
+    if score <= c.review.value:
         return Verdict.PASS, ""
+    if peak is None and score > c.review.value:
+        return Verdict.PASS, (
+            f"what looks anomalous is smaller than {c.settings.min_area_px:.0f} px"
+        )
+    # Whatever is not known to be at or below a threshold counts as above it: a NaN never passes.
+    peak = score if peak is None or math.isnan(score) else peak
     threshold, verdict = (
-        (c.fail, Verdict.FAIL) if peak > c.fail.value else (c.review, Verdict.REVIEW)
+        (c.fail, Verdict.FAIL) if not peak <= c.fail.value else (c.review, Verdict.REVIEW)
     )
     return verdict, (
         f"peak {peak:.4f} is above {threshold.value:.4f}, which {threshold.rate:.1%} of good "

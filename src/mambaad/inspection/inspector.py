@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from mambaad.data import Preprocess, read_ahead, read_image
-from mambaad.errors import ConfigError
+from mambaad.errors import ConfigError, RunError
 from mambaad.inspection.bundle import opened
 from mambaad.inspection.calibration import Look, read_calibration
 from mambaad.inspection.decision import decide
@@ -99,6 +99,7 @@ class Inspector:
         Raises:
             DataError: a file that is not an image.
             ConfigError: pixels of another shape or type, or a product the model does not know.
+            RunError: the model's values are not finite.
         """
         self.check_product(product)
         return self._judge(_pixels(image), product)
@@ -120,11 +121,20 @@ class Inspector:
 
     @torch.inference_mode()
     def look(self, pixels: UInt8[np.ndarray, "h w 3"]) -> Look:
-        """What the model sees in an image, before anything is decided."""
+        """What the model sees in an image, before anything is decided.
+
+        Raises:
+            RunError: it sees what is no number, on which no verdict can stand.
+        """
         resized = self.preprocess.resize(pixels)
         features, reconstructed = self.model(self.preprocess.normalise(resized)[None])
         (one,) = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
         (distances,) = self._good_parts.distances(features)
+        if not (one.isfinite().all() and distances.isfinite().all()):
+            raise RunError(
+                "the model gives values that are not finite, expected numbers; train or calibrate "
+                "anew, or use --precision float32"
+            )
         return Look(one.numpy(), distances.numpy(), measure_quality(resized, pixels.shape[:2]))
 
     def check_product(self, product: str | None) -> None:

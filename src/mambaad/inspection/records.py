@@ -54,7 +54,7 @@ class Record(BaseModel):
     @property
     def is_rejected(self) -> bool:
         """Whether it failed, or nothing could be said of it; a part to REVIEW is neither."""
-        return self.error is not None or self.verdict not in (None, Verdict.PASS, Verdict.REVIEW)
+        return self.error is not None or self.verdict not in (Verdict.PASS, Verdict.REVIEW)
 
 
 def record_of(
