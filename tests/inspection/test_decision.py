@@ -234,6 +234,27 @@ def test_a_stream_reads_no_further_than_it_must(calibrated_run, many_parts):
     stream.close()
 
 
+def test_a_camera_may_reuse_its_buffer_and_wait_for_each_verdict(calibrated_run, many_parts):
+    inspector = mambaad.Inspector(calibrated_run)
+    paths = sorted(many_parts.glob("*/test/*/*.png"))[:5]
+    expected = [inspector.inspect(path).score for path in paths]
+    buffer = np.zeros((80, 72, 3), np.uint8)
+    scores = []
+
+    def camera():
+        for number, path in enumerate(paths):
+            assert len(scores) == number
+            buffer[:] = pixels_of(path)
+            yield buffer
+
+    for prediction in inspector.inspect_many(camera()):
+        scores.append(prediction.score)
+    assert scores == expected
+    assert len(set(scores)) == 5
+    mixed = [paths[0], pixels_of(paths[1]), paths[2], str(paths[3]), pixels_of(paths[4])]
+    assert [p.score for p in inspector.inspect_many(mixed)] == expected
+
+
 def test_blurred_dark_and_foreign_images(calibrated_run, many_parts):
     inspector = mambaad.Inspector(calibrated_run)
     pixels = pixels_of(many_parts / "bolt" / "test" / "good" / "000.png")

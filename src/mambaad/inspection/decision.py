@@ -55,8 +55,8 @@ def decide(
         if calibration is None:
             return Prediction(score, look.anomaly_map, product, margin)
         # Nothing is known of what its good parts score, so it must not go for one of them.
-        verdict, reason = Verdict.UNKNOWN_PRODUCT, f"there is no calibration of {product}"
-        return Prediction(score, look.anomaly_map, None, margin, verdict, reason)
+        reason = f"there is no calibration of {product}"
+        return Prediction(score, look.anomaly_map, None, margin, Verdict.UNKNOWN_PRODUCT, reason)
     counted = inspected_map(look.anomaly_map, c.settings)
     score = float(counted.max())
     quality = asdict(look.quality)

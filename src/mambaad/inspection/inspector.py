@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -107,14 +108,18 @@ class Inspector:
     def inspect_many(
         self, images: Iterable[Image], product: str | None = None
     ) -> Iterator[Prediction]:
-        """Inspect images as they come, the next ones being read meanwhile.
+        """Inspect images as they come; of files, the next ones are read meanwhile.
 
+        After pixels nothing further is asked for before their prediction is out, and they are
+        copied at once: a camera may wait for it, and reuse its buffer.
         The predictions come in the order of the images, each the same as that of
         :meth:`inspect`, which says what the arguments are and what is raised.
         """
         self.check_product(product)
-        for pixels in read_ahead(_pixels, images):
-            yield self._judge(pixels, product)
+        taken = (image.copy() if isinstance(image, np.ndarray) else image for image in images)
+        for are_pixels, some in groupby(taken, lambda image: isinstance(image, np.ndarray)):
+            for pixels in map(_pixels, some) if are_pixels else read_ahead(_pixels, some):
+                yield self._judge(pixels, product)
 
     def _judge(self, pixels: UInt8[np.ndarray, "h w 3"], product: str | None) -> Prediction:
         return decide(self.look(pixels), self.products, self.calibration, product)
