@@ -91,8 +91,18 @@ def test_drift_has_an_exit_code_of_its_own(mambaad_command, calibrated_run, tmp_
     path = write(tmp_path / "a.jsonl", [-5.0] * 60, weights_digest(calibrated_run))
     code, out, _ = mambaad_command("monitor", path, "--bundle", calibrated_run)
     assert code == 3
-    assert "nut: score has changed since part" in out
+    assert "nut: a change of score was noticed at part" in out
     assert "calibrate again" in out
+    failed = write(tmp_path / "b.jsonl", [9.0] * 60, weights_digest(calibrated_run), verdict="FAIL")
+    code, out, _ = mambaad_command("monitor", failed, "--bundle", calibrated_run)
+    assert code == 3
+    assert re.search(r"^nut +0 +0 +60 ", out, re.MULTILINE)
+    assert "nut: 0 of 60 parts passed: too few to watch" in out
+    assert "no drift" not in out
+    some = write(tmp_path / "c.jsonl", [9.0] * 5, weights_digest(calibrated_run), verdict="FAIL")
+    code, out, _ = mambaad_command("monitor", some, "--bundle", calibrated_run)
+    assert code == 0
+    assert "no part passed, so there is nothing to watch" in out
 
 
 @pytest.mark.parametrize(
