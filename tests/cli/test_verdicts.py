@@ -84,6 +84,23 @@ def test_the_whole_way(mambaad_command, many_parts, tmp_path):
     assert (tmp_path / "drift.svg").read_text().startswith("<?xml")
 
 
+def test_evaluation_asks_for_a_calibration_first_and_leaves_out_what_is_unreadable(
+    mambaad_command, trained_run, calibrated_run, many_parts, tmp_path, monkeypatch
+):
+    data = shutil.copytree(many_parts, tmp_path / "data")
+    broken = data / "nut" / "test" / "good" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    code, out, _ = mambaad_command(
+        "evaluate", calibrated_run, data, "--verdicts", "--skip-unreadable"
+    )
+    assert code == 0
+    assert "Verdicts, product told" in out
+    monkeypatch.setattr("mambaad.evaluate.evaluate", lambda *_, **__: pytest.fail("evaluated"))
+    code, _, err = mambaad_command("evaluate", trained_run, data, "--verdicts")
+    assert code == 1
+    assert "has no calibration for float32" in err
+
+
 def test_drift_has_an_exit_code_of_its_own(mambaad_command, calibrated_run, tmp_path):
     from mambaad.run import weights_digest
     from tests.test_monitor import write

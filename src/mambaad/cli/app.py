@@ -210,6 +210,10 @@ def evaluate(
     for path in (json, csv):
         if path:
             check_writable(path)
+    if verdicts or report:
+        from mambaad.verdicts import calibrated, evaluate_verdicts
+
+        calibrated(run, precision)  # type: ignore[arg-type]  # refused before the long work
     evaluation = run_evaluation(
         run,
         data,
@@ -223,9 +227,13 @@ def evaluate(
     if csv:
         write_text(csv, evaluation.to_csv())
     if verdicts or report:
-        from mambaad.verdicts import evaluate_verdicts
-
-        judged = evaluate_verdicts(run, data, precision=precision, report=report)  # type: ignore[arg-type]
+        judged = evaluate_verdicts(
+            run,
+            data,
+            precision=precision,  # type: ignore[arg-type]
+            report=report,
+            skip_unreadable=skip_unreadable,
+        )
         typer.echo("\n" + verdict_tables(judged))
     if report:
         typer.echo(f"report: {report / 'index.html'}")
