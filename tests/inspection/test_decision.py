@@ -182,6 +182,21 @@ def test_the_nearest_product_and_how_sure():
     assert nearest_product(("bolt",), np.asarray([3.0])) == ("bolt", None)
 
 
+def test_the_product_is_one_whose_border_contains_the_image():
+    # Nuts are of great variety: up to 0.9 from their mean is theirs, while bolts end at 0.6.
+    both = calibration()
+    nuts = dataclasses.replace(both.classes["nut"], unknown_beyond=0.9)
+    both = dataclasses.replace(both, classes={**both.classes, "nut": nuts})
+    assert both.classes["bolt"].unknown_beyond == pytest.approx(0.6, abs=0.1)
+    far = np.asarray([0.75, 0.85])
+    assert nearest_product(PRODUCTS, far)[0] == "bolt"
+    assert nearest_product(PRODUCTS, far, both) == ("nut", 0.0)
+    prediction = decide(look(0.3, far), PRODUCTS, both, None)
+    assert (prediction.product, prediction.product_margin) == ("nut", 0.0)
+    assert nearest_product(PRODUCTS, np.asarray([0.2, 0.6]), both) == ("bolt", pytest.approx(0.5))
+    assert nearest_product(PRODUCTS, np.asarray([2.0, 3.0]), both)[0] == "bolt"  # in neither
+
+
 def test_saved_and_read_back(tmp_path):
     inspected = np.random.default_rng(0).random((8, 12)) < 0.9
     before = calibration(ProductSettings(0.5, 12.0, inspected))

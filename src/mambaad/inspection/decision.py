@@ -16,20 +16,41 @@ from mambaad.types import Prediction, Verdict
 
 
 def nearest_product(
-    products: Sequence[str], distances: Float[np.ndarray, " products"]
+    products: Sequence[str],
+    distances: Float[np.ndarray, " products"],
+    calibration: Calibration | None = None,
 ) -> tuple[str | None, float | None]:
     """The class whose good parts' mean is nearest, and how sure that is.
 
-    Sure by the margin to the second nearest: the difference of both distances over their sum, 0 to
-    1; None for a single class.
+    Of a calibrated model's classes only those count whose border contains the image, if it is in
+    any: a class of great variety may be further from its own parts than another class is.
+
+    Sure by the margin to the nearest other class: the difference of both distances over their sum,
+    0 (that is as near, or nearer) to 1; None for a single class.
     """
     if not len(distances):  # training has not ended
         return None, None
-    first, *others = np.argsort(distances, kind="stable")
+    inside = [i for i, is_in in enumerate(_inside(products, distances, calibration)) if is_in]
+    order = np.argsort(distances, kind="stable").tolist()
+    first = min(inside or order, key=order.index)
+    others = [i for i in order if i != first]
     if not others:
         return products[first], None
     near, far = float(distances[first]), float(distances[others[0]])
-    return products[first], (far - near) / max(far + near, 1e-12)
+    return products[first], max(far - near, 0.0) / max(far + near, 1e-12)
+
+
+def _inside(
+    products: Sequence[str],
+    distances: Float[np.ndarray, " products"],
+    calibration: Calibration | None,
+) -> list[bool]:
+    """Whether an image at these distances is within each class's border."""
+    classes = calibration.classes if calibration else {}
+    return [
+        name in classes and bool(distance <= classes[name].unknown_beyond)
+        for name, distance in zip(products, distances, strict=True)
+    ]
 
 
 def decide(
@@ -47,7 +68,7 @@ def decide(
         calibration: theirs; without it there is no verdict.
         given: the class, if the caller knows it.
     """
-    product, margin = nearest_product(products, look.distances)
+    product, margin = nearest_product(products, look.distances, calibration)
     product, margin = (given, None) if given else (product, margin)
     c = calibration.classes.get(product) if calibration and product else None
     if calibration is None or c is None:
@@ -106,11 +127,7 @@ def _fitness(
     given: str | None,
 ) -> tuple[Verdict | None, str]:
     """A verdict on an image that cannot be judged, and why; None if it can be."""
-    is_known = given is not None or any(
-        distance <= calibration.classes[name].unknown_beyond
-        for name, distance in zip(products, look.distances, strict=True)
-        if name in calibration.classes
-    )
+    is_known = given is not None or any(_inside(products, look.distances, calibration))
     # An image of anything else is as it may: it is bad only if it would be for every product.
     limits = [c.limits] if is_known else [k.limits for k in calibration.classes.values()]
     problems = [limit.problem(look.quality) for limit in limits]
