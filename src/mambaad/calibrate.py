@@ -14,9 +14,10 @@ from mambaad.inspection import Inspector
 from mambaad.inspection.calibration import (
     Calibration,
     ClassCalibration,
-    Look,
+    GoodPart,
     Method,
     calibrate_class,
+    good_part,
     save_calibration,
 )
 from mambaad.inspection.settings import ProductSettings, read_product_settings
@@ -101,7 +102,8 @@ def calibrate(
             "--cross-fit 3, or new ones with --new-parts, or train with --holdout 0.2"
         )
     names = read_good_parts(run).products
-    settings = read_product_settings(Path(products), names, config.size) if products else {}
+    given = read_product_settings(Path(products), names, config.size) if products else {}
+    settings = {name: given.get(name, ProductSettings()) for name in names}
     with ProgressBar("reading images") as bar:
         classes, skipped = check_images(
             read_data(data, names, layout=config.layout),
@@ -127,14 +129,14 @@ def calibrate(
     for source in sources:
         if source.fold:
             _train_fold(run, data, source.run, source.fold, skip_unreadable)
-    looks = _look(sources, precision)
+    parts = _look(sources, settings, precision)
     calibration = Calibration(
         {
             name: calibrate_class(
-                looks[name],
+                parts[name],
                 index,
-                [look for other in names if other != name for look in looks[other]],
-                settings.get(name, ProductSettings()),
+                [part for other in names if other != name for part in parts[other]],
+                settings[name],
                 fail_fpr=target_fpr,
                 review_fpr=review_fpr,
             )
@@ -210,19 +212,22 @@ def _train_fold(
     )
 
 
-def _look(sources: Sequence[_Source], precision: Precision) -> dict[str, list[Look]]:
+def _look(
+    sources: Sequence[_Source], settings: Mapping[str, ProductSettings], precision: Precision
+) -> dict[str, list[GoodPart]]:
     """What each source's model sees in its good parts, by class."""
-    total = sum(len(parts) for source in sources for parts in source.parts.values())
-    looks: dict[str, list[Look]] = {}
+    counts = {name: sum(len(source.parts[name]) for source in sources) for name in settings}
+    looks: dict[str, list[GoodPart]] = {name: [] for name in settings}
     done = 0
     with ProgressBar("calibrating") as bar:
         for source in sources:
             inspector = Inspector(source.run, precision)
             for name, parts in source.parts.items():
                 for pixels in read_ahead(read_image, [sample.path for sample in parts]):
-                    looks.setdefault(name, []).append(inspector.look(pixels))
+                    look = inspector.look(pixels)
+                    looks[name].append(good_part(look, settings[name], counts[name]))
                     done += 1
-                    bar.update(done, total, name)
+                    bar.update(done, sum(counts.values()), name)
     return looks
 
 

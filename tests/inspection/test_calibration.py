@@ -9,10 +9,10 @@ import torch
 
 from mambaad.errors import RunError
 from mambaad.good_parts import GoodParts
-from mambaad.inspection.calibration import read_calibration, save_calibration
+from mambaad.inspection.calibration import Look, good_part, read_calibration, save_calibration
 from mambaad.inspection.settings import ProductSettings
 from mambaad.run import load_tensors, save_good_parts, save_tensors
-from tests.inspection.test_decision import PRODUCTS, calibration
+from tests.inspection.test_decision import GOOD, PRODUCTS, calibration
 
 SIZE = (8, 12)
 
@@ -101,3 +101,17 @@ def test_json_that_is_too_deep_is_refused(tmp_path, monkeypatch):
     save_tensors(tmp_path / "calibration.safetensors", {"a": torch.zeros(1)})
     with pytest.raises(RunError, match="is damaged or absent"):
         read_calibration(tmp_path, SIZE)
+
+
+def test_of_many_maps_a_sample_from_all_of_each_is_kept():
+    columns = np.arange(256, dtype=np.float32)
+    a_map = np.tile(columns, (256, 1))
+    inspected = a_map >= 128
+    look = Look(a_map, np.zeros(2), GOOD)
+    for count in (1, 64, 256, 4096):
+        part = good_part(look, ProductSettings(inspected=inspected), count)
+        assert part.score == 255
+        assert count * part.pixels.size <= 2**22
+        assert set(part.pixels) == set(columns[128:])
+        assert part.pixels.base is None  # the whole map is let go
+    assert good_part(look, ProductSettings(), 64).pixels.size == 2**16  # no need to leave any out

@@ -14,6 +14,7 @@ from mambaad.inspection.calibration import (
     Calibration,
     Look,
     calibrate_class,
+    good_part,
     read_calibration,
     save_calibration,
 )
@@ -36,12 +37,17 @@ def look(score, distances=(0.1, 0.9), quality=GOOD):
     return Look(m, np.asarray(distances), quality)
 
 
+def kept(looks, settings=ProductSettings()):  # noqa: B008  # it is never changed
+    return [good_part(a_look, settings, len(looks)) for a_look in looks]
+
+
 def calibration(settings=None):
+    settings = settings or ProductSettings()
     scores = np.linspace(0.5, 1.0, 199)  # 1 %: 0.9975 lies above 198 of 200
     some = [look(s, (0.1 + 0.1 * i / 199, 0.9)) for i, s in enumerate(scores)]
     others = [look(1, (1.2, 0.1))]
     bolts = calibrate_class(
-        some, 0, others, settings or ProductSettings(), fail_fpr=0.01, review_fpr=0.1
+        kept(some, settings), 0, kept(others), settings, fail_fpr=0.01, review_fpr=0.1
     )
     nuts = dataclasses.replace(bolts, scores=bolts.scores + 1)
     return Calibration({"bolt": bolts, "nut": nuts}, "hold-out", 0, "float32", "0")
@@ -95,12 +101,12 @@ def test_a_given_product_is_taken_as_it_is():
 
 
 def test_the_way_to_the_nearest_other_class():
-    some = [look(1, (d, 0.0)) for d in (0.1, 0.2)]
-    other = [look(1, (d, 0.0)) for d in (1.0, 0.7)]
+    some = kept([look(1, (d, 0.0)) for d in (0.1, 0.2)])
+    other = kept([look(1, (d, 0.0)) for d in (1.0, 0.7)])
     kwargs = {"fail_fpr": 0.01, "review_fpr": 0.1}
     limit = calibrate_class(some, 0, other, ProductSettings(), **kwargs).unknown_beyond
     assert limit == pytest.approx(0.2 + 0.4 * 0.5)
-    near = [look(1, (0.15, 0.0))]  # classes that overlap
+    near = kept([look(1, (0.15, 0.0))])  # classes that overlap
     assert calibrate_class(some, 0, near, ProductSettings(), **kwargs).unknown_beyond == 0.2
     assert calibrate_class(some, 0, [], ProductSettings(), **kwargs).unknown_beyond == 0.4
 

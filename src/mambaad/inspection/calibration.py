@@ -28,7 +28,7 @@ UNKNOWN = 0.4
 """Where an image stops being of a class: so far from its farthest good part (0) on the way to the
 nearest good part of another class (1). Chosen on six real classes (benchmarks/README.md)."""
 _UNKNOWN_ALONE = 2.0  # of a single class: so many times as far as its farthest good part
-_MOST_PIXELS = 2**24  # of a class, looked at for the threshold of outlines
+_MOST_PIXELS = 2**22  # of a class, kept for the threshold of outlines (16 MiB)
 Method = Literal["hold-out", "cross-fit", "new parts"]
 
 
@@ -40,6 +40,18 @@ class Look(NamedTuple):
     """
 
     anomaly_map: Float[np.ndarray, "h w"]
+    distances: Float[np.ndarray, " products"]
+    quality: Quality
+
+
+class GoodPart(NamedTuple):
+    """What calibration keeps of a look at a good part: whole maps of all parts are too many.
+
+    ``pixels``: of the map where it is inspected, evenly spread.
+    """
+
+    score: float
+    pixels: Float[np.ndarray, " n"]
     distances: Float[np.ndarray, " products"]
     quality: Quality
 
@@ -98,10 +110,25 @@ def inspected_map(
     return np.where(settings.inspected, anomaly_map, np.float32(-np.inf))
 
 
+def good_part(look: Look, settings: ProductSettings, count: int) -> GoodPart:
+    """What is to be kept of a look at a good part.
+
+    Args:
+        look: what the model sees.
+        settings: what holds for its class.
+        count: of its class's good parts, which share the memory there is.
+    """
+    counted = inspected_map(look.anomaly_map, settings)
+    # Odd, so that not the same few columns of every row are taken.
+    step = math.ceil(count * counted.size / _MOST_PIXELS) | 1
+    pixels = counted[np.isfinite(counted)][::step].copy()
+    return GoodPart(float(counted.max()), pixels, look.distances, look.quality)
+
+
 def calibrate_class(
-    looks: Sequence[Look],
+    parts: Sequence[GoodPart],
     index: int,
-    others: Sequence[Look],
+    others: Sequence[GoodPart],
     settings: ProductSettings,
     *,
     fail_fpr: float,
@@ -110,22 +137,20 @@ def calibrate_class(
     """Set a class's thresholds.
 
     Args:
-        looks: at its good parts, one or more.
+        parts: its good parts, one or more.
         index: which of the products it is.
-        others: at good parts of the other classes.
+        others: good parts of the other classes.
         settings: what holds for it.
         fail_fpr, review_fpr: the false-alarm rates wanted, of FAIL, and of REVIEW and FAIL.
     """
-    maps = [inspected_map(look.anomaly_map, settings) for look in looks]
-    scores = np.asarray([float(m.max()) for m in maps])
-    step = math.ceil(len(maps) * maps[0].size / _MOST_PIXELS)
-    pixels = np.concatenate([m[np.isfinite(m)][::step] for m in maps])
+    scores = np.asarray([part.score for part in parts])
+    pixels = np.concatenate([part.pixels for part in parts])
     median, outline = np.quantile(pixels, [0.5, 1 - OUTLINED]).tolist()
-    qualities = [look.quality for look in looks]
+    qualities = [part.quality for part in parts]
     return ClassCalibration(
         scores=scores,
-        distances=np.asarray([float(look.distances[index]) for look in looks]),
-        unknown_beyond=_unknown_beyond(looks, others, index),
+        distances=np.asarray([float(part.distances[index]) for part in parts]),
+        unknown_beyond=_unknown_beyond(parts, others, index),
         sharpness=np.asarray([quality.sharpness for quality in qualities]),
         brightness=np.asarray([quality.brightness for quality in qualities]),
         review=conformal_threshold(scores, review_fpr),
@@ -137,11 +162,11 @@ def calibrate_class(
     )
 
 
-def _unknown_beyond(looks: Sequence[Look], others: Sequence[Look], index: int) -> float:
-    own = max(float(look.distances[index]) for look in looks)
+def _unknown_beyond(parts: Sequence[GoodPart], others: Sequence[GoodPart], index: int) -> float:
+    own = max(float(part.distances[index]) for part in parts)
     if not others:
         return _UNKNOWN_ALONE * own
-    other = min(float(look.distances[index]) for look in others)
+    other = min(float(part.distances[index]) for part in others)
     return own + UNKNOWN * max(other - own, 0.0)
 
 
