@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -95,7 +96,8 @@ def test_evaluation_asks_for_a_calibration_first_and_leaves_out_what_is_unreadab
     )
     assert code == 0
     assert "Verdicts, product told" in out
-    monkeypatch.setattr("mambaad.evaluate.evaluate", lambda *_, **__: pytest.fail("evaluated"))
+    module = import_module("mambaad.evaluate")  # the package's attribute of that name is a function
+    monkeypatch.setattr(module, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
     code, _, err = mambaad_command("evaluate", trained_run, data, "--verdicts")
     assert code == 1
     assert "has no calibration for float32" in err
