@@ -1,13 +1,21 @@
+import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
 
 from mambaad.errors import ConfigError, DataError, RunError
-from mambaad.inspection.calibration import read_calibration
+from mambaad.inspection.calibration import read_calibration, save_calibration
 from mambaad.inspection.records import Record
 from mambaad.monitor import monitor
 from mambaad.run import weights_digest
+from mambaad.types import Verdict
+
+QUALITY = {
+    **{"sharpness": 0.0, "brightness": 100.0, "dark": 0.0, "bright": 0.0},
+    **{"height": 80, "width": 72},
+}
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +27,7 @@ def write(path, scores, model, *, brightness=None, verdict="PASS"):
     """Records of nuts with these scores."""
     lines = []
     for number, score in enumerate(scores):
-        quality = {"sharpness": 0.0, "brightness": 100.0}
+        quality = dict(QUALITY)
         if brightness is not None:
             quality["brightness"] = float(brightness[number])
         record = Record(
@@ -70,10 +78,10 @@ def test_higher_scores_are_found_and_where(log, ground, calibrated_run, tmp_path
     report = monitor(days, calibrated_run, plot=tmp_path / "drift.png")
     watch = watches(report)["score"]
     assert 20 < watch.alarm < 60
-    assert watch.alarm_path == f"{watch.alarm - 20}.png"
+    assert watch.alarm_path == f"{watch.alarm - 21}.png"  # alarms count from 1
     assert watch.shift > 0.5
     (line,) = [a for a in report.alarms if "score" in a]
-    assert line.startswith("nut: score has changed since part")
+    assert line.startswith(f"nut: a change of score was noticed at part {watch.alarm} of 80")
     content = json.loads(report.to_json())
     assert content["recalibrate"] == ["nut"]
     assert content["classes"]["nut"]["score"]["alarm_at"] == watch.alarm
@@ -88,7 +96,77 @@ def test_a_lamp_that_dims_shows_before_scores_do(log, calibrated_run):
 
 def test_only_passed_parts_count(calibrated_run, tmp_path):
     path = write(tmp_path / "a", [9.0] * 50, weights_digest(calibrated_run), verdict="FAIL")
-    assert watches(monitor([path], calibrated_run))["score"].parts == 0
+    report = monitor([path], calibrated_run)
+    assert watches(report)["score"].parts == 0
+    assert not report.is_watched
+
+
+@pytest.mark.parametrize(
+    ("passed", "failed", "is_few"),
+    [(0, 19, False), (0, 20, True), (9, 11, True), (10, 10, False), (60, 0, False)],
+)
+def test_too_few_passed_parts_are_no_absence_of_drift(
+    calibrated_run, tmp_path, passed, failed, is_few
+):
+    model = weights_digest(calibrated_run)
+    files = [
+        write(tmp_path / "passed", [0.001] * passed, model),
+        write(tmp_path / "failed", [9.0] * failed, model, verdict="FAIL"),
+    ]
+    report = monitor(files, calibrated_run)
+    assert report.verdicts["nut"] == {
+        verdict: count for verdict, count in (("PASS", passed), ("FAIL", failed)) if count
+    }
+    said = f"nut: {passed} of {passed + failed} parts passed: too few to watch"
+    assert [line.startswith(said) for line in report.few_passed] == [True] * is_few
+    assert json.loads(report.to_json())["few_passed"] == report.few_passed
+
+
+def test_parts_of_no_known_product_count_among_all(calibrated_run, tmp_path):
+    lines = [Record(path="a", verdict="UNKNOWN PRODUCT").model_dump_json()] * 30
+    lines += [Record(path="a", product="nut", verdict="PASS").model_dump_json()] * 10
+    lines += [Record(path="a", error="it cannot be read").model_dump_json()] * 99
+    (tmp_path / "a").write_text("\n".join(lines), encoding="utf-8")
+    report = monitor([tmp_path / "a"], calibrated_run)
+    (line,) = report.few_passed
+    assert line.startswith("all classes: 10 of 40 parts passed")
+    heading, unknown, nuts = report.verdict_rows()
+    assert heading == ["class", *(verdict.value for verdict in Verdict), "no verdict"]
+    assert unknown == ["none known", "0", "0", "0", "30", "0", "99"]
+    assert nuts == ["nut", "10", "0", "0", "0", "0", "0"]
+
+
+def test_scores_of_other_models_are_not_watched(log, calibrated_run, tmp_path):
+    run = shutil.copytree(calibrated_run, tmp_path / "run")
+    calibration = read_calibration(run, (64, 64))
+    save_calibration(run, dataclasses.replace(calibration, method="cross-fit", folds=3))
+    # Lower, as those of the run's own model are.
+    report = monitor([log("monday", 60, lambda scores: 0.5 * scores)], run)
+    assert set(watches(report)) == {"sharpness", "brightness"}
+    assert report.level == pytest.approx(np.log(2 * 2 / 0.01))
+    assert report.notes == [
+        "score: not watched, as cross-fitting's scores are those of other models"
+    ]
+    assert monitor([log("monday", 60)], calibrated_run).notes == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "complaint"),
+    [
+        ("sharpness", None, r"quality\.sharpness: field required"),
+        ("brightness", float("nan"), r"quality\.brightness: input should be a finite number"),
+        ("height", "tall", r"quality\.height: input should be a valid integer"),
+    ],
+)
+def test_a_malformed_quality_is_one_line(calibrated_run, tmp_path, field, value, complaint):
+    quality = {k: v for k, v in {**QUALITY, field: value}.items() if v is not None}
+    good = Record(path="a").model_dump_json()
+    (tmp_path / "a").write_text(f"{good}\n{json.dumps({'path': 'b', 'quality': quality})}\n")
+    with pytest.raises(DataError, match=f"a, line 2: {complaint}"):
+        monitor([tmp_path / "a"], calibrated_run)
+    (tmp_path / "a").write_text('{"path": "b", "score": Infinity}\n')
+    with pytest.raises(DataError, match="a, line 1: score: input should be a finite number"):
+        monitor([tmp_path / "a"], calibrated_run)
 
 
 def test_what_cannot_be_monitored(log, calibrated_run, trained_run, tmp_path):

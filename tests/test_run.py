@@ -77,6 +77,7 @@ def test_a_moved_run_is_the_same_model(trained_run, run):
             lambda run: (run / "config.json").write_text('{"colour": "red"}'),
             "is not a configuration of this version",
         ),
+        (lambda run: (run / "config.json").write_text("[" * 10**6), "config.json is damaged"),
         (lambda run: (run / "weights.safetensors").unlink(), "its first epoch has not ended"),
         (lambda run: (run / "weights.safetensors").write_bytes(b"PK\3\4"), "is damaged or absent"),
         (

@@ -1,8 +1,12 @@
+import shutil
+
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import mambaad
+from mambaad.calibrate import calibrate
 from mambaad.data import read_mask, read_mvtec, resize_mask_nearest
 from mambaad.errors import DataError, RunError
 from mambaad.types import Verdict
@@ -52,6 +56,41 @@ def test_unified_figures_against_scikit_learn(evaluation, calibrated_run, many_p
     assert 0 <= raw.false_alarms <= raw.worst_class <= 1
     bad = np.asarray(labels)
     assert true.recall == pytest.approx((np.asarray(scaled)[bad] > 1).mean(), abs=0.2)
+
+
+def test_unified_scores_are_of_what_is_inspected(calibrated_run, many_parts, tmp_path):
+    run = shutil.copytree(calibrated_run, tmp_path / "run")
+    mask = np.zeros((80, 72), np.uint8)
+    mask[:, :20] = 255
+    Image.fromarray(mask).save(tmp_path / "left.png")
+    settings = tmp_path / "products.yaml"
+    settings.write_text("bolt: {region_of_interest: left.png}\nnut: {ignore: left.png}\n")
+    calibrate(run, many_parts, target_fpr=0.1, review_fpr=0.2, products=settings)
+    inspector = mambaad.Inspector(run)
+    told = {"raw": [], "true product": []}
+    labels = []
+    for c in read_mvtec(many_parts, split="test"):
+        k = inspector.calibration.classes[c.name]
+        for s in c.test:
+            score = inspector.inspect(s.path, c.name).score
+            told["raw"].append(score)
+            told["true product"].append((score - k.median) / (k.fail.value - k.median))
+            labels.append(s.is_defective)
+    found = evaluate_verdicts(run, many_parts)
+    for scale, scores in told.items():
+        metrics = found.unified[scale].metrics
+        assert metrics["image_auroc"] == pytest.approx(roc_auc_score(labels, scores))
+
+
+def test_unreadable_images_may_be_left_out(calibrated_run, many_parts, tmp_path, capsys):
+    data = shutil.copytree(many_parts, tmp_path / "data")
+    broken = data / "nut" / "test" / "good" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with pytest.raises(DataError, match=r"001\.png cannot be read .*--skip-unreadable"):
+        evaluate_verdicts(calibrated_run, data)
+    found = evaluate_verdicts(calibrated_run, data, skip_unreadable=True)
+    assert sum(found.told["nut"].good.values()) == 2
+    assert "left out: " in capsys.readouterr().err
 
 
 def test_the_tables(evaluation):

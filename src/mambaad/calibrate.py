@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +14,21 @@ from mambaad.inspection import Inspector
 from mambaad.inspection.calibration import (
     Calibration,
     ClassCalibration,
-    Look,
+    GoodPart,
     Method,
     calibrate_class,
+    good_part,
     save_calibration,
 )
 from mambaad.inspection.settings import ProductSettings, read_product_settings
-from mambaad.models.inference import Precision
+from mambaad.models.inference import Precision, check_precision
 from mambaad.progress import ProgressBar, say
 from mambaad.run import (
     CONFIG,
     GOOD_PARTS,
     fingerprint,
+    known_parts,
+    part_digests,
     read_config,
     read_data_summary,
     read_good_parts,
@@ -39,10 +43,11 @@ FOLDS = "cross_fit"
 
 @dataclass(frozen=True)
 class _Source:
-    """Good parts, and the run that was not trained on them."""
+    """Good parts, and the run that was not trained on them, of which it may be a ``fold``."""
 
     run: Path
     parts: Mapping[str, tuple[Sample, ...]]
+    fold: tuple[int, int] | None = None
 
 
 def calibrate(
@@ -81,6 +86,7 @@ def calibrate(
         Interrupted: after Ctrl-C while a model of cross-fitting is trained.
     """
     run, data = Path(run), Path(data)
+    check_precision(precision)
     _check_rates(target_fpr, review_fpr)
     config = read_config(run)
     if not (run / GOOD_PARTS).is_file():
@@ -96,7 +102,8 @@ def calibrate(
             "--cross-fit 3, or new ones with --new-parts, or train with --holdout 0.2"
         )
     names = read_good_parts(run).products
-    settings = read_product_settings(Path(products), names, config.size) if products else {}
+    given = read_product_settings(Path(products), names, config.size) if products else {}
+    settings = {name: given.get(name, ProductSettings()) for name in names}
     with ProgressBar("reading images") as bar:
         classes, skipped = check_images(
             read_data(data, names, layout=config.layout),
@@ -105,34 +112,31 @@ def calibrate(
         )
     for problem in skipped:
         say(f"left out: {problem}")
-    is_trained_on = fingerprint(classes) == read_data_summary(run)["fingerprint"]
-    if new_parts == is_trained_on:
-        raise DataError(
-            f"{data} holds the very parts that {run} was trained on; leave --new-parts out"
-            if new_parts
-            else f"{data} does not hold the parts that {run} was trained on (other names or "
-            "sizes); give those, or --new-parts if it has seen none of these"
-        )
     method: Method = "new parts" if new_parts else "cross-fit" if cross_fit else "hold-out"
-    if cross_fit:
-        sources = [
-            _fold(run, data, classes, (k, cross_fit), skip_unreadable)
-            for k in range(1, cross_fit + 1)
-        ]
-    elif new_parts:
-        parts = {c.name: (*c.train, *(s for s in c.test if not s.is_defective)) for c in classes}
-        sources = [_Source(run, parts)]
+    if new_parts:
+        sources = [_Source(run, {c.name: _good((*c.train, *c.test)) for c in classes})]
+        _check_new(run, data, sources[0])
     else:
-        _, out = keep_out(classes, share=config.holdout, seed=config.seed)
-        sources = [_Source(run, {c.name: c.train for c in out})]
-    looks = _look(sources, precision)
+        _check_known(run, data, classes)
+        # All folds, before the first is trained on: what is wrong with them is to be said at once.
+        folds = [(k, cross_fit) for k in range(1, cross_fit + 1)] if cross_fit else [None]
+        sources = [_kept_out(run, classes, fold) for fold in folds]
+    for name in names:
+        if not any(source.parts[name] for source in sources):
+            raise DataError(
+                f"{data} has no good parts of {name} to calibrate on; give some with --new-parts"
+            )
+    for source in sources:
+        if source.fold:
+            _train_fold(run, data, source.run, source.fold, skip_unreadable)
+    parts = _look(sources, settings, precision)
     calibration = Calibration(
         {
             name: calibrate_class(
-                looks[name],
+                parts[name],
                 index,
-                [look for other in names if other != name for look in looks[other]],
-                settings.get(name, ProductSettings()),
+                [part for other in names if other != name for part in parts[other]],
+                settings[name],
                 fail_fpr=target_fpr,
                 review_fpr=review_fpr,
             )
@@ -144,8 +148,40 @@ def calibrate(
         weights_digest(run),
     )
     save_calibration(run, calibration)
-    shutil.rmtree(run / FOLDS, ignore_errors=True)
+    if cross_fit:
+        shutil.rmtree(run / FOLDS, ignore_errors=True)
     return calibration
+
+
+def _good(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    """Training images too may be defective, where a data set is made so (Real-IAD)."""
+    return tuple(sample for sample in samples if not sample.is_defective)
+
+
+def _kept_out(run: Path, classes: Sequence[ProductClass], fold: tuple[int, int] | None) -> _Source:
+    """What the run's training kept out, or will keep out of that of one of its folds."""
+    config = read_config(run)
+    _, out = keep_out(classes, share=config.holdout, fold=fold, seed=config.seed)
+    place = run / FOLDS / f"{fold[0]}_of_{fold[1]}" if fold else run
+    return _Source(place, {c.name: _good(c.train) for c in out}, fold)
+
+
+def _check_known(run: Path, data: Path, classes: Sequence[ProductClass]) -> None:
+    if fingerprint(part_digests(classes)) != read_data_summary(run)["fingerprint"]:
+        raise DataError(
+            f"{data} does not hold the parts that {run} was trained on (other contents, or "
+            "another order); give those, or --new-parts if it has seen none of these"
+        )
+
+
+def _check_new(run: Path, data: Path, source: _Source) -> None:
+    paths = [sample.path for parts in source.parts.values() for sample in parts]
+    known = known_parts(read_data_summary(run), paths)
+    if known:
+        raise DataError(
+            f"{data} holds {len(known)} of the very parts that {run} was trained on, such as "
+            f"{known[0]}; take them out, or leave --new-parts out"
+        )
 
 
 def _check_rates(target_fpr: float, review_fpr: float) -> None:
@@ -159,18 +195,13 @@ def _check_rates(target_fpr: float, review_fpr: float) -> None:
         )
 
 
-def _fold(
-    run: Path,
-    data: Path,
-    classes: Sequence[ProductClass],
-    fold: tuple[int, int],
-    skip_unreadable: bool,
-) -> _Source:
+def _train_fold(
+    run: Path, data: Path, place: Path, fold: tuple[int, int], skip_unreadable: bool
+) -> None:
     """Train a model without one of K parts of the good parts, for as many steps as the run."""
     config = read_config(run)
     epochs = round(config.epochs * fold[1] / (fold[1] - 1))
     config = config.model_copy(update={"fold": fold, "logger": "none", "epochs": epochs})
-    place = run / FOLDS / f"{fold[0]}_of_{fold[1]}"
     say(f"cross-fitting: model {fold[0]} of {fold[1]}")
     train(
         data,
@@ -179,23 +210,24 @@ def _fold(
         skip_unreadable=skip_unreadable,
         **config.model_dump(),
     )
-    _, out = keep_out(classes, fold=fold, seed=config.seed)
-    return _Source(place, {c.name: c.train for c in out})
 
 
-def _look(sources: Sequence[_Source], precision: Precision) -> dict[str, list[Look]]:
+def _look(
+    sources: Sequence[_Source], settings: Mapping[str, ProductSettings], precision: Precision
+) -> dict[str, list[GoodPart]]:
     """What each source's model sees in its good parts, by class."""
-    total = sum(len(parts) for source in sources for parts in source.parts.values())
-    looks: dict[str, list[Look]] = {}
+    counts = {name: sum(len(source.parts[name]) for source in sources) for name in settings}
+    looks: dict[str, list[GoodPart]] = {name: [] for name in settings}
     done = 0
     with ProgressBar("calibrating") as bar:
         for source in sources:
             inspector = Inspector(source.run, precision)
             for name, parts in source.parts.items():
                 for pixels in read_ahead(read_image, [sample.path for sample in parts]):
-                    looks.setdefault(name, []).append(inspector.look(pixels))
+                    look = inspector.look(pixels)
+                    looks[name].append(good_part(look, settings[name], counts[name]))
                     done += 1
-                    bar.update(done, total, name)
+                    bar.update(done, sum(counts.values()), name)
     return looks
 
 
@@ -217,4 +249,5 @@ def _shortfall(c: ClassCalibration) -> str:
     short = [t for t in (c.review, c.fail) if not t.is_reached]
     if not short:
         return ""
-    return f"{short[-1].asked:.1%} needs {round(1 / short[-1].asked) - 1} good parts"
+    needed = math.ceil(1 / short[-1].asked - 1e-9) - 1  # rounding must not ask for one more
+    return f"{short[-1].asked:.1%} needs {needed} good parts"

@@ -30,6 +30,7 @@ from mambaad.run import (
     create_run,
     fingerprint,
     load_model,
+    part_digests,
     read_config,
     read_data_summary,
     read_good_parts,
@@ -217,10 +218,10 @@ def _read(
         )
     for problem in skipped:
         say(f"left out: {problem}")
-    if fingerprint(classes[:-1]) != read_data_summary(run)["fingerprint"]:
+    if fingerprint(part_digests(classes[:-1])) != read_data_summary(run)["fingerprint"]:
         raise DataError(
-            f"{old} does not hold the parts that {run} was trained on (other names or sizes); "
-            "give those"
+            f"{old} does not hold the parts that {run} was trained on (other contents, or another "
+            "order); give those"
         )
     return classes[:-1], classes[-1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +16,19 @@ from matplotlib.ticker import MaxNLocator
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import written_whole
 from mambaad.inspection.bundle import opened
-from mambaad.inspection.calibration import ClassCalibration, read_calibration
+from mambaad.inspection.calibration import ClassCalibration, Method, read_calibration
 from mambaad.inspection.drift import drift_evidence, first_alarm
 from mambaad.inspection.records import Record, read_records
 from mambaad.run import read_config, weights_digest
 from mambaad.types import Verdict
 
 WATCHED = ("score", "sharpness", "brightness")
+_JUDGED = 20
+"""So many parts, and fewer than half of them passed: then it is not drift that is to be looked at.
+
+A plain rule, with no stated rate of false alarms.
+"""
+_UNJUDGED = "no verdict"
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Watch:
     """One figure of one class's passed parts.
 
     ``parts``: how many there were. ``evidence``: after each, the logarithm of how much more
-    likely it looks that something has changed. ``alarm``: the part (from 0) at which it was sure.
+    likely it looks that something has changed. ``alarm``: the part (from 1) at which it was sure.
     ``shift``: by how many of calibration's standard deviations the latest parts' median is off.
     """
 
@@ -42,21 +49,61 @@ class Watch:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """By class, then by figure. ``level``: the log evidence of an alarm."""
+    """What was watched, by class, then by figure.
+
+    ``level``: the log evidence of an alarm. ``method``: of the calibration. ``verdicts``: how many
+    parts got which, by class; those of no known product under ``""``.
+    """
 
     classes: Mapping[str, Mapping[str, Watch]]
     false_alarm_rate: float
     level: float
+    method: Method
+    verdicts: Mapping[str, Mapping[str, int]]
 
     @property
     def alarms(self) -> list[str]:
         """A line for each figure of a class that has changed."""
         return [
-            f"{name}: {figure} has changed since part {watch.alarm + 1} of {watch.parts} "
+            f"{name}: a change of {figure} was noticed at part {watch.alarm} of {watch.parts} "
             f"({watch.shift:+.1f} standard deviations lately); calibrate again"
             for name, watches in self.classes.items()
             for figure, watch in watches.items()
             if watch.alarm is not None
+        ]
+
+    @property
+    def few_passed(self) -> list[str]:
+        """A line for each class of which too few parts passed, or one for all classes together."""
+        together: Counter[str] = Counter()
+        for counts in self.verdicts.values():
+            together.update(counts)
+        lines = [_few(name, counts) for name, counts in self.verdicts.items() if name]
+        return [line for line in lines if line] or [
+            line for line in [_few("all classes", together)] if line
+        ]
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether there was any passed part to watch."""
+        return any(watch.parts for watches in self.classes.values() for watch in watches.values())
+
+    @property
+    def notes(self) -> list[str]:
+        """What was not watched, and why, a line each."""
+        if self.method != "cross-fit":
+            return []
+        return ["score: not watched, as cross-fitting's scores are those of other models"]
+
+    def verdict_rows(self) -> list[list[str]]:
+        """A heading, and a row for each class: how many parts got which verdict."""
+        columns = [*(verdict.value for verdict in Verdict), _UNJUDGED]
+        return [
+            ["class", *columns],
+            *(
+                [name or "none known", *(str(counts.get(column, 0)) for column in columns)]
+                for name, counts in sorted(self.verdicts.items())
+            ),
         ]
 
     def to_json(self) -> str:
@@ -64,7 +111,13 @@ class DriftReport:
         content = {
             "false_alarm_rate": self.false_alarm_rate,
             "alarm_level": self.level,
-            "recalibrate": sorted({a.split(":")[0] for a in self.alarms}),
+            "recalibrate": sorted(
+                name
+                for name, watches in self.classes.items()
+                if any(watch.alarm is not None for watch in watches.values())
+            ),
+            "verdicts": {name: dict(counts) for name, counts in self.verdicts.items()},
+            "few_passed": self.few_passed,
             "classes": {
                 name: {
                     figure: {
@@ -94,7 +147,8 @@ def monitor(
 
     Each class's passed parts are compared with those calibration parts that would have passed:
     scores, sharpness and brightness of the images. It may be run daily over all that has come
-    since calibration: the stated rate holds for all looks together.
+    since calibration: the stated rate holds for all looks together. After cross-fitting scores are
+    not compared: calibration's are those of other models than the one that inspects.
 
     Args:
         predictions: files of records (``predictions.jsonl``), in the order of time.
@@ -116,25 +170,41 @@ def monitor(
         weights = weights_digest(run)
     if calibration is None:
         raise RunError(f"{source} has no calibration; run mambaad calibrate first")
-    passed = _passed(predictions, weights, source)
-    each = false_alarm_rate / (len(WATCHED) * len(calibration.classes))
+    passed, verdicts = _sorted(predictions, weights, source)
+    watched = [f for f in WATCHED if f != "score" or calibration.method != "cross-fit"]
+    each = false_alarm_rate / (len(watched) * len(calibration.classes))
     report = DriftReport(
         {
-            name: {figure: _watch(c, figure, passed.get(name, []), each) for figure in WATCHED}
+            name: {figure: _watch(c, figure, passed.get(name, []), each) for figure in watched}
             for name, c in calibration.classes.items()
         },
         false_alarm_rate,
         float(-np.log(each)),
+        calibration.method,
+        verdicts,
     )
     if plot is not None:
         _draw(report, Path(plot))
     return report
 
 
-def _passed(
+def _few(name: str, counts: Mapping[str, int]) -> str | None:
+    judged = sum(counts.values()) - counts.get(_UNJUDGED, 0)
+    passed = counts.get(Verdict.PASS.value, 0)
+    if judged < _JUDGED or 2 * passed >= judged:
+        return None
+    return (
+        f"{name}: {passed} of {judged} parts passed: too few to watch; see the reasons of the "
+        "others, and calibrate again if they are good"
+    )
+
+
+def _sorted(
     predictions: Iterable[str | Path], weights: str, source: str | Path
-) -> dict[str, list[Record]]:
+) -> tuple[dict[str, list[Record]], dict[str, Counter[str]]]:
+    """The parts that passed, by class; and how many got which verdict."""
     passed: dict[str, list[Record]] = {}
+    verdicts: dict[str, Counter[str]] = {}
     for path in map(Path, predictions):
         for record in read_records(path):
             if record.model not in (None, weights):
@@ -142,9 +212,11 @@ def _passed(
                     f"{path}: {record.path} was inspected by another model than {source}; give "
                     "the bundle that was in use"
                 )
+            verdict = record.verdict.value if record.verdict else _UNJUDGED
+            verdicts.setdefault(record.product or "", Counter())[verdict] += 1
             if record.verdict is Verdict.PASS and record.product and record.score is not None:
                 passed.setdefault(record.product, []).append(record)
-    return passed
+    return passed, verdicts
 
 
 def _watch(
@@ -159,15 +231,16 @@ def _watch(
         before, values = c.scores[passing], np.asarray([r.score for r in known], dtype=float)
     else:
         before = (c.sharpness if figure == "sharpness" else c.brightness)[passing]
-        values = np.asarray([r.quality[figure] for r in known if r.quality], dtype=float)
+        values = np.asarray([getattr(r.quality, figure) for r in known], dtype=float)
     evidence = drift_evidence(before, values)
     alarm = first_alarm(evidence, false_alarm_rate)
     lately = values[-max(len(before), 20) :]
     shift = 0.0
     if len(values) and len(before):
         shift = float(np.median(lately) - np.median(before)) / max(float(before.std()), 1e-9)
-    path = known[alarm].path if alarm is not None else None
-    return Watch(len(values), evidence, alarm, path, shift)
+    if alarm is None:
+        return Watch(len(values), evidence, None, None, shift)
+    return Watch(len(values), evidence, alarm + 1, known[alarm].path, shift)
 
 
 def _draw(report: DriftReport, path: Path) -> None:

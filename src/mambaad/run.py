@@ -2,7 +2,7 @@
 
 ======================== ==========================================================
 ``config.json``          the settings (:class:`mambaad.config.TrainConfig`)
-``data.json``            the classes, their counts, and a fingerprint of the images
+``data.json``            the classes, their counts, and which images (their contents' digests)
 ``version.json``         the versions of this package, PyTorch and timm
 ``weights.safetensors``  the whole model, encoder included
 ``log.jsonl``            a line for each epoch
@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 
 from mambaad.config import TrainConfig, config_json
 from mambaad.data import ProductClass
-from mambaad.errors import MambaADError, RunError
+from mambaad.errors import DataError, MambaADError, RunError
 from mambaad.files import file_digest, write_text, written_whole
 from mambaad.good_parts import NO_GOOD_PARTS, GoodParts
 from mambaad.models.system import System
@@ -39,6 +39,7 @@ from mambaad.systems import system_class
 CONFIG, DATA, VERSION, LOG = "config.json", "data.json", "version.json", "log.jsonl"
 WEIGHTS, GOOD_PARTS = "weights.safetensors", "good_parts.safetensors"
 CHECKPOINT = "checkpoint.safetensors"
+_SHORT = 16  # hexadecimal digits of a part's digest: enough to tell parts apart
 
 
 def create_run(folder: Path, config: TrainConfig, data: Mapping[str, Any]) -> None:
@@ -90,9 +91,17 @@ def read_data_summary(folder: Path) -> dict[str, Any]:
     """
     summary = _read_json(folder, DATA)
     classes = summary.get("classes")
-    if "fingerprint" not in summary or not isinstance(classes, dict):
+    parts = summary.setdefault("parts", {})
+    if "fingerprint" not in summary or not isinstance(classes, dict) or not _are_digests(parts):
         raise RunError(f"{folder / DATA} is damaged; restore the run from a copy")
     return summary
+
+
+def _are_digests(parts: object) -> bool:
+    return isinstance(parts, dict) and all(
+        isinstance(some, list) and all(isinstance(digest, str) for digest in some)
+        for some in parts.values()
+    )
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
@@ -124,7 +133,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
         raise RunError(
             f"{folder} is not a run folder (it has no {name}); give what 'mambaad train --out' made"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged ({error}); restore the run from a copy") from error
     if not isinstance(content, dict):
         raise RunError(f"{path} is damaged (not an object); restore the run from a copy")
@@ -134,12 +143,16 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
 def summarise_data(
     classes: Sequence[ProductClass], kept_out: Sequence[ProductClass]
 ) -> dict[str, Any]:
-    """Counts by class, and a fingerprint: the same for the same good parts in any place.
+    """Counts by class; the digests of what was trained on; and a fingerprint.
+
+    That is the same for the same good parts in any place: see :func:`fingerprint`.
 
     Args:
         classes: with all their good parts, ``kept_out`` among them.
         kept_out: those not trained on, class by class (see :func:`mambaad.data.keep_out`).
     """
+    digests = part_digests(classes)
+    unseen = {sample for out in kept_out for sample in out.train}
     return {
         "classes": {
             c.name: {
@@ -150,17 +163,50 @@ def summarise_data(
             }
             for c, out in zip(classes, kept_out, strict=True)
         },
-        "fingerprint": fingerprint(classes),
+        "fingerprint": fingerprint(digests),
+        "parts": {
+            c.name: [
+                digest[:_SHORT]
+                for sample, digest in zip(c.train, digests[c.name], strict=True)
+                if sample not in unseen
+            ]
+            for c in classes
+        },
     }
 
 
-def fingerprint(classes: Sequence[ProductClass]) -> str:
-    """The same for the same good parts in any place: of their classes, names and sizes."""
-    digest = hashlib.sha256()
-    for c in sorted(classes, key=lambda c: c.name):
-        for sample in c.train:
-            digest.update(f"{c.name}/{sample.path.name}:{sample.path.stat().st_size}\n".encode())
-    return digest.hexdigest()
+def part_digests(classes: Sequence[ProductClass]) -> dict[str, list[str]]:
+    """The SHA-256 of each good part's file, by class.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    return {c.name: [_digest(sample.path) for sample in c.train] for c in classes}
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); restore it") from error
+
+
+def fingerprint(digests: Mapping[str, Sequence[str]]) -> str:
+    """The same for the same good parts in the same order: what is kept out depends on it too.
+
+    Args:
+        digests: of the parts' contents, by class (:func:`part_digests`).
+    """
+    whole = hashlib.sha256()
+    for name, parts in sorted(digests.items()):
+        whole.update("".join(f"{name}:{digest}\n" for digest in parts).encode())
+    return whole.hexdigest()
+
+
+def known_parts(summary: Mapping[str, Any], paths: Sequence[Path]) -> list[Path]:
+    """Those of some files whose contents a run was trained on."""
+    known = {digest for digests in summary["parts"].values() for digest in digests}
+    return [path for path in paths if _digest(path)[:_SHORT] in known]
 
 
 def save_weights(folder: Path, model: System) -> None:
@@ -229,7 +275,7 @@ def load_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
             # Copies: the file's own tensors keep it mapped, and Windows refuses to replace it.
             return {name: file.get_tensor(name).clone() for name in file.keys()}, about  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged or absent ({error}); restore it from a copy") from error
 
 

@@ -89,8 +89,8 @@ def train(
     summary = summarise_data(everything, kept_out)
     if resume and summary["fingerprint"] != read_data_summary(out)["fingerprint"]:
         raise RunError(
-            f"{data} does not hold the images that {out} was trained on (other names or sizes); "
-            "give the same ones, or start a new run"
+            f"{data} does not hold the images that {out} was trained on (other contents, or "
+            "another order); give the same ones, or start a new run"
         )
     torch.manual_seed(config.seed)
     # A checkpoint has the encoder: the file it once came from may be gone.

@@ -80,7 +80,8 @@ class Prediction:
     anomalous.
     ``anomaly_map``: float32, at the model's size, about 0 where the image looks like a good part.
     ``product``: its class, as given or as it looks; None where no class is known.
-    ``product_margin``: how sure a class that was not given is: 0, another is as near, to 1.
+    ``product_margin``: how sure a class that was not given is: 0, another is as near or nearer, to
+    1.
 
     From the calibration of its class, and None (or empty) without one:
     ``verdict``, and ``reason``, why, in words. ``percentile``: the share of good parts that score

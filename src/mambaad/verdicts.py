@@ -15,6 +15,7 @@ import numpy as np
 
 from mambaad.data import (
     ProductClass,
+    check_images,
     class_names,
     read_ahead,
     read_data,
@@ -24,14 +25,14 @@ from mambaad.data import (
 )
 from mambaad.errors import DataError, RunError
 from mambaad.inspection import Inspector
-from mambaad.inspection.calibration import Calibration, ClassCalibration
-from mambaad.inspection.decision import decide
+from mambaad.inspection.calibration import Calibration, ClassCalibration, inspected_map
+from mambaad.inspection.decision import decide, nearest_product
 from mambaad.inspection.records import record_of
 from mambaad.inspection.thresholds import conformal_threshold
 from mambaad.inspection_report import InspectionReport
 from mambaad.metrics import METRICS, ClassMetrics, MetricValues
 from mambaad.models.inference import Precision
-from mambaad.progress import ProgressBar
+from mambaad.progress import ProgressBar, say
 from mambaad.types import Sample, Verdict
 
 SCALES = ("raw", "inferred product", "true product")
@@ -111,6 +112,20 @@ class VerdictEvaluation:
         return rows
 
 
+def calibrated(
+    run: str | Path, precision: Precision = "float32", device: str = "cpu"
+) -> tuple[Inspector, Calibration]:
+    """An inspector that gives verdicts, and what they are based on.
+
+    Raises:
+        RunError: the run or bundle has no calibration, or one of another precision.
+    """
+    inspector = Inspector(run, precision, device=device)
+    if inspector.calibration is None:
+        raise RunError(f"{run} has no calibration for {precision}; run mambaad calibrate first")
+    return inspector, inspector.calibration
+
+
 def evaluate_verdicts(
     run: str | Path,
     data: str | Path,
@@ -118,6 +133,7 @@ def evaluate_verdicts(
     precision: Precision = "float32",
     device: str = "cpu",
     report: str | Path | None = None,
+    skip_unreadable: bool = False,
 ) -> VerdictEvaluation:
     """Judge the test images of a data set.
 
@@ -128,22 +144,28 @@ def evaluate_verdicts(
         device: see :class:`mambaad.Inspector`.
         report: a folder for a page with all images, their products told, and why flagged ones were
             flagged.
+        skip_unreadable: leave unreadable images out instead of stopping.
 
     Raises:
         RunError: no calibration.
         DataError: no test images of the model's classes, or one that cannot be read.
     """
-    inspector = Inspector(run, precision, device=device)
-    calibration = inspector.calibration
-    if calibration is None:
-        raise RunError(f"{run} has no calibration for {precision}; run mambaad calibrate first")
+    inspector, calibration = calibrated(run, precision, device)
     layout = inspector.config.layout
     known = [
         name
         for name in class_names(Path(data), split="test", layout=layout)
         if name in calibration.classes
     ]
-    classes = [c for c in read_data(Path(data), known, split="test", layout=layout) if c.test]
+    with ProgressBar("reading images") as bar:
+        found, skipped = check_images(
+            read_data(Path(data), known, split="test", layout=layout),
+            skip_unreadable=skip_unreadable,
+            progress=bar.update,
+        )
+    for problem in skipped:
+        say(f"left out: {problem}")
+    classes = [c for c in found if c.test]
     if not known or not classes:
         raise DataError(
             f"{data} has no test images of {', '.join(calibration.classes)}; give theirs"
@@ -186,7 +208,7 @@ def _judge(
             look = inspector.look(pixels)
             name, bad = sample.class_name, sample.is_defective
             named = decide(look, products, calibration, None)
-            nearest = products[int(np.argmin(look.distances))]
+            nearest, _ = nearest_product(products, look.distances, calibration)
             judged = decide(look, products, calibration, name)
             for counts, prediction in ((told, judged), (inferred, named)):
                 assert prediction.verdict is not None
@@ -201,11 +223,11 @@ def _judge(
                 )
                 page.add(record, pixels, judged)
             mask = _mask(sample, inspector.size)
-            for scale, c in zip(
-                SCALES, (None, calibration.classes[nearest], calibration.classes[name]), strict=True
-            ):
-                scaled = look.anomaly_map if c is None else _scaled(look.anomaly_map, c)
-                score = float(scaled.max())
+            inferred_as, true = calibration.classes[nearest or name], calibration.classes[name]
+            for scale, c in zip(SCALES, (inferred_as, inferred_as, true), strict=True):
+                scaled = look.anomaly_map if scale == "raw" else _scaled(look.anomaly_map, c)
+                # Only where the class is inspected, as the scores that the threshold is made of.
+                score = float(inspected_map(scaled, c.settings).max())
                 pooled[scale].update(scaled, score, bad, mask)
                 alarms[scale][name, bad] += score > limits[scale]
             bar.update(done, len(samples), name)

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -84,6 +85,24 @@ def test_the_whole_way(mambaad_command, many_parts, tmp_path):
     assert (tmp_path / "drift.svg").read_text().startswith("<?xml")
 
 
+def test_evaluation_asks_for_a_calibration_first_and_leaves_out_what_is_unreadable(
+    mambaad_command, trained_run, calibrated_run, many_parts, tmp_path, monkeypatch
+):
+    data = shutil.copytree(many_parts, tmp_path / "data")
+    broken = data / "nut" / "test" / "good" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    code, out, _ = mambaad_command(
+        "evaluate", calibrated_run, data, "--verdicts", "--skip-unreadable"
+    )
+    assert code == 0
+    assert "Verdicts, product told" in out
+    module = import_module("mambaad.evaluate")  # the package's attribute of that name is a function
+    monkeypatch.setattr(module, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
+    code, _, err = mambaad_command("evaluate", trained_run, data, "--verdicts")
+    assert code == 1
+    assert "has no calibration for float32" in err
+
+
 def test_drift_has_an_exit_code_of_its_own(mambaad_command, calibrated_run, tmp_path):
     from mambaad.run import weights_digest
     from tests.test_monitor import write
@@ -91,8 +110,18 @@ def test_drift_has_an_exit_code_of_its_own(mambaad_command, calibrated_run, tmp_
     path = write(tmp_path / "a.jsonl", [-5.0] * 60, weights_digest(calibrated_run))
     code, out, _ = mambaad_command("monitor", path, "--bundle", calibrated_run)
     assert code == 3
-    assert "nut: score has changed since part" in out
+    assert "nut: a change of score was noticed at part" in out
     assert "calibrate again" in out
+    failed = write(tmp_path / "b.jsonl", [9.0] * 60, weights_digest(calibrated_run), verdict="FAIL")
+    code, out, _ = mambaad_command("monitor", failed, "--bundle", calibrated_run)
+    assert code == 3
+    assert re.search(r"^nut +0 +0 +60 ", out, re.MULTILINE)
+    assert "nut: 0 of 60 parts passed: too few to watch" in out
+    assert "no drift" not in out
+    some = write(tmp_path / "c.jsonl", [9.0] * 5, weights_digest(calibrated_run), verdict="FAIL")
+    code, out, _ = mambaad_command("monitor", some, "--bundle", calibrated_run)
+    assert code == 0
+    assert "no part passed, so there is nothing to watch" in out
 
 
 @pytest.mark.parametrize(

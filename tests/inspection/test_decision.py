@@ -1,22 +1,28 @@
 """Verdicts, from scores that are made up and from images."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 
 import mambaad
+from mambaad.good_parts import GoodParts
 from mambaad.inspection.calibration import (
     Calibration,
     Look,
     calibrate_class,
+    good_part,
     read_calibration,
     save_calibration,
 )
 from mambaad.inspection.decision import decide, nearest_product
 from mambaad.inspection.quality import Quality
+from mambaad.inspection.records import Record, record_of
 from mambaad.inspection.settings import ProductSettings
+from mambaad.run import save_good_parts
 from mambaad.types import Verdict
 
 PRODUCTS = ("bolt", "nut")
@@ -31,12 +37,17 @@ def look(score, distances=(0.1, 0.9), quality=GOOD):
     return Look(m, np.asarray(distances), quality)
 
 
+def kept(looks, settings=ProductSettings()):  # noqa: B008  # it is never changed
+    return [good_part(a_look, settings, len(looks)) for a_look in looks]
+
+
 def calibration(settings=None):
+    settings = settings or ProductSettings()
     scores = np.linspace(0.5, 1.0, 199)  # 1 %: 0.9975 lies above 198 of 200
     some = [look(s, (0.1 + 0.1 * i / 199, 0.9)) for i, s in enumerate(scores)]
     others = [look(1, (1.2, 0.1))]
     bolts = calibrate_class(
-        some, 0, others, settings or ProductSettings(), fail_fpr=0.01, review_fpr=0.1
+        kept(some, settings), 0, kept(others), settings, fail_fpr=0.01, review_fpr=0.1
     )
     nuts = dataclasses.replace(bolts, scores=bolts.scores + 1)
     return Calibration({"bolt": bolts, "nut": nuts}, "hold-out", 0, "float32", "0")
@@ -90,12 +101,12 @@ def test_a_given_product_is_taken_as_it_is():
 
 
 def test_the_way_to_the_nearest_other_class():
-    some = [look(1, (d, 0.0)) for d in (0.1, 0.2)]
-    other = [look(1, (d, 0.0)) for d in (1.0, 0.7)]
+    some = kept([look(1, (d, 0.0)) for d in (0.1, 0.2)])
+    other = kept([look(1, (d, 0.0)) for d in (1.0, 0.7)])
     kwargs = {"fail_fpr": 0.01, "review_fpr": 0.1}
     limit = calibrate_class(some, 0, other, ProductSettings(), **kwargs).unknown_beyond
     assert limit == pytest.approx(0.2 + 0.4 * 0.5)
-    near = [look(1, (0.15, 0.0))]  # classes that overlap
+    near = kept([look(1, (0.15, 0.0))])  # classes that overlap
     assert calibrate_class(some, 0, near, ProductSettings(), **kwargs).unknown_beyond == 0.2
     assert calibrate_class(some, 0, [], ProductSettings(), **kwargs).unknown_beyond == 0.4
 
@@ -146,16 +157,57 @@ def test_without_a_calibration_there_is_no_verdict():
     assert decide(unfinished, PRODUCTS, None, None).product is None
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_map_that_is_not_a_number_never_passes(share):
+    for score in (0.3, 2.0):
+        some = look(score)
+        some.anomaly_map.flat[round(95 * (1 - share)) :] = np.nan
+        for settings in (None, ProductSettings(min_area_px=10_000)):
+            prediction = judge(some, settings, given="bolt")
+            assert prediction.verdict is Verdict.FAIL
+            assert prediction.reason
+
+
+def test_distances_that_are_not_numbers_are_of_no_known_product():
+    assert judge(look(0.3, (np.nan, np.nan))).verdict is Verdict.UNKNOWN_PRODUCT
+
+
+def test_a_class_without_calibration_does_not_pass():
+    only_nuts = dataclasses.replace(calibration(), classes={"nut": calibration().classes["nut"]})
+    for given in (None, "bolt"):
+        prediction = decide(look(0.3), PRODUCTS, only_nuts, given)
+        assert prediction.verdict is Verdict.UNKNOWN_PRODUCT
+        assert prediction.reason == "there is no calibration of bolt"
+        assert record_of(Path("a.png"), prediction).is_rejected
+    assert Record(path="a.png").is_rejected  # no verdict is none to go on with
+
+
 def test_the_nearest_product_and_how_sure():
     assert nearest_product(PRODUCTS, np.asarray([3.0, 1.0])) == ("nut", 0.5)
     assert nearest_product(PRODUCTS, np.asarray([1.0, 1.0])) == ("bolt", 0.0)
     assert nearest_product(("bolt",), np.asarray([3.0])) == ("bolt", None)
 
 
+def test_the_product_is_one_whose_border_contains_the_image():
+    # Nuts are of great variety: up to 0.9 from their mean is theirs, while bolts end at 0.6.
+    both = calibration()
+    nuts = dataclasses.replace(both.classes["nut"], unknown_beyond=0.9)
+    both = dataclasses.replace(both, classes={**both.classes, "nut": nuts})
+    assert both.classes["bolt"].unknown_beyond == pytest.approx(0.6, abs=0.1)
+    far = np.asarray([0.75, 0.85])
+    assert nearest_product(PRODUCTS, far)[0] == "bolt"
+    assert nearest_product(PRODUCTS, far, both) == ("nut", 0.0)
+    prediction = decide(look(0.3, far), PRODUCTS, both, None)
+    assert (prediction.product, prediction.product_margin) == ("nut", 0.0)
+    assert nearest_product(PRODUCTS, np.asarray([0.2, 0.6]), both) == ("bolt", pytest.approx(0.5))
+    assert nearest_product(PRODUCTS, np.asarray([2.0, 3.0]), both)[0] == "bolt"  # in neither
+
+
 def test_saved_and_read_back(tmp_path):
     inspected = np.random.default_rng(0).random((8, 12)) < 0.9
     before = calibration(ProductSettings(0.5, 12.0, inspected))
     save_calibration(tmp_path, before)
+    save_good_parts(tmp_path, GoodParts((0.0, 1.0), PRODUCTS, torch.zeros(2, 4)))
     after = read_calibration(tmp_path, (8, 12))
     assert (after.method, after.folds, after.weights) == ("hold-out", 0, "0")
     for name in PRODUCTS:
@@ -201,6 +253,27 @@ def test_a_stream_reads_no_further_than_it_must(calibrated_run, many_parts):
     next(stream)
     assert len(taken) <= 4
     stream.close()
+
+
+def test_a_camera_may_reuse_its_buffer_and_wait_for_each_verdict(calibrated_run, many_parts):
+    inspector = mambaad.Inspector(calibrated_run)
+    paths = sorted(many_parts.glob("*/test/*/*.png"))[:5]
+    expected = [inspector.inspect(path).score for path in paths]
+    buffer = np.zeros((80, 72, 3), np.uint8)
+    scores = []
+
+    def camera():
+        for number, path in enumerate(paths):
+            assert len(scores) == number
+            buffer[:] = pixels_of(path)
+            yield buffer
+
+    for prediction in inspector.inspect_many(camera()):
+        scores.append(prediction.score)
+    assert scores == expected
+    assert len(set(scores)) == 5
+    mixed = [paths[0], pixels_of(paths[1]), paths[2], str(paths[3]), pixels_of(paths[4])]
+    assert [p.score for p in inspector.inspect_many(mixed)] == expected
 
 
 def test_blurred_dark_and_foreign_images(calibrated_run, many_parts):

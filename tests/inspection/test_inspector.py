@@ -1,10 +1,14 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import mambaad
+from mambaad.calibrate import calibrate
 from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.run import load_tensors, save_tensors
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +68,20 @@ def test_what_is_no_image_or_no_run(inspector, tmp_path):
         inspector.inspect(tmp_path / "absent.png")
     with pytest.raises(RunError, match="is not a run folder"):
         mambaad.Inspector(tmp_path)
+
+
+def test_a_model_whose_values_are_not_finite_gives_no_verdict(calibrated_run, many_parts, tmp_path):
+    run = shutil.copytree(calibrated_run, tmp_path / "run")
+    before = (run / "calibration.safetensors").read_bytes()
+    weights, _ = load_tensors(run / "weights.safetensors")
+    name = next(n for n, w in weights.items() if "decoder" in n and w.is_floating_point())
+    save_tensors(run / "weights.safetensors", {**weights, name: weights[name] * np.nan})
+    image = next((many_parts / "nut" / "test" / "good").iterdir())
+    with pytest.raises(RunError, match="values that are not finite, expected numbers; train or"):
+        mambaad.Inspector(run).inspect(image)
+    with pytest.raises(RunError, match="values that are not finite"):
+        calibrate(run, many_parts)
+    assert (run / "calibration.safetensors").read_bytes() == before
 
 
 def test_images_in_a_batch_score_as_one_by_one(inspector, parts):

@@ -55,3 +55,16 @@ def test_places_that_are_not_inspected(anomaly_map):
     anomaly_map[:10] = -np.inf
     (only,), _ = find_regions(anomaly_map, 0.5, 2.0, (20, 40))
     assert only.peak == 5.0
+
+
+@pytest.mark.parametrize("shape", [(20, 40), (7, 11), (100, 80), (33, 47), (1, 1)])
+def test_a_box_is_never_empty_and_holds_its_peak(shape):
+    for row, column in np.ndindex(20, 40):
+        m = np.zeros((20, 40), np.float32)
+        m[row, column] = 3.0
+        (region,), _ = find_regions(m, 0.5, 2.0, shape)
+        left, top, right, bottom = region.box
+        x, y = region.peak_at
+        assert 0 <= left <= x < right <= shape[1]
+        assert 0 <= top <= y < bottom <= shape[0]
+        assert {type(value) for value in (*region.box, *region.peak_at)} == {int}

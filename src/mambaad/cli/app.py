@@ -211,6 +211,10 @@ def evaluate(
     for path in (json, csv):
         if path:
             check_writable(path)
+    if verdicts or report:
+        from mambaad.verdicts import calibrated, evaluate_verdicts
+
+        calibrated(run, precision)  # type: ignore[arg-type]  # refused before the long work
     evaluation = run_evaluation(
         run,
         data,
@@ -225,14 +229,13 @@ def evaluate(
     if csv:
         write_text(csv, evaluation.to_csv())
     if verdicts or report:
-        from mambaad.verdicts import evaluate_verdicts
-
         judged = evaluate_verdicts(
             run,
             data,
             precision=precision,  # type: ignore[arg-type]
             device=device,
             report=report,
+            skip_unreadable=skip_unreadable,
         )
         typer.echo("\n" + verdict_tables(judged))
     if report:

@@ -148,7 +148,7 @@ def monitor(
     json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw the evidence, .png or .svg.")] = None,
 ) -> None:
-    """See whether passed parts still look as calibration's did; exit code 3 if they do not."""
+    """See whether passed parts still look as calibration's did; exit code 3 if not, or too few."""
     from mambaad.cli.tables import aligned
     from mambaad.files import check_writable, write_text
     from mambaad.monitor import monitor as run_monitoring
@@ -163,14 +163,15 @@ def monitor(
             highest = float(watch.evidence.max(initial=0.0))
             numbers = (f"{highest:.2f}", f"{report.level:.2f}", f"{watch.shift:+.2f}")
             rows.append([name, figure, str(watch.parts), *numbers])
-    typer.echo(aligned(rows))
+    typer.echo(f"{aligned(rows)}\n\n{aligned(report.verdict_rows())}\n")
     if json:
         write_text(json, report.to_json())
-    for alarm in report.alarms:
-        typer.echo(alarm)
-    if report.alarms:
+    problems = [*report.alarms, *report.few_passed]
+    for line in [*report.notes, *problems]:
+        typer.echo(line)
+    if problems:
         raise typer.Exit(3)
-    typer.echo("no drift")
+    typer.echo("no drift" if report.is_watched else "no part passed, so there is nothing to watch")
 
 
 @registry.command()

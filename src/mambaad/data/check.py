@@ -54,8 +54,8 @@ def check_images(
         if before.train and len(c.train) < 2:
             raise DataError(
                 f"class {c.name} has {len(c.train)} readable training images in "
-                f"{before.train[0].path.parent}, expected at least 2; repair them, or leave "
-                "the class out with --classes"
+                f"{before.train[0].path.parent}, expected at least 2; repair them, or train "
+                "without the class (mambaad train --classes)"
             )
     return kept, list(problems.values())
 

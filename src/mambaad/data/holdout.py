@@ -46,7 +46,8 @@ def keep_out(
             raise DataError(
                 f"class {c.name} has {len(drawn)} good parts, too few to keep "
                 f"{f'one of {fold[1]} parts' if fold else f'a share of {share}'} out of training "
-                "and train on two or more; add images, or leave the class out with --classes"
+                "and train on two or more; add images, or train without the class (mambaad train "
+                "--classes)"
             )
         left.append(replace(c, train=tuple(s for i, s in enumerate(c.train) if i not in chosen)))
         out.append(replace(c, train=tuple(s for i, s in enumerate(c.train) if i in chosen)))

@@ -6,19 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
 from mambaad.errors import RunError
 from mambaad.inspection.quality import Quality, QualityLimits, quality_limits
 from mambaad.inspection.settings import ProductSettings
 from mambaad.inspection.thresholds import Threshold, conformal_threshold
-from mambaad.run import load_tensors, save_tensors
+from mambaad.run import load_tensors, read_good_parts, save_tensors
 
 CALIBRATION = "calibration.safetensors"
 FORMAT = 1
@@ -28,7 +28,7 @@ UNKNOWN = 0.4
 """Where an image stops being of a class: so far from its farthest good part (0) on the way to the
 nearest good part of another class (1). Chosen on six real classes (benchmarks/README.md)."""
 _UNKNOWN_ALONE = 2.0  # of a single class: so many times as far as its farthest good part
-_MOST_PIXELS = 2**24  # of a class, looked at for the threshold of outlines
+_MOST_PIXELS = 2**22  # of a class, kept for the threshold of outlines (16 MiB)
 Method = Literal["hold-out", "cross-fit", "new parts"]
 
 
@@ -40,6 +40,18 @@ class Look(NamedTuple):
     """
 
     anomaly_map: Float[np.ndarray, "h w"]
+    distances: Float[np.ndarray, " products"]
+    quality: Quality
+
+
+class GoodPart(NamedTuple):
+    """What calibration keeps of a look at a good part: whole maps of all parts are too many.
+
+    ``pixels``: of the map where it is inspected, evenly spread.
+    """
+
+    score: float
+    pixels: Float[np.ndarray, " n"]
     distances: Float[np.ndarray, " products"]
     quality: Quality
 
@@ -98,10 +110,25 @@ def inspected_map(
     return np.where(settings.inspected, anomaly_map, np.float32(-np.inf))
 
 
+def good_part(look: Look, settings: ProductSettings, count: int) -> GoodPart:
+    """What is to be kept of a look at a good part.
+
+    Args:
+        look: what the model sees.
+        settings: what holds for its class.
+        count: of its class's good parts, which share the memory there is.
+    """
+    counted = inspected_map(look.anomaly_map, settings)
+    # Odd, so that not the same few columns of every row are taken.
+    step = math.ceil(count * counted.size / _MOST_PIXELS) | 1
+    pixels = counted[np.isfinite(counted)][::step].copy()
+    return GoodPart(float(counted.max()), pixels, look.distances, look.quality)
+
+
 def calibrate_class(
-    looks: Sequence[Look],
+    parts: Sequence[GoodPart],
     index: int,
-    others: Sequence[Look],
+    others: Sequence[GoodPart],
     settings: ProductSettings,
     *,
     fail_fpr: float,
@@ -110,22 +137,20 @@ def calibrate_class(
     """Set a class's thresholds.
 
     Args:
-        looks: at its good parts, one or more.
+        parts: its good parts, one or more.
         index: which of the products it is.
-        others: at good parts of the other classes.
+        others: good parts of the other classes.
         settings: what holds for it.
         fail_fpr, review_fpr: the false-alarm rates wanted, of FAIL, and of REVIEW and FAIL.
     """
-    maps = [inspected_map(look.anomaly_map, settings) for look in looks]
-    scores = np.asarray([float(m.max()) for m in maps])
-    step = math.ceil(len(maps) * maps[0].size / _MOST_PIXELS)
-    pixels = np.concatenate([m[np.isfinite(m)][::step] for m in maps])
+    scores = np.asarray([part.score for part in parts])
+    pixels = np.concatenate([part.pixels for part in parts])
     median, outline = np.quantile(pixels, [0.5, 1 - OUTLINED]).tolist()
-    qualities = [look.quality for look in looks]
+    qualities = [part.quality for part in parts]
     return ClassCalibration(
         scores=scores,
-        distances=np.asarray([float(look.distances[index]) for look in looks]),
-        unknown_beyond=_unknown_beyond(looks, others, index),
+        distances=np.asarray([float(part.distances[index]) for part in parts]),
+        unknown_beyond=_unknown_beyond(parts, others, index),
         sharpness=np.asarray([quality.sharpness for quality in qualities]),
         brightness=np.asarray([quality.brightness for quality in qualities]),
         review=conformal_threshold(scores, review_fpr),
@@ -137,30 +162,43 @@ def calibrate_class(
     )
 
 
-def _unknown_beyond(looks: Sequence[Look], others: Sequence[Look], index: int) -> float:
-    own = max(float(look.distances[index]) for look in looks)
+def _unknown_beyond(parts: Sequence[GoodPart], others: Sequence[GoodPart], index: int) -> float:
+    own = max(float(part.distances[index]) for part in parts)
     if not others:
         return _UNKNOWN_ALONE * own
-    other = min(float(look.distances[index]) for look in others)
+    other = min(float(part.distances[index]) for part in others)
     return own + UNKNOWN * max(other - own, 0.0)
 
 
 _ARRAYS = ("scores", "distances", "sharpness", "brightness")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)  # for what is nested in them too
 
 
-@checked(config=ConfigDict(extra="forbid"))
+@checked(config=_STRICT)
 class _ClassRecord:
     review: Threshold
     fail: Threshold
     outline: float
     median: float
-    unknown_beyond: float
+    unknown_beyond: Annotated[float, Field(ge=0)]
     limits: QualityLimits
-    mm_per_px: float | None
-    min_area_px: float
+    mm_per_px: Annotated[float, Field(gt=0)] | None
+    min_area_px: Annotated[float, Field(ge=0)]
+
+    def __post_init__(self) -> None:
+        for threshold in (self.review, self.fail):
+            low, high = threshold.interval
+            rates = (threshold.asked, threshold.rate)
+            if not (0 <= low <= high <= 1 and all(0 < rate < 1 for rate in rates)):
+                raise ValueError("rates are shares of good parts")
+        if self.review.value > self.fail.value:
+            raise ValueError("a part that fails is one that does not pass")
+        shapes = self.limits.shapes
+        if not shapes or any(side < 1 for shape in shapes for side in shape):
+            raise ValueError("images have pixels")
 
 
-@checked(config=ConfigDict(extra="forbid"))
+@checked(config=_STRICT)
 class _Record:
     format: Literal[1]
     method: Method
@@ -208,7 +246,7 @@ def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
         size: height and width of its anomaly maps.
 
     Raises:
-        RunError: damaged, or of a newer version.
+        RunError: damaged, of other classes than the run, or of a newer version.
     """
     path = Path(folder) / CALIBRATION
     if not path.is_file():
@@ -223,8 +261,14 @@ def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
     try:
         record: _Record = TypeAdapter(_Record).validate_python(about)
         classes = {name: _class_of(name, c, tensors, size) for name, c in record.classes.items()}
-    except (ValidationError, KeyError, ValueError) as error:
+    except (ValidationError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged; calibrate again, or restore it from a copy") from error
+    products = read_good_parts(folder).products
+    if not products or set(classes) != set(products):
+        raise RunError(
+            f"{path} is of the classes {', '.join(classes) or 'none'}, expected the run's, "
+            f"{', '.join(products) or 'which are not known'}; calibrate again"
+        )
     return Calibration(classes, record.method, record.folds, record.precision, record.weights)
 
 
@@ -233,14 +277,13 @@ def _class_of(
 ) -> ClassCalibration:
     arrays = {array: tensors[f"{name}/{array}"].numpy() for array in _ARRAYS}
     count = len(arrays["scores"])
-    numbers = [record.review.value, record.fail.value, record.outline, record.median]
-    numbers += [record.unknown_beyond]
-    if not count or any(a.shape != (count,) or not np.isfinite(a).all() for a in arrays.values()):
-        raise ValueError
-    if not np.isfinite(numbers).all():
+    if not count or any(
+        a.dtype.kind != "f" or a.shape != (count,) or not np.isfinite(a).all()
+        for a in arrays.values()
+    ):
         raise ValueError
     inspected = tensors.get(f"{name}/inspected")
-    if inspected is not None and tuple(inspected.shape) != size:
+    if inspected is not None and (tuple(inspected.shape) != size or not inspected.any()):
         raise ValueError
     settings = ProductSettings(
         record.mm_per_px,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
@@ -15,20 +16,41 @@ from mambaad.types import Prediction, Verdict
 
 
 def nearest_product(
-    products: Sequence[str], distances: Float[np.ndarray, " products"]
+    products: Sequence[str],
+    distances: Float[np.ndarray, " products"],
+    calibration: Calibration | None = None,
 ) -> tuple[str | None, float | None]:
     """The class whose good parts' mean is nearest, and how sure that is.
 
-    Sure by the margin to the second nearest: the difference of both distances over their sum, 0 to
-    1; None for a single class.
+    Of a calibrated model's classes only those count whose border contains the image, if it is in
+    any: a class of great variety may be further from its own parts than another class is.
+
+    Sure by the margin to the nearest other class: the difference of both distances over their sum,
+    0 (that is as near, or nearer) to 1; None for a single class.
     """
     if not len(distances):  # training has not ended
         return None, None
-    first, *others = np.argsort(distances, kind="stable")
+    inside = [i for i, is_in in enumerate(_inside(products, distances, calibration)) if is_in]
+    order = np.argsort(distances, kind="stable").tolist()
+    first = min(inside or order, key=order.index)
+    others = [i for i in order if i != first]
     if not others:
         return products[first], None
     near, far = float(distances[first]), float(distances[others[0]])
-    return products[first], (far - near) / max(far + near, 1e-12)
+    return products[first], max(far - near, 0.0) / max(far + near, 1e-12)
+
+
+def _inside(
+    products: Sequence[str],
+    distances: Float[np.ndarray, " products"],
+    calibration: Calibration | None,
+) -> list[bool]:
+    """Whether an image at these distances is within each class's border."""
+    classes = calibration.classes if calibration else {}
+    return [
+        name in classes and bool(distance <= classes[name].unknown_beyond)
+        for name, distance in zip(products, distances, strict=True)
+    ]
 
 
 def decide(
@@ -46,12 +68,16 @@ def decide(
         calibration: theirs; without it there is no verdict.
         given: the class, if the caller knows it.
     """
-    product, margin = nearest_product(products, look.distances)
+    product, margin = nearest_product(products, look.distances, calibration)
     product, margin = (given, None) if given else (product, margin)
     c = calibration.classes.get(product) if calibration and product else None
     if calibration is None or c is None:
         score = float(look.anomaly_map.max())
-        return Prediction(score, look.anomaly_map, product, margin)
+        if calibration is None:
+            return Prediction(score, look.anomaly_map, product, margin)
+        # Nothing is known of what its good parts score, so it must not go for one of them.
+        reason = f"there is no calibration of {product}"
+        return Prediction(score, look.anomaly_map, None, margin, Verdict.UNKNOWN_PRODUCT, reason)
     counted = inspected_map(look.anomaly_map, c.settings)
     score = float(counted.max())
     quality = asdict(look.quality)
@@ -101,11 +127,7 @@ def _fitness(
     given: str | None,
 ) -> tuple[Verdict | None, str]:
     """A verdict on an image that cannot be judged, and why; None if it can be."""
-    is_known = given is not None or any(
-        distance <= calibration.classes[name].unknown_beyond
-        for name, distance in zip(products, look.distances, strict=True)
-        if name in calibration.classes
-    )
+    is_known = given is not None or any(_inside(products, look.distances, calibration))
     # An image of anything else is as it may: it is bad only if it would be for every product.
     limits = [c.limits] if is_known else [k.limits for k in calibration.classes.values()]
     problems = [limit.problem(look.quality) for limit in limits]
@@ -122,14 +144,16 @@ def _fitness(
 
 def _verdict(c: ClassCalibration, score: float, peak: float | None) -> tuple[Verdict, str]:
     """``peak``: of the highest region that is large enough, if there is one."""
-    if peak is None:
-        if score > c.review.value:
-            return Verdict.PASS, (
-                f"what looks anomalous is smaller than {c.settings.min_area_px:.0f} px"
-            )
+    if score <= c.review.value:
         return Verdict.PASS, ""
+    if peak is None and score > c.review.value:
+        return Verdict.PASS, (
+            f"what looks anomalous is smaller than {c.settings.min_area_px:.0f} px"
+        )
+    # Whatever is not known to be at or below a threshold counts as above it: a NaN never passes.
+    peak = score if peak is None or math.isnan(score) else peak
     threshold, verdict = (
-        (c.fail, Verdict.FAIL) if peak > c.fail.value else (c.review, Verdict.REVIEW)
+        (c.fail, Verdict.FAIL) if not peak <= c.fail.value else (c.review, Verdict.REVIEW)
     )
     return verdict, (
         f"peak {peak:.4f} is above {threshold.value:.4f}, which {threshold.rate:.1%} of good "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 
 from mambaad.data import Preprocess, read_ahead, read_image
-from mambaad.errors import ConfigError
+from mambaad.errors import ConfigError, RunError
 from mambaad.inspection.bundle import opened
 from mambaad.inspection.calibration import Look, read_calibration
 from mambaad.inspection.decision import decide
@@ -126,6 +127,7 @@ class Inspector:
         Raises:
             DataError: a file that is not an image.
             ConfigError: pixels of another shape or type, or a product the model does not know.
+            RunError: the model's values are not finite.
         """
         self.check_product(product)
         return self._judge(_pixels(image), product)
@@ -133,24 +135,37 @@ class Inspector:
     def inspect_many(
         self, images: Iterable[Image], product: str | None = None
     ) -> Iterator[Prediction]:
-        """Inspect images as they come, the next ones being read meanwhile.
+        """Inspect images as they come; of files, the next ones are read meanwhile.
 
+        After pixels nothing further is asked for before their prediction is out, and they are
+        copied at once: a camera may wait for it, and reuse its buffer.
         The predictions come in the order of the images, each the same as that of
         :meth:`inspect`, which says what the arguments are and what is raised.
         """
         self.check_product(product)
-        for pixels in read_ahead(_pixels, images):
-            yield self._judge(pixels, product)
+        taken = (image.copy() if isinstance(image, np.ndarray) else image for image in images)
+        for are_pixels, some in groupby(taken, lambda image: isinstance(image, np.ndarray)):
+            for pixels in map(_pixels, some) if are_pixels else read_ahead(_pixels, some):
+                yield self._judge(pixels, product)
 
     def _judge(self, pixels: UInt8[np.ndarray, "h w 3"], product: str | None) -> Prediction:
         return decide(self.look(pixels), self.products, self.calibration, product)
 
     @torch.inference_mode()
     def look(self, pixels: UInt8[np.ndarray, "h w 3"]) -> Look:
-        """What the model sees in an image, before anything is decided."""
+        """What the model sees in an image, before anything is decided.
+
+        Raises:
+            RunError: it sees what is no number, on which no verdict can stand.
+        """
         resized = self.preprocess.resize(pixels)
         maps, features = self._maps(self.preprocess.normalise(resized)[None])
         (distances,) = self._good_parts.distances(features)
+        if not (maps.isfinite().all() and distances.isfinite().all()):
+            raise RunError(
+                "the model gives values that are not finite, expected numbers; train or calibrate "
+                "anew, or use --precision float32"
+            )
         quality = measure_quality(resized, pixels.shape[:2])
         return Look(maps[0].numpy(), distances.cpu().numpy(), quality)
 

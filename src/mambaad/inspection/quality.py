@@ -54,16 +54,16 @@ class QualityLimits:
         if not any(_same_shape((q.height, q.width), shape) for shape in self.shapes):
             seen = ", ".join(f"{h} x {w}" for h, w in self.shapes[:3])
             return f"wrong size: {q.height} x {q.width} pixels, calibrated on {seen}"
-        if q.dark > self.dark:
+        if not q.dark <= self.dark:
             return f"under-exposed: {q.dark:.0%} of the pixels are black (up to {self.dark:.0%})"
-        if q.bright > self.bright:
+        if not q.bright <= self.bright:
             return f"over-exposed: {q.bright:.0%} of the pixels are white (up to {self.bright:.0%})"
         low, high = self.brightness
         if not low <= q.brightness <= high:
             kind = "dark" if q.brightness < low else "bright"
             return f"too {kind}: mean grey level {q.brightness:.0f} ({low:.0f} to {high:.0f})"
         low, high = self.sharpness
-        if q.sharpness < low:
+        if not q.sharpness >= low:
             return f"blurred: sharpness {q.sharpness:.2f} (from {low:.2f})"
         if q.sharpness > high:
             return f"noisy: sharpness {q.sharpness:.2f} (up to {high:.2f})"

@@ -6,7 +6,7 @@ misread makes it version 2.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -19,8 +19,13 @@ from mambaad.types import Prediction, Verdict
 SCHEMA: Literal[1] = 1
 
 
+_NUMBERS = ConfigDict(extra="ignore", allow_inf_nan=False)  # later versions may say more
+
+
 class RegionRecord(BaseModel):
     """See :class:`mambaad.types.Region`."""
+
+    model_config = _NUMBERS
 
     box: tuple[int, int, int, int]
     area_px: float
@@ -29,10 +34,23 @@ class RegionRecord(BaseModel):
     peak_at: tuple[int, int]
 
 
+class QualityRecord(BaseModel):
+    """See :class:`mambaad.inspection.quality.Quality`."""
+
+    model_config = _NUMBERS
+
+    sharpness: float
+    brightness: float
+    dark: float
+    bright: float
+    height: int
+    width: int
+
+
 class Record(BaseModel):
     """One image; ``error`` says why it has no score. See :class:`mambaad.Prediction`."""
 
-    model_config = ConfigDict(extra="ignore")  # later versions may say more
+    model_config = _NUMBERS
 
     schema_version: Literal[1] = SCHEMA
     path: str
@@ -47,14 +65,14 @@ class Record(BaseModel):
     percentile: float | None = None
     p_value: float | None = None
     regions: list[RegionRecord] = []
-    quality: Mapping[str, float] | None = None
+    quality: QualityRecord | None = None
     defect_type: str | None = None
     error: str | None = None
 
     @property
     def is_rejected(self) -> bool:
         """Whether it failed, or nothing could be said of it; a part to REVIEW is neither."""
-        return self.error is not None or self.verdict not in (None, Verdict.PASS, Verdict.REVIEW)
+        return self.error is not None or self.verdict not in (Verdict.PASS, Verdict.REVIEW)
 
 
 def record_of(
@@ -93,7 +111,7 @@ def record_of(
         percentile=prediction.percentile,
         p_value=prediction.p_value,
         regions=[RegionRecord(**asdict(region)) for region in prediction.regions],
-        quality=prediction.quality,
+        quality=QualityRecord.model_validate(prediction.quality) if prediction.quality else None,
         defect_type=defect_type,
     )
 

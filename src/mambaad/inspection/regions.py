@@ -22,8 +22,8 @@ def find_regions(
 ) -> tuple[tuple[Region, ...], Bool[np.ndarray, "h w"]]:
     """Connected pixels above ``low``, of which one at least is above ``high`` (hysteresis).
 
-    So a part has a region exactly when its score is above ``high``, and the region's outline does
-    not depend on how far.
+    So a part has a region exactly when its score is above ``high`` and the place is not too small,
+    and the region's outline does not depend on how far.
 
     Args:
         anomaly_map: at any size; minus infinity where nothing is to be found.
@@ -40,31 +40,33 @@ def find_regions(
     if anomaly_map.max() <= high:
         return (), mask
     labels, count = ndimage.label(anomaly_map > min(low, high), _TOUCHING)
-    down, right = shape[0] / labels.shape[0], shape[1] / labels.shape[1]
+    (height, width), (rows, columns) = shape, labels.shape
+    pixel = height * width / labels.size
     regions = []
     for number, box in enumerate(ndimage.find_objects(labels, count), start=1):
         inside = labels[box] == number
         values = np.where(inside, anomaly_map[box], -np.inf)
         row, column = np.unravel_index(values.argmax(), values.shape)
-        peak, area = float(values[row, column]), float(inside.sum() * down * right)
+        peak, area = float(values[row, column]), float(inside.sum() * pixel)
         if peak <= high or area < min_area:
             continue
         mask[box] |= inside
         top, left = box[0].start, box[1].start
         regions.append(
             Region(
+                # Every pixel of the image that it touches, so that no box is empty.
                 box=(
-                    round(left * right),
-                    round(top * down),
-                    round(box[1].stop * right),
-                    round(box[0].stop * down),
+                    left * width // columns,
+                    top * height // rows,
+                    -(-box[1].stop * width // columns),
+                    -(-box[0].stop * height // rows),
                 ),
                 area_px=area,
                 area_mm2=None if mm_per_px is None else area * mm_per_px**2,
                 peak=peak,
                 peak_at=(
-                    int((left + column + 0.5) * right),
-                    int((top + row + 0.5) * down),
+                    int((2 * (left + column) + 1) * width // (2 * columns)),
+                    int((2 * (top + row) + 1) * height // (2 * rows)),
                 ),
             )
         )
