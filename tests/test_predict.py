@@ -1,5 +1,8 @@
 import csv
+import errno
+import os
 import shutil
+import signal
 import sys
 from xml.etree import ElementTree
 
@@ -10,8 +13,9 @@ from PIL import Image
 import mambaad
 from mambaad.calibrate import calibrate
 from mambaad.errors import ConfigError, DataError, RunError
-from mambaad.inspection.records import read_records
+from mambaad.inspection.records import Record, read_records
 from mambaad.predict import verdicts_junit
+from mambaad.types import Prediction
 
 
 def table(out):
@@ -145,6 +149,110 @@ def test_an_interruption_keeps_the_rows_that_are_done(parts, trained_run, tmp_pa
         mambaad.predict(trained_run, [folder], tmp_path / "out")
     assert len(first) == 1
     assert table(tmp_path / "out") == []
+
+
+def broken_off(monkeypatch, problem, *, after):
+    """Has reading the image that comes ``after`` so many call ``problem``; returns where."""
+    module = sys.modules["mambaad.predict"]
+    read, seen = module.read_image, []
+
+    def reading(path):
+        seen.append(path)
+        if len(seen) > after:
+            problem()
+        return read(path)
+
+    monkeypatch.setattr(module, "read_image", reading)
+
+
+def test_a_record_is_kept_as_soon_as_it_is_made(parts, trained_run, tmp_path, monkeypatch):
+    folder, out = parts / "nut" / "test" / "good", tmp_path / "out"
+
+    def killed():
+        (record,) = read_records(out / "predictions.jsonl.part")
+        assert record.path.endswith("good/000.png")
+        raise KeyboardInterrupt
+
+    broken_off(monkeypatch, killed, after=1)
+    with pytest.raises(KeyboardInterrupt):
+        mambaad.predict(trained_run, [folder], out)
+    assert not (out / "predictions.jsonl.part").exists()
+    assert len(list(read_records(out / "predictions.jsonl"))) == len(table(out)) == 1
+
+
+def test_a_termination_keeps_what_is_done(parts, trained_run, tmp_path, monkeypatch):
+    def unheeded(number, frame):
+        raise AssertionError("SIGTERM would have ended it")
+
+    before = signal.signal(signal.SIGTERM, unheeded)
+    try:
+        broken_off(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGTERM), after=2)
+        with pytest.raises(KeyboardInterrupt):
+            mambaad.predict(trained_run, [parts / "nut" / "test" / "good"], tmp_path / "out")
+        assert signal.getsignal(signal.SIGTERM) is unheeded
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert len(list(read_records(tmp_path / "out" / "predictions.jsonl"))) == 2
+    assert len(table(tmp_path / "out")) == 2
+
+
+def test_a_full_disk_is_one_line_and_what_is_done_stays(parts, trained_run, tmp_path, monkeypatch):
+    dump = Record.model_dump_json
+
+    def full(record):
+        if record.path.endswith("001.png"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return dump(record)
+
+    monkeypatch.setattr(Record, "model_dump_json", full)
+    with pytest.raises(RunError, match=r"predictions\.jsonl cannot be written \(No space left"):
+        mambaad.predict(trained_run, [parts / "nut" / "test" / "good"], tmp_path / "out")
+    (record,) = read_records(tmp_path / "out" / "predictions.jsonl")
+    assert record.path.endswith("000.png")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are Unicode elsewhere")
+@pytest.mark.parametrize("content", ["an image", "none"])
+def test_a_name_that_is_not_utf_8(parts, trained_run, tmp_path, content):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    image = parts / "nut" / "test" / "good" / "000.png"
+    shutil.copy(image, folder)
+    odd = os.fsencode(folder) + b"/m\xfcller.png"
+    with open(odd, "wb") as file:  # noqa: PTH123
+        file.write(image.read_bytes() if content == "an image" else b"no image")
+    report = tmp_path / "page"
+    plain, strange = mambaad.predict(trained_run, [folder], tmp_path / "out", report=report)
+    assert plain.error is None
+    assert strange.path == f"{folder.as_posix()}/m\\xfcller.png"
+    assert (strange.error is None) == (content == "an image")
+    assert list(read_records(tmp_path / "out" / "predictions.jsonl")) == [plain, strange]
+    assert [row["path"] for row in table(tmp_path / "out")] == [plain.path, strange.path]
+    assert verdicts_junit([plain, strange])
+
+
+def test_its_own_pictures_are_no_images(parts, trained_run, tmp_path):
+    for out, report in (("out", "page"), (".", "."), ("out", "out/page"), (".", "pictures")):
+        folder = shutil.copytree(parts / "nut" / "test" / "good", tmp_path / f"in {out} {report}")
+        for _ in range(2):
+            records = mambaad.predict(trained_run, [folder], folder / out, report=folder / report)
+            assert [record.path[-7:] for record in records] == ["000.png", "001.png", "002.png"]
+
+
+def test_a_part_without_a_verdict_is_rejected(calibrated_run, many_parts, tmp_path, monkeypatch):
+    def without(look, *args):
+        return Prediction(float(look.anomaly_map.max()), look.anomaly_map, "nut")
+
+    monkeypatch.setattr("mambaad.inspection.inspector.decide", without)
+    image = many_parts / "nut" / "test" / "good" / "000.png"
+    (record,) = mambaad.predict(calibrated_run, [image], tmp_path / "out", need_verdicts=True)
+    assert record.is_rejected
+    (unasked,) = mambaad.predict(calibrated_run, [image], tmp_path / "out")
+    assert unasked.error is None
+    for some in (record, unasked):
+        root = ElementTree.fromstring(verdicts_junit([some]))
+        assert root.get("errors") == "1"
+        assert "there is no verdict" in root.find(".//error").get("message")
 
 
 def test_an_unfinished_run_says_so(parts, trained_run, tmp_path, capsys):

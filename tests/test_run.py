@@ -32,7 +32,7 @@ def test_what_is_in_a_run(trained_run):
     }
     log = [json.loads(line) for line in (trained_run / "log.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in log] == [1, 2]
-    assert set(log[0]) == {"epoch", "loss", "lr", "images_per_s", "seconds"}
+    assert set(log[0]) == {"epoch", "loss", "lr", "images_per_s", "seconds", "waited"}
     data = json.loads((trained_run / "data.json").read_text())
     assert data["classes"]["nut"] == {"train": 6, "holdout": 0, "test": 6, "masks": True}
     assert set(json.loads((trained_run / "version.json").read_text())) == {

@@ -27,7 +27,8 @@ PAGE = "index.html"
 _SIDE = 256  # of each picture, in pixels
 _CROP = 0.25  # of the image's smaller side: the places of a part that are compared
 _CARRIES = 0.005  # of the score: less is no direction's own
-_STRIDES = ("4 (fine)", "8", "16 (coarse)")
+MOST_EXPLAINED = 50
+"""Flagged parts of a class that are explained: each costs up to nine runs of the decoder."""
 
 
 class InspectionReport:
@@ -40,7 +41,7 @@ class InspectionReport:
         good: a data set whose good training parts flagged parts are compared with; None for none.
 
     Raises:
-        RunError: a folder that cannot be made.
+        RunError: a folder that cannot be made, or with a page that cannot be removed.
         DataError: a data set that cannot be read.
     """
 
@@ -65,6 +66,14 @@ class InspectionReport:
         self._index = GoodPartsIndex(model, inspector.size, parts)
         self._cards: list[Card] = []
         self._records: list[Record] = []
+        self._flagged = Counter[str]()
+        try:  # never an earlier page beside these pictures
+            (folder / PAGE).unlink(missing_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"--report: {folder / PAGE} cannot be replaced ({error.strerror}); choose another "
+                "folder"
+            ) from error
 
     def add(
         self,
@@ -74,8 +83,8 @@ class InspectionReport:
     ) -> None:
         """Add an image; without pixels and prediction, one that could not be read.
 
-        Raises:
-            RunError: a picture that cannot be written.
+        A picture that cannot be written, or an explanation that fails, is a note on its card: the
+        inspection is worth more than its page.
         """
         number = len(self._cards) + 1
         picture = explained = None
@@ -83,11 +92,16 @@ class InspectionReport:
         level = None
         if pixels is not None and prediction is not None:
             picture = f"{PICTURES}/{number:06}.jpg"
-            self._save(picture, self._pair(pixels, prediction))
+            try:
+                self._save(picture, self._pair(pixels, prediction))
+            except (RunError, OSError) as error:
+                picture = None
+                explanation.append(f"There is no picture: {error}")
             level = self._level(prediction)
             if prediction.regions:
-                explained = f"{PICTURES}/{number:06}.why.jpg"
-                explanation = self._explain(pixels, prediction, explained)
+                why = f"{PICTURES}/{number:06}.why.jpg"
+                explained, sentences = self._explained(pixels, prediction, why)
+                explanation += sentences
         verdict = record.verdict.value if record.verdict else "ERROR" if record.error else ""
         self._records.append(record)
         self._cards.append(
@@ -123,12 +137,15 @@ class InspectionReport:
                 if c
                 else ClassSummary(scores=scores)
             )
+        if any(count > MOST_EXPLAINED for count in self._flagged.values()):
+            facts = {**facts, "Explained": f"the first {MOST_EXPLAINED} flagged parts of a class"}
         gallery = Gallery(
             title,
             facts,
             {"By class": self._table(), **(tables or {})},
             classes,
             self._cards,
+            is_calibrated=calibration is not None,
         )
         write_text(self._folder / PAGE, gallery_page(gallery))
         return self._folder / PAGE
@@ -161,6 +178,22 @@ class InspectionReport:
             overlay = draw_outlines(overlay, prediction.region_mask)
         return np.concatenate([small, overlay], axis=1)
 
+    def _explained(
+        self, pixels: UInt8[np.ndarray, "h w 3"], prediction: Prediction, target: str
+    ) -> tuple[str | None, list[str]]:
+        """The name of the picture that explains, if there is one, and sentences."""
+        product = prediction.product or ""
+        self._flagged[product] += 1
+        if self._flagged[product] > MOST_EXPLAINED:
+            return None, [
+                f"Only the first {MOST_EXPLAINED} flagged parts of a class are explained."
+            ]
+        try:
+            return target, self._explain(pixels, prediction, target)
+        except Exception as error:  # whatever it is, the part's verdict does not hang on it
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return None, [f"There is no explanation: {reason}"]
+
     def _explain(
         self, pixels: UInt8[np.ndarray, "h w 3"], prediction: Prediction, target: str
     ) -> list[str]:
@@ -171,8 +204,9 @@ class InspectionReport:
         found = self._explainer.explain(pixels, counted)
         match = self._index.nearest(prediction.product or "", pixels, found.at)
         scale = prediction.scale or self._inspector.scale
-        third = (scale[0] / 3, scale[1] / 3)  # of a scale's part of the map
-        tiles = [heatmap_overlay(_square(pixels), part, third) for part in found.scale_maps]
+        count = len(found.scale_maps)
+        share = (scale[0] / count, scale[1] / count)  # of a scale's part of the map
+        tiles = [heatmap_overlay(_square(pixels), part, share) for part in found.scale_maps]
         size = self._inspector.size
         tiles.append(_place(pixels, found.at, size))
         if match:
@@ -186,11 +220,6 @@ class InspectionReport:
 
 
 def _sentences(found: Explanation, match: GoodMatch | None, prediction: Prediction) -> list[str]:
-    names = _STRIDES if len(found.scale_shares) == len(_STRIDES) else range(len(found.scale_shares))
-    shares = ", ".join(
-        f"{share:.0%} at stride {name}"
-        for share, name in zip(found.scale_shares, names, strict=True)
-    )
     region = prediction.regions[0]
     size = f"{region.area_px:.0f} px"
     if region.area_mm2 is not None:
@@ -199,7 +228,7 @@ def _sentences(found: Explanation, match: GoodMatch | None, prediction: Predicti
     lines = [
         f"{f'Worst of {count} regions' if count > 1 else 'One region'}: {size}, "
         f"peak at x {region.peak_at[0]}, y {region.peak_at[1]}.",
-        f"Of the score there {shares} of the encoder's maps.",
+        _shares(found),
     ]
     if found.directions:
         name, most = max(found.directions.items(), key=lambda item: item[1])
@@ -209,7 +238,9 @@ def _sentences(found: Explanation, match: GoodMatch | None, prediction: Predicti
             if most >= _CARRIES
             else "No single scan direction carried it: without any of them it stays."
         )
-    shown = "Pictures: the maps of the three scales, the place"
+    scales = len(found.strides)
+    maps = f"the maps of the {scales} scales" if scales > 1 else "the map"
+    shown = f"Pictures: {maps}, the place"
     if match:
         lines.append(
             f"{shown}, and the place most like it in a good part, {match.sample.path.name} "
@@ -218,6 +249,18 @@ def _sentences(found: Explanation, match: GoodMatch | None, prediction: Predicti
     else:
         lines.append(f"{shown}.")
     return lines
+
+
+def _shares(found: Explanation) -> str:
+    if len(found.strides) == 1:
+        return f"The encoder's maps are compared as one, at stride {found.strides[0]}."
+    names = [str(stride) for stride in found.strides]
+    names[0], names[-1] = f"{names[0]} (fine)", f"{names[-1]} (coarse)"
+    shares = ", ".join(
+        f"{share:.0%} at stride {name}"
+        for share, name in zip(found.scale_shares, names, strict=True)
+    )
+    return f"Of the score there {shares} of the encoder's maps."
 
 
 def _fitted(pixels: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 
 from mambaad.config import TrainConfig, config_json
 from mambaad.data import ProductClass
-from mambaad.errors import DataError, MambaADError, RunError
+from mambaad.errors import ConfigError, DataError, MambaADError, RunError
 from mambaad.files import file_digest, write_text, written_whole
 from mambaad.good_parts import NO_GOOD_PARTS, GoodParts
 from mambaad.models.system import System
@@ -224,12 +224,13 @@ def load_model(folder: Path) -> System:
     """The trained model of a run, in eval mode, on the CPU.
 
     Raises:
-        RunError: no run, no weights yet, or weights of another model.
+        RunError: no run, no weights yet, or weights or product means of another model.
     """
     folder = Path(folder)
     config = read_config(folder)
     if not (folder / WEIGHTS).is_file():
         raise RunError(f"{folder} has no {WEIGHTS}: its first epoch has not ended; train it first")
+    _check_shapes(folder, config)
     model = build_from(config, "random")
     state, _ = load_tensors(folder / WEIGHTS)
     try:
@@ -237,7 +238,52 @@ def load_model(folder: Path) -> System:
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
         raise RunError(f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {reason}") from error
+    _check_means(folder, model)
     return model.eval()
+
+
+def _check_shapes(folder: Path, config: TrainConfig) -> None:
+    """Compare the weights' shapes with those of the configuration's model, which is not made.
+
+    Settings that someone else wrote could ask for more memory than there is; a file of weights
+    cannot be smaller than what it holds.
+    """
+    path = folder / WEIGHTS
+    try:
+        with torch.device("meta"):
+            described = build_from(config, "random").state_dict()
+    except ConfigError as error:
+        raise RunError(f"{folder / CONFIG} describes no model that can be made: {error}") from error
+    wanted = {name: tuple(tensor.shape) for name, tensor in described.items()}
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = {n: tuple(file.get_slice(n).get_shape()) for n in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path} is damaged or absent ({error}); restore it from a copy") from error
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            raise RunError(
+                f"{path} does not fit {folder / CONFIG}: {name} is {_shape(found.get(name))}, "
+                f"expected {_shape(wanted.get(name))}; restore the run from a copy"
+            )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else f"of shape {shape}"
+
+
+def _check_means(folder: Path, model: System) -> None:
+    """The products' means must be of the encoder's embeddings."""
+    means = read_good_parts(folder).means
+    channels: Any = getattr(model.encoder, "channels", None)
+    if not means.numel() or channels is None:
+        return
+    width = channels if isinstance(channels, int) else sum(channels)
+    if means.ndim != 2 or means.shape[1] != width or not means.is_floating_point():
+        raise RunError(
+            f"{folder / GOOD_PARTS} does not fit {folder / CONFIG}: its means are of shape "
+            f"{tuple(means.shape)}, expected products x {width}; restore the run from a copy"
+        )
 
 
 def weights_digest(folder: Path) -> str:

@@ -11,8 +11,11 @@ import torch
 from safetensors.torch import load, save
 
 import mambaad
+import mambaad.run
 from mambaad.errors import RunError
-from mambaad.inspection.bundle import make_bundle, opened, read_manifest
+from mambaad.inspection.bundle import check_bundle, make_bundle, opened, read_manifest
+
+DEEP = b"[" * 100_000
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +124,25 @@ def with_other_shape(content):
     return {**content, "weights.safetensors": save(tensors)}
 
 
+def with_means(means):
+    def change(content):
+        tensors = load(content["good_parts.safetensors"])
+        name = "good_parts.safetensors"
+        about = {"scale": [0.0, 1.0], "products": ["bolt", "nut"]}
+        return {**content, name: save({**tensors, "means": means}, {"about": json.dumps(about)})}
+
+    return change
+
+
+def with_deep_metadata(content):
+    tensors = load(content["good_parts.safetensors"])
+    return {**content, "good_parts.safetensors": save(tensors, {"about": DEEP.decode()})}
+
+
+def newer(content):
+    return manifest_with(format=2)({**content, "more.bin": b"of a later version"})
+
+
 def with_huge_settings(content):
     config = json.loads(content["config.json"])
     return {**content, "config.json": json.dumps({**config, "depths": [10**9] * 4}).encode()}
@@ -155,8 +177,16 @@ def manifest_with(**changes):
         (also("code.pkl"), "holds 'code.pkl'"),
         (also("good_parts.safetensors", b"nonsense"), "is damaged"),
         (also("calibration.safetensors", save({})), "is damaged"),
-        (manifest_with(format=2), "has format 2, this version of mambaad reads up to 1; update it"),
+        (manifest_with(format=2), "has format 2, this version reads up to 1; update mambaad"),
+        (newer, "has format 2, this version reads up to 1; update mambaad"),
+        *((manifest_with(format=f), "its manifest is not one") for f in (True, "1", 1.0, 0, None)),
         (manifest_with(classes=3), "its manifest is not one"),
+        (manifest_with(classes=["bolt", "washer"]), "other classes than its data.json"),
+        (also("config.json", DEEP), "its JSON is nested too deeply"),
+        (also("data.json", DEEP), "its JSON is nested too deeply"),
+        (with_deep_metadata, "its JSON is nested too deeply"),
+        (with_means(torch.zeros(2, 3)), r"does not fit .*its means are of shape \(2, 3\)"),
+        (with_means(torch.zeros(2, 448, 1)), r"does not fit .*its means are of shape"),
     ],
 )
 def test_a_hostile_or_newer_one(bundle, tmp_path, change, complaint):
@@ -222,6 +252,60 @@ def test_what_cannot_be_bundled(calibrated_run, trained_run, tmp_path):
     with pytest.raises(RunError, match="--metrics"):
         make_bundle(calibrated_run, tmp_path / "line.mambaad", tmp_path / "figures.json")
     assert not (tmp_path / "line.mambaad").exists()
+
+
+@pytest.mark.parametrize("mean", [[], {"mad": {}}, {"mad": "much"}, "deep"])
+def test_figures_that_are_none(calibrated_run, tmp_path, mean):
+    figures = {"protocol": "exact", "size": 1, "classes": {}, "mean": mean, "pooled": {}}
+    text = DEEP.decode() if mean == "deep" else json.dumps(figures)
+    (tmp_path / "figures.json").write_text(text)
+    with pytest.raises(RunError, match=r"--metrics: .*figures\.json is not what") as caught:
+        make_bundle(calibrated_run, tmp_path / "line.mambaad", tmp_path / "figures.json")
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_of_a_larger_model_take_no_memory(bundle, tmp_path, monkeypatch):
+    content = members(bundle)
+    config = {**json.loads(content["config.json"]), "expand": 8, "states": 256}
+    path = write(tmp_path / "b.mambaad", {**content, "config.json": json.dumps(config).encode()})
+    devices = []
+    build_from = mambaad.run.build_from
+
+    def build(*args):
+        devices.append(torch.empty(1).device.type)
+        return build_from(*args)
+
+    monkeypatch.setattr(mambaad.run, "build_from", build)
+    with pytest.raises(RunError, match=r"b\.mambaad: .* does not fit config\.json: decoder"):
+        mambaad.Inspector(path)
+    assert devices == ["meta"]
+
+
+def test_settings_of_no_model_at_all(bundle, tmp_path):
+    content = members(bundle)
+    config = {**json.loads(content["config.json"]), "encoder": "absent"}
+    path = write(tmp_path / "b.mambaad", {**content, "config.json": json.dumps(config).encode()})
+    with pytest.raises(RunError, match=r"b\.mambaad: config.json .* no architecture 'absent'"):
+        mambaad.Inspector(path)
+
+
+def test_a_bundle_that_cannot_be_read(bundle, monkeypatch):
+    def refused(*args):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(zipfile, "ZipFile", refused)
+    with pytest.raises(RunError, match=r"line\.mambaad cannot be read \(Permission denied\)"):
+        read_manifest(bundle)
+
+
+def test_all_that_loading_checks(bundle, tmp_path):
+    assert check_bundle(bundle) == read_manifest(bundle)
+    path = write(tmp_path / "b.mambaad", with_other_shape(members(bundle)))
+    read_manifest(path)
+    with pytest.raises(RunError, match=r"b\.mambaad: weights\.safetensors does not fit"):
+        check_bundle(path)
+    with pytest.raises(RunError, match="there is no bundle"):
+        check_bundle(tmp_path / "absent.mambaad")
 
 
 def test_a_run_folder_opens_as_it_is(calibrated_run):

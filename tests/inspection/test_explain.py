@@ -1,12 +1,15 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 import mambaad
+from mambaad.config import make_config
 from mambaad.data import Preprocess, read_image, read_mvtec
 from mambaad.inspection.explain import Explainer, GoodPartsIndex
 from mambaad.models.hss import SS2D
-from mambaad.run import load_model
+from mambaad.run import build_from, load_model
 from mambaad.scoring import anomaly_map
 
 SIZE = (64, 64)
@@ -27,6 +30,7 @@ def test_the_scales_add_up_to_the_map(model, trained_run, image):
     prediction = mambaad.Inspector(trained_run).inspect(image)
     assert np.allclose(found.scale_maps.sum(axis=0), prediction.anomaly_map, atol=1e-4)
     assert sum(found.scale_shares) == pytest.approx(1, abs=1e-5)
+    assert found.strides == (4, 8, 16)
     row, column = found.at
     assert prediction.anomaly_map[row, column] == pytest.approx(prediction.score, rel=1e-3)
 
@@ -88,3 +92,30 @@ def test_no_more_good_parts_than_asked(model, parts):
     index = GoodPartsIndex(model, SIZE, good, most=2)
     match = index.nearest("nut", read_image(good["nut"][1].path), (20, 36))
     assert match.sample in (good["nut"][0], good["nut"][3])
+
+
+def test_a_system_with_a_single_map(parts, image):
+    size = (32, 128)
+    settings = {"system": "uniad", "encoder": "resnet18", "size": size}
+    single = build_from(make_config(settings), "random").eval()
+    found = Explainer(single, size).explain(image)
+    assert (found.strides, found.scale_shares) == ((16,), (1.0,))
+    assert found.directions == {}
+    good = {c.name: c.train for c in read_mvtec(parts)}
+    match = GoodPartsIndex(single, size, good).nearest("nut", image, found.at)
+    assert match.sample in good["nut"]
+
+
+def test_good_parts_that_cannot_be_read_are_left_out(model, parts, tmp_path, capsys):
+    root = shutil.copytree(parts, tmp_path / "parts")
+    good = {c.name: c.train for c in read_mvtec(root)}
+    image = read_image(good["nut"][1].path)
+    good["nut"][1].path.write_bytes(b"no image")
+    index = GoodPartsIndex(model, SIZE, good)
+    match = index.nearest("nut", image, (20, 36))
+    assert match.sample in good["nut"]
+    assert match.sample != good["nut"][1]
+    assert "001.png cannot be read as an image" in capsys.readouterr().err
+    for sample in good["bolt"]:
+        sample.path.write_bytes(b"no image")
+    assert index.nearest("bolt", image, (20, 36)) is None

@@ -7,6 +7,7 @@ import pytest
 from mambaad.errors import ConfigError, RunError
 from mambaad.inspection.bundle import make_bundle
 from mambaad.inspection.registry import Registry
+from tests.inspection.test_bundle import manifest_with, members, with_other_shape, write
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,85 @@ def test_what_is_refused_changes_nothing(bundle, tmp_path):
     assert (tmp_path / "registry" / "a" / "line.json").read_text() == before
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": 2}', '{"versions": 3}'])
+def test_the_version_in_use_is_promoted_again(bundle, tmp_path):
+    registry = Registry(tmp_path)
+    for _ in range(2):
+        registry.add("a", bundle)
+    for number in (1, 2, 2):
+        registry.promote("a", number)
+    assert [change.version for change in registry.read("a").changes] == [1, 2]
+    assert registry.rollback("a") == 1
+    # As an earlier version of mambaad would have kept it.
+    state = json.loads((tmp_path / "a" / "line.json").read_text())
+    (tmp_path / "a" / "line.json").write_text(json.dumps({**state, "used": [1, 2, 2]}))
+    assert registry.rollback("a") == 1
+    with pytest.raises(RunError, match="no version that was in use before"):
+        registry.rollback("a")
+
+
+@pytest.mark.parametrize("change", [with_other_shape, manifest_with(classes=["bolt"])])
+def test_what_would_not_load_is_not_added(bundle, tmp_path, change):
+    path = write(tmp_path / "b.mambaad", change(members(bundle)))
+    with pytest.raises(RunError) as caught:
+        Registry(tmp_path / "registry").add("a", path)
+    assert "b.mambaad" in str(caught.value)
+    assert "mambaad-tmp" not in str(caught.value)
+    assert list((tmp_path / "registry").iterdir()) == []
+
+
+def test_the_copy_is_what_is_verified(bundle, tmp_path, monkeypatch):
+    def changed(source, target):
+        target.write_bytes(bundle.read_bytes()[:-100])
+
+    monkeypatch.setattr(shutil, "copyfile", changed)
+    with pytest.raises(RunError, match=r"line\.mambaad is not a bundle, or a damaged one"):
+        Registry(tmp_path).add("a", bundle)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_absent_bundle_or_line_leaves_nothing(tmp_path):
+    registry = Registry(tmp_path / "registry")
+    with pytest.raises(RunError, match="there is no bundle"):
+        registry.add("a", tmp_path / "absent.mambaad")
+    with pytest.raises(RunError, match="there is no line a in"):
+        registry.promote("a", 1)
+    with pytest.raises(RunError, match="there is no line a in"):
+        registry.rollback("a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_damaged_line_does_not_hide_the_others(bundle, tmp_path):
+    registry = Registry(tmp_path)
+    registry.add("b", bundle)
+    for name in ("a", "not a line"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "line.json").write_text("{")
+    lines = registry.lines()
+    assert list(lines) == ["a", "b"]
+    (problem,) = lines["a"].versions
+    assert problem.number == 0
+    assert "is damaged" in problem.note
+    assert lines["a"].current is None
+    assert len(lines["b"].versions) == 1
+
+
+def test_the_version_in_use_is_gone(bundle, tmp_path):
+    registry = Registry(tmp_path)
+    registry.add("a", bundle)
+    registry.promote("a", 1)
+    (tmp_path / "a" / "1.mambaad").unlink()
+    with pytest.raises(RunError, match=r"1\.mambaad, which is in use, is gone"):
+        registry.current("a")
+
+
+def test_a_newer_line(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "line.json").write_text('{"format": 2, "versions": "otherwise"}')
+    with pytest.raises(RunError, match="has format 2, this version reads up to 1; update mambaad"):
+        Registry(tmp_path).read("a")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": true}', '{"versions": 3}', "[" * 100_000])
 def test_a_damaged_line(tmp_path, text):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "line.json").write_text(text)

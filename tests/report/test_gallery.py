@@ -20,9 +20,10 @@ def cards(count):
     ]
 
 
-def page_of(some, classes=None):
+def page_of(some, classes=None, **more):
     tables = {"By class": [["class", "images"], ["nut", str(len(some))]]}
-    return gallery_page(Gallery("Bolts & <nuts>", {"Model": "a"}, tables, classes or {}, some))
+    facts = {"Model": "a"}
+    return gallery_page(Gallery("Bolts & <nuts>", facts, tables, classes or {}, some, **more))
 
 
 def data_of(page):
@@ -63,3 +64,21 @@ def test_histograms_with_thresholds():
     assert len(re.findall("<svg", page)) == 2
     assert "dashed: FAIL" in page
     assert page == page_of(cards(1), classes)
+
+
+def test_a_calibrated_model_that_knew_no_product():
+    assert "is not calibrated" in page_of(cards(1))
+    assert "is not calibrated" not in page_of(cards(1), is_calibrated=True)
+
+
+def test_a_choice_of_no_product_is_not_that_of_all():
+    page = page_of(cards(1))
+    assert page.count('<option value="">all</option>') == 2
+    # Every other choice begins with a sign, whatever the product's name.
+    assert "option.value = `=${value}`" in page
+    assert "product === `=${c.product}`" in page
+    assert "verdict === `=${c.verdict}`" in page
+
+
+def test_without_scripts_no_file_is_named():
+    assert "predictions.csv" not in page_of(cards(1))

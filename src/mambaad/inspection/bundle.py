@@ -19,7 +19,7 @@ from typing import Any
 
 import timm
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter
 
 from mambaad.config import TrainConfig, config_json
 from mambaad.errors import RunError
@@ -139,16 +139,8 @@ def opened(source: Path) -> Iterator[Path]:
     if not source.is_file():
         yield source
         return
-    with tempfile.TemporaryDirectory(prefix="mambaad-") as temporary:
-        folder = Path(temporary)
-        try:
-            _lay_out(source, folder)
-            yield folder
-        except RunError as error:  # its files' place is gone when this is read
-            reason = str(error).replace(f"{folder}/", "").replace(str(folder), "it")
-            raise RunError(reason if str(source) in reason else f"{source}: {reason}") from error
-        except OSError as error:
-            raise RunError(f"{source} cannot be read ({error.strerror or error})") from error
+    with _laid_out(source) as (folder, _):
+        yield folder
 
 
 def read_manifest(source: Path) -> Manifest:
@@ -159,8 +151,42 @@ def read_manifest(source: Path) -> Manifest:
     """
     if not source.is_file():
         raise RunError(f"there is no bundle {source}; make one with mambaad bundle")
-    with tempfile.TemporaryDirectory(prefix="mambaad-") as temporary:
-        return _lay_out(source, Path(temporary))
+    with _laid_out(source) as (_, manifest):
+        return manifest
+
+
+def check_bundle(source: Path) -> Manifest:
+    """What a bundle says of itself, after every check that loading makes.
+
+    Raises:
+        RunError: see :func:`opened`; or it would not load.
+    """
+    if not source.is_file():
+        raise RunError(f"there is no bundle {source}; make one with mambaad bundle")
+    with _laid_out(source) as (folder, manifest):
+        load_model(folder)
+        read_calibration(folder, read_config(folder).size)
+        return manifest
+
+
+@contextmanager
+def _laid_out(source: Path) -> Iterator[tuple[Path, Manifest]]:
+    """A bundle in a temporary folder, and its manifest; what it raises names the bundle."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="mambaad-") as temporary:
+            folder = Path(temporary)
+            try:
+                yield folder, _lay_out(source, folder)
+            except RunError as error:  # its files' place is gone when this is read
+                reason = str(error).replace(f"{folder}/", "").replace(str(folder), "it")
+                reason = reason if str(source) in reason else f"{source}: {reason}"
+                raise RunError(reason) from error
+    except RecursionError as error:  # of whichever of its JSON texts
+        raise RunError(
+            f"{source} is damaged: its JSON is nested too deeply; get it again"
+        ) from error
+    except OSError as error:
+        raise RunError(f"{source} cannot be read ({error.strerror or error})") from error
 
 
 def _lay_out(source: Path, folder: Path) -> Manifest:
@@ -168,8 +194,9 @@ def _lay_out(source: Path, folder: Path) -> Manifest:
     try:
         with zipfile.ZipFile(source) as archive:
             members = archive.infolist()
+            # First: what else a newer format has is no damage.
+            manifest = _manifest(source, archive)
             _check_members(source, members)
-            manifest = _manifest(source, archive.read(MANIFEST))
             names = {member.filename for member in members} - {MANIFEST}
             if set(manifest.files) != names or not names >= set(_NEEDED):
                 raise RunError(f"{source} is damaged: its files are not those of its manifest")
@@ -177,12 +204,16 @@ def _lay_out(source: Path, folder: Path) -> Manifest:
                 _copy(source, archive, name, expected, folder / name)
     # RuntimeError: what zipfile says of members that are encrypted, or of another version.
     except (zipfile.BadZipFile, EOFError, RuntimeError, KeyError, ValueError) as error:
-        if isinstance(error, RunError):
+        if isinstance(error, (RunError, RecursionError)):
             raise
         raise RunError(
             f"{source} is not a bundle, or a damaged one ({' '.join(str(error).split())}); get it "
             "again, or make it with mambaad bundle"
         ) from error
+    if manifest.classes != list(read_data_summary(folder)["classes"]):
+        raise RunError(
+            f"{source} is damaged: its manifest has other classes than its {DATA}; make it again"
+        )
     _check_numbers(source, folder)
     return manifest
 
@@ -191,29 +222,39 @@ def _check_members(source: Path, members: list[zipfile.ZipInfo]) -> None:
     """No member that a bundle has not, and none larger than the file says."""
     names = [member.filename for member in members]
     strange = sorted(set(names) - {MANIFEST, *_ALLOWED})
-    if strange or len(set(names)) != len(names) or MANIFEST not in names:
-        what = f"holds {strange[0]!r}" if strange else "lacks a manifest, or has a file twice"
+    if strange or len(set(names)) != len(names):
+        what = f"holds {strange[0]!r}" if strange else "has a file twice"
         raise RunError(f"{source} is not a bundle of mambaad: it {what}")
     for member in members:
-        is_plain = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
-        if not is_plain or member.compress_size != member.file_size:
-            raise RunError(f"{source} is not a bundle of mambaad: {member.filename} is compressed")
-        if member.filename.endswith(".json") and member.file_size > _LARGEST_JSON:
-            raise RunError(f"{source} is damaged: {member.filename} is of {member.file_size} bytes")
+        _check_member(source, member)
     if sum(member.file_size for member in members) > source.stat().st_size:
         raise RunError(f"{source} is damaged: its files are larger than it")
 
 
-def _manifest(source: Path, text: bytes) -> Manifest:
-    content: Any = json.loads(text)
+def _check_member(source: Path, member: zipfile.ZipInfo) -> None:
+    is_plain = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
+    if not is_plain or member.compress_size != member.file_size:
+        raise RunError(f"{source} is not a bundle of mambaad: {member.filename} is compressed")
+    if member.filename.endswith(".json") and member.file_size > _LARGEST_JSON:
+        raise RunError(f"{source} is damaged: {member.filename} is of {member.file_size} bytes")
+
+
+def _manifest(source: Path, archive: zipfile.ZipFile) -> Manifest:
+    if MANIFEST not in archive.namelist():
+        raise RunError(f"{source} is not a bundle of mambaad: it lacks a manifest")
+    member = archive.getinfo(MANIFEST)
+    _check_member(source, member)
+    content: Any = json.loads(archive.read(member))
     found = content.get("format") if isinstance(content, dict) else None
-    if isinstance(found, int) and found > FORMAT:
+    if type(found) is int and found > FORMAT:  # True is an int too
         raise RunError(
-            f"{source} has format {found}, this version of mambaad reads up to {FORMAT}; update it"
+            f"{source} has format {found}, this version reads up to {FORMAT}; update mambaad"
         )
     try:
+        if type(found) is not int or found != FORMAT:
+            raise ValueError(f"format is {found!r}")
         return Manifest.model_validate(content)
-    except ValidationError as error:
+    except ValueError as error:
         raise RunError(f"{source} is damaged: its manifest is not one; get it again") from error
 
 
@@ -238,11 +279,16 @@ def _check_numbers(source: Path, folder: Path) -> None:
 
 def _figures(path: Path) -> dict[str, Any]:
     try:
-        figures: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {name: figures[name] for name in ("protocol", "size", "classes", "mean", "pooled")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        names = ("protocol", "size", "classes", "mean", "pooled")
+        figures = {name: content[name] for name in names}
+        TypeAdapter(dict[str, float | None]).validate_python(figures["mean"])
+        return figures
+    except OSError as error:
+        raise RunError(f"--metrics: {path} cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
-            f"--metrics: {path} is not what 'mambaad evaluate --json' writes ({error})"
+            f"--metrics: {path} is not what 'mambaad evaluate --json' writes; give its file"
         ) from error
 
 

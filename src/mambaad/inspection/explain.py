@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,17 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from mambaad.data import Preprocess, read_ahead, read_image
+from mambaad.errors import DataError
 from mambaad.good_parts import embedding
 from mambaad.models.hss import SS2D
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.system import System
 from mambaad.ops.orders import direction_names
+from mambaad.progress import say
 from mambaad.scoring import SIGMA, distance_maps, smooth
 from mambaad.types import Sample
 
-_MATCHED = 1  # of the encoder's maps: the middle one, stride 8
+_MATCHED = 1  # of the encoder's maps: the middle one, stride 8; of a single map that one
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Explanation:
 
     ``at``: row and column of that pixel, at the model's size. ``scale_maps``: each scale's part of
     the map, coarsest last; they add up to it. ``scale_shares``: of the score, adding up to 1.
+    ``strides``: of the scales, in pixels at the model's size.
     ``directions``: for each scan direction, by how much leaving it out of every block lowers the
     value there, less the same at the median pixel, over the score. Large: what that direction
     carried there was wrong. Empty for systems that do not scan.
@@ -39,6 +41,7 @@ class Explanation:
     at: tuple[int, int]
     scale_maps: Float[np.ndarray, "scales h w"]
     scale_shares: tuple[float, ...]
+    strides: tuple[int, ...]
     directions: dict[str, float]
 
 
@@ -47,7 +50,7 @@ class GoodMatch:
     """The place of a good part that is most like a place of another part.
 
     ``at``: row and column at the model's size, as in :class:`Explanation`; ``similarity``: cosine
-    of the encoder's features, of stride 8.
+    of the encoder's features, of stride 8 where it has several maps.
     """
 
     sample: Sample
@@ -96,7 +99,10 @@ class Explainer:
                 change = whole - without
                 excess = change[row, column] - change.median()
                 directions[name] = float(excess / whole[row, column].clamp(min=1e-12))
-        return Explanation((row, column), parts.numpy(), tuple(shares.tolist()), directions)
+        strides = tuple(self.size[0] // f.shape[2] for f in features)
+        return Explanation(
+            (row, column), parts.numpy(), tuple(shares.tolist()), strides, directions
+        )
 
     def _parts(
         self, features: Sequence[torch.Tensor], reconstructed: Sequence[torch.Tensor]
@@ -157,21 +163,21 @@ class GoodPartsIndex:
             pixels: 8-bit RGB.
             at: row and column, at the model's size.
         """
+        if product not in self._embedded:
+            self._embed(product)
         parts = self._parts.get(product)
         if not parts:
             return None
-        if product not in self._embedded:
-            images = read_ahead(read_image, [sample.path for sample in parts])
-            self._embedded[product] = torch.cat([embedding(self._maps(i)) for i in images])
         ours = self._maps(pixels)
         distances = torch.cdist(embedding(ours), self._embedded[product])
         sample = parts[int(distances.argmin())]
-        theirs = self._maps(read_image(Path(sample.path)))
+        theirs = self._maps(read_image(sample.path))
+        matched = min(_MATCHED, len(ours) - 1)
         height, width = self._preprocess.height, self._preprocess.width
-        rows, columns = ours[_MATCHED].shape[2:]
+        rows, columns = ours[matched].shape[2:]
         row, column = at[0] * rows // height, at[1] * columns // width
-        here = ours[_MATCHED][0, :, row, column]
-        similar = F.cosine_similarity(theirs[_MATCHED][0], here[:, None, None], dim=0)
+        here = ours[matched][0, :, row, column]
+        similar = F.cosine_similarity(theirs[matched][0], here[:, None, None], dim=0)
         best = int(similar.argmax())
         found = (
             int((best // columns + 0.5) * height / rows),
@@ -179,6 +185,25 @@ class GoodPartsIndex:
         )
         return GoodMatch(sample, found, float(similar.max()))
 
+    def _embed(self, product: str) -> None:
+        """Look at the class's good parts; those that cannot be read are left out, which is said."""
+        readable, embedded = [], []
+        parts = self._parts.get(product, [])
+        for sample, pixels in zip(parts, read_ahead(_read_or_say, parts), strict=True):
+            if pixels is not None:
+                readable.append(sample)
+                embedded.append(embedding(self._maps(pixels)))
+        self._parts[product] = readable
+        self._embedded[product] = torch.cat(embedded) if embedded else torch.empty(0, 0)
+
     def _maps(self, pixels: UInt8[np.ndarray, "h w 3"]) -> list[torch.Tensor]:
         maps: list[torch.Tensor] = self._encoder(self._preprocess(pixels)[None])
         return maps
+
+
+def _read_or_say(sample: Sample) -> UInt8[np.ndarray, "h w 3"] | None:
+    try:
+        return read_image(sample.path)
+    except DataError as error:
+        say(f"{error}; no part is compared with it")
+        return None

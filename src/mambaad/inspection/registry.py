@@ -6,22 +6,27 @@ A registry is a folder with a folder for each line, which has the bundles, ``1.m
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from mambaad.errors import ConfigError, RunError
-from mambaad.files import file_digest, write_text, written_whole
-from mambaad.inspection.bundle import SUFFIX, read_manifest
+from mambaad.files import TEMPORARY, file_digest, write_text
+from mambaad.inspection.bundle import SUFFIX, check_bundle
 
 STATE, _LOCK = "line.json", ".lock"
+FORMAT: Literal[1] = 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _PATIENCE = 30.0  # seconds that a writer waits for another
 
 
@@ -50,7 +55,7 @@ class Line(BaseModel):
     ``changes``: all that was done.
     """
 
-    format: Literal[1] = 1
+    format: Literal[1] = FORMAT
     versions: list[Version] = []
     used: list[int] = []
     changes: list[Change] = []
@@ -80,9 +85,9 @@ class Registry:
         self.root = root
 
     def lines(self) -> dict[str, Line]:
-        """All lines by name."""
+        """All lines by name; of one that cannot be read a version 0, whose note says why."""
         names = sorted(path.parent.name for path in self.root.glob(f"*/{STATE}"))
-        return {name: self.read(name) for name in names}
+        return {name: self._legible(name) for name in names if _NAME.fullmatch(name)}
 
     def read(self, line: str) -> Line:
         """A line; an empty one if there is none of that name."""
@@ -90,39 +95,58 @@ class Registry:
         if not path.is_file():
             return Line()
         try:
-            return Line.model_validate_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValidationError, UnicodeDecodeError) as error:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found = content.get("format", FORMAT)
+            if type(found) is int and found > FORMAT:  # True is an int too
+                raise RunError(
+                    f"{path} has format {found}, this version reads up to {FORMAT}; update mambaad"
+                )
+            if type(found) is not int:
+                raise ValueError(f"format is {found!r}")
+            return Line.model_validate(content)
+        except RunError:
+            raise
+        except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise RunError(f"{path} is damaged; restore it from a copy") from error
 
     def add(self, line: str, bundle: Path, note: str = "") -> Version:
-        """Copy a bundle, once verified, into the registry as the line's next version."""
-        classes = read_manifest(bundle).classes
-        with self._changing(line) as state:
-            number = max((v.number for v in state.versions), default=0) + 1
-            target = self._path(line, number)
-            with written_whole(target) as temporary:
-                shutil.copyfile(bundle, temporary)
-            version = Version(
-                number=number, sha256=file_digest(target), added=_now(), classes=classes, note=note
-            )
-            state.versions.append(version)
+        """Copy a bundle into the registry as the line's next version, if the copy would load."""
+        self._folder(line)
+        with self._copied(bundle) as copy:
+            try:
+                classes = check_bundle(copy).classes
+            except RunError as error:
+                raise RunError(str(error).replace(str(copy), str(bundle))) from error
+            digest = file_digest(copy)
+            with self._changing(line, make=True) as state:
+                number = max((v.number for v in state.versions), default=0) + 1
+                copy.replace(self._path(line, number))
+                version = Version(
+                    number=number, sha256=digest, added=_now(), classes=classes, note=note
+                )
+                state.versions.append(version)
         return version
 
     def promote(self, line: str, number: int) -> None:
-        """Put a version into use, if its file is what was added."""
+        """Put a version into use, if its file is what was added; one in use stays so."""
         with self._changing(line) as state:
             self._check(line, state.get(number))
+            if number == state.current:  # else a rollback would lead to itself
+                return
             state.used.append(number)
             state.changes.append(Change(by="promote", version=number, at=_now()))
 
     def rollback(self, line: str) -> int:
         """Put the version back into use that was before the one in use; returns its number."""
         with self._changing(line) as state:
-            if len(state.used) < 2:
+            used = list(state.used)
+            while used and used[-1] == state.current:
+                used.pop()
+            if not used:
                 raise RunError(f"line {line} has no version that was in use before")
-            number = state.used[-2]
+            number = used[-1]
             self._check(line, state.get(number))
-            state.used.pop()
+            state.used = used
             state.changes.append(Change(by="rollback", version=number, at=_now()))
         return number
 
@@ -133,7 +157,41 @@ class Registry:
             raise RunError(
                 f"line {line} has no version in use; see mambaad registry list, and promote one"
             )
-        return self._path(line, number)
+        path = self._path(line, number)
+        if not path.is_file():
+            raise RunError(
+                f"{path}, which is in use, is gone; roll back, or restore it from a copy"
+            )
+        return path
+
+    def _legible(self, line: str) -> Line:
+        try:
+            return self.read(line)
+        except RunError as error:
+            problem = Version(number=0, sha256="", added="", classes=[], note=str(error))
+            return Line(versions=[problem])
+
+    @contextmanager
+    def _copied(self, bundle: Path) -> Iterator[Path]:
+        """A copy beside the lines, to verify and to move: the file given may change meanwhile."""
+        if not bundle.is_file():
+            raise RunError(f"there is no bundle {bundle}; make one with mambaad bundle")
+        copy = self.root / f".{uuid.uuid4().hex[:12]}{TEMPORARY}"
+        try:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(bundle, copy)
+                with copy.open("rb+") as file:
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise RunError(
+                    f"{bundle} cannot be copied into {self.root} ({error.strerror or error}); "
+                    "free some space, or choose another --root"
+                ) from error
+            yield copy
+        finally:
+            with suppress(OSError):
+                copy.unlink()
 
     def _check(self, line: str, version: Version) -> None:
         path = self._path(line, version.number)
@@ -141,9 +199,13 @@ class Registry:
             raise RunError(f"{path} is not the bundle that was added; add it again")
 
     @contextmanager
-    def _changing(self, line: str) -> Iterator[Line]:
+    def _changing(self, line: str, *, make: bool = False) -> Iterator[Line]:
         """The line, alone; what is changed of it is written."""
         folder = self._folder(line)
+        if not make and not (folder / STATE).is_file():
+            raise RunError(
+                f"there is no line {line} in {self.root}; see mambaad registry list, or add it"
+            )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / _LOCK, timeout=_PATIENCE):
@@ -158,7 +220,7 @@ class Registry:
             raise RunError(f"{folder} cannot be written ({error.strerror})") from error
 
     def _folder(self, line: str) -> Path:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", line):
+        if not _NAME.fullmatch(line):
             raise ConfigError(
                 f"line '{line}': expected letters, digits, dots, dashes and underscores, up to 64"
             )

@@ -76,7 +76,7 @@ class MambaDecoder(nn.Module):
         super().__init__()
         c1, c2, c3 = channels
         widths = (2 * c3, c3, c2, c1)
-        rates = torch.linspace(drop_path, 0, sum(depths)).tolist()
+        rates = torch.linspace(drop_path, 0, sum(depths), device="cpu").tolist()  # read at once
         self.stages = nn.ModuleList()
         for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             grouped = blocks or (3 if depth % 3 == 0 else 2 if depth % 2 == 0 else 1)

@@ -55,13 +55,17 @@ class ClassSummary:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What the page shows. ``facts``: names and values. ``tables``: by title, a heading first."""
+    """What the page shows. ``facts``: names and values. ``tables``: by title, a heading first.
+
+    ``is_calibrated``: whether the model gives verdicts, of whatever class.
+    """
 
     title: str
     facts: Mapping[str, str]
     tables: Mapping[str, Sequence[Sequence[str]]]
     classes: Mapping[str, ClassSummary]
     cards: Sequence[Card] = field(default_factory=list)
+    is_calibrated: bool = False
 
 
 def gallery_page(gallery: Gallery) -> str:
