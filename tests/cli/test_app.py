@@ -30,6 +30,7 @@ COMMANDS = (
     "benchmark",
     "profile",
     "calibrate",
+    "extend",
     "bundle",
     "monitor",
 )
