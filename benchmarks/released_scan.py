@@ -40,3 +40,41 @@ def released_scan(
     for k, positions in enumerate(order.long()):
         merged.index_add_(1, positions, y[:, k].transpose(1, 2))
     return merged
+
+
+def mamba_ssm_scan(
+    u: torch.Tensor,
+    proj: torch.Tensor,
+    dt_weight: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor,
+    skip: torch.Tensor,
+    order: torch.Tensor,
+) -> torch.Tensor:
+    """As on the released model's GPUs: K permuted copies, one CUDA scan of package mamba-ssm.
+
+    Raises:
+        ImportError: mamba-ssm is not installed.
+    """
+    from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+
+    (directions, channels, rank), states = dt_weight.shape, A.shape[2]
+    rows = proj.unflatten(2, (directions, rank + 2 * states))
+    xs = torch.stack([u[:, positions] for positions in order.long()], 1).transpose(2, 3)
+    seen = torch.stack([rows[:, positions, k] for k, positions in enumerate(order.long())], 1)
+    low, B, C = seen.split((rank, states, states), -1)
+    dt = torch.einsum("bklr,kdr->bkdl", low, dt_weight)
+    y = selective_scan_fn(
+        xs.flatten(1, 2).float().contiguous(),
+        dt.flatten(1, 2).float().contiguous(),
+        A.flatten(0, 1),
+        B.transpose(2, 3).float().contiguous(),
+        C.transpose(2, 3).float().contiguous(),
+        skip.flatten(),
+        delta_bias=dt_bias.flatten(),
+        delta_softplus=True,
+    ).unflatten(1, (directions, channels))
+    merged = torch.zeros_like(u, dtype=torch.float32)
+    for k, positions in enumerate(order.long()):
+        merged.index_add_(1, positions, y[:, k].transpose(1, 2))
+    return merged

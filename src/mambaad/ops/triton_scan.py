@@ -23,7 +23,6 @@ directions, images and channel blocks are atomic: results vary by rounding from 
 
 # No "from __future__ import annotations": Triton reads the annotations of its functions.
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -290,7 +289,7 @@ def forward(inputs: Tensors, carry: torch.Tensor, tiling: Tiling = TILING) -> to
     if not u.numel():
         return y
     start = _zeros(u, plan.states)
-    with _on(u.device):
+    with torch.cuda.device_of(u):  # Triton launches on the current GPU
         if plan.segments > 1:
             end, dt_sum = _zeros(u, plan.states), _zeros(u, plan.states[:4])
             _forward_kernel[plan.grid](
@@ -324,7 +323,7 @@ def backward(
     grads = [_zeros(u, tensor.shape) for tensor in inputs[:-1]]
     if not u.numel():
         return tuple(g.to(t.dtype) for g, t in zip(grads, inputs, strict=False))
-    with _on(u.device):
+    with torch.cuda.device_of(u):
         given = (*inputs, carry.contiguous(), grad_y.contiguous())
         after = _zeros(u, plan.states)
         if plan.segments > 1:
@@ -348,11 +347,6 @@ def _chain(
         at[:, :, segment] = coming
         decay = torch.exp(dt_sum[:, :, segment, :, None] * A)
         coming = decay * coming + own[:, :, segment]
-
-
-def _on(device: torch.device) -> AbstractContextManager[Any]:
-    """Triton launches on the current GPU, which need not be the tensors' own."""
-    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _zeros(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

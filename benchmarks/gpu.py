@@ -1,0 +1,367 @@
+"""The scan, a training step, inference and a whole training on a GPU, in one call.
+
+    python benchmarks/gpu.py [--json FILE] [--device cuda] [--rounds N]
+                             [--data DIR --encoder-weights FILE --out DIR [--epochs N]]
+
+Medians; what is compared is timed in turns in one run. Before anything is timed the kernels' values
+and gradients are compared with the reference: wrong ones end the run. "released" is the released
+arrangement, one permuted copy of the map for each direction and then mamba-ssm's scan, where that
+package is installed, else a loop over the positions. --device cpu runs every line with smaller
+sizes. --data trains on it, recipes fast and paper, and evaluates (protocol exact).
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mambaad
+from mambaad.config import make_config
+from mambaad.files import check_writable, write_text
+from mambaad.loss import squared_error_loss
+from mambaad.models import hss
+from mambaad.models.compiled import begin_step, compile_system
+from mambaad.ops import order_table, selective_scan
+from mambaad.ops.reference import selective_scan_reference
+from mambaad.run import build_from, read_log
+
+sys.path.insert(0, str(Path(__file__).parent))
+from machine import machine
+from released_scan import mamba_ssm_scan, released_scan
+
+HAS_MAMBA_SSM = importlib.util.find_spec("mamba_ssm") is not None
+LANES, SPECIAL = 128, 16  # float32 multiply-adds, and exponentials, a multiprocessor and clock
+INPUTS = ("u", "proj", "dt_weight", "dt_bias", "A", "skip")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What is measured: as asked for on a GPU, smaller on a CPU."""
+
+    stages: tuple[tuple[int, int], ...]  # side, D
+    batch: int
+    encoder: str
+    rival: str  # RD4AD's encoder
+    size: int
+    batches: tuple[int, ...]
+    sizes: tuple[int, ...]
+
+
+ON_GPU = Sizes(
+    ((64, 128), (32, 256), (16, 512), (8, 1024)),
+    *(16, "resnet34", "wide_resnet50_2", 256, (1, 16, 64), (256, 512, 1024)),
+)
+ON_CPU = Sizes(
+    ((16, 32), (8, 64), (4, 128), (2, 256)), *(2, "resnet18", "resnet18", 64, (1, 2), (64, 96))
+)
+STATES, DIRECTIONS = 16, 8
+
+
+class Clock:
+    """Times actions on a device, and the memory that they take there."""
+
+    def __init__(self, device: torch.device, rounds: int) -> None:
+        self.device, self.rounds = device, rounds
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def seconds(self, action: Callable[[], Any]) -> float:
+        self.wait()
+        started = time.perf_counter()
+        action()
+        self.wait()
+        return time.perf_counter() - started
+
+    def medians(self, actions: dict[str, Callable[[], Any]]) -> dict[str, float]:
+        """In turns; each three times beforehand: compiling and recording take the first calls."""
+        for action in actions.values():
+            for _ in range(3):
+                action()
+        times: dict[str, list[float]] = {name: [] for name in actions}
+        for _ in range(self.rounds):
+            for name, action in actions.items():
+                times[name].append(self.seconds(action))
+        return {name: statistics.median(found) for name, found in times.items()}
+
+    def peak_mib(self, action: Callable[[], Any]) -> float | None:
+        if self.device.type != "cuda":
+            return None
+        torch.cuda.reset_peak_memory_stats(self.device)
+        action()
+        self.wait()
+        return torch.cuda.max_memory_allocated(self.device) / 2**20
+
+
+def scan_inputs(side: int, channels: int, batch: int, device: torch.device) -> dict[str, Any]:
+    """Random inputs of a stage's scan, to be differentiated."""
+    torch.manual_seed(0)
+    rank, length = max(channels // 32, 1), side * side
+    inputs: dict[str, Any] = {
+        "u": torch.randn(batch, length, channels),
+        "proj": torch.randn(batch, length, DIRECTIONS * (rank + 2 * STATES)),
+        "dt_weight": torch.randn(DIRECTIONS, channels, rank) * 0.1,
+        "dt_bias": torch.rand(DIRECTIONS, channels) - 4,
+        "A": -torch.rand(DIRECTIONS, channels, STATES) * 16,
+        "skip": torch.ones(DIRECTIONS, channels),
+    }
+    inputs = {name: t.to(device).requires_grad_() for name, t in inputs.items()}
+    return {**inputs, "order": order_table("hilbert", DIRECTIONS, side, side, device)}
+
+
+def both_ways(scan: Callable[..., torch.Tensor], inputs: dict[str, Any]) -> list[torch.Tensor]:
+    y = scan(*inputs.values())
+    return [y, *torch.autograd.grad(y.square().sum(), [inputs[name] for name in INPUTS])]
+
+
+def check(device: torch.device) -> dict[str, float]:
+    """Largest error of values and gradients, of each one's scale; and from run to run."""
+    inputs = scan_inputs(8, 48, 2, device)
+    exact = {n: t.detach().cpu().double().requires_grad_() for n, t in inputs.items()}
+    exact["order"] = inputs["order"].cpu()
+    true = both_ways(selective_scan_reference, exact)
+    found, again = (both_ways(selective_scan, inputs) for _ in range(2))
+    errors, moved = {}, 0.0
+    for name, ours, other, theirs in zip(("y", *INPUTS), found, again, true, strict=True):
+        scale = theirs.abs().max()
+        errors[name] = float((ours.cpu().double() - theirs).abs().max() / scale)
+        moved = max(moved, float((ours - other).abs().max().cpu() / scale))
+    if max(errors.values()) > 1e-3:
+        sys.exit(f"gpu: the scan is wrong on this device, nothing is timed: {errors}")
+    return {**errors, "from_run_to_run": moved}
+
+
+def limits(device: torch.device) -> dict[str, float] | None:
+    """Bytes a second of a copy, measured; multiply-adds and exponentials, by clock and count."""
+    if device.type != "cuda":
+        return None
+    source = torch.empty(2**30, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    copied = Clock(device, 10).medians({"copy": lambda: target.copy_(source)})["copy"]
+    properties = torch.cuda.get_device_properties(device)
+    # In kHz; not in every version of PyTorch.
+    clock = 1000 * getattr(properties, "clock_rate", 0)
+    cycles = properties.multi_processor_count * clock
+    return {
+        "bytes_per_s": 2 * 2**30 / copied,
+        "multiply_adds_per_s": LANES * cycles,
+        "exponentials_per_s": SPECIAL * cycles,
+    }
+
+
+def scan_table(sizes: Sizes, clock: Clock, most: dict[str, float] | None) -> list[dict[str, Any]]:
+    """Forward, and forward with backward, of each stage's scan, beside the released arrangement."""
+    scans = {"ours": selective_scan, "released": mamba_ssm_scan if HAS_MAMBA_SSM else released_scan}
+    found = []
+    for side, channels in sizes.stages:
+        inputs = scan_inputs(side, channels, sizes.batch, clock.device)
+        plain = {name: t.detach() for name, t in inputs.items()}
+        actions: dict[str, Callable[[], Any]] = {}
+        for name, scan in scans.items():
+            actions[f"{name}_forward"] = functools.partial(scan, *plain.values())
+            actions[f"{name}_both"] = functools.partial(both_ways, scan, inputs)
+        seconds = clock.medians(actions)
+        values = sizes.batch * side**2 * channels
+        states = values * DIRECTIONS * STATES
+        read = 4 * (plain["u"].numel() + plain["proj"].numel() + values)
+        row: dict[str, Any] = {
+            "L": side**2,
+            "D": channels,
+            "batch": sizes.batch,
+            **{f"{name}_ms": 1000 * value for name, value in seconds.items()},
+            "least_bytes_forward": read,  # each map once, however many directions read it
+            "states_per_s_forward": states / seconds["ours_forward"],
+            "over_released_both": seconds["released_both"] / seconds["ours_both"],
+        }
+        if most:
+            spent = seconds["ours_forward"]
+            row["of_bandwidth"] = read / spent / most["bytes_per_s"]
+            # Decay, state, output and half of a scan's compositions: about 7 a state.
+            row["of_multiply_adds"] = 7 * states / spent / max(most["multiply_adds_per_s"], 1)
+            row["of_exponentials"] = states / spent / max(most["exponentials_per_s"], 1)
+        found.append(row)
+    return found
+
+
+@contextmanager
+def released_arrangement() -> Iterator[None]:
+    """The model's blocks over the released arrangement."""
+    hss.selective_scan = mamba_ssm_scan if HAS_MAMBA_SSM else released_scan  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        hss.selective_scan = selective_scan
+
+
+def training_step(
+    system: str, encoder: str, sizes: Sizes, device: torch.device, *, half: bool, how: Any = "off"
+) -> Callable[[], Any]:
+    """Forward, backward and update of the paper's recipe."""
+    config = make_config({"system": system, "encoder": encoder, "size": str(sizes.size)})
+    torch.manual_seed(0)
+    model = build_from(config, "random").to(device).train()
+    compile_system(model, how)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, 1e-4, fused=True)
+    images = torch.randn(sizes.batch, 3, sizes.size, sizes.size, device=device)
+
+    def step() -> None:
+        begin_step(how)
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            features, reconstructed = model(images)
+        squared_error_loss(features, reconstructed).backward()
+        torch.nn.utils.clip_grad_norm_(trained, 5.0)
+        optimizer.step()
+
+    return step
+
+
+def training_table(sizes: Sizes, clock: Clock) -> dict[str, Any]:
+    """Seconds of a step and its peak memory; ours, the released arrangement, RD4AD."""
+    plans: dict[str, tuple[str, str, bool, str]] = {
+        "ours": ("mambaad", sizes.encoder, False, "off"),
+        "ours_bf16": ("mambaad", sizes.encoder, True, "off"),
+        "ours_bf16_compiled": ("mambaad", sizes.encoder, True, "default"),
+        "ours_bf16_cuda_graphs": ("mambaad", sizes.encoder, True, "cuda-graphs"),
+        "released": ("mambaad", sizes.encoder, False, "off"),
+        "released_bf16": ("mambaad", sizes.encoder, True, "off"),
+        "rd4ad": ("rd4ad", sizes.rival, False, "off"),
+        "rd4ad_bf16": ("rd4ad", sizes.rival, True, "off"),
+    }
+    steps: dict[str, Callable[[], Any]] = {}
+    for name, (system, encoder, half, how) in plans.items():
+        step = training_step(system, encoder, sizes, clock.device, half=half, how=how)
+        steps[name] = released_arrangement()(step) if name.startswith("released") else step
+    seconds = clock.medians(steps)
+    best = min(value for name, value in seconds.items() if name.startswith("ours"))
+    return {
+        **{f"{name}_s": value for name, value in seconds.items()},
+        **{f"{name}_peak_mib": clock.peak_mib(step) for name, step in steps.items()},
+        "released_over_ours": seconds["released"] / seconds["ours"],
+        "best_released_over_best_ours": min(seconds["released"], seconds["released_bf16"]) / best,
+        "rd4ad_over_ours": seconds["rd4ad"] / seconds["ours"],
+        "rd4ad_bf16_over_best_ours": seconds["rd4ad_bf16"] / best,
+    }
+
+
+def inference_table(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
+    """Images a second and peak memory, by batch and size, plain, in half precision, compiled."""
+    found = []
+    for size in sizes.sizes:
+        torch.compiler.reset()  # each size anew: there is a limit to how often a graph is made
+        config = make_config({"encoder": sizes.encoder, "size": str(size)})
+        models = {}
+        for name, how in {"plain": "off", "compiled": "default", "graphs": "cuda-graphs"}.items():
+            models[name] = build_from(config, "random").to(clock.device).eval()
+            compile_system(models[name], how)  # type: ignore[arg-type]
+        for batch in sizes.batches:
+            images = torch.randn(batch, 3, size, size, device=clock.device)
+
+            @torch.inference_mode()
+            def infer(model: Any, half: bool, images: torch.Tensor = images) -> None:
+                begin_step("cuda-graphs")
+                with torch.autocast(clock.device.type, torch.bfloat16, enabled=half):
+                    model(images)
+
+            actions = {
+                f"{name}{'_bf16' if half else ''}": functools.partial(infer, model, half)
+                for name, model in models.items()
+                for half in (False, True)
+            }
+            seconds = clock.medians(dict(actions))
+            found.append(
+                {
+                    "size": size,
+                    "batch": batch,
+                    **{f"{name}_images_per_s": batch / value for name, value in seconds.items()},
+                    "plain_peak_mib": clock.peak_mib(actions["plain"]),
+                    "plain_bf16_peak_mib": clock.peak_mib(actions["plain_bf16"]),
+                }
+            )
+    return found
+
+
+def whole_trainings(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Both recipes on real data, in bf16, and their metrics."""
+    found = {}
+    for recipe in ("fast", "paper"):
+        run = arguments.out / recipe
+        settings: dict[str, Any] = {
+            **{"encoder": "resnet18", "encoder_weights": arguments.encoder_weights},
+            **{"recipe": recipe, "precision": "bf16-mixed"},
+            **({"epochs": arguments.epochs} if arguments.epochs else {}),
+        }
+        mambaad.train(arguments.data, run, resume=(run / "config.json").is_file(), **settings)
+        log = read_log(run)
+        evaluation = mambaad.evaluate(run, arguments.data, device=str(device))
+        found[recipe] = {
+            "epochs": len(log),
+            "minutes": sum(epoch["seconds"] for epoch in log) / 60,
+            "waited_minutes": sum(epoch["waited"] for epoch in log) / 60,
+            "gpu_percent": log[-1].get("gpu_percent"),
+            "images_per_s": log[-1]["images_per_s"],
+            "mean": evaluation.mean,
+        }
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--encoder-weights")
+    parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
+    parser.add_argument(
+        "--epochs", type=int, help="of each whole training, instead of its recipe's"
+    )
+    arguments = parser.parse_args()
+    if arguments.json:
+        check_writable(arguments.json)
+    device = torch.device(arguments.device)
+    clock = Clock(device, arguments.rounds)
+    sizes = ON_GPU if device.type == "cuda" else ON_CPU
+    found: dict[str, Any] = {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "released_scan": "mamba-ssm" if HAS_MAMBA_SSM else "loop over positions",
+        "sizes": vars(sizes),
+        "machine": machine(),
+    }
+    parts: dict[str, Callable[[], Any]] = {
+        "errors": lambda: check(device),
+        "limits": lambda: limits(device),
+        "scan": lambda: scan_table(sizes, clock, found["limits"]),
+        "training_step": lambda: training_table(sizes, clock),
+        "inference": lambda: inference_table(sizes, clock),
+    }
+    if arguments.data:
+        parts["whole_trainings"] = lambda: whole_trainings(arguments, device)
+    for name, part in parts.items():
+        started = time.perf_counter()
+        found[name] = part()
+        print(f"{name} ({time.perf_counter() - started:.0f} s)", flush=True)
+        print(json.dumps(found[name], indent=2), flush=True)
+        if arguments.json:  # what is there is kept, whatever comes
+            write_text(arguments.json, json.dumps(found, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except mambaad.MambaADError as error:
+        sys.exit(f"gpu: {error}")
