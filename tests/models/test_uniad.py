@@ -69,6 +69,52 @@ def test_layers_are_what_pytorchs_own_are(model):
         )
 
 
+def attend(attention, query, key, value, hidden):
+    """Multi-head attention written out, in float64, a head at a time (Vaswani et al. 2017)."""
+    weights = attention.in_proj_weight.detach().double().numpy().reshape(3, 256, 256)
+    biases = attention.in_proj_bias.detach().double().numpy().reshape(3, 256)
+    q, k, v = (
+        given @ w.T + b for given, w, b in zip((query, key, value), weights, biases, strict=True)
+    )
+    heads = []
+    for first in range(0, 256, 32):
+        some = slice(first, first + 32)
+        scores = q[:, some] @ k[:, some].T / np.sqrt(32)
+        scores[hidden] = -np.inf
+        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+        heads.append(shares / shares.sum(axis=1, keepdims=True) @ v[:, some])
+    weight = attention.out_proj.weight.detach().double().numpy()
+    return np.concatenate(heads, axis=1) @ weight.T + attention.out_proj.bias.detach().numpy()
+
+
+def test_a_decoder_layer_asks_the_memory_and_then_the_layer_before(model):
+    layer = model.transformer.decoder_layers[1]
+    x, memory = torch.randn(1, 32, 256), torch.randn(1, 32, 256)
+    where, hidden = model.transformer.positions(), model.transformer.hidden
+    with torch.no_grad():
+        found = layer(x, memory, where, hidden)[0]
+
+    def normed(values, norm):
+        return nn.functional.layer_norm(
+            torch.from_numpy(values), (256,), norm.weight.double(), norm.bias.double()
+        )
+
+    at = where.detach().double().numpy()
+    y = layer.queries.detach().double().numpy()
+    with torch.no_grad():
+        for attention, source, norm in zip(
+            (layer.memory_attention, layer.attention), (memory, x), layer.norms, strict=False
+        ):
+            seen = source[0].double().numpy()
+            y = y + attend(attention, y + at, seen + at, seen, hidden.numpy())
+            y = normed(y, norm).numpy()
+        first, _, _, second = layer.feed_forward
+        inner = np.maximum(y @ first.weight.double().numpy().T + first.bias.numpy(), 0)
+        y = y + inner @ second.weight.double().numpy().T + second.bias.numpy()
+        expected = normed(y, layer.norms[2])
+    torch.testing.assert_close(found.double(), expected, atol=1e-4, rtol=1e-4)
+
+
 def test_jitter_is_there_while_training_alone(model):
     features = [torch.randn(1, 448, 4, 8)]
     with torch.no_grad():
@@ -94,3 +140,8 @@ def test_parameters_are_as_many_as_published():
 def test_images_too_small_to_see_anything_are_refused():
     with pytest.raises(ConfigError, match="nothing to see; give a side of 128"):
         UniAD(nn.Identity(), 8, (96, 112))
+
+
+def test_images_too_large_for_all_pairs_of_cells_are_refused():
+    with pytest.raises(ConfigError, match="has 262144 cells"):
+        UniAD(nn.Identity(), 8, (8192, 8192))

@@ -49,6 +49,9 @@ class AlignedEncoder(nn.Module):
         return [torch.cat(maps, dim=1)]
 
 
+_MOST_CELLS = 2**14  # the table of pairs that do not see each other takes 256 MiB then
+
+
 class UniAD(System):
     """Encoder, linear reduction, transformer, and linear expansion to the encoder's channels.
 
@@ -59,7 +62,8 @@ class UniAD(System):
             one grid.
 
     Raises:
-        ConfigError: images so small that some cell has no other outside its neighbourhood.
+        ConfigError: images so small that some cell has no other outside its neighbourhood, or so
+            large that all pairs of cells are too many.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -81,6 +85,11 @@ class UniAD(System):
                 f"--size: {size[0]} x {size[1]} leaves UniAD's attention, which is blind to "
                 f"{NEIGHBOURHOOD} x {NEIGHBOURHOOD} cells, nothing to see; give a side of "
                 f"{STRIDE * (NEIGHBOURHOOD + 1)} or more"
+            )
+        if self.grid[0] * self.grid[1] > _MOST_CELLS:
+            raise ConfigError(
+                f"--size: {size[0]} x {size[1]} has {self.grid[0] * self.grid[1]} cells, each of "
+                f"which UniAD compares with each; give smaller sides: at most {_MOST_CELLS}"
             )
         self.reduce = nn.Linear(channels, WIDTH)
         self.expand = nn.Linear(WIDTH, channels)
