@@ -1,5 +1,7 @@
 """That what is kept changes no training is tested in test_train.py."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -26,6 +28,20 @@ def expected(samples, batch):
 
 def make_feed(samples, folder, **settings):
     return Feed(samples, make_config({**SMALL, **settings}), folder, CPU)
+
+
+@pytest.fixture(params=["here", "ahead"], autouse=True)
+def laid_out(request, monkeypatch):
+    """Batches laid out as for a CPU; and as for a GPU, by a thread, but for the pinned memory."""
+    if request.param == "ahead":
+        real = Feed.__init__
+
+        def init(self, *args):
+            real(self, *args)
+            self._is_gpu = True
+
+        monkeypatch.setattr(Feed, "__init__", init)
+        monkeypatch.setattr(Feed, "_pinned", lambda self, tensors: tensors)
 
 
 @pytest.fixture
@@ -94,7 +110,9 @@ def test_a_broken_image_is_told_and_closing_early_leaves_no_thread(tmp_path):
         list(feed.steps([[0, 1], [2, 3]]))
     steps = feed.steps([[0, 1], [4, 5]])
     next(steps)
+    threads = threading.active_count()
     steps.close()
+    assert threading.active_count() < threads
     assert feed.waited > 0
 
 

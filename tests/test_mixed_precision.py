@@ -3,10 +3,12 @@
 import math
 
 import pytest
+import torch
 
 import mambaad
 from mambaad.data.synthetic import make_data
 from mambaad.run import read_log
+from tests.conftest import SMALL
 
 STEPS, BATCH, PARTS = 200, 4, 20  # parts of each of two classes
 SETTINGS = {
@@ -19,6 +21,24 @@ SETTINGS = {
     "epochs": STEPS * BATCH // (2 * PARTS),
     "lr": 3e-4,  # at the recipe's rate two seeds, too, end 10 % apart
 }
+
+
+def test_every_step_runs_in_mixed_precision(parts, tmp_path, monkeypatch):
+    from mambaad.models.mambaad import MambaAD
+
+    real, seen = MambaAD.reconstruct, []
+
+    def watched(self, features):
+        rebuilt = real(self, features)
+        if self.training:  # looking at good parts at the end is not
+            seen.append((torch.is_autocast_enabled("cpu"), features[0].dtype))
+        return rebuilt
+
+    monkeypatch.setattr(MambaAD, "reconstruct", watched)
+    settings = {**SMALL, "size": "32", "precision": "bf16-mixed"}  # two epochs
+    mambaad.train(parts, tmp_path / "run", **settings)
+    assert len(seen) == 6
+    assert set(seen) == {(True, torch.bfloat16)}
 
 
 def test_200_steps_end_where_float32_ends(tmp_path):

@@ -254,6 +254,26 @@ def test_precision(parts, tmp_path):
     assert all(t.isfinite().all() for t in weights(run).values())
 
 
+def test_mixed_precision_resumes_to_the_same_weights(parts, tmp_path, monkeypatch):
+    # With features kept and, after the interruption, computed again.
+    settings = {**SMALL, "size": "32", "precision": "bf16-mixed", "epochs": 3}
+    whole = mambaad.train(parts, tmp_path / "whole", **settings)
+    real, steps = torch.optim.AdamW.step, []
+
+    def stop_in_the_second_epoch(self, *args, **kwargs):
+        steps.append(1)
+        if len(steps) == 4:
+            signal.raise_signal(signal.SIGINT)
+        return real(self, *args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.AdamW, "step", stop_in_the_second_epoch)
+        with pytest.raises(Interrupted):
+            mambaad.train(parts, tmp_path / "cut", **settings)
+    mambaad.train(parts, tmp_path / "cut", resume=True)
+    assert_same_weights(tmp_path / "cut", whole)
+
+
 def test_a_loss_that_is_not_finite_names_the_files(parts, tmp_path):
     settings = {**SMALL, "lr": 1e30}
     with pytest.raises(NonFiniteLossError) as caught:

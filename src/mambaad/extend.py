@@ -67,7 +67,8 @@ class Extension:
 
     ``run``: the folder of the extended model; in place of the old one if ``is_accepted``.
     ``former``: where the old run is then. ``changes``: of the old products that have test images.
-    ``product``: the new one, with its ``metrics``, if it has test images.
+    ``product``: the new one, with its ``metrics``, if it has test images. ``untested``: the old
+    products of which nothing is known, for want of good and defective test images.
     """
 
     run: Path
@@ -76,6 +77,7 @@ class Extension:
     changes: tuple[Change, ...]
     product: str
     metrics: MetricValues | None
+    untested: tuple[str, ...]
 
     @property
     def too_large(self) -> tuple[Change, ...]:
@@ -164,11 +166,19 @@ def extend(
         if (was := before[c.name][metric]) is not None
         and (now := after[c.name][metric]) is not None
     ]
-    found = Extension(work, former, max_drop, tuple(changes), name, after.get(name))
+    untested = tuple(c.name for c in old_classes if c not in tested)
+    found = Extension(work, former, max_drop, tuple(changes), name, after.get(name), untested)
     if not found.is_accepted:
         return found
-    run.rename(former)
-    work.rename(run)
+    try:
+        run.rename(former)
+        work.rename(run)
+    except OSError as error:
+        _finish_replacing(run, work, former)
+        raise RunError(
+            f"{run} stays as it is: {work} cannot be put in its place ({error.strerror}); make "
+            "room, and type the same again"
+        ) from error
     return replace(found, run=run)
 
 
@@ -229,14 +239,11 @@ def _read(
 def _tested(classes: Sequence[ProductClass], max_drop: float) -> list[ProductClass]:
     """The old products on which forgetting can be seen."""
     tested = [c for c in classes if len({s.is_defective for s in c.test}) == 2]
-    untested = [c.name for c in classes if c not in tested]
     if not tested and max_drop < 1:
         raise DataError(
             "no old product has good and defective test images, so what is forgotten would not "
             "show; add some, or give --max-drop 1 to replace the run all the same"
         )
-    if untested:
-        say(f"not compared, for want of good and defective test images: {', '.join(untested)}")
     return tested
 
 
@@ -255,7 +262,10 @@ def _replayed(
 def _prepare_folder(work: Path, config: TrainConfig, summary: Mapping[str, Any]) -> None:
     """Make the folder of the extended run, or see that it was made for the same."""
     if not (work / CONFIG).is_file():
-        create_run(work, config, summary)
+        try:
+            create_run(work, config, summary)
+        except RunError as error:
+            raise RunError(f"{work} is in the way, or cannot be made; move it: {error}") from error
     elif {**read_data_summary(work), "classes": None} != {**summary, "classes": None}:
         raise RunError(
             f"{work} was begun with other parts or settings, or from other weights; give the same, "
@@ -270,7 +280,8 @@ def _train(
 ) -> torch.device:
     """Go on from the run's weights, at a lower rate that falls to 0; says where it computed."""
     tuned = config.model_copy(
-        update={"epochs": epochs, "lr": LR_SHARE * config.lr, "schedule": "cosine"}
+        # One device, whatever the run had: it is a short training.
+        update={"epochs": epochs, "lr": LR_SHARE * config.lr, "schedule": "cosine", "devices": 1}
     )
     counts = Counter(s.class_name for s in samples)
     shown = ", ".join(f"{name} {count}" for name, count in counts.items())

@@ -188,12 +188,17 @@ def _run_epoch(
             # Nothing random depends on what came before: that makes resuming exact.
             torch.manual_seed(mix(config.seed, epoch, position.step))
             begin_step(config.compile)
-            if features is None:
-                features, reconstructed = network(images)
-                feed.keep(indices, features)
-            else:
+            # Both parts in the same precision whether features are kept or not. (Fabric itself
+            # sees to that in ``network(...)``, but not in a method of one device's network.)
+            with fabric.autocast():
+                if features is None:
+                    features = network.encoder(images)
+                    feed.keep(indices, features)
                 reconstructed = network.reconstruct(features)
             loss = LOSSES[config.loss](features, reconstructed)
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            # Read after the backward is under way, and before any weight changes.
             stop_asked = torch.tensor(float(stop.is_set())).to(loss)
             told: Any = fabric.all_reduce(torch.stack([loss.detach(), stop_asked]))
             mean_loss, stopping = told.tolist()
@@ -206,8 +211,6 @@ def _run_epoch(
             rate = learning_rate(config, epoch, position.step / len(batches))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            optimizer.zero_grad()
-            fabric.backward(loss)
             fabric.clip_gradients(network, optimizer, max_norm=config.clip_grad)
             optimizer.step()
             position.step += 1

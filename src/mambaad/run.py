@@ -31,7 +31,7 @@ from safetensors.torch import save_file
 from mambaad.config import TrainConfig, config_json
 from mambaad.data import ProductClass
 from mambaad.errors import ConfigError, DataError, MambaADError, RunError
-from mambaad.files import file_digest, write_text, written_whole
+from mambaad.files import TEMPORARY, file_digest, write_text, written_whole
 from mambaad.good_parts import NO_GOOD_PARTS, GoodParts
 from mambaad.models.system import System
 from mambaad.systems import system_class
@@ -50,7 +50,8 @@ def create_run(folder: Path, config: TrainConfig, data: Mapping[str, Any]) -> No
     """
     begun = {VERSION, DATA}  # what a kill in this very function leaves behind
     if folder.exists() and (
-        not folder.is_dir() or any(path.name not in begun for path in folder.iterdir())
+        not folder.is_dir()
+        or any(p.name not in begun and not p.name.endswith(TEMPORARY) for p in folder.iterdir())
     ):
         hint = "go on with it (--resume), or " if (folder / CONFIG).is_file() else ""
         raise RunError(f"{folder} exists and is not empty; {hint}choose another --out")

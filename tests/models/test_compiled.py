@@ -8,8 +8,9 @@ import mambaad
 from mambaad.config import make_config
 from mambaad.errors import ConfigError
 from mambaad.models import build_model
-from mambaad.models.compiled import check_compilation, find_device
-from mambaad.run import load_tensors
+from mambaad.models.compiled import check_compilation, compile_system, find_device
+from mambaad.ops import order_tables
+from mambaad.run import load_tensors, read_log
 from mambaad.systems import SYSTEMS, system_class
 from tests.conftest import SMALL
 
@@ -85,10 +86,40 @@ def test_training_and_inspecting_compiled(parts, tmp_path):
 def test_a_gpu_gives_what_the_cpu_gives(trained_run, how):
     pixels = np.random.default_rng(0).integers(0, 256, (80, 72, 3), dtype=np.uint8)
     expected = mambaad.Inspector(trained_run).inspect(pixels)
+    order_tables._kept.cache_clear()  # as in a new process
     inspector = mambaad.Inspector(trained_run, device="cuda", compile=how)
     for _ in range(3):  # the third time it is a recorded graph
         found = inspector.inspect(pixels)
         np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, rtol=0.01, atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("cache", ["off", "memory"])
+def test_training_with_recorded_graphs(parts, tmp_path, cache):
+    settings = {**SMALL, "cache_features": cache, "epochs": 3}
+    plain = mambaad.train(parts, tmp_path / "plain", **settings)
+    order_tables._kept.cache_clear()
+    run = mambaad.train(parts, tmp_path / "run", **settings, compile="cuda-graphs")
+    ours, theirs = (read_log(r)[-1]["loss"] for r in (run, plain))
+    assert ours == pytest.approx(theirs, rel=0.1)
+
+
+def test_what_is_kept_is_made_before_anything_is_recorded(monkeypatch):
+    model = build_model("resnet18", "random", **TINY).train()
+    events = []
+    monkeypatch.setattr(torch, "compile", lambda f, **_: lambda *a: events.append("ran") or f(*a))
+    real = order_tables._kept.__wrapped__
+    monkeypatch.setattr(order_tables, "_kept", lambda *a: events.append("table") or real(*a))
+    compile_system(model, "cuda-graphs")
+    maps = [torch.randn(2, c, s, s) for c, s in ((64, 16), (128, 8), (256, 4))]
+    modes = [part.training for part in model.modules()]
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.reconstruct(maps)
+    assert events.index("table") < events.index("ran")
+    assert [part.training for part in model.modules()] == modes
+    counts = [n for n in state if n.endswith("num_batches_tracked") and "encoder" not in n]
+    assert counts
+    assert all(model.state_dict()[n] == state[n] + 1 for n in counts)  # by the real run alone
 
 
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "mambaad"])
@@ -104,7 +135,7 @@ def test_other_systems_are_one_graph_too(name):
 
 def test_a_device_or_way_that_there_is_not():
     assert find_device("cpu") == torch.device("cpu")
-    for name in ("warp", *([] if torch.cuda.is_available() else ["cuda"])):
+    for name in ("warp", "meta", *([] if torch.cuda.is_available() else ["cuda"])):
         with pytest.raises(ConfigError, match=f"--device: '{name}' is not here"):
             find_device(name)
     with pytest.raises(ConfigError, match="--compile: expected one of off, default, cuda-graphs"):

@@ -104,6 +104,11 @@ def extend(
         raise typer.Exit(130) from None
     typer.echo(aligned(found.to_rows()))
     typer.echo("per cent; of the old classes before > after, protocol exact")
+    if found.untested:
+        typer.echo(
+            "nothing is known of what was forgotten of "
+            f"{', '.join(found.untested)}: no good and defective test images"
+        )
     if not found.is_accepted:
         worst = max(found.too_large, key=lambda c: c.drop)
         typer.echo(

@@ -113,6 +113,9 @@ class Inspector:
                 f"are no verdicts with {precision}"
             )
             self.calibration = None
+        if self.calibration and precision != "float32" and self.device.type != "cpu":
+            say(f"{source}: a GPU's bfloat16 is not that of calibration, so there are no verdicts")
+            self.calibration = None
         self.scale = self._good_parts.scale
         self.is_finished = not self.products or bool(self._good_parts.products)
 
@@ -174,7 +177,11 @@ class Inspector:
     ) -> tuple[Float[torch.Tensor, "b h w"], list[torch.Tensor]]:
         """Anomaly maps, on the CPU, and the encoder's maps."""
         begin_step(self._compile)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast):
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast),
+            # Else a GPU's convolutions keep ten bits of float32.
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+        ):
             features, reconstructed = self.model(images.to(self.device))
         maps = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
         return maps.cpu(), features

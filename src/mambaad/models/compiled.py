@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import MethodType
 from typing import Any, Literal, get_args
 
@@ -21,6 +22,8 @@ def find_device(name: str) -> torch.device:
     """
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("no such kind is known here")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # the latter: PyTorch without CUDA
         reason = str(error).splitlines()[0]
@@ -37,7 +40,7 @@ def check_compilation(how: str) -> Compilation:
 
 
 def compile_system(system: System, how: Compilation) -> None:
-    """Have ``forward`` and ``reconstruct`` run compiled from now on; names of weights stay.
+    """Have ``forward``, ``reconstruct`` and the encoder run compiled; names of weights stay.
 
     Each as one graph (``fullgraph=True``). What is random, as DropPath's choice, is what it is
     without compilation, so that runs compare.
@@ -52,12 +55,36 @@ def compile_system(system: System, how: Compilation) -> None:
     if how == "off":
         return
     options = {"fallback_random": True, "triton.cudagraphs": how == "cuda-graphs"}
-    for name in ("forward", "reconstruct"):
-        compiled: Any = torch.compile(
-            getattr(type(system), name), fullgraph=True, options=dict(options)
-        )
+    for module, name in ((system, "forward"), (system, "reconstruct"), (system.encoder, "forward")):
+        plain = getattr(type(module), name)
+        compiled: Any = torch.compile(plain, fullgraph=True, options=dict(options))
+        if how == "cuda-graphs":
+            compiled = _after_a_dry_run(plain, compiled)
         # A method, as the one it stands for: Fabric asks.
-        setattr(system, name, MethodType(compiled, system))
+        setattr(module, name, MethodType(compiled, module))
+
+
+def _after_a_dry_run(plain: Callable[..., Any], compiled: Callable[..., Any]) -> Any:
+    """What is made once and then kept, as the order tables, must not lie in a graph's own memory.
+
+    So everything runs once uncompiled before it is recorded, for each shape, in eval mode, which
+    leaves no trace.
+    """
+    seen: set[Any] = set()
+
+    def call(module: torch.nn.Module, given: Any) -> Any:
+        tensors = [given] if isinstance(given, torch.Tensor) else list(given)
+        shapes = tuple((tuple(t.shape), t.device) for t in tensors)
+        if shapes not in seen and not torch.compiler.is_compiling():
+            modes = {part: part.training for part in module.modules()}
+            with torch.no_grad():
+                plain(module.eval(), given)
+            for part, mode in modes.items():
+                part.training = mode
+            seen.add(shapes)
+        return compiled(module, given)
+
+    return call
 
 
 def begin_step(how: Compilation) -> None:

@@ -1,7 +1,7 @@
 """The scan engine: in which order the cells of a map are visited, and the selective scan."""
 
 from mambaad.ops.instance_norm import instance_norm, instance_norm_silu_
-from mambaad.ops.order_table import order_table
+from mambaad.ops.order_tables import order_table
 from mambaad.ops.orders import (
     DIRECTIONS,
     SCAN_METHODS,

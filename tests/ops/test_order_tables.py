@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from mambaad.ops import SCAN_METHODS, directional_orders
-from mambaad.ops.order_table import _order_table, order_table
+from mambaad.ops.order_tables import _order_table, order_table
 
 CPU = torch.device("cpu")
 
