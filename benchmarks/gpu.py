@@ -6,8 +6,9 @@
 Medians; what is compared is timed in turns in one run. Before anything is timed the kernels' values
 and gradients are compared with the reference: wrong ones end the run. "released" is the released
 arrangement, one permuted copy of the map for each direction and then mamba-ssm's scan, where that
-package is installed, else a loop over the positions. --device cpu runs every line with smaller
-sizes. --data trains on it, recipes fast and paper, and evaluates (protocol exact).
+package is installed, else our own kernel on each copy. --device cpu runs every line with smaller
+sizes. --data trains on it, recipes fast and paper, and evaluates (protocol exact). What does not
+fit into the GPU's memory is null.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from __future__ import annotations
 import argparse
 import functools
 import importlib.util
+import itertools
 import json
+import math
 import statistics
 import sys
 import time
@@ -34,14 +37,15 @@ from mambaad.loss import squared_error_loss
 from mambaad.models import hss
 from mambaad.models.compiled import begin_step, compile_system
 from mambaad.ops import order_table, selective_scan
-from mambaad.ops.reference import selective_scan_reference
+from mambaad.ops.vectorised import selective_scan_vectorised
 from mambaad.run import build_from, read_log
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
-from released_scan import mamba_ssm_scan, released_scan
+from released_scan import mamba_ssm_scan, permuted_copies
 
 HAS_MAMBA_SSM = importlib.util.find_spec("mamba_ssm") is not None
+RELEASED = mamba_ssm_scan if HAS_MAMBA_SSM else permuted_copies
 LANES, SPECIAL = 128, 16  # float32 multiply-adds, and exponentials, a multiprocessor and clock
 INPUTS = ("u", "proj", "dt_weight", "dt_bias", "A", "skip")
 
@@ -86,16 +90,23 @@ class Clock:
         self.wait()
         return time.perf_counter() - started
 
-    def medians(self, actions: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    def medians(self, actions: dict[str, Callable[[], Any]]) -> dict[str, float | None]:
         """In turns; each three times beforehand: compiling and recording take the first calls."""
-        for action in actions.values():
+        times: dict[str, list[float]] = {name: [] for name in actions}
+        fit = {name: action for name, action in actions.items() if self.fits(action)}
+        for _ in range(self.rounds):
+            for name, action in fit.items():
+                times[name].append(self.seconds(action))
+        return {name: statistics.median(t) if t else None for name, t in times.items()}
+
+    def fits(self, action: Callable[[], Any]) -> bool:
+        try:
             for _ in range(3):
                 action()
-        times: dict[str, list[float]] = {name: [] for name in actions}
-        for _ in range(self.rounds):
-            for name, action in actions.items():
-                times[name].append(self.seconds(action))
-        return {name: statistics.median(found) for name, found in times.items()}
+        except torch.cuda.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            return False
+        return True
 
     def peak_mib(self, action: Callable[[], Any]) -> float | None:
         if self.device.type != "cuda":
@@ -104,6 +115,14 @@ class Clock:
         action()
         self.wait()
         return torch.cuda.max_memory_allocated(self.device) / 2**20
+
+
+def over(one: float | None, other: float | None) -> float | None:
+    return one / other if one and other else None
+
+
+def milliseconds(value: float | None) -> float | None:
+    return None if value is None else 1000 * value
 
 
 def scan_inputs(side: int, channels: int, batch: int, device: torch.device) -> dict[str, Any]:
@@ -127,21 +146,32 @@ def both_ways(scan: Callable[..., torch.Tensor], inputs: dict[str, Any]) -> list
     return [y, *torch.autograd.grad(y.square().sum(), [inputs[name] for name in INPUTS])]
 
 
-def check(device: torch.device) -> dict[str, float]:
-    """Largest error of values and gradients, of each one's scale; and from run to run."""
-    inputs = scan_inputs(8, 48, 2, device)
-    exact = {n: t.detach().cpu().double().requires_grad_() for n, t in inputs.items()}
-    exact["order"] = inputs["order"].cpu()
-    true = both_ways(selective_scan_reference, exact)
-    found, again = (both_ways(selective_scan, inputs) for _ in range(2))
-    errors, moved = {}, 0.0
-    for name, ours, other, theirs in zip(("y", *INPUTS), found, again, true, strict=True):
-        scale = theirs.abs().max()
-        errors[name] = float((ours.cpu().double() - theirs).abs().max() / scale)
-        moved = max(moved, float((ours - other).abs().max().cpu() / scale))
-    if max(errors.values()) > 1e-3:
-        sys.exit(f"gpu: the scan is wrong on this device, nothing is timed: {errors}")
-    return {**errors, "from_run_to_run": moved}
+def check(sizes: Sizes, device: torch.device) -> dict[str, dict[str, float]]:
+    """Largest errors of values and gradients, of each one's scale; and from run to run.
+
+    At the very shapes that are timed, against PyTorch in float64; also of bfloat16 maps.
+    """
+    table = {}
+    for (side, channels), dtype in itertools.product(
+        sizes.stages, (torch.float32, torch.bfloat16) if device.type == "cuda" else (torch.float32,)
+    ):
+        inputs = scan_inputs(side, channels, sizes.batch, device)
+        for name in ("u", "proj"):
+            inputs[name] = inputs[name].detach().to(dtype).requires_grad_()
+        exact = {n: t.detach().double().requires_grad_() for n, t in inputs.items() if n in INPUTS}
+        true = both_ways(selective_scan_vectorised, {**exact, "order": inputs["order"]})
+        found, again = (both_ways(selective_scan, inputs) for _ in range(2))
+        errors, moved = {}, 0.0
+        for name, *three in zip(("y", *INPUTS), found, again, true, strict=True):
+            ours, other, theirs = (t.detach().double() for t in three)
+            scale = theirs.abs().max()
+            errors[name] = float((ours - theirs).abs().max() / scale)
+            moved = max(moved, float((ours - other).abs().max() / scale))
+        if max(errors.values()) > (1e-3 if dtype == torch.float32 else 1e-2):
+            sys.exit(f"gpu: the scan is wrong on this device, nothing is timed: {errors}")
+        kind = str(dtype).removeprefix("torch.")
+        table[f"{side}x{side}x{channels} {kind}"] = {**errors, "from_run_to_run": moved}
+    return table
 
 
 def limits(device: torch.device) -> dict[str, float] | None:
@@ -150,7 +180,7 @@ def limits(device: torch.device) -> dict[str, float] | None:
         return None
     source = torch.empty(2**30, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    copied = Clock(device, 10).medians({"copy": lambda: target.copy_(source)})["copy"]
+    copied = Clock(device, 10).medians({"copy": lambda: target.copy_(source)})["copy"] or math.inf
     properties = torch.cuda.get_device_properties(device)
     # In kHz; not in every version of PyTorch.
     clock = 1000 * getattr(properties, "clock_rate", 0)
@@ -164,7 +194,7 @@ def limits(device: torch.device) -> dict[str, float] | None:
 
 def scan_table(sizes: Sizes, clock: Clock, most: dict[str, float] | None) -> list[dict[str, Any]]:
     """Forward, and forward with backward, of each stage's scan, beside the released arrangement."""
-    scans = {"ours": selective_scan, "released": mamba_ssm_scan if HAS_MAMBA_SSM else released_scan}
+    scans = {"ours": selective_scan, "released": RELEASED}
     found = []
     for side, channels in sizes.stages:
         inputs = scan_inputs(side, channels, sizes.batch, clock.device)
@@ -181,13 +211,13 @@ def scan_table(sizes: Sizes, clock: Clock, most: dict[str, float] | None) -> lis
             "L": side**2,
             "D": channels,
             "batch": sizes.batch,
-            **{f"{name}_ms": 1000 * value for name, value in seconds.items()},
+            **{f"{name}_ms": milliseconds(value) for name, value in seconds.items()},
             "least_bytes_forward": read,  # each map once, however many directions read it
-            "states_per_s_forward": states / seconds["ours_forward"],
-            "over_released_both": seconds["released_both"] / seconds["ours_both"],
+            "states_per_s_forward": over(states, seconds["ours_forward"]),
+            "released_over_ours_both": over(seconds["released_both"], seconds["ours_both"]),
         }
-        if most:
-            spent = seconds["ours_forward"]
+        spent = seconds["ours_forward"]
+        if most and spent:
             row["of_bandwidth"] = read / spent / most["bytes_per_s"]
             # Decay, state, output and half of a scan's compositions: about 7 a state.
             row["of_multiply_adds"] = 7 * states / spent / max(most["multiply_adds_per_s"], 1)
@@ -199,7 +229,7 @@ def scan_table(sizes: Sizes, clock: Clock, most: dict[str, float] | None) -> lis
 @contextmanager
 def released_arrangement() -> Iterator[None]:
     """The model's blocks over the released arrangement."""
-    hss.selective_scan = mamba_ssm_scan if HAS_MAMBA_SSM else released_scan  # type: ignore[assignment]
+    hss.selective_scan = RELEASED  # type: ignore[assignment]
     try:
         yield
     finally:
@@ -223,7 +253,9 @@ def training_step(
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             features, reconstructed = model(images)
-        squared_error_loss(features, reconstructed).backward()
+        loss = squared_error_loss(features, reconstructed)
+        loss.backward()
+        loss.item()  # as training does, to see whether it is a number
         torch.nn.utils.clip_grad_norm_(trained, 5.0)
         optimizer.step()
 
@@ -243,18 +275,20 @@ def training_table(sizes: Sizes, clock: Clock) -> dict[str, Any]:
         "rd4ad_bf16": ("rd4ad", sizes.rival, True, "off"),
     }
     steps: dict[str, Callable[[], Any]] = {}
+    torch.compiler.reset()
     for name, (system, encoder, half, how) in plans.items():
         step = training_step(system, encoder, sizes, clock.device, half=half, how=how)
         steps[name] = released_arrangement()(step) if name.startswith("released") else step
     seconds = clock.medians(steps)
-    best = min(value for name, value in seconds.items() if name.startswith("ours"))
+    best = min((v for n, v in seconds.items() if n.startswith("ours") and v), default=None)
+    released = min((v for n, v in seconds.items() if n.startswith("released") and v), default=None)
     return {
         **{f"{name}_s": value for name, value in seconds.items()},
-        **{f"{name}_peak_mib": clock.peak_mib(step) for name, step in steps.items()},
-        "released_over_ours": seconds["released"] / seconds["ours"],
-        "best_released_over_best_ours": min(seconds["released"], seconds["released_bf16"]) / best,
-        "rd4ad_over_ours": seconds["rd4ad"] / seconds["ours"],
-        "rd4ad_bf16_over_best_ours": seconds["rd4ad_bf16"] / best,
+        **{f"{n}_peak_mib": clock.peak_mib(step) for n, step in steps.items() if seconds[n]},
+        "released_over_ours": over(seconds["released"], seconds["ours"]),
+        "best_released_over_best_ours": over(released, best),
+        "rd4ad_over_ours": over(seconds["rd4ad"], seconds["ours"]),
+        "rd4ad_bf16_over_best_ours": over(seconds["rd4ad_bf16"], best),
     }
 
 
@@ -262,13 +296,13 @@ def inference_table(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
     """Images a second and peak memory, by batch and size, plain, in half precision, compiled."""
     found = []
     for size in sizes.sizes:
-        torch.compiler.reset()  # each size anew: there is a limit to how often a graph is made
         config = make_config({"encoder": sizes.encoder, "size": str(size)})
         models = {}
         for name, how in {"plain": "off", "compiled": "default", "graphs": "cuda-graphs"}.items():
             models[name] = build_from(config, "random").to(clock.device).eval()
             compile_system(models[name], how)  # type: ignore[arg-type]
         for batch in sizes.batches:
+            torch.compiler.reset()  # there is a limit to how often a graph is made anew
             images = torch.randn(batch, 3, size, size, device=clock.device)
 
             @torch.inference_mode()
@@ -287,9 +321,12 @@ def inference_table(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
                 {
                     "size": size,
                     "batch": batch,
-                    **{f"{name}_images_per_s": batch / value for name, value in seconds.items()},
-                    "plain_peak_mib": clock.peak_mib(actions["plain"]),
-                    "plain_bf16_peak_mib": clock.peak_mib(actions["plain_bf16"]),
+                    **{f"{name}_images_per_s": over(batch, v) for name, v in seconds.items()},
+                    **{
+                        f"{name}_peak_mib": clock.peak_mib(actions[name])
+                        for name in ("plain", "plain_bf16")
+                        if seconds[name]
+                    },
                 }
             )
     return found
@@ -320,7 +357,7 @@ def whole_trainings(arguments: argparse.Namespace, device: torch.device) -> dict
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description="A GPU's times; see the top of the file.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=20)
@@ -338,12 +375,12 @@ def main() -> None:
     sizes = ON_GPU if device.type == "cuda" else ON_CPU
     found: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "released_scan": "mamba-ssm" if HAS_MAMBA_SSM else "loop over positions",
+        "released_scan": "mamba-ssm" if HAS_MAMBA_SSM else "ours, on each copy",
         "sizes": vars(sizes),
         "machine": machine(),
     }
     parts: dict[str, Callable[[], Any]] = {
-        "errors": lambda: check(device),
+        "errors": lambda: check(sizes, device),
         "limits": lambda: limits(device),
         "scan": lambda: scan_table(sizes, clock, found["limits"]),
         "training_step": lambda: training_table(sizes, clock),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import softplus
 
+from mambaad.ops import selective_scan
+
 
 def released_scan(
     u: torch.Tensor,
@@ -39,6 +41,27 @@ def released_scan(
     merged = torch.zeros_like(u)
     for k, positions in enumerate(order.long()):
         merged.index_add_(1, positions, y[:, k].transpose(1, 2))
+    return merged
+
+
+def permuted_copies(
+    u: torch.Tensor,
+    proj: torch.Tensor,
+    dt_weight: torch.Tensor,
+    dt_bias: torch.Tensor,
+    A: torch.Tensor,
+    skip: torch.Tensor,
+    order: torch.Tensor,
+) -> torch.Tensor:
+    """As released but with our kernel in mamba-ssm's place: a permuted copy for each direction."""
+    directions, length = order.shape
+    straight = torch.arange(length, dtype=torch.int32, device=u.device)[None]
+    rows = proj.unflatten(2, (directions, -1))
+    merged = torch.zeros_like(u, dtype=torch.float32)
+    for k, positions in enumerate(order.long()):
+        own = (t[k : k + 1] for t in (dt_weight, dt_bias, A, skip))
+        y = selective_scan(u[:, positions], rows[:, positions, k].contiguous(), *own, straight)
+        merged = merged.index_add(1, positions, y)
     return merged
 
 

@@ -129,7 +129,8 @@ def test_extreme_values(fill):
 
 # Lengths that the last segment, or tile, is not full of; more segments than tiles.
 @pytest.mark.parametrize(
-    "tiling", [Tiling(4, 4, 2), Tiling(8, 8, 3), Tiling(8, 2, 1), Tiling(4, 8, 99)]
+    "tiling",
+    [Tiling(16, 16, 1), Tiling(4, 4, 2), Tiling(8, 8, 3), Tiling(8, 2, 1), Tiling(4, 8, 99)],
 )
 @pytest.mark.parametrize("length", [1, 8, 37])
 def test_segments_of_the_sequence_change_nothing(length, tiling):
