@@ -121,10 +121,6 @@ def over(one: float | None, other: float | None) -> float | None:
     return one / other if one and other else None
 
 
-def milliseconds(value: float | None) -> float | None:
-    return None if value is None else 1000 * value
-
-
 def scan_inputs(side: int, channels: int, batch: int, device: torch.device) -> dict[str, Any]:
     """Random inputs of a stage's scan, to be differentiated."""
     torch.manual_seed(0)
@@ -211,7 +207,7 @@ def scan_table(sizes: Sizes, clock: Clock, most: dict[str, float] | None) -> lis
             "L": side**2,
             "D": channels,
             "batch": sizes.batch,
-            **{f"{name}_ms": milliseconds(value) for name, value in seconds.items()},
+            **{f"{name}_ms": value and 1000 * value for name, value in seconds.items()},
             "least_bytes_forward": read,  # each map once, however many directions read it
             "states_per_s_forward": over(states, seconds["ours_forward"]),
             "released_over_ours_both": over(seconds["released_both"], seconds["ours_both"]),
