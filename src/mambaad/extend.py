@@ -112,7 +112,7 @@ def extend(
     *,
     epochs: int = EPOCHS,
     replay: float = 1.0,
-    max_drop: float = 0.02,
+    max_drop: float = 0.03,
     skip_unreadable: bool = False,
 ) -> Extension:
     """Teach a trained model a further product, and take it only if it forgets nothing.

@@ -78,7 +78,7 @@ def extend(
     ] = 1.0,
     max_drop: Annotated[
         float, typer.Option(help="Most that any metric of an old class may fall, of 1.")
-    ] = 0.02,
+    ] = 0.03,
     skip_unreadable: Annotated[
         bool, typer.Option("--skip-unreadable", help="Leave unreadable images out.")
     ] = False,

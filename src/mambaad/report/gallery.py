@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from mambaad.report.html import svg_of, templates
 
@@ -86,16 +85,19 @@ def _histogram(c: ClassSummary) -> str:
     bins = np.linspace(min(values), max(max(values), min(values) + 1e-6), 31).tolist()
     figure = Figure(figsize=(3.8, 2.1), layout="constrained")
     axes = figure.subplots()
-    axes.hist(c.scores, bins, color=_SCORES, alpha=0.8, label=f"inspected ({len(c.scores)})")
+    # Shares, not counts: thousands are inspected, and a few dozen were calibrated on.
+    shares = np.full(len(c.scores), 1 / len(c.scores))
+    label = f"inspected ({len(c.scores)})"
+    axes.hist(c.scores, bins, weights=shares, color=_SCORES, alpha=0.8, label=label)
     if len(c.calibration):
+        shares = np.full(len(c.calibration), 1 / len(c.calibration))
         label = f"calibration ({len(c.calibration)})"
-        axes.hist(c.calibration, bins, histtype="step", color="black", label=label)
+        axes.hist(c.calibration, bins, weights=shares, histtype="step", color="black", label=label)
     for value, style in ((c.review, ":"), (c.fail, "--")):
         if value is not None:
             axes.axvline(value, color=_THRESHOLDS, linestyle=style, linewidth=1.2)
     axes.set_xlabel("image score (dotted: REVIEW, dashed: FAIL)" if c.fail else "image score")
-    axes.set_ylabel("images")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_ylabel("share of images")
     # Above the plot: the thresholds lie where there is most room in it.
     figure.legend(frameon=False, fontsize=7, loc="outside upper left", ncols=2)
     return svg_of(figure)
