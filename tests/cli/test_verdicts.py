@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.conftest import SMALL
+from tests.conftest import SMALL, make_parts
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 PAGE = (Path(__file__).parents[2] / "docs" / "verdicts.md").read_text(encoding="utf-8")
@@ -150,3 +150,24 @@ def test_an_error_is_one_line(mambaad_command, parts, trained_run, tmp_path, arg
     assert complaint in lines[0]
     assert "Traceback" not in err
     assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_extend_takes_the_run_or_leaves_it(mambaad_command, trained_run, parts, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    new = make_parts(tmp_path / "new", classes=("bolt", "clip")) / "clip"
+    before = (run / "weights.safetensors").read_bytes()
+    command = ("extend", run, new, "--old", parts, "--epochs", 1)
+    # Two epochs of training find nothing yet: whatever comes out, one of the two must happen.
+    code, out, err = mambaad_command(*command, "--max-drop", 0)
+    assert re.search(r"^bolt +[\d.]+ > [\d.]+", out, re.MULTILINE)
+    assert re.search(r"^clip +[\d.]+ ", out, re.MULTILINE)
+    if code == 1:
+        assert f"mambaad: {run} stays as it is: " in err
+        assert "more than --max-drop 0" in err
+        assert (run / "weights.safetensors").read_bytes() == before
+        code, out, _ = mambaad_command(*command, "--max-drop", 1)
+    assert code == 0
+    assert f"extended: {run}, the former is {run}.before-clip; next: put {new}" in out
+    code, _, err = mambaad_command(*command)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "knows a product 'clip' already" in err
