@@ -10,8 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from mambaad.models.system import System
 from mambaad.progress import ProgressBar, say
 from mambaad.run import CHECKPOINT, LOG, save_weights
 from mambaad.schedule import epoch_batches, learning_rate, mix
+from mambaad.signals import on_signals
 from mambaad.threads import limit_threads
 from mambaad.types import Sample
 from mambaad.utilisation import GpuMeter
@@ -85,7 +85,7 @@ def fit(
             if child.pid:
                 os.kill(child.pid, signal.SIGTERM)
 
-    with _signals(pass_on):
+    with on_signals(pass_on):
         try:
             return bool(fabric.launch(fit, model))
         except KeyboardInterrupt:
@@ -143,7 +143,7 @@ def _fit(
         save_checkpoint(out / CHECKPOINT, model, plain_optimizer, position)
 
     stop = threading.Event()
-    with _signals(stop.set):
+    with on_signals(stop.set):
         when_ready()
         while position.epoch < config.epochs:
             finished = _run_epoch(fabric, config, network, optimizer, samples, feed, position, stop)
@@ -246,24 +246,3 @@ def _run_epoch(
     position.step, position.loss_sum = 0, 0.0
     position.seconds, position.waited = 0.0, 0.0
     return True
-
-
-@contextmanager
-def _signals(react: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM call ``react`` (a second Ctrl-C ends at once)."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-    before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, frame: Any) -> None:
-        signal.signal(number, before[number])
-        react()
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

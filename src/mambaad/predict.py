@@ -6,13 +6,10 @@ import csv
 import errno
 import io
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -28,6 +25,7 @@ from mambaad.models.inference import Precision
 from mambaad.progress import ProgressBar, say
 from mambaad.report import Case, draw_outlines, heatmap_overlay, junit_xml
 from mambaad.report.gallery import PICTURES
+from mambaad.signals import sigterm_as_interrupt
 from mambaad.types import Prediction, Verdict
 
 TABLE, RECORDS, HEATMAP = "predictions.csv", "predictions.jsonl", ".heatmap.png"
@@ -95,7 +93,7 @@ def predict(
         else None
     )
     records: list[Record] = []
-    with _sigterm_as_interrupt():
+    with sigterm_as_interrupt():
         try:
             with _kept(out) as keep, ProgressBar("predicting") as bar:
                 for done, (path, name) in enumerate(found.items(), start=1):
@@ -112,24 +110,6 @@ def predict(
             if page:
                 page.write("Inspection", _facts(source, inspector, records))
     return records
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """As Ctrl-C: what is done is kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals
-        return
-
-    def interrupt(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_IGN)  # timeout(1) sends two, which must not stop the rest
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +24,7 @@ from mambaad.inspection import Inspector
 from mambaad.metrics import MetricValues
 from mambaad.progress import say
 from mambaad.run import CONFIG, read_config, read_log
+from mambaad.signals import sigterm_as_interrupt
 from mambaad.train import train
 
 BEGUN, RUN, PROBLEM, RESULT = "job.json", "run", "problem.txt", "result.json"
@@ -122,7 +119,7 @@ def _in_own_process(job: Job, out: Path) -> str | None:
     if not (folder / BEGUN).is_file():
         write_text(folder / BEGUN, json.dumps({"training": job.training}) + "\n")
     process = multiprocessing.get_context("spawn").Process(target=_do, args=(job, folder))
-    with _sigterm_as_interrupt():
+    with sigterm_as_interrupt():  # so that a job does not outlive the benchmark
         process.start()
         try:
             process.join()
@@ -135,23 +132,6 @@ def _in_own_process(job: Job, out: Path) -> str | None:
     if problem.is_file():
         return problem.read_text(encoding="utf-8")
     return f"its process ended with exit code {process.exitcode}"
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """As Ctrl-C, so that a job does not outlive the benchmark."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _do(job: Job, folder: Path) -> None:

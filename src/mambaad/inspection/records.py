@@ -14,6 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mambaad.errors import DataError
+from mambaad.inspection.quality import Quality
 from mambaad.types import Prediction, Verdict
 
 SCHEMA: Literal[1] = 1
@@ -34,19 +35,6 @@ class RegionRecord(BaseModel):
     peak_at: tuple[int, int]
 
 
-class QualityRecord(BaseModel):
-    """See :class:`mambaad.inspection.quality.Quality`."""
-
-    model_config = _NUMBERS
-
-    sharpness: float
-    brightness: float
-    dark: float
-    bright: float
-    height: int
-    width: int
-
-
 class Record(BaseModel):
     """One image; ``error`` says why it has no score. See :class:`mambaad.Prediction`."""
 
@@ -65,7 +53,7 @@ class Record(BaseModel):
     percentile: float | None = None
     p_value: float | None = None
     regions: list[RegionRecord] = []
-    quality: QualityRecord | None = None
+    quality: Quality | None = None
     defect_type: str | None = None
     error: str | None = None
 
@@ -111,7 +99,7 @@ def record_of(
         percentile=prediction.percentile,
         p_value=prediction.p_value,
         regions=[RegionRecord(**asdict(region)) for region in prediction.regions],
-        quality=QualityRecord.model_validate(prediction.quality) if prediction.quality else None,
+        quality=prediction.quality or None,  # type: ignore[arg-type]  # pydantic makes it one
         defect_type=defect_type,
     )
 
