@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mambaad import evaluate
-from mambaad.demo import DATA, RUN
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import check_writable, write_text
+from mambaad.workflows import evaluate
+from mambaad.workflows.demo import DATA, RUN
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 import mambaad
+from mambaad.artifacts.run_folder import CONFIG, read_log
 from mambaad.files import check_writable, write_text
-from mambaad.run import CONFIG, read_log
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

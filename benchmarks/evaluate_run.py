@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 import mambaad
+from mambaad.artifacts.run_folder import LOG, read_config, read_data_summary
 from mambaad.files import check_writable, write_text
 from mambaad.metrics import METRICS, PROTOCOLS
-from mambaad.run import LOG, read_config, read_data_summary
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -19,11 +19,11 @@ from statistics import fmean
 from typing import Any
 
 import mambaad
-from mambaad.data import class_names
-from mambaad.extend import EPOCHS, LR_SHARE, Extension, extend
+from mambaad.artifacts.run_folder import read_log
+from mambaad.data.layouts import class_names
 from mambaad.files import check_writable, write_text
 from mambaad.metrics import METRICS
-from mambaad.run import read_log
+from mambaad.workflows.extend import EPOCHS, LR_SHARE, Extension, extend
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -31,14 +31,15 @@ from typing import Any
 import torch
 
 import mambaad
+from mambaad.artifacts.run_folder import build_from, read_log
 from mambaad.config import make_config
 from mambaad.files import check_writable, write_text
-from mambaad.loss import squared_error_loss
-from mambaad.models import hss
-from mambaad.models.compiled import begin_step, compile_system
-from mambaad.ops import order_table, selective_scan
-from mambaad.ops.vectorised import selective_scan_vectorised
-from mambaad.run import build_from, read_log
+from mambaad.inference.compiled import begin_step, compile_system
+from mambaad.models.mixers import ss2d as hss
+from mambaad.ops.order_tables import order_table
+from mambaad.ops.selective_scan.dispatch import selective_scan
+from mambaad.ops.selective_scan.vectorised import selective_scan_vectorised
+from mambaad.training.loss import squared_error_loss
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -16,8 +16,8 @@ import torch
 
 from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
-from mambaad.models import build_model
-from mambaad.models.inference import prepare
+from mambaad.inference.packed.pack import prepare
+from mambaad.models.build import build_model
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

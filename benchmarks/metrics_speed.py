@@ -22,7 +22,10 @@ from skimage.measure import label, regionprops
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 import mambaad
-from mambaad.data import load_batches, read_mask, read_mvtec, resize_mask_nearest
+from mambaad.data.images import read_mask
+from mambaad.data.read_ahead import load_batches
+from mambaad.data.readers.mvtec import read_mvtec
+from mambaad.data.transforms import resize_mask_nearest
 from mambaad.files import check_writable, write_text
 from mambaad.metrics import ClassMetrics
 

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 
 from mambaad.files import check_writable, write_text
-from mambaad.models import build_model, inference
-from mambaad.models.inference import prepare
-from mambaad.ops import instance_norm_silu_
+from mambaad.inference.packed import pack as inference
+from mambaad.inference.packed.pack import prepare
+from mambaad.models.build import build_model
+from mambaad.ops.instance_norm import instance_norm_silu_
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -26,10 +26,12 @@ import torch
 
 from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
-from mambaad.models import build_model, hss
-from mambaad.models.inference import prepare
-from mambaad.ops import directional_orders, selective_scan
-from mambaad.ops.reference import selective_scan_reference
+from mambaad.inference.packed.pack import prepare
+from mambaad.models.build import build_model
+from mambaad.models.mixers import ss2d as hss
+from mambaad.ops.orders import directional_orders
+from mambaad.ops.selective_scan.dispatch import selective_scan
+from mambaad.ops.selective_scan.reference import selective_scan_reference
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 import mambaad
-from mambaad.data import load_batches, read_mvtec
+from mambaad.data.read_ahead import load_batches
+from mambaad.data.readers.mvtec import read_mvtec
 from mambaad.files import check_writable, write_text
+from mambaad.inference.packed.pack import PRECISIONS
 from mambaad.metrics import METRICS
-from mambaad.models.inference import PRECISIONS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -2,9 +2,10 @@
 
     python benchmarks/products.py DATA --encoder-weights FILE --json FILE
 
-Of the embeddings of ``mambaad.good_parts`` and the rule of ``mambaad.inspection.calibration``: test
-images named wrong; test images called unknown; and, with each class left out in turn, how much of
-it is called unknown, at several distances between a class and its nearest neighbour.
+Of the embeddings of ``mambaad.models.prototypes`` and the rule of
+``mambaad.inspection.calibration``: test images named wrong; test images called unknown; and, with
+each class left out in turn, how much of it is called unknown, at several distances between a class
+and its nearest neighbour.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import numpy as np
 import torch
 
 import mambaad
-from mambaad.data import Preprocess, load_batches, read_mvtec
+from mambaad.data.read_ahead import load_batches
+from mambaad.data.readers.mvtec import read_mvtec
+from mambaad.data.transforms import Preprocess
 from mambaad.files import check_writable, write_text
-from mambaad.good_parts import embedding
 from mambaad.inspection.calibration import UNKNOWN
 from mambaad.models.encoder import Encoder
+from mambaad.models.prototypes import embedding
 from mambaad.types import Sample
 
 sys.path.insert(0, str(Path(__file__).parent))

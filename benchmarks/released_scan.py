@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import softplus
 
-from mambaad.ops import selective_scan
+from mambaad.ops.selective_scan.dispatch import selective_scan
 
 
 def released_scan(

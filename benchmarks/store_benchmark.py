@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import mambaad
-from mambaad.benchmark.runner import RESULT, RUN
+from mambaad.artifacts.run_folder import LOG, read_log
 from mambaad.files import check_writable, write_text
-from mambaad.run import LOG, read_log
+from mambaad.workflows.benchmark.runner import RESULT, RUN
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

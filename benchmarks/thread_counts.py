@@ -20,11 +20,10 @@ import torch
 
 from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
-from mambaad.loss import cosine_loss
-from mambaad.memory import keep_freed_memory
-from mambaad.models import build_model
-from mambaad.models.inference import prepare
-from mambaad.threads import limit_threads
+from mambaad.inference.packed.pack import prepare
+from mambaad.models.build import build_model
+from mambaad.process import keep_freed_memory, limit_threads
+from mambaad.training.loss import cosine_loss
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -22,9 +22,17 @@ from typing import Any
 import torch
 
 import mambaad
+from mambaad.artifacts.run_folder import (
+    CONFIG,
+    DATA,
+    GOOD_PARTS,
+    LOG,
+    VERSION,
+    WEIGHTS,
+    read_config,
+)
 from mambaad.files import check_writable, write_text
 from mambaad.metrics import METRICS
-from mambaad.run import CONFIG, DATA, GOOD_PARTS, LOG, VERSION, WEIGHTS, read_config
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

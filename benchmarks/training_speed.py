@@ -20,9 +20,9 @@ from typing import Any
 import torch
 
 from mambaad.config import VARIANTS
-from mambaad.loss import squared_error_loss
-from mambaad.memory import keep_freed_memory
-from mambaad.models import build_model
+from mambaad.models.build import build_model
+from mambaad.process import keep_freed_memory
+from mambaad.training.loss import squared_error_loss
 
 sys.path.insert(0, str(Path(__file__).parent))
 from timing import seconds

@@ -19,13 +19,13 @@ from typing import Any
 import torch
 
 import mambaad
+from mambaad.artifacts.run_folder import CONFIG
 from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
-from mambaad.loss import cosine_loss
-from mambaad.memory import keep_freed_memory
-from mambaad.models import build_model
-from mambaad.models.inference import prepare
-from mambaad.run import CONFIG
+from mambaad.inference.packed.pack import prepare
+from mambaad.models.build import build_model
+from mambaad.process import keep_freed_memory
+from mambaad.training.loss import cosine_loss
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

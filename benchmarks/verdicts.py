@@ -24,13 +24,16 @@ from PIL import Image, ImageFilter
 from scipy import stats
 
 import mambaad
-from mambaad.data import ProductClass, read_ahead, read_data, read_image
+from mambaad.data.images import read_image
+from mambaad.data.layouts import read_data
+from mambaad.data.read_ahead import read_ahead
 from mambaad.files import check_writable, write_text
 from mambaad.inspection.calibration import Calibration
 from mambaad.inspection.drift import drift_evidence, first_alarm
 from mambaad.inspection.thresholds import conformal_threshold
-from mambaad.monitor import WATCHED
-from mambaad.verdicts import evaluate_verdicts
+from mambaad.types import ProductClass
+from mambaad.workflows.monitor import WATCHED
+from mambaad.workflows.verdicts import evaluate_verdicts
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

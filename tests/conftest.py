@@ -17,14 +17,16 @@ if not Path("/dev/nvidiactl").exists():
 import jaxtyping
 
 _tensors = (
+    "data",
+    "inference",
+    "inspection",
+    "metrics",
     "models",
     "ops.instance_norm",
-    "ops.reference",
-    "ops.selective_scan",
-    "ops.vectorised",
-    "data",
+    "ops.selective_scan.dispatch",
+    "ops.selective_scan.reference",
+    "ops.selective_scan.vectorised",
     "report",
-    "scoring",
 )
 _hook = jaxtyping.install_import_hook([f"mambaad.{name}" for name in _tensors], "beartype.beartype")
 
@@ -34,7 +36,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import mambaad  # noqa: E402
-from mambaad.calibrate import calibrate  # noqa: E402
+from mambaad.workflows.calibrate import calibrate  # noqa: E402
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

@@ -65,8 +65,8 @@ def test_the_public_names_are_what_they_say():
 
 def test_importing_a_module_does_not_hide_the_function_of_its_name():
     program = (
-        "import mambaad.train, mambaad.evaluate, mambaad, sys\n"
-        "assert callable(mambaad.train) and callable(mambaad.evaluate)\n"
+        "import mambaad.workflows.train, mambaad.workflows.evaluate, mambaad, sys\n"
+        "assert callable(mambaad.workflows.train) and callable(mambaad.workflows.evaluate)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import mambaad
-from mambaad.run import load_model
+from mambaad.artifacts.run_folder import load_model
 from mambaad.systems import SYSTEMS, system_class
 
 # UniAD is blind to 7 x 7 cells, and so needs images of 8 x 8.

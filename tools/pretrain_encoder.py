@@ -31,13 +31,13 @@ import torch
 from procedural_images import ProceduralImages
 from torch import Tensor, nn
 
-from mambaad.checkpoint import Position, load_checkpoint, save_checkpoint
+from mambaad.artifacts.run_folder import save_tensors
 from mambaad.data.synthetic import DEFECTS, PRODUCTS, render_part
 from mambaad.errors import ConfigError, MambaADError
 from mambaad.files import check_writable, write_text, written_whole
-from mambaad.memory import keep_freed_memory
 from mambaad.models.encoder import Encoder
-from mambaad.run import save_tensors
+from mambaad.process import keep_freed_memory
+from mambaad.training.checkpoint import Position, load_checkpoint, save_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from machine import machine

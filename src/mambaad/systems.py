@@ -7,8 +7,8 @@ from typing import Any
 
 SYSTEMS = {
     "mambaad": "mambaad.models.mambaad:MambaAD",
-    "rd4ad": "mambaad.models.rd4ad:RD4AD",
-    "uniad": "mambaad.models.uniad:UniAD",
+    "rd4ad": "mambaad.models.baselines.rd4ad:RD4AD",
+    "uniad": "mambaad.models.baselines.uniad:UniAD",
 }
 """Module and class (a :class:`mambaad.models.system.System`); imported when asked for."""
 

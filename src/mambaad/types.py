@@ -32,6 +32,20 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class ProductClass:
+    """One product of a factory: good parts to train on, good and defective parts to test on."""
+
+    name: str
+    train: tuple[Sample, ...]
+    test: tuple[Sample, ...] = ()
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether defects are outlined, so that pixel-level figures make sense."""
+        return any(sample.mask_path for sample in self.test)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Images ready for a model, with where each came from.
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 import mambaad
 from mambaad.cli.app import app
 from mambaad.config import TrainConfig
-from mambaad.train import Interrupted
+from mambaad.workflows.train import Interrupted
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 COMMANDS = (
@@ -205,7 +205,7 @@ def test_after_an_interruption_the_next_command_is_told(mambaad_command, monkeyp
     def train(*args, **kwargs):
         raise Interrupted("interrupted; go on with: mambaad train parts --out run --resume")
 
-    monkeypatch.setattr(sys.modules["mambaad.train"], "train", train)
+    monkeypatch.setattr(sys.modules["mambaad.workflows.train"], "train", train)
     code, out, err = mambaad_command("train", tmp_path, "--out", tmp_path / "run")
     assert (code, out) == (130, "")
     assert err == "mambaad: interrupted; go on with: mambaad train parts --out run --resume\n"
@@ -238,7 +238,7 @@ def test_the_same_from_python(trained_run, parts):
 
 
 def test_profile_shows_the_published_count(mambaad_command, monkeypatch):
-    monkeypatch.setattr("mambaad.costs._ROUNDS", 1)
+    monkeypatch.setattr("mambaad.workflows.profile._ROUNDS", 1)
     code, out, _ = mambaad_command("profile")
     assert code == 0
     rows = {line.split()[0]: line.split() for line in out.splitlines() if line}

@@ -96,7 +96,7 @@ def test_evaluation_asks_for_a_calibration_first_and_leaves_out_what_is_unreadab
     )
     assert code == 0
     assert "Verdicts, product told" in out
-    module = import_module("mambaad.evaluate")  # the package's attribute of that name is a function
+    module = import_module("mambaad.workflows.evaluate")
     monkeypatch.setattr(module, "evaluate", lambda *_, **__: pytest.fail("evaluated"))
     code, _, err = mambaad_command("evaluate", trained_run, data, "--verdicts")
     assert code == 1
@@ -104,8 +104,8 @@ def test_evaluation_asks_for_a_calibration_first_and_leaves_out_what_is_unreadab
 
 
 def test_drift_has_an_exit_code_of_its_own(mambaad_command, calibrated_run, tmp_path):
-    from mambaad.run import weights_digest
-    from tests.test_monitor import write
+    from mambaad.artifacts.run_folder import weights_digest
+    from tests.workflows.test_monitor import write
 
     path = write(tmp_path / "a.jsonl", [-5.0] * 60, weights_digest(calibrated_run))
     code, out, _ = mambaad_command("monitor", path, "--bundle", calibrated_run)

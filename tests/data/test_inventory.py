@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mambaad.data import check_data
+from mambaad.data.inventory import check_data
 from mambaad.errors import ConfigError, DataError
 from tests.data.conftest import WriteImage
 

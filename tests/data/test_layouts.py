@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mambaad.data import ProductClass, class_names, layouts, read_data, read_mvtec
-from mambaad.data.layout import Layout
-from mambaad.data.layouts import LAYOUTS, find_layout
+from mambaad.data import layouts
+from mambaad.data.layouts import LAYOUTS, class_names, find_layout, read_data
+from mambaad.data.readers.base import Layout
+from mambaad.data.readers.mvtec import read_mvtec
 from mambaad.errors import ConfigError
-from mambaad.types import Sample
+from mambaad.types import ProductClass, Sample
 from tests.data.conftest import Complains
 
 

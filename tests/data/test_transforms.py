@@ -8,8 +8,13 @@ import torch
 from PIL import Image
 from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize, ToTensor
 
-from mambaad.data import Preprocess, resize_mask_bilinear, resize_mask_nearest
-from mambaad.data.transforms import IMAGENET_MEAN, IMAGENET_STD
+from mambaad.data.transforms import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Preprocess,
+    resize_mask_bilinear,
+    resize_mask_nearest,
+)
 from tests.data.conftest import noise
 
 

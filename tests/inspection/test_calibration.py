@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from mambaad.artifacts.run_folder import load_tensors, save_good_parts, save_tensors
 from mambaad.errors import RunError
-from mambaad.good_parts import GoodParts
 from mambaad.inspection.calibration import Look, good_part, read_calibration, save_calibration
-from mambaad.inspection.settings import ProductSettings
-from mambaad.run import load_tensors, save_good_parts, save_tensors
+from mambaad.inspection.product_settings import ProductSettings
+from mambaad.models.prototypes import GoodParts
 from tests.inspection.test_decision import GOOD, PRODUCTS, calibration
 
 SIZE = (8, 12)

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageFilter
 
 import mambaad
-from mambaad.good_parts import GoodParts
+from mambaad.artifacts.run_folder import save_good_parts
 from mambaad.inspection.calibration import (
     Calibration,
     Look,
@@ -19,10 +19,10 @@ from mambaad.inspection.calibration import (
     save_calibration,
 )
 from mambaad.inspection.decision import decide, nearest_product
+from mambaad.inspection.product_settings import ProductSettings
 from mambaad.inspection.quality import Quality
 from mambaad.inspection.records import Record, record_of
-from mambaad.inspection.settings import ProductSettings
-from mambaad.run import save_good_parts
+from mambaad.models.prototypes import GoodParts
 from mambaad.types import Verdict
 
 PRODUCTS = ("bolt", "nut")

@@ -6,9 +6,9 @@ import torch
 from PIL import Image
 
 import mambaad
-from mambaad.calibrate import calibrate
+from mambaad.artifacts.run_folder import load_tensors, save_tensors
 from mambaad.errors import ConfigError, DataError, RunError
-from mambaad.run import load_tensors, save_tensors
+from mambaad.workflows.calibrate import calibrate
 
 
 @pytest.fixture(scope="module")

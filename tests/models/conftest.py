@@ -10,7 +10,8 @@ import pytest
 import timm
 import torch
 
-from mambaad.models import MambaAD, build_model
+from mambaad.models.build import build_model
+from mambaad.models.mambaad import MambaAD
 from mambaad.models.released import load_released
 from tests.conftest import fill
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from mambaad.errors import ConfigError
-from mambaad.loss import squared_error_loss
-from mambaad.models import MambaAD, build_model
+from mambaad.models.build import build_model
+from mambaad.models.mambaad import MambaAD
+from mambaad.training.loss import squared_error_loss
 from tests.models.conftest import reference_maps
 
 SHALLOW = (1, 1, 1, 1)

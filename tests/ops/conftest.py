@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 
-from mambaad.ops.reference import selective_scan_reference
+from mambaad.ops.selective_scan.reference import selective_scan_reference
 
 Tensors = Mapping[str, torch.Tensor]
 

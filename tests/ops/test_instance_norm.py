@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mambaad.ops import instance_norm, instance_norm_silu_, native
+from mambaad.ops import native
+from mambaad.ops.instance_norm import instance_norm, instance_norm_silu_
 
 
 @pytest.fixture(params=native.VARIANTS or (None,))

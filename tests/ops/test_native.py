@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from mambaad.ops import native, selective_scan
-from mambaad.ops.reference import selective_scan_reference
+from mambaad.ops import native
+from mambaad.ops.selective_scan.dispatch import selective_scan
+from mambaad.ops.selective_scan.reference import selective_scan_reference
 from tests.ops.conftest import (
     EXTREMES,
     FLOATS,

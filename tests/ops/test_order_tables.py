@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from mambaad.ops import SCAN_METHODS, directional_orders
 from mambaad.ops.order_tables import _order_table, order_table
+from mambaad.ops.orders import SCAN_METHODS, directional_orders
 
 CPU = torch.device("cpu")
 

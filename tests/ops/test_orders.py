@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mambaad.errors import ConfigError
-from mambaad.ops import SCAN_METHODS, directional_orders, scan_order
+from mambaad.ops.orders import SCAN_METHODS, directional_orders, scan_order
 
 SIZES = list(itertools.product([1, 2, 3, 5, 8, 12, 17], repeat=2))
 

@@ -1,6 +1,6 @@
 from xml.etree import ElementTree
 
-from mambaad.report import Case, junit_xml
+from mambaad.report.junit import Case, junit_xml
 
 
 def test_counts_and_cases():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mambaad.report import heatmap_overlay
+from mambaad.report.overlay import heatmap_overlay
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 

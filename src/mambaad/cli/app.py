@@ -59,7 +59,7 @@ def demo(
 ) -> None:
     """The whole job on a small factory drawn here: train, evaluate, predict, report. Offline."""
     from mambaad.cli.tables import demo_summary
-    from mambaad.demo import demo as run_demo
+    from mambaad.workflows.demo import demo as run_demo
 
     try:
         evaluation = run_demo(out, quick=quick)
@@ -145,7 +145,7 @@ def train(
 ) -> None:
     """Train one model for all classes of a data set, on their good parts."""
     from mambaad.config import read_config_file
-    from mambaad.train import train as run_training
+    from mambaad.workflows.train import train as run_training
 
     given: dict[str, Any] = {
         "classes": tuple(name.strip() for name in classes.split(",")) if classes else None,
@@ -205,14 +205,14 @@ def evaluate(
 ) -> None:
     """Compute seven metrics and their mean for each class, on its test images."""
     from mambaad.cli.tables import metrics_table, verdict_tables
-    from mambaad.evaluate import evaluate as run_evaluation
     from mambaad.files import check_writable, write_text
+    from mambaad.workflows.evaluate import evaluate as run_evaluation
 
     for path in (json, csv):
         if path:
             check_writable(path)
     if verdicts or report:
-        from mambaad.verdicts import calibrated, evaluate_verdicts
+        from mambaad.workflows.verdicts import calibrated, evaluate_verdicts
 
         calibrated(run, precision)  # type: ignore[arg-type]  # refused before the long work
     evaluation = run_evaluation(
@@ -270,8 +270,8 @@ def predict(
     from collections import Counter
 
     from mambaad.files import check_writable, write_text
-    from mambaad.predict import TABLE, verdicts_junit
-    from mambaad.predict import predict as run_prediction
+    from mambaad.workflows.predict import TABLE, verdicts_junit
+    from mambaad.workflows.predict import predict as run_prediction
 
     if junit:
         check_writable(junit)
@@ -323,7 +323,7 @@ def import_checkpoint(
     ] = None,
 ) -> None:
     """Make a run from a checkpoint of the authors' released code."""
-    from mambaad.importing import import_checkpoint as run_import
+    from mambaad.workflows.import_checkpoint import import_checkpoint as run_import
 
     run_import(
         checkpoint,

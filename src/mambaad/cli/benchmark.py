@@ -14,8 +14,8 @@ def benchmark(
     out: Annotated[Path, typer.Option(help="Folder for runs and tables; a second call goes on.")],
 ) -> None:
     """Train and evaluate systems x data sets x seeds, and write the tables."""
-    from mambaad.benchmark import read_plan, run_plan
-    from mambaad.benchmark.tables import tables, to_markdown, write_tables
+    from mambaad.workflows.benchmark import read_plan, run_plan
+    from mambaad.workflows.benchmark.tables import tables, to_markdown, write_tables
 
     wanted = read_plan(plan)
     try:
@@ -43,7 +43,7 @@ def profile(
     """Parameters, arithmetic and time of each part of a system, on one image."""
     from mambaad.cli.tables import profile_table
     from mambaad.config import make_config, read_config_file
-    from mambaad.costs import profile as run_profile
+    from mambaad.workflows.profile import profile as run_profile
 
     flags = {"system": system, "variant": variant, "encoder": encoder, "size": size}
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}

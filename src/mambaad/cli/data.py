@@ -67,8 +67,8 @@ def build_coco_ad(
     ] = None,
 ) -> None:
     """Draw the masks of COCO-AD beside the images, and list what is for training and testing."""
-    from mambaad.data.coco_ad import SPLITS
-    from mambaad.data.coco_ad_build import build_coco_ad as run_building
+    from mambaad.data.readers.coco_ad import SPLITS
+    from mambaad.data.readers.coco_ad_build import build_coco_ad as run_building
     from mambaad.progress import ProgressBar
 
     try:

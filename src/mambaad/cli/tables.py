@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mambaad.config import TrainConfig
-from mambaad.costs import Part
-from mambaad.demo import NEW, PREDICTIONS, REPORT, RUN
-from mambaad.evaluate import Evaluation
-from mambaad.inspection.bundle import read_manifest
-from mambaad.run import (
+from mambaad.artifacts.bundle import read_manifest
+from mambaad.artifacts.run_folder import (
     GOOD_PARTS,
     WEIGHTS,
     read_config,
@@ -18,7 +14,11 @@ from mambaad.run import (
     read_log,
     read_version,
 )
-from mambaad.verdicts import VerdictEvaluation
+from mambaad.config import TrainConfig
+from mambaad.workflows.demo import NEW, PREDICTIONS, REPORT, RUN
+from mambaad.workflows.evaluate import Evaluation
+from mambaad.workflows.profile import Part
+from mambaad.workflows.verdicts import VerdictEvaluation
 
 
 def metrics_table(evaluation: Evaluation) -> str:

@@ -42,9 +42,9 @@ def calibrate(
     ] = False,
 ) -> None:
     """Set the thresholds of PASS, REVIEW and FAIL on good parts that were not trained on."""
-    from mambaad.calibrate import calibrate as run_calibration
-    from mambaad.calibrate import calibration_rows
     from mambaad.cli.tables import aligned
+    from mambaad.workflows.calibrate import calibrate as run_calibration
+    from mambaad.workflows.calibrate import calibration_rows
 
     try:
         calibration = run_calibration(
@@ -87,7 +87,7 @@ def extend(
     import shlex
 
     from mambaad.cli.tables import aligned
-    from mambaad.extend import extend as run_extension
+    from mambaad.workflows.extend import extend as run_extension
 
     try:
         found = run_extension(
@@ -132,8 +132,8 @@ def bundle(
     ] = None,
 ) -> None:
     """Write a model as one file, with its calibration and where it comes from; no images."""
+    from mambaad.artifacts.bundle import make_bundle
     from mambaad.files import check_writable
-    from mambaad.inspection.bundle import make_bundle
 
     check_writable(out)
     manifest = make_bundle(run, out, metrics)
@@ -156,7 +156,7 @@ def monitor(
     """See whether passed parts still look as calibration's did; exit code 3 if not, or too few."""
     from mambaad.cli.tables import aligned
     from mambaad.files import check_writable, write_text
-    from mambaad.monitor import monitor as run_monitoring
+    from mambaad.workflows.monitor import monitor as run_monitoring
 
     for path in (json, plot):
         if path:
@@ -187,7 +187,7 @@ def add(
     root: Root = _ROOT,
 ) -> None:
     """Verify a bundle and keep a copy as the line's next version; promote puts it into use."""
-    from mambaad.inspection.registry import Registry
+    from mambaad.artifacts.registry import Registry
 
     version = Registry(root).add(line, bundle, note)
     typer.echo(f"{line}: version {version.number}, {len(version.classes)} classes")
@@ -196,8 +196,8 @@ def add(
 @registry.command(name="list")
 def list_lines(root: Root = _ROOT) -> None:
     """Show every line's versions; the one in use has a star."""
+    from mambaad.artifacts.registry import Registry
     from mambaad.cli.tables import aligned
-    from mambaad.inspection.registry import Registry
 
     rows = [["line", "version", "in use", "added", "classes", "note"]]
     for name, line in Registry(root).lines().items():
@@ -215,7 +215,7 @@ def promote(
     root: Root = _ROOT,
 ) -> None:
     """Put a version into use."""
-    from mambaad.inspection.registry import Registry
+    from mambaad.artifacts.registry import Registry
 
     Registry(root).promote(line, version)
     typer.echo(f"{line}: version {version} is in use")
@@ -224,7 +224,7 @@ def promote(
 @registry.command()
 def rollback(line: LineName, root: Root = _ROOT) -> None:
     """Put the version back into use that was in use before."""
-    from mambaad.inspection.registry import Registry
+    from mambaad.artifacts.registry import Registry
 
     typer.echo(f"{line}: version {Registry(root).rollback(line)} is in use again")
 
@@ -232,6 +232,6 @@ def rollback(line: LineName, root: Root = _ROOT) -> None:
 @registry.command()
 def path(line: LineName, root: Root = _ROOT) -> None:
     """Print the path of the bundle in use, for mambaad predict."""
-    from mambaad.inspection.registry import Registry
+    from mambaad.artifacts.registry import Registry
 
     typer.echo(Registry(root).current(line))

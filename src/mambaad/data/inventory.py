@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from mambaad.data.dataset import ProductClass
 from mambaad.data.images import read_image, read_mask
-from mambaad.data.layout import Layout
 from mambaad.data.layouts import find_layout
+from mambaad.data.readers.base import Layout
 from mambaad.errors import DataError
-from mambaad.types import Sample
+from mambaad.types import ProductClass, Sample
 
 
 @dataclass(frozen=True)

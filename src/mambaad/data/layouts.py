@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mambaad.data import btad, coco_ad, mpdd, mvtec, mvtec_3d, real_iad, uni_medical, visa
-from mambaad.data.dataset import ProductClass
-from mambaad.data.layout import Layout, Split
+from mambaad.data.readers import (
+    btad,
+    coco_ad,
+    mpdd,
+    mvtec,
+    mvtec_3d,
+    real_iad,
+    uni_medical,
+    visa,
+)
+from mambaad.data.readers.base import Layout, Split
 from mambaad.errors import ConfigError
+from mambaad.types import ProductClass
 
 # The first that recognises a folder reads it, so the plain folders of MVTec AD come last.
 LAYOUTS: tuple[Layout, ...] = (

@@ -1,5 +1,1 @@
-"""From a trained model to what is said of an image."""
-
-from mambaad.inspection.inspector import Inspector, Scored
-
-__all__ = ["Inspector", "Scored"]
+"""From what a model observes in an image to a verdict."""

@@ -14,11 +14,11 @@ from jaxtyping import Float
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
+from mambaad.artifacts.run_folder import load_tensors, read_good_parts, save_tensors
 from mambaad.errors import RunError
+from mambaad.inspection.product_settings import ProductSettings
 from mambaad.inspection.quality import Quality, QualityLimits, quality_limits
-from mambaad.inspection.settings import ProductSettings
 from mambaad.inspection.thresholds import Threshold, conformal_threshold
-from mambaad.run import load_tensors, read_good_parts, save_tensors
 
 CALIBRATION = "calibration.safetensors"
 FORMAT = 1

@@ -11,30 +11,32 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
-from mambaad.data import Preprocess, read_ahead, read_image
-from mambaad.errors import ConfigError, RunError
-from mambaad.inspection.bundle import opened
-from mambaad.inspection.calibration import Look, read_calibration
-from mambaad.inspection.decision import decide
-from mambaad.inspection.quality import measure_quality
-from mambaad.models.compiled import (
-    Compilation,
-    begin_step,
-    check_compilation,
-    compile_system,
-    find_device,
-)
-from mambaad.models.inference import Precision, check_precision, prepare
-from mambaad.progress import say
-from mambaad.run import (
+from mambaad.artifacts.bundle import opened
+from mambaad.artifacts.run_folder import (
     load_model,
     read_config,
     read_data_summary,
     read_good_parts,
     weights_digest,
 )
-from mambaad.scoring import anomaly_map, image_score
-from mambaad.threads import limit_threads
+from mambaad.data.images import read_image
+from mambaad.data.read_ahead import read_ahead
+from mambaad.data.transforms import Preprocess
+from mambaad.errors import ConfigError, RunError
+from mambaad.inference.compiled import (
+    Compilation,
+    begin_step,
+    check_compilation,
+    compile_system,
+    find_device,
+)
+from mambaad.inference.packed.pack import Precision, check_precision, prepare
+from mambaad.inspection.calibration import Look, read_calibration
+from mambaad.inspection.decision import decide
+from mambaad.inspection.quality import measure_quality
+from mambaad.models.scoring import anomaly_map, image_score
+from mambaad.process import limit_threads
+from mambaad.progress import say
 from mambaad.types import Prediction
 
 Image = str | Path | UInt8[np.ndarray, "h w 3"]
@@ -53,10 +55,10 @@ class Inspector:
     Args:
         source: the folder that training made, or a bundle (``.mambaad``) made of it.
         precision: ``"float32"``, or ``"bfloat16"`` for matrix products and convolutions, see
-            :func:`mambaad.models.inference.prepare`; on a GPU by autocast.
+            :func:`mambaad.inference.packed.pack.prepare`; on a GPU by autocast.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
         compile: ``"default"`` or ``"cuda-graphs"`` have torch.compile make the network's code, see
-            :func:`mambaad.models.compiled.compile_system`; for GPUs, since on a CPU the form for
+            :func:`mambaad.inference.compiled.compile_system`; for GPUs, since on a CPU the form for
             inference is given up for it.
 
     Attributes:

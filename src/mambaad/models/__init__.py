@@ -1,6 +1,1 @@
-"""The encoder, the decoder, and the function that assembles them."""
-
-from mambaad.models.build import build_model
-from mambaad.models.mambaad import MambaAD
-
-__all__ = ["MambaAD", "build_model"]
+"""The networks: MambaAD block by block, the systems it is compared with, and their scores."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mambaad.config import make_config
 from mambaad.models.mambaad import MambaAD
-from mambaad.ops import ScanMethod
+from mambaad.ops.orders import ScanMethod
 
 
 def build_model(

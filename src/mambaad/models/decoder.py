@@ -10,7 +10,7 @@ from torch import nn
 
 from mambaad.models.lss import LSSModule
 from mambaad.models.projection import project
-from mambaad.ops import ScanMethod
+from mambaad.ops.orders import ScanMethod
 
 
 class PatchExpand(nn.Module):
@@ -55,7 +55,7 @@ class MambaDecoder(nn.Module):
         channels: those of the encoder's maps, c1, c2, c3; the fused map has 2 c3.
         depths: HSS blocks of each stage, coarse to fine. A depth divisible by 3 is grouped in
             modules of 3 blocks, an even one in modules of 2, any other in modules of 1.
-        scan, directions, states, expand: see :class:`mambaad.models.hss.SS2D`.
+        scan, directions, states, expand: see :class:`mambaad.models.mixers.ss2d.SS2D`.
         kernels: see :class:`mambaad.models.lss.LSSModule`.
         blocks: HSS blocks of each module instead, a divisor of every depth.
         drop_path: the largest rate; it falls linearly to 0 from the coarsest block to the finest.

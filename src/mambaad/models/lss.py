@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import nn
 from torch.nn import functional as F
 
-from mambaad.models.hss import HSSBlock
-from mambaad.ops import ScanMethod, instance_norm
+from mambaad.models.mixers.ss2d import HSSBlock
+from mambaad.ops.instance_norm import instance_norm
+from mambaad.ops.orders import ScanMethod
 
 
 class LSSModule(nn.Module):
@@ -22,7 +23,7 @@ class LSSModule(nn.Module):
         channels: C.
         blocks: how many HSS blocks follow each other.
         drop_path: probability with which a block is left out for an image while training.
-        scan, directions, states, expand: see :class:`mambaad.models.hss.SS2D`.
+        scan, directions, states, expand: see :class:`mambaad.models.mixers.ss2d.SS2D`.
         kernels: sizes of the local branches' depthwise convolutions. Without any the module is its
             HSS blocks alone (the paper's basic Mamba).
     """

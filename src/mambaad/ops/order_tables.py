@@ -14,7 +14,7 @@ from mambaad.ops.orders import ScanMethod, directional_orders
 def order_table(
     method: ScanMethod, directions: int, height: int, width: int, device: torch.device
 ) -> torch.Tensor:
-    """:func:`mambaad.ops.directional_orders` on a device: int32, K x L, to be read only."""
+    """:func:`mambaad.ops.orders.directional_orders` on a device: int32, K x L, to be read only."""
     if torch.compiler.is_dynamo_compiling():
         table: torch.Tensor = _order_table(method, directions, height, width, device)
         return table

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mambaad.data import read_image, read_mask, read_mvtec
+from mambaad.data.images import read_image, read_mask
+from mambaad.data.readers.mvtec import read_mvtec
 from mambaad.data.synthetic import PRODUCTS, factory, make_data, render_part
 from mambaad.errors import ConfigError, DataError, MambaADError, RunError
 

@@ -1,0 +1,44 @@
+"""BTAD: the MVTec AD layout, but good parts are ``ok``, defective ones ``ko``.
+
+``{01,02,03}/{train/ok, test/{ok,ko}, ground_truth/ko}``; images are ``.bmp`` or ``.png``, a mask
+has the name of its image, and perhaps another suffix.
+
+Source: the archive's tree as anomalib's ``data/datasets/image/btech.py`` and ADer's
+``data/gen_benchmark/btad.py`` read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from mambaad.data.readers import mvtec
+from mambaad.data.readers.base import Layout, Split
+from mambaad.data.readers.folders import odd_folders
+from mambaad.types import ProductClass
+
+
+def read_btad(
+    root: Path, classes: Sequence[str] | None = None, *, split: Split = "train"
+) -> list[ProductClass]:
+    """List the images of ``BTech_Dataset_transformed``: see :meth:`Layout.read`."""
+    return LAYOUT.read(root, classes, split=split)
+
+
+def _recognises(root: Path) -> bool:
+    return mvtec.holds(
+        root,
+        lambda folder: (folder / "train" / "ok").is_dir() or (folder / "test" / "ok").is_dir(),
+    )
+
+
+LAYOUT = Layout(
+    "btad",
+    "BTAD",
+    recognises=_recognises,
+    class_names=partial(mvtec.class_names, good="ok"),
+    read_classes=partial(mvtec.read_classes, good="ok"),
+    products=("01", "02", "03"),
+    odd=partial(odd_folders, parts=mvtec.PARTS, good="ok"),
+)

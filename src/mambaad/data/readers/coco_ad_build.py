@@ -1,0 +1,250 @@
+"""Making COCO-AD from the annotations of COCO 2017, as ADer makes it.
+
+In split k the categories 20 k .. 20 k + 19, in the order of their ids, are held out. Training
+images are those of ``train2017`` without any of them; test images all of ``val2017``, anomalous if
+they have one. Images without any annotation are in neither. A mask is the union of the held-out
+objects, crowds included: each polygon, its corners cut to whole pixels, filled with its outline.
+
+Source: ADer's ``data/gen_benchmark/coco.py``, which uses mmdet, pycocotools and OpenCV.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int64
+from PIL import Image
+
+from mambaad.data.readers.coco_ad import ANNOTATIONS, SPLITS, meta_file
+from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.files import TEMPORARY, write_text
+
+_CATEGORIES, _HELD_OUT = 80, 20
+
+
+def build_coco_ad(
+    root: Path,
+    splits: Iterable[int] = SPLITS,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[int]:
+    """Write ``meta_20_<k>.json`` and the masks of ``val2017_mask_ad_20_<k>`` beside the images.
+
+    Each split is there whole or not at all: its meta file is written last. (The annotations of
+    ``train2017`` take about 3 GB of memory while they are read.)
+
+    Args:
+        root: the folder with ``annotations``, ``train2017`` and ``val2017``.
+        splits: which of 0 .. 3; one that is there already is left as it is.
+        progress: told of how many of how many masks are drawn.
+
+    Returns:
+        The splits that were made.
+
+    Raises:
+        ConfigError: a split that is none.
+        DataError: images or annotations are missing, or are not those of COCO 2017.
+        RunError: writing failed.
+    """
+    root = Path(root)
+    wanted = sorted(set(splits))
+    if not set(wanted) <= set(SPLITS):
+        raise ConfigError(f"--split: {wanted} is not of {', '.join(map(str, SPLITS))}")
+    wanted = [k for k in wanted if not meta_file(root, k).is_file()]
+    if not wanted:
+        return []
+    for part in ANNOTATIONS:
+        if not (root / f"{part}2017").is_dir():
+            raise DataError(
+                f"{root / f'{part}2017'} is not a folder; unpack {part}2017.zip of COCO in {root}"
+            )
+    val = _annotations(root / ANNOTATIONS["val"])
+    held_out = _held_out(root / ANNOTATIONS["val"], val["categories"])
+    test = _by_image(val["annotations"])
+    images = {image["id"]: image for image in val["images"]}
+    # Of the training images only names and categories are kept: their outlines take gigabytes.
+    train = _names_and_kinds(_annotations(root / ANNOTATIONS["train"]))
+
+    hidden = {k: {i: _of(objects, held_out[k]) for i, objects in test.items()} for k in wanted}
+    total = sum(bool(objects) for split in hidden.values() for objects in split.values())
+    done = 0
+    for k in wanted:
+        masks = root / f"val2017_mask_ad_20_{k}"
+        entries = []
+        with _folder_written_whole(masks) as folder:
+            for i, objects in hidden[k].items():
+                name = images[i]["file_name"]
+                if not objects:
+                    entries.append(_entry(f"val2017/{name}"))
+                    continue
+                mask = Path(name).with_suffix(".png").name
+                drawn = _mask(objects, images[i]["height"], images[i]["width"])
+                Image.fromarray(drawn.astype(np.uint8) * 255).save(folder / mask)
+                entries.append(_entry(f"val2017/{name}", f"{masks.name}/{mask}"))
+                done += 1
+                progress(done, total)
+        good = [
+            _entry(f"train2017/{name}") for name, kinds in train if kinds.isdisjoint(held_out[k])
+        ]
+        content = {"train": {"coco": good}, "test": {"coco": entries}}
+        write_text(meta_file(root, k), json.dumps(content))
+    return wanted
+
+
+@contextmanager
+def _folder_written_whole(folder: Path) -> Iterator[Path]:
+    """A temporary folder to fill, which then takes the place of ``folder``."""
+    temporary = folder.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}")
+    try:
+        temporary.mkdir()
+        yield temporary
+        # Masks without a meta file are left over from an attempt that was cut short.
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    except OSError as error:
+        raise RunError(
+            f"{folder} cannot be written ({error.strerror or error}); free some space"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _entry(image: str, mask: str = "") -> dict[str, object]:
+    return {
+        "img_path": image,
+        "mask_path": mask,
+        "cls_name": "coco",
+        "specie_name": "",
+        "anomaly": int(bool(mask)),
+    }
+
+
+_NEEDED = {
+    "images": ("id", "file_name", "height", "width"),
+    "annotations": ("id", "image_id", "category_id", "segmentation"),
+    "categories": ("id",),
+}
+
+
+def _annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The lists of an annotation file, whose entries have the keys that are needed of them."""
+    try:
+        content: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
+        for kind, keys in _NEEDED.items():
+            if not all(entry.keys() >= set(keys) for entry in content[kind]):
+                raise ValueError(f"one of its {kind} lacks {' or '.join(keys)}")
+        known = {image["id"] for image in content["images"]}
+        if not all(found["image_id"] in known for found in content["annotations"]):
+            raise ValueError("an annotation is of no image")
+    except FileNotFoundError:
+        raise DataError(
+            f"{path} is not there; unpack annotations_trainval2017.zip of COCO in "
+            f"{path.parent.parent}"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} is not an annotation file of COCO 2017 ({error}); get it again"
+        ) from error
+    return content
+
+
+def _held_out(path: Path, categories: list[dict[str, Any]]) -> list[frozenset[int]]:
+    """The ids of the categories held out in each split."""
+    ids = sorted(category["id"] for category in categories)
+    if len(ids) != _CATEGORIES:
+        raise DataError(
+            f"{path} has {len(ids)} categories, expected the {_CATEGORIES} of COCO 2017; get it "
+            "again"
+        )
+    return [frozenset(ids[_HELD_OUT * k : _HELD_OUT * (k + 1)]) for k in SPLITS]
+
+
+def _by_image(annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = {}
+    for annotation in annotations:
+        found.setdefault(annotation["image_id"], []).append(annotation)
+    return found
+
+
+def _names_and_kinds(content: dict[str, list[dict[str, Any]]]) -> list[tuple[str, set[int]]]:
+    """The file of each image that has objects, and their categories."""
+    names = {image["id"]: image["file_name"] for image in content["images"]}
+    kinds: dict[int, set[int]] = {}
+    for annotation in content["annotations"]:
+        kinds.setdefault(annotation["image_id"], set()).add(annotation["category_id"])
+    return [(names[i], of_image) for i, of_image in kinds.items()]
+
+
+def _of(objects: list[dict[str, Any]], kinds: frozenset[int]) -> list[dict[str, Any]]:
+    return [found for found in objects if found["category_id"] in kinds]
+
+
+def _mask(objects: Sequence[dict[str, Any]], height: int, width: int) -> Bool[np.ndarray, "h w"]:
+    mask = np.zeros((height, width), bool)
+    for found in objects:
+        shape = found["segmentation"]
+        if isinstance(shape, list):
+            for polygon in shape:
+                # Towards zero, as NumPy's conversion of ADer's corners.
+                corners = np.asarray(polygon).reshape(-1, 2).astype(np.int64)
+                fill_polygon(mask, corners)
+        elif isinstance(shape.get("counts"), list):
+            mask |= _from_runs(shape["counts"], *shape["size"])
+        else:
+            raise DataError(
+                f"annotation {found['id']} of COCO has a compressed mask, expected a polygon or a "
+                "list of run lengths as in instances_val2017.json; get the file again"
+            )
+    return mask
+
+
+def _from_runs(counts: Sequence[int], height: int, width: int) -> Bool[np.ndarray, "h w"]:
+    """Run lengths, of False first, down the columns."""
+    values = np.arange(len(counts)) % 2 == 1
+    mask: Bool[np.ndarray, "h w"] = np.repeat(values, counts).reshape(width, height).T
+    return mask
+
+
+def fill_polygon(mask: Bool[np.ndarray, "h w"], corners: Int64[np.ndarray, "n 2"]) -> None:
+    """Set the inside (even-odd) and the outline of a polygon.
+
+    Inside of the mask, the pixels of OpenCV's fillPoly. An edge that leaves the mask is a pixel
+    wider here than there at most, as OpenCV moves such an edge's ends to the border.
+
+    Args:
+        mask: changed in place.
+        corners: x and y, in pixels; those outside of the mask are cut off.
+    """
+    height = len(mask)
+    start, end = corners, np.roll(corners, -1, axis=0)
+    (x0, y0), (x1, y1) = start.T, end.T
+    for y in range(max(0, int(y0.min())), min(height, int(y0.max()) + 1)):
+        crosses = (y0 <= y) != (y1 <= y)
+        rise = (y1 - y0)[crosses]
+        xs = np.sort(x0[crosses] + ((y - y0) * (x1 - x0))[crosses] / rise)
+        for left, right in zip(np.ceil(xs[::2]), np.floor(xs[1::2]), strict=True):
+            mask[y, max(0, int(left)) : max(0, int(right) + 1)] = True
+    for line in zip(start.tolist(), end.tolist(), strict=True):
+        _draw_line(mask, *sorted(line))
+
+
+def _draw_line(mask: Bool[np.ndarray, "h w"], start: list[int], end: list[int]) -> None:
+    """Bresenham's line from the left end, ties towards the start."""
+    rows, columns = mask.shape
+    run, rise = end[0] - start[0], abs(end[1] - start[1])
+    down = 1 if end[1] >= start[1] else -1
+    long, short = max(run, rise), min(run, rise)
+    steps = np.arange(long + 1)
+    half = max(1, long)  # a corner may be there twice
+    aside = (2 * short * steps + half - 1) // (2 * half)
+    x = start[0] + (steps if run >= rise else aside)
+    y = start[1] + down * (aside if run >= rise else steps)
+    inside = (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+    mask[y[inside], x[inside]] = True

@@ -1,0 +1,128 @@
+"""VisA: a CSV file says which image is for what.
+
+``split_csv/1cls.csv`` (columns ``object,split,label,image,mask``) beside
+``<class>/Data/{Images/{Normal,Anomaly}/*.JPG, Masks/Anomaly/*.png}``. In a mask the value of a
+pixel is the number of its kind of defect: all above 0 are defective. The CSV file knows normal
+images and anomalous ones, so that is the only type of defect.
+
+What its authors' ``prepare_data.py`` makes of it (``VisA_pytorch/1cls``) is in the MVTec AD layout.
+
+Source: github.com/amazon-science/spot-diff, ``split_csv/1cls.csv`` and ``utils/prepare_data.py``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mambaad.data.readers.base import Complain, Layout, Split, listed_class
+from mambaad.data.readers.folders import folders, images
+from mambaad.errors import DataError
+from mambaad.types import ProductClass, Sample
+
+_SPLIT_FILE = Path("split_csv") / "1cls.csv"
+_COLUMNS = ("object", "split", "label", "image", "mask")
+
+
+def read_visa(
+    root: Path, classes: Sequence[str] | None = None, *, split: Split = "train"
+) -> list[ProductClass]:
+    """List the images of VisA: see :meth:`Layout.read`."""
+    return LAYOUT.read(root, classes, split=split)
+
+
+def _class_names(root: Path, split: Split) -> list[str]:
+    return sorted({row["object"] for row in _rows(root)})
+
+
+def _read_classes(
+    root: Path, names: Sequence[str], split: Split, complain: Complain
+) -> list[ProductClass]:
+    samples: dict[tuple[str, str], list[Sample]] = {}
+    for number, row in enumerate(_rows(root), start=2):
+        if row["object"] not in names:
+            continue
+        if row["split"] not in ("train", "test") or row["label"] not in ("normal", "anomaly"):
+            complain(
+                f"{root / _SPLIT_FILE}, line {number}: split {row['split']!r}, label "
+                f"{row['label']!r}; expected train or test, normal or anomaly: get the file again"
+            )
+            continue
+        defective = row["label"] == "anomaly"
+        sample = Sample(
+            root / row["image"],
+            row["object"],
+            "anomaly" if defective else "good",
+            root / row["mask"] if defective and row["mask"] else None,
+        )
+        samples.setdefault((row["object"], row["split"]), []).append(sample)
+    return [
+        listed_class(
+            name,
+            samples.get((name, "train"), ()),
+            samples.get((name, "test"), ()),
+            root / _SPLIT_FILE,
+            split,
+            complain,
+        )
+        for name in names
+    ]
+
+
+def _rows(root: Path) -> list[dict[str, str]]:
+    path = root / _SPLIT_FILE
+    if not path.is_file():
+        raise DataError(
+            f"{path} is not there; it is in the archive of VisA, and in the repository "
+            "amazon-science/spot-diff"
+        )
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+            columns = tuple(reader.fieldnames or ())
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not a CSV file ({error}); get the file again") from error
+    if not set(_COLUMNS) <= set(columns):
+        raise DataError(
+            f"{path} has the columns {', '.join(columns) or 'of an empty file'}; expected "
+            f"{', '.join(_COLUMNS)}: get the file again"
+        )
+    for number, row in enumerate(rows, start=2):
+        if any(row[column] is None for column in _COLUMNS) or not row["image"]:
+            raise DataError(f"{path}, line {number} is cut short; get the file again")
+    return rows
+
+
+def _odd(root: Path) -> Iterator[str]:
+    """Images and masks that the CSV file does not list."""
+    rows = _rows(root)
+    listed = {root / row[column] for row in rows for column in ("image", "mask") if row[column]}
+    for folder in sorted({path.parent for path in listed}):
+        extra = [path for path in images(folder, lambda twins: None) if path not in listed]
+        if extra:
+            yield (
+                f"{folder} has {len(extra)} images that {_SPLIT_FILE} does not list, "
+                f"{extra[0].name} the first: they are not read"
+            )
+
+
+def _recognises(root: Path) -> bool:
+    return (root / _SPLIT_FILE).is_file() or any(
+        (folder / "Data" / "Images").is_dir() for folder in folders(root)
+    )
+
+
+LAYOUT = Layout(
+    "visa",
+    "VisA",
+    recognises=_recognises,
+    class_names=_class_names,
+    read_classes=_read_classes,
+    products=(
+        *("candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1"),
+        *("macaroni2", "pcb1", "pcb2", "pcb3", "pcb4", "pipe_fryum"),
+    ),
+    odd=_odd,
+)

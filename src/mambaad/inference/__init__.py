@@ -1,0 +1,1 @@
+"""Trained models, ready to run: one protocol, and the engines behind it."""

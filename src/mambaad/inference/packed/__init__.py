@@ -1,0 +1,1 @@
+"""The form for inference of each block, under its name."""

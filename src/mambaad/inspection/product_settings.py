@@ -1,0 +1,149 @@
+"""What an engineer may say of a product: where to look, how large a defect counts, its scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from jaxtyping import Bool
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mambaad.data.images import read_image
+from mambaad.data.transforms import resize_mask_nearest
+from mambaad.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ProductSettings:
+    """How parts of one class are judged.
+
+    ``mm_per_px``: of the image as it comes, if known. ``min_area_px``: smaller regions are no
+    defects. ``inspected``: where on the anomaly map defects count; None for everywhere.
+    """
+
+    mm_per_px: float | None = None
+    min_area_px: float = 0.0
+    inspected: Bool[np.ndarray, "h w"] | None = None
+
+
+_WHITE = 127  # grey levels above it
+_GREY = (16, 239)  # the levels in between are neither black nor white, but for compression
+_MOST_GREY = 0.05  # share of a mask's pixels: its edges may be smoothed
+_LARGEST = 1e9  # area, in pixels or mm²
+
+
+class _Given(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    mm_per_px: float | None = Field(None, ge=1e-6, le=1e3)
+    min_area_px: float | None = Field(None, ge=0, le=_LARGEST)
+    min_area_mm2: float | None = Field(None, ge=0, le=_LARGEST)
+    region_of_interest: str | None = None
+    ignore: str | None = None
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads names as they are written, ``01`` too, and none twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
+                continue
+            key.tag = "tag:yaml.org,2002:str"
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"'{key.value}' is there twice; keep one", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_product_settings(
+    path: Path, products: Sequence[str], size: tuple[int, int]
+) -> Mapping[str, ProductSettings]:
+    """Read settings from a YAML file: a mapping from a class to what holds for it.
+
+    ``mm_per_px``; ``min_area_px`` or ``min_area_mm2``; ``region_of_interest`` and ``ignore``:
+    images, white where defects count, and where they do not, and black elsewhere; paths are
+    relative to the file.
+
+    Args:
+        path: the file.
+        products: the classes there are.
+        size: height and width of the anomaly maps.
+
+    Raises:
+        ConfigError: a file that cannot be read, or a setting that cannot be; names it.
+        DataError: a mask that cannot be read.
+    """
+    flag = f"--products {path}"
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    # ValueError: a date that is none, a text that is not UTF-8.
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise ConfigError(f"{flag}: cannot be read ({' '.join(str(error).split())})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{flag}: not a mapping of classes; write 'bottle: {{mm_per_px: 0.1}}'")
+    settings = {}
+    for name, given in content.items():
+        if name not in products:
+            raise ConfigError(f"{flag}: no class '{name}'; choose from {', '.join(products)}")
+        try:
+            settings[name] = _settings(
+                _Given.model_validate({} if given is None else given), path.parent, size
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join([str(name), *map(str, first["loc"])])
+            raise ConfigError(f"{flag}: {where}: {first['msg']}") from None
+        except ConfigError as error:
+            raise ConfigError(f"{flag}: {name}: {error}") from None
+    return settings
+
+
+def _settings(given: _Given, folder: Path, size: tuple[int, int]) -> ProductSettings:
+    area = given.min_area_px or 0.0
+    if given.min_area_mm2 is not None:
+        if given.min_area_px is not None:
+            raise ConfigError("min_area_px and min_area_mm2 exclude each other; give one")
+        if given.mm_per_px is None:
+            raise ConfigError("min_area_mm2 needs mm_per_px; give both")
+        area = given.min_area_mm2 / given.mm_per_px**2
+    inspected = None
+    if given.region_of_interest is not None or given.ignore is not None:
+        inspected = np.ones(size, dtype=bool)
+        if given.region_of_interest is not None:
+            inspected &= resize_mask_nearest(_read_mask(folder / given.region_of_interest), *size)
+        if given.ignore is not None:
+            inspected &= ~resize_mask_nearest(_read_mask(folder / given.ignore), *size)
+        if not inspected.any():
+            raise ConfigError("nothing of the image is inspected; make the region larger")
+    return ProductSettings(given.mm_per_px, area, inspected)
+
+
+def _read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
+    """True where an image is white; refuses what may have been meant otherwise."""
+    pixels = read_image(path)
+    with Image.open(path) as image:
+        is_transparent = (
+            image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
+        )
+    if is_transparent:
+        raise ConfigError(f"{path} is transparent in places; save it in black and white, opaque")
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))
+    between = float(((grey >= _GREY[0]) & (grey <= _GREY[1])).mean())
+    if between > _MOST_GREY:
+        raise ConfigError(
+            f"{path} is neither black nor white in {between:.0%} of its pixels, expected a mask of "
+            "both; save it as one"
+        )
+    white: Bool[np.ndarray, "h w"] = grey > _WHITE
+    if not white.any():
+        raise ConfigError(f"{path} has no white pixels; make white what it is to mark")
+    return white

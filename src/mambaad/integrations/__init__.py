@@ -1,0 +1,1 @@
+"""MambaAD in the frameworks of others."""

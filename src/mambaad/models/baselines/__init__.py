@@ -1,0 +1,1 @@
+"""The systems that MambaAD is compared with."""

@@ -1,0 +1,1 @@
+"""State-space blocks: what mixes the cells of a map."""

@@ -1,0 +1,5 @@
+"""The selective scan: a readable reference, and the kernels that are tested against it."""
+
+from mambaad.ops.selective_scan.dispatch import selective_scan
+
+__all__ = ["selective_scan"]

@@ -1,0 +1,69 @@
+"""The state of a training run between two steps: saved whole, restored exactly."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mambaad.artifacts.run_folder import load_tensors, save_tensors
+from mambaad.errors import RunError
+
+
+@dataclass
+class Position:
+    """Where training stands.
+
+    ``step`` steps of epoch number ``epoch`` (from 0) are done, with a mean loss of
+    ``loss_sum / step`` in ``seconds``, of which ``waited`` for images; ``log`` has a record for
+    each epoch before it.
+
+    The random state is not part of it: it is derived from seed, epoch and step at every step.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    waited: float = 0.0
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position
+) -> None:
+    """Write everything that :func:`load_checkpoint` needs, whole or not at all."""
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, tensor in state.items():
+            tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(tensor)
+    save_tensors(path, tensors, asdict(position))
+
+
+def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
+    """Restore a model and its optimizer, and say where training stood.
+
+    Raises:
+        RunError: the file is absent, damaged, or of another model.
+    """
+    tensors, about = load_tensors(path)
+    weights: dict[str, torch.Tensor] = {}
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, rest = key.split(".", 1)
+        if kind == "model":
+            weights[rest] = tensor
+        else:
+            index, name = rest.split(".", 1)
+            state.setdefault(int(index), {})[name] = tensor
+    try:
+        model.load_state_dict(weights)
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        return Position(**about)
+    except (RuntimeError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise RunError(f"{path} is of another model or version: {reason}") from error

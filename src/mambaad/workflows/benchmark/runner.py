@@ -1,0 +1,222 @@
+"""Runs a plan, job by job, each in a process of its own; goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from mambaad.artifacts.run_folder import CONFIG, read_config, read_log
+from mambaad.data.layouts import read_data
+from mambaad.errors import MambaADError, RunError
+from mambaad.files import write_text
+from mambaad.inspection.inspector import Inspector
+from mambaad.metrics import MetricValues
+from mambaad.process import sigterm_as_interrupt
+from mambaad.progress import say
+from mambaad.types import ProductClass
+from mambaad.workflows.benchmark.peers import PatchCore, peer_settings
+from mambaad.workflows.benchmark.plan import Job, Plan
+from mambaad.workflows.evaluate import Evaluation, evaluate, evaluate_scorer
+from mambaad.workflows.profile import profile
+from mambaad.workflows.train import train
+
+BEGUN, RUN, PROBLEM, RESULT = "job.json", "run", "problem.txt", "result.json"
+_SPEED_ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job: its ``result`` (see ``docs/benchmark.md``), or the ``problem`` it had."""
+
+    job: Job
+    result: dict[str, Any] | None
+    problem: str | None = None
+
+    @property
+    def mean(self) -> MetricValues | None:
+        """The metrics' means over the classes."""
+        return self.result["mean"] if self.result else None
+
+
+def run_plan(plan: Plan, out: Path) -> list[Outcome]:
+    """Run all jobs that have no result yet; one that fails is reported and the others go on.
+
+    Raises:
+        RunError: a folder that cannot be written, or that holds what another plan has made.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the running job has saved what it had.
+    """
+    jobs = plan.jobs()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"--out: {out} cannot be made ({error.strerror})") from error
+    results = {job.folder: read_result(job, out) for job in jobs}
+    took: list[float] = []
+    outcomes = []
+    for number, job in enumerate(jobs, start=1):
+        problem = None
+        if results[job.folder] is None:
+            waiting = sum(results[other.folder] is None for other in jobs[number - 1 :])
+            left = f" ({waiting * sum(took) / len(took) / 60:.0f} min left)" if took else ""
+            say(f"[{number}/{len(jobs)}] {job.title}{left}")
+            began = time.monotonic()
+            problem = _in_own_process(job, out)
+            if problem:
+                say(f"{job.title}: failed: {problem}")
+            else:
+                took.append(time.monotonic() - began)
+                results[job.folder] = read_result(job, out)
+        outcomes.append(Outcome(job, results[job.folder], problem))
+    return outcomes
+
+
+def read_result(job: Job, out: Path) -> dict[str, Any] | None:
+    """The result of a job that is done.
+
+    Raises:
+        RunError: what is there is of a job with other settings, or damaged.
+    """
+    folder = out / job.folder
+    begun = _read_json(folder / BEGUN)
+    if begun and begun.get("training") != job.training:
+        raise RunError(
+            f"{folder} is of other settings than the plan has for '{job.title}'; choose another "
+            f"--out, or remove it"
+        )
+    result = _read_json(folder / RESULT)
+    if result and result.get("fingerprint") != job.fingerprint:
+        raise RunError(
+            f"{folder / RESULT} is of another protocol than the plan's; choose another --out, or "
+            "remove it to evaluate again"
+        )
+    return result
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content.get("fingerprint")
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunError(f"{path} is damaged; remove {path.parent} to run this job again") from error
+    return content
+
+
+def _in_own_process(job: Job, out: Path) -> str | None:
+    """Do a job where its memory is its own and a crash ends it alone; what went wrong, if so."""
+    folder = out / job.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    problem = folder / PROBLEM
+    problem.unlink(missing_ok=True)
+    if not (folder / BEGUN).is_file():
+        write_text(folder / BEGUN, json.dumps({"training": job.training}) + "\n")
+    process = multiprocessing.get_context("spawn").Process(target=_do, args=(job, folder))
+    with sigterm_as_interrupt():  # so that a job does not outlive the benchmark
+        process.start()
+        try:
+            process.join()
+        except KeyboardInterrupt:
+            process.terminate()  # Ctrl-C may have reached it or not; on SIGTERM it saves
+            process.join()
+            raise
+    if process.exitcode == 0:
+        return None
+    if problem.is_file():
+        return problem.read_text(encoding="utf-8")
+    return f"its process ended with exit code {process.exitcode}"
+
+
+def _do(job: Job, folder: Path) -> None:
+    try:
+        result = run_peer(job) if "peer" in job.settings else run_system(job, folder / RUN)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:  # a peer's own kinds too; the others must go on
+        known = isinstance(error, MambaADError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        write_text(folder / PROBLEM, " ".join(reason.split()))
+        sys.exit(1)
+    settings = dict(job.settings)
+    if "encoder_weights" in settings:  # its place says more of the machine than of the result
+        settings["encoder_weights"] = Path(settings["encoder_weights"]).name
+    about = {
+        "system": job.system,
+        "data": job.data_name,
+        "seed": job.seed,
+        "settings": settings,
+        "peak_mib": _peak_mib(),
+        "fingerprint": job.fingerprint,
+        "threads": torch.get_num_threads(),
+    }
+    text = json.dumps({**about, **result}, indent=2, default=str) + "\n"
+    write_text(folder / RESULT, text)
+
+
+def run_system(job: Job, run: Path) -> dict[str, Any]:
+    """Train and evaluate one of our systems in a run folder; see ``docs/benchmark.md``."""
+    train(job.data.path, run, resume=(run / CONFIG).is_file(), **job.settings)
+    evaluation = evaluate(run, job.data.path, protocol=job.protocol)
+    whole = profile(read_config(run))[-1]
+    return {
+        **_figures(evaluation),
+        "parameters": whole.parameters,
+        "trained_parameters": whole.trained,
+        "flops": whole.flops,
+        "train_minutes": sum(epoch["seconds"] for epoch in read_log(run)) / 60,
+        "images_per_s": images_per_second(Inspector(run)),
+    }
+
+
+def run_peer(job: Job) -> dict[str, Any]:
+    """Fit and evaluate a system of anomalib."""
+    classes: list[ProductClass] = read_data(job.data.path, job.data.classes, layout=job.data.layout)
+    peer = PatchCore(peer_settings(job.settings))
+    began = time.perf_counter()
+    peer.fit([sample for c in classes for sample in c.train])
+    minutes = (time.perf_counter() - began) / 60
+    evaluation = evaluate_scorer(peer, [c for c in classes if c.test], job.protocol)
+    bank = peer.model.memory_bank.numel()
+    return {
+        **_figures(evaluation),
+        "parameters": sum(p.numel() for p in peer.model.parameters()) + bank,
+        "trained_parameters": bank,
+        "flops": None,
+        "train_minutes": minutes,
+        "images_per_s": images_per_second(peer),
+    }
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
+    figures: dict[str, Any] = json.loads(evaluation.to_json())
+    return figures
+
+
+def images_per_second(scorer: Any) -> float:
+    """Of one image at a time, the median of some, with nothing but the model and its map."""
+    image = torch.randn(1, 3, *scorer.size, generator=torch.Generator().manual_seed(0))
+    times = []
+    for _ in range(_SPEED_ROUNDS + 2):
+        began = time.perf_counter()
+        scorer.score(image)
+        times.append(time.perf_counter() - began)
+    return 1 / sorted(times[2:])[_SPEED_ROUNDS // 2]
+
+
+def _peak_mib() -> int:
+    """Of this process so far."""
+    try:
+        import resource
+    except ImportError:  # Windows, where psutil knows
+        memory: Any = psutil.Process().memory_info()
+        return int(memory.peak_wset) // 2**20
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit

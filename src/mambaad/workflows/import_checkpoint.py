@@ -1,0 +1,90 @@
+"""From a checkpoint of the authors' released code to a run folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mambaad.artifacts.run_folder import build_from, create_run, save_weights
+from mambaad.config import make_config
+from mambaad.errors import RunError
+from mambaad.models.encoder import read_state_dict
+from mambaad.models.released import load_released
+from mambaad.ops.orders import ScanMethod
+
+_BLOCK = re.compile(r"^net_s\.layers_up\.(\d+)\.blocks\.(\d+)\.smm_blocks\.(\d+)\.")
+_DIRECTIONS = re.compile(r"\.self_attention\.x_proj_weight$")
+
+
+def import_checkpoint(
+    checkpoint: str | Path,
+    out: str | Path,
+    *,
+    encoder: str = "resnet34",
+    encoder_weights: str | Path = "timm",
+    scan: ScanMethod = "hilbert",
+) -> Path:
+    """Make a run from released weights; depths and directions are read off the tensors.
+
+    Args:
+        checkpoint: a .pth or safetensors file with the released names.
+        out: the run folder to make.
+        encoder: the timm architecture that the checkpoint was trained with.
+        encoder_weights: the encoder's weights, for a checkpoint without them.
+        scan: the scan method that the checkpoint was trained with; nothing in it tells.
+
+    Returns:
+        The run folder. It knows no products, and its heatmaps have the scale [0, 1].
+
+    Raises:
+        ConfigError, RunError: not such a checkpoint; names the tensors that differ.
+    """
+    checkpoint, out = Path(checkpoint), Path(out)
+    state = {
+        key.removeprefix("module."): tensor
+        for key, tensor in read_state_dict(checkpoint, flag="CHECKPOINT").items()
+    }
+    config = make_config(
+        {
+            "encoder": encoder,
+            "scan": scan,
+            "depths": _depths(checkpoint, state),
+            "directions": _directions(checkpoint, state),
+        }
+    )
+    has_encoder = any(key.startswith("net_t.") for key in state)
+    model: Any = build_from(config, "random" if has_encoder else encoder_weights)
+    trained = nn.ModuleDict({"fusion": model.fusion, "decoder": model.decoder})
+    try:
+        load_released(model if has_encoder else trained, state)
+    except RunError as error:
+        raise RunError(f"{checkpoint}: {error}") from error
+    create_run(out, config, {"classes": {}, "fingerprint": None, "imported": checkpoint.name})
+    save_weights(out, model)
+    return out
+
+
+def _depths(path: Path, state: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
+    blocks = {match.groups() for key in state if (match := _BLOCK.match(key))}
+    depths = tuple(sum(stage == str(i) for stage, *_ in blocks) for i in range(4))
+    if min(depths) < 1:
+        raise RunError(
+            f"{path} has no decoder of four stages under the released names "
+            "(net_s.layers_up.0.blocks.0.smm_blocks.0...); give a released MambaAD checkpoint"
+        )
+    return depths
+
+
+def _directions(path: Path, state: Mapping[str, torch.Tensor]) -> int:
+    counts = {tensor.shape[0] for key, tensor in state.items() if _DIRECTIONS.search(key)}
+    if len(counts) != 1:
+        raise RunError(
+            f"{path} has blocks of {sorted(counts)} scan directions, expected one number; give a "
+            "released MambaAD checkpoint"
+        )
+    return int(counts.pop())

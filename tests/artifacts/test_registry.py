@@ -1,0 +1,175 @@
+import json
+import multiprocessing
+import shutil
+
+import pytest
+
+from mambaad.artifacts.bundle import make_bundle
+from mambaad.artifacts.registry import Registry
+from mambaad.errors import ConfigError, RunError
+from tests.artifacts.test_bundle import manifest_with, members, with_other_shape, write
+
+
+@pytest.fixture(scope="module")
+def bundle(trained_run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("bundles") / "line.mambaad"
+    make_bundle(trained_run, path)
+    return path
+
+
+def test_versions_are_added_used_and_rolled_back(bundle, tmp_path):
+    registry = Registry(tmp_path / "registry")
+    assert registry.lines() == {}
+    for number in (1, 2, 3):
+        version = registry.add("press-1", bundle, note=f"try {number}")
+        assert (version.number, version.classes) == (number, ["bolt", "nut"])
+    assert registry.read("press-1").current is None
+    with pytest.raises(RunError, match="has no version in use"):
+        registry.current("press-1")
+    for number in (1, 3, 2):
+        registry.promote("press-1", number)
+    assert registry.current("press-1").read_bytes() == bundle.read_bytes()
+    assert [registry.rollback("press-1") for _ in range(2)] == [3, 1]
+    with pytest.raises(RunError, match="no version that was in use before"):
+        registry.rollback("press-1")
+    line = registry.lines()["press-1"]
+    assert line.current == 1
+    assert [(c.by, c.version) for c in line.changes] == [
+        ("promote", 1),
+        ("promote", 3),
+        ("promote", 2),
+        ("rollback", 3),
+        ("rollback", 1),
+    ]
+    assert [v.note for v in line.versions] == ["try 1", "try 2", "try 3"]
+
+
+def test_what_is_refused_changes_nothing(bundle, tmp_path):
+    registry = Registry(tmp_path / "registry")
+    registry.add("a", bundle)
+    before = (tmp_path / "registry" / "a" / "line.json").read_text()
+    (tmp_path / "no.mambaad").write_bytes(b"no bundle")
+    with pytest.raises(RunError, match="is not a bundle"):
+        registry.add("a", tmp_path / "no.mambaad")
+    with pytest.raises(RunError, match="there is no version 7 of this line; there are: 1"):
+        registry.promote("a", 7)
+    with pytest.raises(ConfigError, match="expected letters"):
+        registry.add("../a", bundle)
+    (tmp_path / "registry" / "a" / "1.mambaad").write_bytes(b"something else")
+    with pytest.raises(RunError, match="is not the bundle that was added"):
+        registry.promote("a", 1)
+    assert (tmp_path / "registry" / "a" / "line.json").read_text() == before
+
+
+def test_the_version_in_use_is_promoted_again(bundle, tmp_path):
+    registry = Registry(tmp_path)
+    for _ in range(2):
+        registry.add("a", bundle)
+    for number in (1, 2, 2):
+        registry.promote("a", number)
+    assert [change.version for change in registry.read("a").changes] == [1, 2]
+    assert registry.rollback("a") == 1
+    # As an earlier version of mambaad would have kept it.
+    state = json.loads((tmp_path / "a" / "line.json").read_text())
+    (tmp_path / "a" / "line.json").write_text(json.dumps({**state, "used": [1, 2, 2]}))
+    assert registry.rollback("a") == 1
+    with pytest.raises(RunError, match="no version that was in use before"):
+        registry.rollback("a")
+
+
+@pytest.mark.parametrize("change", [with_other_shape, manifest_with(classes=["bolt"])])
+def test_what_would_not_load_is_not_added(bundle, tmp_path, change):
+    path = write(tmp_path / "b.mambaad", change(members(bundle)))
+    with pytest.raises(RunError) as caught:
+        Registry(tmp_path / "registry").add("a", path)
+    assert "b.mambaad" in str(caught.value)
+    assert "mambaad-tmp" not in str(caught.value)
+    assert list((tmp_path / "registry").iterdir()) == []
+
+
+def test_the_copy_is_what_is_verified(bundle, tmp_path, monkeypatch):
+    def changed(source, target):
+        target.write_bytes(bundle.read_bytes()[:-100])
+
+    monkeypatch.setattr(shutil, "copyfile", changed)
+    with pytest.raises(RunError, match=r"line\.mambaad is not a bundle, or a damaged one"):
+        Registry(tmp_path).add("a", bundle)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_absent_bundle_or_line_leaves_nothing(tmp_path):
+    registry = Registry(tmp_path / "registry")
+    with pytest.raises(RunError, match="there is no bundle"):
+        registry.add("a", tmp_path / "absent.mambaad")
+    with pytest.raises(RunError, match="there is no line a in"):
+        registry.promote("a", 1)
+    with pytest.raises(RunError, match="there is no line a in"):
+        registry.rollback("a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_damaged_line_does_not_hide_the_others(bundle, tmp_path):
+    registry = Registry(tmp_path)
+    registry.add("b", bundle)
+    for name in ("a", "not a line"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "line.json").write_text("{")
+    lines = registry.lines()
+    assert list(lines) == ["a", "b"]
+    (problem,) = lines["a"].versions
+    assert problem.number == 0
+    assert "is damaged" in problem.note
+    assert lines["a"].current is None
+    assert len(lines["b"].versions) == 1
+
+
+def test_the_version_in_use_is_gone(bundle, tmp_path):
+    registry = Registry(tmp_path)
+    registry.add("a", bundle)
+    registry.promote("a", 1)
+    (tmp_path / "a" / "1.mambaad").unlink()
+    with pytest.raises(RunError, match=r"1\.mambaad, which is in use, is gone"):
+        registry.current("a")
+
+
+def test_a_newer_line(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "line.json").write_text('{"format": 2, "versions": "otherwise"}')
+    with pytest.raises(RunError, match="has format 2, this version reads up to 1; update mambaad"):
+        Registry(tmp_path).read("a")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"format": true}', '{"versions": 3}', "[" * 100_000])
+def test_a_damaged_line(tmp_path, text):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "line.json").write_text(text)
+    with pytest.raises(RunError, match="is damaged"):
+        Registry(tmp_path).read("a")
+
+
+def _add(root, bundle):
+    Registry(root).add("a", bundle)
+
+
+def test_two_processes_at_once(bundle, tmp_path):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_add, args=(tmp_path, bundle)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    line = json.loads((tmp_path / "a" / "line.json").read_text())
+    assert [version["number"] for version in line["versions"]] == [1, 2]
+    assert sorted(path.name for path in (tmp_path / "a").glob("*.mambaad")) == [
+        "1.mambaad",
+        "2.mambaad",
+    ]
+
+
+def test_a_copy_of_the_folder_is_a_registry_too(bundle, tmp_path):
+    registry = Registry(tmp_path / "one")
+    registry.add("a", bundle)
+    registry.promote("a", 1)
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    assert Registry(tmp_path / "two").current("a") == tmp_path / "two" / "a" / "1.mambaad"

@@ -1,0 +1,102 @@
+"""Every image is looked at before any work starts."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import pytest
+
+from mambaad.data.checks import check_images
+from mambaad.data.readers.mvtec import read_mvtec
+from mambaad.types import ProductClass
+from tests.data.conftest import Complains, WriteImage
+
+
+def test_a_sound_data_set_passes_unchanged(dataset: Path) -> None:
+    classes = read_mvtec(dataset)
+    told: list[tuple[int, int]] = []
+    assert check_images(classes, progress=lambda *done: told.append(done)) == (classes, [])
+    assert told == [(i, 9) for i in range(1, 10)]
+
+
+def test_no_classes_and_test_only_classes(dataset: Path) -> None:
+    assert check_images([]) == ([], [])
+    only_test = read_mvtec(dataset, split="test")
+    assert check_images(only_test) == (only_test, [])
+
+
+def test_mixed_sizes(dataset: Path, write_image: WriteImage) -> None:
+    write_image(dataset / "nut" / "train" / "good" / "tall.png", 40, 5)
+    classes = read_mvtec(dataset)
+    assert check_images(classes) == (classes, [])
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_mask_of_another_size(
+    dataset: Path, complains: Complains, write_image: WriteImage, skip: bool
+) -> None:
+    mask = write_image(dataset / "nut" / "ground_truth" / "crack" / "001_mask.png", 12, 8, "L")
+    with complains(mask, "12 x 8", "8 x 12", "make the mask again"):
+        check_images(read_mvtec(dataset), skip_unreadable=skip)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_mask_of_a_turned_image_has_the_upright_size(
+    dataset: Path, write_image: WriteImage, suffix: str
+) -> None:
+    from PIL import Image
+
+    crack = dataset / "nut" / "test" / "crack"
+    (crack / "001.png").unlink()
+    image = Image.new("RGB", (12, 8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(crack / f"001{suffix}", exif=exif)
+    write_image(dataset / "nut" / "ground_truth" / "crack" / "001_mask.png", 12, 8, "L")
+    check_images(read_mvtec(dataset))
+
+
+def test_unreadable_images_stop_it_unless_skipped(dataset: Path, complains: Complains) -> None:
+    train = dataset / "nut" / "train" / "good" / "001.png"
+    test = dataset / "nut" / "test" / "good" / "000.png"
+    for path in (train, test):
+        path.write_bytes(path.read_bytes()[:60])
+    classes = read_mvtec(dataset)
+    with complains(train, "--skip-unreadable", "and 1 more"):
+        check_images(classes)
+
+    (bolt, nut), left_out = check_images(classes, skip_unreadable=True)
+    assert bolt == classes[0]
+    assert nut == ProductClass(
+        "nut",
+        tuple(s for s in classes[1].train if s.path != train),
+        tuple(s for s in classes[1].test if s.path != test),
+    )
+    assert [line.split(" ")[0] for line in left_out] == [str(train), str(test)]
+    assert not any("\n" in line for line in left_out)
+
+
+def test_an_image_is_left_out_with_its_unreadable_mask(dataset: Path, complains: Complains) -> None:
+    mask = dataset / "nut" / "ground_truth" / "crack" / "000_mask.png"
+    mask.write_bytes(b"")
+    classes = read_mvtec(dataset)
+    with complains(mask):
+        check_images(classes)
+    (_, nut), left_out = check_images(classes, skip_unreadable=True)
+    assert nut.test == classes[1].test[1:]
+    assert len(left_out) == 1
+
+
+def test_too_few_readable_images(dataset: Path, complains: Complains) -> None:
+    folder = dataset / "nut" / "train" / "good"
+    for name in ("000.png", "002.png"):
+        (folder / name).write_bytes(b"")
+    with complains(folder, "class nut has 1 readable", "--classes"):
+        check_images(read_mvtec(dataset), skip_unreadable=True)
+
+
+def test_warning_filters_survive_the_threads(dataset: Path) -> None:
+    before = list(warnings.filters)
+    check_images(read_mvtec(dataset))
+    assert warnings.filters == before

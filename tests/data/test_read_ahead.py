@@ -1,0 +1,81 @@
+"""Batches in order, and threads that end."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from mambaad.data.images import read_image
+from mambaad.data.read_ahead import load_batches
+from mambaad.data.transforms import Preprocess
+from mambaad.types import Sample
+from tests.data.conftest import Complains, WriteImage
+
+PREPROCESS = Preprocess(32, 64)
+
+
+@pytest.fixture
+def samples(tmp_path: Path, write_image: WriteImage) -> list[Sample]:
+    # Of another size each, so that no two are equal.
+    return [Sample(write_image(tmp_path / f"{i}.png", 8 + i, 12), "nut") for i in range(11)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 11, 20])
+def test_order_and_the_last_batch(samples: list[Sample], batch_size: int, workers: int) -> None:
+    batches = list(load_batches(samples, PREPROCESS, batch_size, workers=workers))
+    sizes = [len(batch.samples) for batch in batches]
+    assert sum(sizes) == 11
+    assert set(sizes[:-1]) <= {batch_size}
+    assert sizes[-1] == (11 % batch_size or batch_size)
+    assert [s for batch in batches for s in batch.samples] == samples
+    images = torch.cat([batch.images for batch in batches])
+    assert images.dtype == torch.float32
+    for image, sample in zip(images, samples, strict=True):
+        assert torch.equal(image, PREPROCESS(read_image(sample.path)))
+
+
+def test_nothing_to_load() -> None:
+    assert list(load_batches([], PREPROCESS, 4)) == []
+
+
+def test_threads_end_with_the_iterator(samples: list[Sample]) -> None:
+    before = set(threading.enumerate())
+    batches = load_batches(samples, PREPROCESS, 2, workers=2)
+    next(batches)
+    assert len(set(threading.enumerate()) - before) == 2
+    batches.close()
+    assert set(threading.enumerate()) == before
+    list(load_batches(samples, PREPROCESS, 2, workers=2))
+    assert set(threading.enumerate()) == before
+
+
+def test_only_a_few_batches_are_read_ahead(samples: list[Sample], monkeypatch) -> None:
+    read: list[Path] = []
+
+    def counting(path: Path):
+        read.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr("mambaad.data.read_ahead.read_image", counting)
+    batches = load_batches(samples, PREPROCESS, 1, workers=1)
+    next(batches)
+    batches.close()
+    assert 1 <= len(read) <= 3
+
+
+def test_unreadable_image(samples: list[Sample], complains: Complains) -> None:
+    before = set(threading.enumerate())
+    broken = samples[5].path
+    broken.write_bytes(broken.read_bytes()[:60])
+    batches = load_batches(samples, PREPROCESS, 2)
+    assert [next(batches).samples, next(batches).samples] == [
+        tuple(samples[:2]),
+        tuple(samples[2:4]),
+    ]
+    with complains(broken):
+        next(batches)
+    assert set(threading.enumerate()) == before

@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import mambaad
+from mambaad.artifacts.run_folder import load_tensors, read_log
+from mambaad.config import make_config
+from mambaad.errors import ConfigError
+from mambaad.inference.compiled import check_compilation, compile_system, find_device
+from mambaad.models.build import build_model
+from mambaad.ops import order_tables
+from mambaad.systems import SYSTEMS, system_class
+from tests.conftest import SMALL
+
+pytestmark = pytest.mark.usefixtures("users_checks_only")
+
+TINY = {"depths": (1, 1, 1, 1), "directions": 2, "states": 2, "expand": 1, "kernels": (3,)}
+
+
+@pytest.fixture(autouse=True)
+def compiler_from_the_start():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def all_maps(found):
+    return [*found.features, *found.reconstructed]
+
+
+def whole_graph(function):
+    """Compiled without a break, by everything but the slow making of kernels."""
+    return torch.compile(function, fullgraph=True, backend="aot_eager")
+
+
+def test_the_model_is_one_graph_at_any_size():
+    torch.manual_seed(0)
+    model = build_model("resnet18", "random", **TINY).eval()
+    compiled = whole_graph(model)
+    with torch.inference_mode():
+        for size in ((64, 64), (32, 96), (96, 64)):
+            image = torch.randn(1, 3, *size)
+            found, expected = compiled(image), model(image)
+            for ours, theirs in zip(*map(all_maps, (found, expected)), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_gradients_are_those_of_the_model():
+    torch.manual_seed(0)
+    model = build_model("resnet18", "random", **TINY).train()
+    maps = [torch.randn(2, c, s, s) for c, s in ((64, 16), (128, 8), (256, 4))]
+
+    def gradients(reconstruct):
+        torch.manual_seed(1)  # what drop path leaves out is the same
+        model.zero_grad()
+        sum(y.square().mean() for y in reconstruct(maps)).backward()
+        return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+
+    expected, found = gradients(model.reconstruct), gradients(whole_graph(model.reconstruct))
+    assert found.keys() == expected.keys()
+    for name, true in expected.items():
+        # Of what comes before a norm only rounding is left.
+        limit = 1e-3 * float(true.abs().max()) + 1e-6
+        assert (found[name] - true).abs().max() <= limit, name
+
+
+def test_training_and_inspecting_compiled(parts, tmp_path):
+    settings = {**SMALL, "epochs": 1, "size": "32"}
+    names = ("weights.safetensors", "good_parts.safetensors")
+    plain = mambaad.train(parts, tmp_path / "plain", **settings)
+    run = mambaad.train(parts, tmp_path / "run", **settings, compile="default")
+    ours, theirs = (json.loads((r / "log.jsonl").read_text())["loss"] for r in (run, plain))
+    assert ours == pytest.approx(theirs, rel=0.02)  # three steps at a rate that amplifies rounding
+    for name in names:  # they hold the same tensors
+        assert load_tensors(run / name)[0].keys() == load_tensors(plain / name)[0].keys()
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    expected = mambaad.Inspector(plain).inspect(pixels)
+    found = mambaad.Inspector(plain, compile="default").inspect(pixels)
+    np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("how", ["off", "default", "cuda-graphs"])
+def test_a_gpu_gives_what_the_cpu_gives(trained_run, how):
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 72, 3), dtype=np.uint8)
+    expected = mambaad.Inspector(trained_run).inspect(pixels)
+    order_tables._kept.cache_clear()  # as in a new process
+    inspector = mambaad.Inspector(trained_run, device="cuda", compile=how)
+    for _ in range(3):  # the third time it is a recorded graph
+        found = inspector.inspect(pixels)
+        np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, rtol=0.01, atol=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("cache", ["off", "memory"])
+def test_training_with_recorded_graphs(parts, tmp_path, cache):
+    settings = {**SMALL, "cache_features": cache, "epochs": 3}
+    plain = mambaad.train(parts, tmp_path / "plain", **settings)
+    order_tables._kept.cache_clear()
+    run = mambaad.train(parts, tmp_path / "run", **settings, compile="cuda-graphs")
+    ours, theirs = (read_log(r)[-1]["loss"] for r in (run, plain))
+    assert ours == pytest.approx(theirs, rel=0.1)
+
+
+def test_what_is_kept_is_made_before_anything_is_recorded(monkeypatch):
+    model = build_model("resnet18", "random", **TINY).train()
+    events = []
+    monkeypatch.setattr(torch, "compile", lambda f, **_: lambda *a: events.append("ran") or f(*a))
+    real = order_tables._kept.__wrapped__
+    monkeypatch.setattr(order_tables, "_kept", lambda *a: events.append("table") or real(*a))
+    compile_system(model, "cuda-graphs")
+    maps = [torch.randn(2, c, s, s) for c, s in ((64, 16), (128, 8), (256, 4))]
+    modes = [part.training for part in model.modules()]
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.reconstruct(maps)
+    assert events.index("table") < events.index("ran")
+    assert [part.training for part in model.modules()] == modes
+    counts = [n for n in state if n.endswith("num_batches_tracked") and "encoder" not in n]
+    assert counts
+    assert all(model.state_dict()[n] == state[n] + 1 for n in counts)  # by the real run alone
+
+
+@pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "mambaad"])
+def test_other_systems_are_one_graph_too(name):
+    config = make_config({"system": name, "encoder": "resnet18", "size": "128"})
+    model = system_class(name).build(config, "random").eval()
+    image = torch.randn(1, 3, 128, 128)
+    with torch.inference_mode():
+        found, expected = whole_graph(model)(image), model(image)
+    for ours, theirs in zip(found.reconstructed, expected.reconstructed, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_a_device_or_way_that_there_is_not():
+    assert find_device("cpu") == torch.device("cpu")
+    for name in ("warp", "meta", *([] if torch.cuda.is_available() else ["cuda"])):
+        with pytest.raises(ConfigError, match=f"--device: '{name}' is not here"):
+            find_device(name)
+    with pytest.raises(ConfigError, match="--compile: expected one of off, default, cuda-graphs"):
+        check_compilation("fast")

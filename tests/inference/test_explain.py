@@ -1,0 +1,123 @@
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import mambaad
+from mambaad.artifacts.run_folder import build_from, load_model
+from mambaad.config import make_config
+from mambaad.data.images import read_image
+from mambaad.data.readers.mvtec import read_mvtec
+from mambaad.data.transforms import Preprocess
+from mambaad.inference.explain import Explainer, GoodPartsIndex
+from mambaad.models.mixers.ss2d import SS2D
+from mambaad.models.scoring import anomaly_map
+
+SIZE = (64, 64)
+
+
+@pytest.fixture(scope="module")
+def model(trained_run):
+    return load_model(trained_run)
+
+
+@pytest.fixture
+def image(parts):
+    return read_image(parts / "nut" / "test" / "spot" / "000.png")
+
+
+def test_the_scales_add_up_to_the_map(model, trained_run, image):
+    found = Explainer(model, SIZE).explain(image)
+    prediction = mambaad.Inspector(trained_run).inspect(image)
+    assert np.allclose(found.scale_maps.sum(axis=0), prediction.anomaly_map, atol=1e-4)
+    assert sum(found.scale_shares) == pytest.approx(1, abs=1e-5)
+    assert found.strides == (4, 8, 16)
+    row, column = found.at
+    assert prediction.anomaly_map[row, column] == pytest.approx(prediction.score, rel=1e-3)
+
+
+def test_a_direction_is_left_out_of_every_block(model, image):
+    explainer = Explainer(model, SIZE)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = explainer.explain(image)
+    assert list(found.directions) == ["as it is, forwards", "as it is, backwards"]
+    assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in before.items())
+
+    # The same from a model whose weights are changed for good.
+    changed = load_model_again(model)
+    for block in changed.decoder.modules():
+        if isinstance(block, SS2D):
+            rows, states = block.scan_proj.shape[0] // 2, block.A_log.shape[2]
+            with torch.no_grad():
+                block.scan_proj[rows - states : rows] = 0
+                block.skip[0] = 0
+    batch = Preprocess(*SIZE)(image)[None]
+    with torch.inference_mode():
+        whole = anomaly_map(*model(batch), SIZE)[0]
+        without = anomaly_map(*changed(batch), SIZE)[0]
+    change = whole - without
+    row, column = found.at
+    expected = (change[row, column] - change.median()) / whole[row, column]
+    assert found.directions["as it is, forwards"] == pytest.approx(float(expected), abs=1e-4)
+
+
+def load_model_again(model):
+    import copy
+
+    return copy.deepcopy(model)
+
+
+def test_only_what_is_inspected_is_explained(model, image):
+    explainer = Explainer(model, SIZE)
+    everywhere = explainer.explain(image)
+    counted = everywhere.scale_maps.sum(axis=0)
+    row, column = everywhere.at
+    counted[max(row - 8, 0) : row + 8, max(column - 8, 0) : column + 8] = -np.inf
+    assert explainer.explain(image, counted).at != everywhere.at
+
+
+def test_the_place_most_like_another_of_a_good_part(model, parts):
+    good = {c.name: c.train for c in read_mvtec(parts)}
+    index = GoodPartsIndex(model, SIZE, good)
+    sample = good["nut"][3]
+    # A part is most like itself, and so is each of its places.
+    match = index.nearest("nut", read_image(sample.path), (20, 36))
+    assert match.sample == sample
+    assert match.similarity == pytest.approx(1, abs=1e-5)
+    assert match.at == (20, 36)  # the middle of the cell of 8 x 8 pixels
+    assert index.nearest("washer", read_image(sample.path), (0, 0)) is None
+
+
+def test_no_more_good_parts_than_asked(model, parts):
+    good = {c.name: c.train for c in read_mvtec(parts)}
+    index = GoodPartsIndex(model, SIZE, good, most=2)
+    match = index.nearest("nut", read_image(good["nut"][1].path), (20, 36))
+    assert match.sample in (good["nut"][0], good["nut"][3])
+
+
+def test_a_system_with_a_single_map(parts, image):
+    size = (32, 128)
+    settings = {"system": "uniad", "encoder": "resnet18", "size": size}
+    single = build_from(make_config(settings), "random").eval()
+    found = Explainer(single, size).explain(image)
+    assert (found.strides, found.scale_shares) == ((16,), (1.0,))
+    assert found.directions == {}
+    good = {c.name: c.train for c in read_mvtec(parts)}
+    match = GoodPartsIndex(single, size, good).nearest("nut", image, found.at)
+    assert match.sample in good["nut"]
+
+
+def test_good_parts_that_cannot_be_read_are_left_out(model, parts, tmp_path, capsys):
+    root = shutil.copytree(parts, tmp_path / "parts")
+    good = {c.name: c.train for c in read_mvtec(root)}
+    image = read_image(good["nut"][1].path)
+    good["nut"][1].path.write_bytes(b"no image")
+    index = GoodPartsIndex(model, SIZE, good)
+    match = index.nearest("nut", image, (20, 36))
+    assert match.sample in good["nut"]
+    assert match.sample != good["nut"][1]
+    assert "001.png cannot be read as an image" in capsys.readouterr().err
+    for sample in good["bolt"]:
+        sample.path.write_bytes(b"no image")
+    assert index.nearest("bolt", image, (20, 36)) is None

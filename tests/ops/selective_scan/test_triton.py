@@ -1,0 +1,234 @@
+"""The Triton kernels: natively where there is a GPU, else in Triton's interpreter."""
+
+import itertools
+
+import pytest
+import torch
+
+from mambaad.models.lss import LSSModule
+from mambaad.ops import native
+from mambaad.ops.selective_scan import operator
+from mambaad.ops.selective_scan.dispatch import selective_scan
+from mambaad.ops.selective_scan.reference import selective_scan_reference
+from tests.ops.conftest import (
+    EXTREMES,
+    FLOATS,
+    Tensors,
+    assert_close,
+    cast,
+    make_inputs,
+    run,
+    sizes_text,
+    sizes_to_test,
+    truth,
+    truth_of_size,
+)
+
+pytest.importorskip("triton")
+
+from triton.runtime.interpreter import ScanOps
+
+from mambaad.ops.selective_scan import triton as triton_scan
+from mambaad.ops.selective_scan.triton import TILING, Tiling
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+scan_by_elements = ScanOps.generic_scan
+
+
+def scan_by_slices(self, tensors):
+    """As :func:`scan_by_elements`, a hundred times as fast for a tile of 16 x 16 x 16."""
+    steps = range(tensors[0].handle.data.shape[self.axis])
+    whole = (slice(None),) * self.axis
+    slices = [(*whole, slice(step, step + 1)) for step in steps]
+    results = [t.handle.data.copy() for t in tensors]
+    for last, this in itertools.pairwise(slices):
+        arrays = [r[last] for r in results] + [t.handle.data[this] for t in tensors]
+        types = [t.dtype for t in tensors] * 2
+        combined = self.combine_fn.fn(*map(self.to_tensor, arrays, types))
+        for result, c in zip(results, combined, strict=True):
+            result[this] = c.handle.data
+    return [self.to_tensor(r, t.dtype) for r, t in zip(results, tensors, strict=True)]
+
+
+@pytest.fixture(autouse=True)
+def triton_everywhere(monkeypatch):
+    monkeypatch.setattr(operator, "triton_on_cpu", True)
+    if DEVICE == "cpu":
+        monkeypatch.setattr(ScanOps, "generic_scan", scan_by_slices)
+
+
+def scan(**inputs: torch.Tensor) -> torch.Tensor:
+    """The dispatching function, on the device at hand."""
+    return selective_scan(**{n: t.to(DEVICE) for n, t in inputs.items()}).cpu()
+
+
+def run_tiled(inputs: Tensors, tiling: Tiling) -> dict[str, torch.Tensor]:
+    """As :func:`run`, without autograd and with a tiling of one's own."""
+    given = tuple(inputs[name].to(DEVICE) for name in FLOATS)
+    given = (*given, inputs["order"].int().to(DEVICE))
+    carry = torch.empty(triton_scan.carry_shape(given[0], given[4], tiling), device=DEVICE)
+    y = triton_scan.forward(given, carry, tiling)
+    random = torch.Generator().manual_seed(12)
+    grad_y = torch.randn(y.shape, generator=random, dtype=torch.float32).to(DEVICE)
+    grads = triton_scan.backward(given, carry, grad_y, tiling)
+    return {n: t.cpu() for n, t in zip(("y", *FLOATS), (y, *grads), strict=True)}
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="nothing is interpreted")
+@pytest.mark.parametrize("nan", [False, True])
+def test_scanning_by_slices_gives_exactly_what_the_interpreter_gives(nan, monkeypatch):
+    inputs = make_inputs(batch=1, length=5, channels=2)
+    if nan:
+        inputs["u"][0, 0, 0] = torch.nan
+    found = run_tiled(inputs, Tiling(4, 2))
+    monkeypatch.setattr(ScanOps, "generic_scan", scan_by_elements)
+    expected = run_tiled(inputs, Tiling(4, 2))
+    assert expected["y"].isnan().any() == nan
+    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+
+
+CPU_CHUNK = native._native.CHUNK_LENGTH if native.AVAILABLE else 32
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        *({"length": TILING.steps + n} for n in (-1, 0, 1)),
+        # The shapes of the CPU kernel's tests.
+        *sizes_to_test(CPU_CHUNK),
+        {"length": 49, "channels": 64, "directions": 8, "states": 16, "rank": 4},
+        {"length": 200},
+        {"batch": 3, "channels": 70},
+    ],
+    ids=sizes_text,
+)
+def test_kernel_equals_the_reference(sizes):
+    assert_close(run(scan, make_inputs(**sizes)), truth_of_size(**sizes))
+
+
+def test_long_sequence():
+    inputs = make_inputs(length=5000, batch=1, channels=2, directions=1, states=1, rank=1)
+    expected = selective_scan_reference(**cast(inputs, torch.float64))
+    assert_close({"y": scan(**inputs)}, {"y": expected})
+
+
+def test_map_without_positions_has_no_gradients():
+    found = run(scan, make_inputs(length=0))
+    assert found["y"].shape == (2, 0, 5)
+    assert not any(t.any() for t in found.values())
+
+
+@pytest.mark.parametrize("fill", EXTREMES)
+def test_extreme_values(fill):
+    inputs = make_inputs()
+    for name, value in fill.items():
+        inputs[name].fill_(value)
+    found = run(scan, inputs)
+    assert all(t.isfinite().all() for t in found.values())
+    assert_close(found, truth(inputs))
+
+
+# Lengths that the last segment, or tile, is not full of; more segments than tiles.
+@pytest.mark.parametrize(
+    "tiling",
+    [Tiling(16, 16, 1), Tiling(4, 4, 2), Tiling(8, 8, 3), Tiling(8, 2, 1), Tiling(4, 8, 99)],
+)
+@pytest.mark.parametrize("length", [1, 8, 37])
+def test_segments_of_the_sequence_change_nothing(length, tiling):
+    sizes = {"length": length, "batch": 1}
+    assert_close(run_tiled(make_inputs(**sizes), tiling), truth_of_size(**sizes))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_inputs_are_scanned_in_float32(dtype):
+    inputs = make_inputs()
+    halves = {n: t.to(dtype) if n in ("u", "proj") else t for n, t in inputs.items()}
+    found = run(scan, halves)
+    # Of the rounded inputs the scan is exact; only gradients of the halves are rounded again.
+    rounded = {n: t.float() if n in ("u", "proj") else t for n, t in halves.items()}
+    expected = truth(rounded)
+    assert found["y"].dtype == torch.float32
+    assert (found["u"].dtype, found["proj"].dtype) == (dtype, dtype)
+    assert found["A"].dtype == torch.float32
+    full = {n: t for n, t in found.items() if n not in ("u", "proj")}
+    assert_close(full, {n: expected[n] for n in full})
+    eps = torch.finfo(dtype).eps
+    for name in ("u", "proj"):
+        error = (found[name].double() - expected[name]).abs()
+        assert (error <= eps * expected[name].abs() + 1e-4 * expected[name].abs().max()).all()
+
+
+def test_the_carried_states_are_kept_only_when_wanted():
+    inputs = make_inputs(length=40)
+    given = [inputs[name].to(DEVICE) for name in FLOATS] + [inputs["order"].int().to(DEVICE)]
+    _, carry = torch.ops.mambaad.selective_scan(*given, False)
+    assert carry.numel() == 0
+    y, carry = torch.ops.mambaad.selective_scan(*given, True)
+    assert carry.shape == (2, 2, 3, 5, 3)  # batch, directions, tiles of 16 steps, channels, states
+    assert not carry[:, :, 0].any()
+    assert torch.allclose(y.cpu(), selective_scan_reference(**inputs), atol=1e-4)
+
+
+RANK, STATES = 2, 3
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("u", 0), ("proj", 0), ("proj", RANK), ("proj", RANK + STATES), ("dt_weight", 0), ("A", 0)],
+)
+def test_nan_reaches_what_depends_on_it_and_nothing_else(name, index):
+    inputs = make_inputs(rank=RANK, states=STATES)
+    inputs[name].view(-1)[index] = torch.nan
+    found, expected = scan(**inputs), selective_scan_reference(**inputs)
+    assert torch.equal(found.isnan(), expected.isnan())
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # its own
+def test_operator_obeys_the_rules_of_torch():
+    inputs = {n: t.to(DEVICE) for n, t in make_inputs(length=5, batch=1).items()}
+    inputs = {n: t.requires_grad_(n in FLOATS) for n, t in inputs.items()}
+    inputs["order"] = inputs["order"].int()
+    torch.library.opcheck(torch.ops.mambaad.selective_scan, (*inputs.values(), True))
+
+
+def test_a_module_of_the_decoder_trains_as_with_the_reference(monkeypatch):
+    torch.manual_seed(0)
+    module = LSSModule(8, 1, directions=8, states=4).to(DEVICE)
+    x = torch.randn(2, 4, 4, 8, device=DEVICE)
+
+    def step():
+        module.zero_grad()
+        y = module(x)
+        y.square().sum().backward()
+        return [y.detach().cpu(), *(p.grad.clone().cpu() for p in module.parameters())]
+
+    found = step()
+    monkeypatch.setattr(
+        "mambaad.models.mixers.ss2d.selective_scan",
+        lambda *inputs: selective_scan_reference(*cast_all(inputs)).float(),
+    )
+    for ours, theirs in zip(found, step(), strict=True):
+        # Biases before an instance norm have no gradient but rounding's.
+        limit = 1e-4 * float(theirs.abs().max()) + 1e-5
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=limit)
+
+
+def cast_all(inputs):
+    names = (*FLOATS, "order")
+    return cast(dict(zip(names, inputs, strict=True)), torch.float64).values()
+
+
+def test_gradients_need_the_carried_states():
+    inputs = make_inputs()
+    given = (*(inputs[name].to(DEVICE) for name in FLOATS), inputs["order"].int().to(DEVICE))
+    grad_y = torch.ones_like(given[0])
+    with pytest.raises(ValueError, match="carry"):
+        triton_scan.backward(given, torch.empty(2, 2, 0, 5, 3, device=DEVICE), grad_y)
+
+
+def test_an_order_that_names_other_cells_stays_within_its_image():
+    inputs = make_inputs(batch=2)
+    alone = {n: t[:1] if n in ("u", "proj") else t for n, t in inputs.items()}
+    inputs["order"][1, 5], alone["order"] = 1000, inputs["order"]
+    assert torch.equal(scan(**inputs)[:1], scan(**alone))

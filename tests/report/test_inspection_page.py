@@ -1,0 +1,188 @@
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mambaad
+import mambaad.report.inspection_page
+from mambaad.errors import DataError, RunError
+from mambaad.inference.explain import Explainer, Explanation
+from mambaad.report.inspection_page import InspectionReport, _sentences
+from mambaad.types import Prediction, Region, Verdict
+from mambaad.workflows.calibrate import calibrate
+from mambaad.workflows.verdicts import evaluate_verdicts
+
+
+@pytest.fixture(scope="module")
+def strict(calibrated_run, many_parts, tmp_path_factory):
+    """A run whose thresholds are so low that most parts fail."""
+    run = shutil.copytree(calibrated_run, tmp_path_factory.mktemp("runs") / "strict")
+    calibrate(run, many_parts, target_fpr=0.6, review_fpr=0.95)
+    return run
+
+
+def cards(folder):
+    page = (folder / "index.html").read_text(encoding="utf-8")
+    (text,) = re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)
+    return json.loads(text), page
+
+
+def test_predictions_on_a_page(strict, many_parts, tmp_path):
+    images = tmp_path / "in"
+    shutil.copytree(many_parts / "nut" / "test", images)
+    (images / "broken.png").write_bytes(b"no image")
+    records = mambaad.predict(
+        strict,
+        [images],
+        tmp_path / "out",
+        product="nut",
+        report=tmp_path / "page",
+        good=many_parts,
+    )
+    found, page = cards(tmp_path / "page")
+    assert [card["name"] for card in found] == [record.path for record in records]
+    for card, record in zip(found, records, strict=True):
+        if record.error:
+            assert (card["verdict"], card["picture"]) == ("ERROR", None)
+            assert "cannot be read as an image" in card["reason"]
+            continue
+        assert card["verdict"] == record.verdict.value
+        with Image.open(tmp_path / "page" / card["picture"]) as picture:
+            assert picture.width == 2 * 72  # image and heatmap, not enlarged
+        assert bool(card["explained"]) == (record.verdict.value in ("REVIEW", "FAIL"))
+        if card["explained"]:
+            text = " ".join(card["explanation"])
+            assert "at stride 8" in text
+            assert "most like it in a good part" in text
+            with Image.open(tmp_path / "page" / card["explained"]) as picture:
+                assert picture.size == (5 * 256, 256)
+    assert "calibrated (hold-out)" in page
+    assert "1 of" not in page
+
+
+def test_a_run_without_a_calibration(trained_run, parts, tmp_path):
+    mambaad.predict(
+        trained_run, [parts / "nut" / "test"], tmp_path / "out", report=tmp_path / "page"
+    )
+    found, page = cards(tmp_path / "page")
+    assert {card["verdict"] for card in found} == {""}
+    assert all(card["level"] is not None for card in found)
+    assert "not calibrated" in page
+
+
+def test_an_evaluation_on_a_page(strict, many_parts, tmp_path):
+    evaluate_verdicts(strict, many_parts, report=tmp_path / "page")
+    found, page = cards(tmp_path / "page")
+    assert len(found) == 12
+    assert {card["truth"] for card in found} == {"good", "spot"}
+    assert "Verdicts, product told" in page
+
+
+def test_a_page_that_cannot_be_made(strict, many_parts, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    image = next((many_parts / "nut" / "test" / "good").iterdir())
+    with pytest.raises(RunError, match=r"--report: .* cannot be made"):
+        mambaad.predict(strict, [image], tmp_path / "out", report=tmp_path / "file")
+    with pytest.raises(DataError):
+        mambaad.predict(
+            strict, [image], tmp_path / "out", report=tmp_path / "page", good=tmp_path / "absent"
+        )
+
+
+def test_pictures_keep_their_shape(strict, many_parts, tmp_path):
+    image = np.asarray(Image.open(many_parts / "nut" / "test" / "good" / "000.png"))
+    wide = np.tile(image, (8, 8, 1))
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    mambaad.predict(
+        strict, [tmp_path / "wide.png"], tmp_path / "out", product="nut", report=tmp_path / "page"
+    )
+    (card,), _ = cards(tmp_path / "page")
+    with Image.open(tmp_path / "page" / card["picture"]) as picture:
+        assert picture.height == 256
+        assert picture.width == 2 * 230
+
+
+def test_a_damaged_good_part_is_left_out(strict, many_parts, tmp_path, capsys):
+    data = shutil.copytree(many_parts, tmp_path / "data")
+    for path in sorted((data / "nut" / "train" / "good").iterdir())[:5]:
+        path.write_bytes(b"no image")
+    images = [many_parts / "nut" / "test"]
+    page = tmp_path / "page"
+    mambaad.predict(strict, images, tmp_path / "out", product="nut", report=page, good=data)
+    assert "000.png cannot be read as an image" in capsys.readouterr().err
+    found, _ = cards(page)
+    explained = [card for card in found if card["explained"]]
+    assert explained
+    assert all("in a good part" in " ".join(card["explanation"]) for card in explained)
+
+
+def test_what_fails_of_the_page_is_a_note_on_its_card(strict, many_parts, tmp_path, monkeypatch):
+    def broken(*args):
+        raise RuntimeError("no\nreason")
+
+    monkeypatch.setattr(Explainer, "explain", broken)
+    (tmp_path / "page" / "pictures" / "000001.jpg").mkdir(parents=True)  # cannot be written
+    images = [many_parts / "nut" / "test"]
+    records = mambaad.predict(
+        strict, images, tmp_path / "out", product="nut", report=tmp_path / "page"
+    )
+    assert [record.error for record in records] == [None] * 6
+    found, _ = cards(tmp_path / "page")
+    assert found[0]["picture"] is None
+    assert "There is no picture: " in found[0]["explanation"][0]
+    assert all(card["picture"] for card in found[1:])
+    flagged = [card for card, record in zip(found, records, strict=True) if record.regions]
+    assert flagged
+    for card in flagged:
+        assert card["explanation"][-1] == "There is no explanation: no reason"
+        assert card["explained"] is None
+
+
+def test_only_so_many_are_explained(strict, many_parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(mambaad.report.inspection_page, "MOST_EXPLAINED", 1)
+    images = [many_parts / "nut" / "test"]
+    records = mambaad.predict(
+        strict, images, tmp_path / "out", product="nut", report=tmp_path / "page"
+    )
+    assert sum(bool(record.regions) for record in records) > 1
+    found, page = cards(tmp_path / "page")
+    assert sum(bool(card["explained"]) for card in found) == 1
+    left_out = [card["explanation"] for card in found if card["explanation"]][1:]
+    assert left_out[0] == ["Only the first 1 flagged parts of a class are explained."]
+    assert "the first 1 flagged parts of a class" in page.split("<h2>")[0]
+
+
+def test_a_calibrated_model_that_knows_no_product(strict, many_parts, tmp_path, monkeypatch):
+    def strange(look, *args):
+        verdict = Verdict.UNKNOWN_PRODUCT
+        return Prediction(float(look.anomaly_map.max()), look.anomaly_map, verdict=verdict)
+
+    monkeypatch.setattr("mambaad.inspection.inspector.decide", strange)
+    image = many_parts / "nut" / "test" / "good" / "000.png"
+    mambaad.predict(strict, [image], tmp_path / "out", report=tmp_path / "page")
+    (card,), page = cards(tmp_path / "page")
+    assert (card["product"], card["verdict"]) == ("", "UNKNOWN PRODUCT")
+    assert "is not calibrated" not in page
+
+
+def test_an_earlier_page_goes_before_its_pictures_do(strict, tmp_path):
+    (tmp_path / "index.html").write_text("earlier")
+    InspectionReport(tmp_path, strict, mambaad.Inspector(strict))
+    assert not (tmp_path / "index.html").exists()
+    (tmp_path / "index.html").mkdir()
+    with pytest.raises(RunError, match=r"--report: .*index\.html cannot be replaced"):
+        InspectionReport(tmp_path, strict, mambaad.Inspector(strict))
+
+
+def test_words_for_a_system_with_a_single_map():
+    single = np.ones((1, 4, 4), np.float32)
+    region = Region((0, 0, 1, 1), 1.0, None, 1.0, (0, 0))
+    prediction = Prediction(1.0, single[0], regions=(region,))
+    lines = _sentences(Explanation((0, 0), single, (1.0,), (16,), {}), None, prediction)
+    assert lines[1:] == [
+        "The encoder's maps are compared as one, at stride 16.",
+        "Pictures: the map, the place.",
+    ]

@@ -1,0 +1,21 @@
+import re
+
+import mambaad
+from mambaad.report.run_page import write_run_report
+
+
+def test_report_of_a_run(parts, trained_run, tmp_path):
+    evaluation = mambaad.evaluate(trained_run, parts)
+    page = tmp_path / "report.html"
+    write_run_report(page, trained_run, parts, evaluation, "Bolts and nuts")
+    html = page.read_text(encoding="utf-8")
+    assert "<h1>Bolts and nuts</h1>" in html
+    shown = re.findall(r"<td>([^<]*)</td>", html)
+    assert shown == [cell for row in evaluation.to_rows()[1:] for cell in row]
+    # The score below a picture is that of the evaluation: the first good part of each class.
+    for name in ("bolt", "nut"):
+        section = html[html.index(f"<h3>{name}</h3>") :]
+        first = next(score for score, bad in evaluation.scores[name] if not bad)
+        assert f"score {first:.3f}" in section[: section.index("</figcaption>")]
+    assert html.count("data:image/png") == 2  # one kind of defect a class, with its mask
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

@@ -1,0 +1,52 @@
+import pytest
+import torch
+from torch import nn
+
+from mambaad.errors import RunError
+from mambaad.training.checkpoint import Position, load_checkpoint, save_checkpoint
+
+
+def trained(width=3, steps=2):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(width, width), nn.BatchNorm1d(width))
+    optimizer = torch.optim.AdamW(model.parameters(), 0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model(torch.randn(5, width)).square().sum().backward()
+        optimizer.step()
+    return model, optimizer
+
+
+def test_everything_comes_back(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    model, optimizer = trained()
+    position = Position(epoch=3, step=2, loss_sum=1.5, seconds=0.5, log=[{"epoch": 1}])
+    save_checkpoint(path, model, optimizer, position)
+
+    other, its_optimizer = trained(steps=1)
+    assert load_checkpoint(path, other, its_optimizer) == position
+    for ours, theirs in zip(model.state_dict().values(), other.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs)
+    # The optimizer's state too: the next step is the same.
+    for m, o in ((model, optimizer), (other, its_optimizer)):
+        o.zero_grad()
+        m(torch.arange(15.0).view(5, 3).square()).square().sum().backward()
+        o.step()
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_of_another_model(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(path, *trained(width=4), Position())
+    with pytest.raises(RunError, match="is of another model or version") as caught:
+        load_checkpoint(path, *trained(width=3))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80\x04.", b"\xff" * 100])
+def test_damaged(tmp_path, content):
+    path = tmp_path / "checkpoint.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="is damaged or absent"):
+        load_checkpoint(path, *trained())

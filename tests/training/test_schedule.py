@@ -1,0 +1,27 @@
+import itertools
+
+import pytest
+
+from mambaad.config import make_config
+from mambaad.training.schedule import epoch_batches, learning_rate
+
+
+def test_the_cosine_schedule_warms_up_and_ends_near_zero():
+    config = make_config({"recipe": "fast", "epochs": 50})
+    rates = [learning_rate(config, step // 10, step % 10 / 10) for step in range(500)]
+    assert rates[10] == max(rates) == pytest.approx(0.002)  # 2 % of 50 epochs is one
+    assert 0 < rates[0] < rates[5] < rates[10]
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[10:]))
+    assert rates[255] == pytest.approx(0.001)  # half way down
+    assert rates[499] < 1e-7
+
+
+def test_epochs_visit_every_image_once_but_for_an_unfilled_batch():
+    batches = epoch_batches(37, batch_size=8, devices=2, seed=1, epoch=0)
+    flat = [i for batch in batches for i in batch]
+    assert [len(batch) for batch in batches] == [8] * 4
+    assert len(set(flat)) == 32
+    assert max(flat) < 37
+    assert batches == epoch_batches(37, batch_size=8, devices=2, seed=1, epoch=0)
+    assert batches != epoch_batches(37, batch_size=8, devices=2, seed=1, epoch=1)
+    assert [len(b) for b in epoch_batches(5, batch_size=8, devices=2, seed=1, epoch=0)] == [4]

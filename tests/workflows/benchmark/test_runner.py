@@ -1,0 +1,195 @@
+"""A small benchmark, run for real: two systems that work, and one that cannot."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import mambaad
+from mambaad.errors import RunError
+from mambaad.metrics import METRICS
+from mambaad.workflows.benchmark import read_plan, run_plan
+from mambaad.workflows.benchmark.runner import RESULT, read_result
+from mambaad.workflows.benchmark.tables import (
+    Table,
+    speed_plot,
+    tables,
+    to_csv,
+    to_latex,
+    to_markdown,
+    write_tables,
+)
+
+PLAN = """
+title: A small benchmark
+settings: {{encoder: resnet18, encoder_weights: random, epochs: 1, batch_size: 4, size: 32}}
+systems:
+  MambaAD lite: {{variant: lite}}
+  RD4AD: {{system: rd4ad}}
+  broken: {{encoder: tf_efficientnet_b4, system: rd4ad}}
+data:
+  parts: {{path: {parts}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(parts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmark")
+    (folder / "plan.yaml").write_text(PLAN.format(parts=parts))
+    plan = read_plan(folder / "plan.yaml")
+    return plan, run_plan(plan, folder / "out"), folder / "out"
+
+
+def test_a_system_that_fails_is_reported_and_the_others_go_on(finished):
+    _, outcomes, _ = finished
+    assert [o.job.system for o in outcomes if o.result] == ["MambaAD lite", "RD4AD"]
+    (failed,) = [o for o in outcomes if o.problem]
+    assert failed.problem.startswith("--encoder: RD4AD mirrors its encoder")
+
+
+def test_a_result_is_that_of_training_and_evaluating_by_hand(finished, parts, tmp_path):
+    plan, outcomes, _ = finished
+    job, threads = plan.jobs()[0], torch.get_num_threads()
+    torch.set_num_threads(outcomes[0].result["threads"])  # sums round otherwise with others
+    try:
+        run = mambaad.train(parts, tmp_path / "run", **job.settings)
+        assert outcomes[0].result["classes"] == mambaad.evaluate(run, parts).classes
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_a_second_call_runs_what_failed_and_nothing_else(finished):
+    plan, first, out = finished
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name == RESULT}
+    (problem,) = out.rglob("problem.txt")
+    problem.unlink()
+    again = run_plan(plan, out)
+    assert problem.is_file()  # of a second try
+    assert [o.result for o in again] == [o.result for o in first]
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+
+
+def test_results_of_other_settings_are_not_mixed_in(finished):
+    plan, _, out = finished
+    changed = plan.model_copy(update={"settings": {**plan.settings, "epochs": 2}})
+    with pytest.raises(RunError, match="is of other settings than the plan"):
+        run_plan(changed, out)
+
+
+def test_a_training_of_other_settings_is_not_gone_on_with(finished, tmp_path):
+    """A setting that has left the plan is none that resuming would compare."""
+    plan, _, _ = finished
+    folder = tmp_path / plan.jobs()[0].folder
+    folder.mkdir(parents=True)
+    (folder / "job.json").write_text(json.dumps({"training": plan.jobs()[0].training}))
+    assert read_result(plan.jobs()[0], tmp_path) is None
+    systems = {**plan.systems, "MambaAD lite": {}}
+    changed = plan.model_copy(update={"systems": systems})
+    with pytest.raises(RunError, match="is of other settings than the plan"):
+        run_plan(changed, tmp_path)
+
+
+def test_another_protocol_needs_no_other_training(finished):
+    plan, _, out = finished
+    changed = plan.model_copy(update={"protocol": "ader-paper"})
+    with pytest.raises(RunError, match="of another protocol than the plan"):
+        run_plan(changed, out)
+
+
+def test_an_interruption_is_passed_on_and_the_job_goes_on_later(parts, tmp_path):
+    """Told to stop as a service is: by SIGTERM to the command alone."""
+    many = PLAN.replace("epochs: 1", "epochs: 400").split("  RD4AD")[0]
+    (tmp_path / "plan.yaml").write_text(
+        many.format(parts=parts) + f"data: {{parts: {{path: {parts}}}}}\n"
+    )
+    out = tmp_path / "out"
+    program = "from mambaad.cli import main; main()"
+    arguments = ["benchmark", str(tmp_path / "plan.yaml"), "--out", str(out)]
+    command = [sys.executable, "-c", program, *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        while not list(out.rglob("log.jsonl")):  # an epoch has ended
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with: mambaad benchmark" in said
+    (run,) = out.rglob("run")
+    assert (run / "checkpoint.safetensors").is_file()
+    epochs = len((run / "log.jsonl").read_text().splitlines())
+    assert 1 <= epochs < 400
+
+
+def test_a_damaged_result_is_one_line(finished, tmp_path):
+    plan, _, _ = finished
+    path = tmp_path / plan.jobs()[0].folder / RESULT
+    path.parent.mkdir(parents=True)
+    path.write_text('{"mean":')
+    with pytest.raises(RunError, match="is damaged; remove"):
+        run_plan(plan, tmp_path)
+
+
+def test_tables_show_what_was_found(finished):
+    plan, outcomes, out = finished
+    made = tables(plan, outcomes)
+    assert [t.title for t in made] == [
+        "parts, mean over classes",
+        "parts: MambaAD lite",
+        "parts: RD4AD",
+    ]
+    summary = {row[0]: row[1:] for row in made[0].rows}
+    assert summary["broken"][0] == "failed"
+    mean = outcomes[1].result["mean"]
+    assert summary["RD4AD"][: len(METRICS)] == [f"{100 * mean[m]:.1f}" for m in METRICS]
+    assert summary["RD4AD"][len(METRICS)] == f"{outcomes[1].result['parameters'] / 1e6:.2f}"
+
+    markdown = to_markdown(made)
+    widths = {line.count("|") for line in markdown.splitlines() if "mean over" not in line and line}
+    assert len([line for line in markdown.splitlines() if line.startswith("| RD4AD")]) == 1
+    assert len(widths) == 3  # headings, the summary's columns and the classes' columns
+    assert to_latex(made).count(r"\begin{tabular}") == 3
+    odd = [Table("a\nb", [["a|b", "50 % of_x ^ ~ \\ ±"]])]
+    assert to_markdown(odd).splitlines()[2] == r"| a\|b | 50 % of_x ^ ~ \ ± |"
+    assert r"50 \% of\_x \textasciicircum{} \textasciitilde{} \textbackslash{} $\pm$" in to_latex(
+        odd
+    )
+    rows = list(csv.DictReader(io.StringIO(to_csv(outcomes))))
+    assert len(rows) == 2 * (2 + 1)  # systems x (classes and mean)
+    assert float(rows[0]["image_auroc"]) == outcomes[0].result["classes"]["bolt"]["image_auroc"]
+
+    for path in write_tables(plan, outcomes, out):
+        text = path.read_text(encoding="utf-8")
+        assert "RD4AD" in text
+        if path.suffix in (".md", ".html"):
+            assert "RD4AD mirrors its encoder" in text
+    assert speed_plot(plan, outcomes, "parts").count("MambaAD lite") >= 1
+
+
+def test_costs_of_a_run_are_measured(finished):
+    _, outcomes, _ = finished
+    for o in outcomes[:2]:
+        assert o.result["flops"] > 1e6
+        assert o.result["images_per_s"] > 0
+        assert o.result["peak_mib"] > 100
+        assert o.result["trained_parameters"] < o.result["parameters"]
+
+
+def test_several_seeds_give_mean_and_deviation(finished):
+    plan, outcomes, _ = finished
+    doubled = []
+    for factor in (1.0, 0.5):
+        result = json.loads(json.dumps(outcomes[0].result))
+        result["mean"] = dict.fromkeys(METRICS, factor * 0.8)
+        doubled.append(type(outcomes[0])(outcomes[0].job, result))
+    plan = plan.model_copy(update={"seeds": (1, 2, 3)})
+    row = tables(plan, doubled)[0].rows[1]
+    assert row[0] == "MambaAD lite (2 of 3 seeds)"
+    deviation = np.std([80, 40], ddof=1)
+    assert row[1] == f"60.0 ± {deviation:.1f}"

@@ -1,0 +1,75 @@
+import json
+
+import pytest
+import torch
+
+import mambaad
+from mambaad.artifacts.run_folder import load_model, read_config
+from mambaad.errors import MambaADError, RunError
+from mambaad.workflows.import_checkpoint import import_checkpoint
+from tests.conftest import fill
+
+
+@pytest.fixture(scope="module")
+def encoder_state():
+    return mambaad.build_model("resnet34", "random").encoder.backbone.state_dict()
+
+
+@pytest.fixture
+def released(released_shapes, encoder_state):
+    state = fill(released_shapes)
+    return state | {f"net_t.{key}": tensor for key, tensor in encoder_state.items()}
+
+
+def save(state, path):
+    torch.save(state, path)
+    return path
+
+
+def test_a_released_checkpoint_becomes_a_run(released, tmp_path):
+    file = save({"net": released}, tmp_path / "net.pth")
+    run = import_checkpoint(file, tmp_path / "run")
+    model = load_model(run)
+    assert torch.equal(model.fusion.lateral2[0].weight, released["mff_oce.conv21.weight"])
+    assert read_config(run).depths == (3, 4, 6, 3)
+    assert read_config(run).directions == 8
+    data = json.loads((run / "data.json").read_text())
+    assert data == {"classes": {}, "fingerprint": None, "imported": "net.pth"}
+
+
+def test_without_the_encoder_its_weights_come_from_a_file(released, encoder_state, tmp_path):
+    decoder = {key: t for key, t in released.items() if not key.startswith("net_t.")}
+    file = save(decoder, tmp_path / "decoder.pth")
+    weights = save(encoder_state, tmp_path / "encoder.pth")
+    run = import_checkpoint(file, tmp_path / "run", encoder_weights=weights)
+    assert torch.equal(load_model(run).encoder.backbone.conv1.weight, encoder_state["conv1.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda s: s.pop("mff_oce.conv1.weight"), "missing fusion.down1.0.weight"),
+        (lambda s: s.update({"net_s.extra": torch.zeros(1)}), "unexpected net_s.extra"),
+        (
+            lambda s: s.update({"mff_oce.conv1.weight": torch.zeros(2)}),
+            "mff_oce.conv1.weight of shape (2,)",
+        ),
+        (lambda s: s.clear(), "no decoder of four stages under the released names"),
+    ],
+)
+def test_another_checkpoint_is_one_line_and_writes_nothing(released, tmp_path, change, complaint):
+    change(released)
+    file = save(released, tmp_path / "net.pth")
+    with pytest.raises(RunError) as caught:
+        import_checkpoint(file, tmp_path / "run")
+    assert complaint in str(caught.value)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_no_checkpoint(tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"not one")
+    for name in ("net.pth", "absent.pth"):
+        with pytest.raises(MambaADError, match=name):
+            import_checkpoint(tmp_path / name, tmp_path / "run")
