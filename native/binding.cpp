@@ -1,34 +1,18 @@
-// The Python module mambaad._native. It checks what would read or write outside an array; all
-// else is checked in Python, where the custom op calls it.
-#include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/string.h>
+// The Python module mambaad._native. It checks everything that would read or write outside an
+// array; the rest is checked in Python, where the custom operator calls it.
 #include <nanobind/stl/vector.h>
 
 #include <array>
-#include <stdexcept>
-#include <string>
-#include <vector>
 
+#include "binding.hpp"
 #include "selective_scan.hpp"
 
-namespace nb = nanobind;
-using namespace nb::literals;
 using namespace mambaad;
+using namespace nb::literals;
 
 namespace {
 
-template <int dims>
-using Array = nb::ndarray<float, nb::ndim<dims>, nb::c_contig, nb::device::cpu>;
 using Order = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-template <class A>
-void expect(const char* name, const A& array, std::initializer_list<int64_t> shape) {
-  size_t i = 0;
-  for (int64_t size : shape)
-    if (int64_t(array.shape(i++)) != size)
-      throw std::invalid_argument(std::string(name) + " does not have the expected shape");
-}
 
 Shape checked_shape(const Array<3>& u, const Array<3>& proj, const Array<3>& dt_weight,
                     const Array<2>& dt_bias, const Array<3>& A, const Array<2>& skip,
@@ -91,23 +75,10 @@ void instance_norm_silu_of(const std::string& variant, int threads, Array<3> x) 
   instance_norm_silu(variant, threads, batch, length, channels, data);
 }
 
-void exp2_product_of(const std::string& variant, Array<1> a, Array<1> b, Array<1> y) {
-  const int64_t size = int64_t(a.size());
-  expect("b", b, {size});
-  expect("y", y, {size});
-  exp2_product(variant, size, a.data(), b.data(), y.data());
-}
-
-void softplus_of(const std::string& variant, Array<1> x, Array<1> y) {
-  const int64_t size = int64_t(x.size());
-  expect("y", y, {size});
-  softplus(variant, size, x.data(), y.data());
-}
-
-void silu_of(const std::string& variant, Array<1> x, Array<1> y) {
-  const int64_t size = int64_t(x.size());
-  expect("y", y, {size});
-  silu(variant, size, x.data(), y.data());
+// No array is converted: results would be written into the converted copy, and lost.
+template <class F, class... Names>
+void define(nb::module_& m, const char* name, F function, Names... arrays) {
+  m.def(name, function, "variant"_a, "threads"_a, nb::arg(arrays).noconvert()...);
 }
 
 }  // namespace
@@ -115,20 +86,11 @@ void silu_of(const std::string& variant, Array<1> x, Array<1> y) {
 NB_MODULE(_native, m) {
   m.attr("CHUNK_LENGTH") = chunk_length;
   m.def("variants", &variants);
-  // No conversions: results would be written into the converted copies, and lost.
-  m.def("forward", &forward, "variant"_a, "threads"_a, "u"_a.noconvert(), "proj"_a.noconvert(),
-        "dt_weight"_a.noconvert(), "dt_bias"_a.noconvert(), "A"_a.noconvert(),
-        "skip"_a.noconvert(), "order"_a.noconvert(), "y"_a.noconvert(), "carry"_a.noconvert());
-  m.def("backward", &backward, "variant"_a, "threads"_a, "u"_a.noconvert(),
-        "proj"_a.noconvert(), "dt_weight"_a.noconvert(), "dt_bias"_a.noconvert(),
-        "A"_a.noconvert(), "skip"_a.noconvert(), "order"_a.noconvert(), "carry"_a.noconvert(),
-        "grad_y"_a.noconvert(), "grad_u"_a.noconvert(), "grad_proj"_a.noconvert(),
-        "grad_dt_weight"_a.noconvert(), "grad_dt_bias"_a.noconvert(), "grad_A"_a.noconvert(),
-        "grad_skip"_a.noconvert());
-  m.def("instance_norm_silu", &instance_norm_silu_of, "variant"_a, "threads"_a,
-        "x"_a.noconvert());
-  m.def("exp2_product", &exp2_product_of, "variant"_a, "a"_a.noconvert(), "b"_a.noconvert(),
-        "y"_a.noconvert());
-  m.def("silu", &silu_of, "variant"_a, "x"_a.noconvert(), "y"_a.noconvert());
-  m.def("softplus", &softplus_of, "variant"_a, "x"_a.noconvert(), "y"_a.noconvert());
+  define(m, "forward", &forward, "u", "proj", "dt_weight", "dt_bias", "A", "skip", "order", "y",
+         "carry");
+  define(m, "backward", &backward, "u", "proj", "dt_weight", "dt_bias", "A", "skip", "order",
+         "carry", "grad_y", "grad_u", "grad_proj", "grad_dt_weight", "grad_dt_bias", "grad_A",
+         "grad_skip");
+  define(m, "instance_norm_silu", &instance_norm_silu_of, "x");
+  bind_math(m);
 }

@@ -37,7 +37,7 @@ void for_blocks(int64_t channels, const F& f) {
   for (Block block : blocks_of(first, channels)) f.template operator()<1>(&block);
 }
 
-// Of `length` positions: each channel's mean, and the sum of its squared deviations from it.
+// Each channel's mean over `length` positions, and the sum of its squared deviations from it.
 void moments(int64_t length, int64_t channels, const float* x, float* mean, float* squares) {
   for_blocks(channels, [&]<int count>(const Block* blocks) {
     Vec m[count], s[count];

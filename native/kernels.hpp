@@ -1,13 +1,12 @@
-// What each instruction set's translation unit provides: the scan of one image, over all
-// directions, for a range of neighbouring channels.
+// The functions that each instruction set's translation unit provides.
 #pragma once
 
 #include "selective_scan.hpp"
 
 namespace mambaad {
 
-// Where a task sums gradients that several tasks contribute to: its own copy, added up after all
-// are done and always in the same order, so that the result does not depend on timing.
+// One task's copy of the gradients that several tasks contribute to. The copies are added up after
+// all tasks are done, always in the same order, so that the result does not depend on timing.
 struct Partial {
   float* proj;                            // length, directions * (rank + 2 * states); added to
   float *dt_weight, *dt_bias, *A, *skip;  // as the parameters; overwritten
@@ -35,5 +34,8 @@ extern const Kernels kernels_generic;
 #if defined(MAMBAAD_X86)
 extern const Kernels kernels_avx2, kernels_avx512;
 #endif
+
+// Throws std::invalid_argument for a variant that is not among variants().
+const Kernels& kernels_of(const std::string& variant);
 
 }  // namespace mambaad

@@ -1,10 +1,11 @@
 // The gradients of the selective scan, from the states that the forward stored before each
-// chunk: a chunk's states are computed again, then walked through from its last step to its
-// first. With g_t the gradient of h_t (what flows into it from y_t and from h_(t+1)):
-//     g_t = grad_y_t C_t + exp(dt_(t+1) A) g_(t+1)
-//     grad B_t = sum over d of g_t dt_t u_t        grad C_t = sum over d of grad_y_t h_t
-//     grad dt_t = sum over n of g_t (B_t u_t + A exp(dt_t A) h_(t-1))
-//     grad A   = sum over t of g_t dt_t exp(dt_t A) h_(t-1)
+// chunk: a chunk's states are computed again, then visited from its last step to its first.
+// As in triton/backward.py, lambda_t ("costate") is the gradient of h_t, g_t that of y_t, and
+// a_t = exp(dt_t A):
+//     lambda_t = C_t g_t + a_(t+1) lambda_(t+1)
+//     grad B_t = sum over d of lambda_t dt_t u_t        grad C_t = sum over d of g_t h_t
+//     grad dt_t = sum over n of lambda_t (B_t u_t + A a_t h_(t-1))
+//     grad A   = sum over t of lambda_t dt_t a_t h_(t-1)
 #pragma once
 
 #include "scan_kernel.hpp"
@@ -12,13 +13,13 @@
 namespace mambaad {
 namespace {
 
-// What flows into and out of the recurrence of one chunk and block, by the step in the chunk.
+// Gradients into and out of the recurrence of one chunk and block, by the step in the chunk.
 struct ChunkGradients {
-  Vec y[chunk_length];       // grad y
-  Vec gB[chunk_length];      // sum over n of g B
-  Vec gAh[chunk_length];     // sum over n of g A_log2 exp(dt A) h_(t-1)
-  Vec x[chunk_length];       // of dt_weight low + dt_bias; first the slope of softplus there
-  float* row[chunk_length];  // gradient of the projected row, added to
+  Vec g[chunk_length];          // of y
+  Vec lambda_B[chunk_length];   // sum over n of lambda B
+  Vec lambda_Ah[chunk_length];  // sum over n of lambda A_log2 a h_(t-1)
+  Vec x[chunk_length];          // of dt_weight low + dt_bias; first the slope of softplus there
+  float* row[chunk_length];     // of the projected row, added to
 };
 
 // Adds grad x times each weight, summed over the lanes, to the gradient of each row's dt_low,
@@ -56,7 +57,7 @@ inline void add_grad_dt_weight(const Chunk& chunk, const ChunkGradients& grad,
   }
 }
 
-// `state`: before the chunk. `flow`: exp(dt A) g of the step after the chunk, carried on to that
+// `state`: before the chunk. `flow`: a lambda of the step after the chunk, carried on to that
 // of the chunk's first step. `grad_A` is added to.
 template <int count>
 void scan_states_backward(const Shape& s, const Chunk& chunk, const Vec* A_log2, int64_t n,
@@ -77,19 +78,19 @@ void scan_states_backward(const Shape& s, const Chunk& chunk, const Vec* A_log2,
     const float* B = chunk.row[t] + s.rank + n;
     const float* C = B + s.states;
     Vec products[lanes] = {};  // of grad B in the first half, of grad C in the second
-    Vec gB{}, gAh{};
+    Vec lambda_B{}, lambda_Ah{};
     for (int i = 0; i < count; ++i) {
-      const Vec g = grad.y[t] * C[i] + back[i];
-      back[i] = decay[t][i] * g;
-      const Vec gh = back[i] * h[t][i];
-      products[i] = g * chunk.dt_u[t];
-      products[group + i] = grad.y[t] * h[t + 1][i];
-      gB += g * B[i];
-      gAh += gh * A[i];
-      dA[i] += gh * chunk.dt[t];
+      const Vec lambda = grad.g[t] * C[i] + back[i];
+      back[i] = decay[t][i] * lambda;
+      const Vec lambda_ah = back[i] * h[t][i];
+      products[i] = lambda * chunk.dt_u[t];
+      products[group + i] = grad.g[t] * h[t + 1][i];
+      lambda_B += lambda * B[i];
+      lambda_Ah += lambda_ah * A[i];
+      dA[i] += lambda_ah * chunk.dt[t];
     }
-    grad.gB[t] += gB;
-    grad.gAh[t] += gAh;
+    grad.lambda_B[t] += lambda_B;
+    grad.lambda_Ah[t] += lambda_Ah;
     float* grad_B = grad.row[t] + s.rank + n;
     const Vec sums = row_sums(products);
     if constexpr (count == group) {
@@ -144,9 +145,9 @@ void backward(const Shape& s, const Inputs& in, const float* carry, const float*
     const Vec skip = skip_sum(s, in, block);
     Vec grad_skip{};
     for (int64_t at = 0; at < s.length * s.channels; at += s.channels) {
-      const Vec gy = block.read(grad_y_map + at);
-      block.write(grad_u_map + at, skip * gy);
-      grad_skip += gy * block.read(u_map + at);
+      const Vec g = block.read(grad_y_map + at);
+      block.write(grad_u_map + at, skip * g);
+      grad_skip += g * block.read(u_map + at);
     }
     for (int64_t k = 0; k < s.directions; ++k) block.write(out.skip + k * s.channels, grad_skip);
   }
@@ -169,16 +170,16 @@ void backward(const Shape& s, const Inputs& in, const float* carry, const float*
         chunk.expand(s, u_map, parameters[i], block, grad.x);
         for (int64_t n = 0; n < s.states; ++n) state[n] = block.read(before + n * s.channels);
         for (int64_t t = 0; t < chunk.size; ++t) {
-          grad.y[t] = block.read(grad_y_map + chunk.position[t] * s.channels);
-          grad.gB[t] = grad.gAh[t] = Vec{};
+          grad.g[t] = block.read(grad_y_map + chunk.position[t] * s.channels);
+          grad.lambda_B[t] = grad.lambda_Ah[t] = Vec{};
         }
         for_groups(s.states, [&]<int count>(int64_t n) {
           scan_states_backward<count>(s, chunk, parameters[i].A_log2.data(), n, state.data(),
                                       sum.flow.data(), sum.A.data(), grad);
         });
         for (int64_t t = 0; t < chunk.size; ++t) {
-          block.add(grad_u_map + chunk.position[t] * s.channels, grad.gB[t] * chunk.dt[t]);
-          const Vec grad_dt = grad.gB[t] * chunk.u[t] + grad.gAh[t] * ln_2;
+          block.add(grad_u_map + chunk.position[t] * s.channels, grad.lambda_B[t] * chunk.dt[t]);
+          const Vec grad_dt = grad.lambda_B[t] * chunk.u[t] + grad.lambda_Ah[t] * ln_2;
           grad.x[t] *= grad_dt;
           sum.dt_bias += grad.x[t];
         }

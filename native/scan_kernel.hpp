@@ -1,14 +1,14 @@
 // The selective scan of selective_scan.hpp on vectors of `lanes` channels; compiled once for
 // each instruction set. A block is `lanes` neighbouring channels, the last one perhaps fewer.
 //
-// A direction is walked through a chunk of positions at a time, and each chunk block by block, so
-// that the rows of a chunk are read while they are in the nearest cache. What depends on one
-// position alone is done first, in any order the processor likes; then the recurrence runs over
-// the chunk, a group of states at a time so that h and A stay in registers.
+// A direction is processed a chunk of positions at a time, and each chunk block by block, so that
+// the rows of a chunk are read while they are in the nearest cache. What depends on one position
+// alone is computed first, in any order the processor likes; then the recurrence runs over the
+// chunk, a group of states at a time so that h and A stay in registers.
 //
-// Vectors of Vec are all that is used of the standard library: a template that other translation
-// units instantiate too (std::fill<float*>, std::function) could reach them in the copy that was
-// compiled for this instruction set, and crash on a processor without it.
+// The standard library is used only for vectors of Vec. Of a template that several translation
+// units instantiate (std::fill<float*>, std::function) the linker keeps one copy; if it kept the
+// one compiled here, the others would run this instruction set on processors without it.
 #pragma once
 
 #include <vector>
@@ -40,13 +40,14 @@ struct Block {
   void add(float* row, Vec v) const { write(row, read(row) + v); }
 };
 
-// The parameters of one direction for one block, a vector per rank and state; behind the ranks
-// there are zeros up to a multiple of `lanes`.
+// The parameters of one direction for one block, a vector per rank and state; the ranks are padded
+// with zeros to a multiple of `lanes`.
 struct Parameters {
   std::vector<Vec> dt_weight, A_log2;  // A_log2: A / ln 2, since exp(dt A) = exp2(dt A_log2)
   Vec dt_bias{};
 
-  explicit Parameters(const Shape& s) : dt_weight((s.rank + lanes - 1) / lanes * lanes), A_log2(s.states) {}
+  explicit Parameters(const Shape& s)
+      : dt_weight((s.rank + lanes - 1) / lanes * lanes), A_log2(s.states) {}
 
   void load_from(const Shape& s, const Inputs& in, int64_t k, Block block) {
     dt_bias = block.read(in.dt_bias + k * s.channels);
@@ -68,7 +69,7 @@ inline std::vector<Block> blocks_of(int64_t first, int64_t last) {
   return blocks;
 }
 
-// What one chunk of one direction sees, by the step within the chunk.
+// The inputs of one chunk of one direction, by the step within the chunk.
 struct Chunk {
   int64_t size;
   int64_t position[chunk_length];  // within the image

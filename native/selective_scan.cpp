@@ -1,9 +1,7 @@
-// Which kernel runs, and how the work is dealt out to threads.
+// How the scan's work is divided among threads.
 #include "selective_scan.hpp"
 
 #include <algorithm>
-#include <cmath>
-#include <stdexcept>
 
 #include "flush_denormals.hpp"
 #include "kernels.hpp"
@@ -12,28 +10,8 @@
 namespace mambaad {
 namespace {
 
-std::vector<const Kernels*> supported() {
-  std::vector<const Kernels*> found;
-#if defined(MAMBAAD_X86)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
-    found.push_back(&kernels_avx512);
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    found.push_back(&kernels_avx2);
-#endif
-  found.push_back(&kernels_generic);
-  return found;
-}
-
-const Kernels& kernels_of(const std::string& variant) {
-  for (const Kernels* kernels : supported())
-    if (variant == kernels->name) return *kernels;
-  throw std::invalid_argument("no kernel variant '" + variant + "' on this processor");
-}
-
-// How an image's channels are dealt out: whole where the images alone keep every thread busy,
-// otherwise in as many parts of whole blocks as there are threads.
+// The division of an image's channels: undivided where the images alone keep every thread busy,
+// otherwise as many parts of whole blocks as there are threads.
 struct Split {
   int64_t channels, lanes, blocks, parts;
 
@@ -58,69 +36,6 @@ void sum_copies(float* total, const float* copy, int64_t copies, int64_t size, i
 }
 
 }  // namespace
-
-std::vector<std::string> variants() {
-  std::vector<std::string> names;
-  for (const Kernels* kernels : supported()) names.push_back(kernels->name);
-  return names;
-}
-
-void exp2_product(const std::string& variant, int64_t size, const float* a, const float* b,
-                  float* y) {
-  const FlushDenormals flush;
-  kernels_of(variant).exp2_product(size, a, b, y);
-}
-
-void softplus(const std::string& variant, int64_t size, const float* x, float* y) {
-  const FlushDenormals flush;
-  kernels_of(variant).softplus(size, x, y);
-}
-
-void silu(const std::string& variant, int64_t size, const float* x, float* y) {
-  const FlushDenormals flush;
-  kernels_of(variant).silu(size, x, y);
-}
-
-void instance_norm_silu(const std::string& variant, int threads, int64_t batch, int64_t length,
-                        int64_t channels, float* x) {
-  constexpr int64_t worth_a_thread = 1 << 15;  // values
-  const Kernels& kernels = kernels_of(variant);
-  if (length == 0) return;
-  const int64_t most = std::max<int64_t>(1, length * channels / worth_a_thread);
-  const int64_t parts = batch >= threads ? 1 : std::min<int64_t>({threads, length, most});
-  const auto first = [&](int64_t part) { return part * length / parts; };
-  std::vector<float> mean(batch * parts * channels), scale(batch * parts * channels);
-  const int workers = batch * length * channels < 2 * worth_a_thread ? 1 : threads;
-
-  parallel_for(batch * parts, workers, [&](int64_t task) {
-    const FlushDenormals flush;
-    const int64_t begin = first(task % parts), end = first(task % parts + 1);
-    kernels.moments(end - begin, channels, x + (task / parts * length + begin) * channels,
-                    &mean[task * channels], &scale[task * channels]);
-  });
-  // The parts' moments put together (Chan, Golub and LeVeque 1983); the first part's place keeps
-  // the image's mean and factor.
-  for (int64_t b = 0; b < batch; ++b)
-    for (int64_t c = 0; c < channels; ++c) {
-      float& m = mean[b * parts * channels + c];
-      float& s = scale[b * parts * channels + c];
-      for (int64_t part = 1; part < parts; ++part) {
-        const float before = float(first(part)), added = float(first(part + 1)) - before;
-        const float delta = mean[(b * parts + part) * channels + c] - m;
-        m += delta * added / (before + added);
-        s += scale[(b * parts + part) * channels + c] +
-             delta * delta * before * added / (before + added);
-      }
-      s = 1.0f / std::sqrt(s / float(length) + 1e-5f);
-    }
-  parallel_for(batch * parts, workers, [&](int64_t task) {
-    const FlushDenormals flush;
-    const int64_t begin = first(task % parts), end = first(task % parts + 1);
-    const int64_t image = task / parts, at = image * parts * channels;
-    kernels.normalise_silu(end - begin, channels, x + (image * length + begin) * channels,
-                           &mean[at], &scale[at]);
-  });
-}
 
 void selective_scan(const std::string& variant, int threads, const Shape& s, const Inputs& in,
                     float* y, float* carry) {

@@ -59,10 +59,4 @@ void selective_scan_backward(const std::string& variant, int threads, const Shap
 void instance_norm_silu(const std::string& variant, int threads, int64_t batch, int64_t length,
                         int64_t channels, float* x);
 
-// 2^(a b), softplus(x) and silu(x) as the kernels compute them.
-void exp2_product(const std::string& variant, int64_t size, const float* a, const float* b,
-                  float* y);
-void softplus(const std::string& variant, int64_t size, const float* x, float* y);
-void silu(const std::string& variant, int64_t size, const float* x, float* y);
-
 }  // namespace mambaad

@@ -1,5 +1,6 @@
 #include "thread_pool.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
@@ -40,7 +41,7 @@ class Tasks {
     }
   }
 
-  // Once all threads have returned from work().
+  // Call it once all threads have returned from work().
   void rethrow() {
     if (error_) std::rethrow_exception(error_);
   }
@@ -67,7 +68,7 @@ StartTeam openmp() {
 #endif
 }
 
-// Threads of our own, where there is no OpenMP, or where it must not be used.
+// Threads of our own, if there is no OpenMP or it must not be used.
 class Pool {
  public:
   void run(Tasks& tasks, int helpers) {
@@ -82,7 +83,7 @@ class Pool {
     wake_.notify_all();
     tasks.work();
     std::unique_lock lock(mutex_);
-    working_ -= wanted_;  // who has not woken up by now need not
+    working_ -= wanted_;  // threads that have not woken up by now need not
     wanted_ = 0;
     done_.wait(lock, [&] { return working_ == 0; });
   }
@@ -128,7 +129,7 @@ void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>
     openmp()([](void* all) { static_cast<Tasks*>(all)->work(); }, &tasks, unsigned(team), 0);
   } else {
     // A forked child has the memory of OpenMP's threads and of the pool's but not the threads: it
-    // leaves both be and makes a pool of its own. No pool is destroyed: at exit its threads end.
+    // leaves both alone and makes a pool of its own. No pool is destroyed: at exit its threads end.
     static Pool* pool = nullptr;
     static int64_t owner = -1;
     if (owner != process_id()) {

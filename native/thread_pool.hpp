@@ -1,4 +1,4 @@
-// Work on several threads: those that torch computes with, where they can be had.
+// Work on several threads: those that torch computes with, where they are available.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@ namespace mambaad {
 
 // Calls task(0) .. task(count - 1), each once, on up to `threads` threads, this one included, and
 // returns when all are done; the first exception of a task is thrown again here. While another
-// caller is in here, the tasks run on this thread alone.
+// caller is inside, the tasks run on this thread alone.
 void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>& task);
 
 }  // namespace mambaad

@@ -1,5 +1,5 @@
-// W floats that are computed on together, on the vector extensions of GCC and Clang: the same
-// source serves every instruction set, and the compiler's flags choose the instructions.
+// Vectors of `lanes` floats, on the vector extensions of GCC and Clang: the same source serves
+// every instruction set, and the compiler's flags choose the instructions.
 #pragma once
 
 #include <cstdint>
@@ -107,8 +107,8 @@ inline Vec exp2(Vec x) {
 
 inline Vec exp(Vec x) { return exp2(x * 1.44269504f); }
 
-// 2^(a b) for -2^60 <= a b < 127: the factor by which a state decays, the innermost operation of the
-// scan. Relative error below 4e-7, vanishing with a b; without AVX-512 the rounding of a b adds
+// 2^(a b) for -2^60 <= a b < 127: the factor by which a state decays, the innermost operation of
+// the scan. Relative error below 4e-7, vanishing with a b; without AVX-512 the rounding of a b adds
 // 4.2e-8 |a b|. Below 2^-126 it is 0 or 2^-126.
 #if defined(__AVX512F__)
 // 2^w times 2^f, w being a b rounded to a 32nd, so that |f| <= 1/64 needs a polynomial of degree

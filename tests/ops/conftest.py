@@ -8,9 +8,14 @@ from collections.abc import Callable, Mapping
 import pytest
 import torch
 
+from mambaad.ops.selective_scan.dispatch import selective_scan
 from mambaad.ops.selective_scan.reference import selective_scan_reference
+from mambaad.ops.selective_scan.vectorised import selective_scan_vectorised
 
 Tensors = Mapping[str, torch.Tensor]
+
+SCANS = [selective_scan, selective_scan_reference, selective_scan_vectorised]
+"""What computes the scan on a CPU."""
 
 FLOATS = ("u", "proj", "dt_weight", "dt_bias", "A", "skip")
 

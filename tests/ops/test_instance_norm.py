@@ -34,6 +34,17 @@ def test_equals_norm_then_activation(shape, layout):
     torch.testing.assert_close(instance_norm_silu_(x), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.skipif(not native.AVAILABLE, reason="installed without the kernel")
+def test_the_kernel_runs_where_channels_are_last_in_memory(monkeypatch):
+    shapes = []
+    monkeypatch.setattr(native, "instance_norm_silu_", lambda x: shapes.append(tuple(x.shape)))
+    x = torch.randn(2, 5, 4, 3)
+    instance_norm_silu_(x.clone())
+    assert shapes == []
+    instance_norm_silu_(x.to(memory_format=torch.channels_last))
+    assert shapes == [(2, 12, 5)]
+
+
 @pytest.mark.usefixtures("variant")
 @pytest.mark.parametrize("threads", [2, 3, 7])
 @pytest.mark.parametrize("shape", [(1, 33, 64, 65), (1, 64, 47, 47), (2, 65, 41, 40)], ids=str)

@@ -91,6 +91,7 @@ def test_scans_written_out():
 
 def test_results_are_shared_and_cannot_be_changed():
     order = scan_order("hilbert", 4, 4)
+    assert scan_order("hilbert", 4, 4) is order
     with pytest.raises(ValueError, match="read-only"):
         order[0] = 1
 

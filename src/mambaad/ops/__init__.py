@@ -1,1 +1,1 @@
-"""The scan engine: in which order the cells of a map are visited, and the selective scan."""
+"""The scan engine: the orders in which the cells of a map are visited, and the selective scan."""

@@ -1,4 +1,4 @@
-"""Instance norm, and the same with SiLU after it in one pass of the C++ kernel."""
+"""Instance norm; for inference also with SiLU after it, in one C++ kernel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from mambaad.ops import native
 
 
 def instance_norm(x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
-    """Each channel of each image at mean 0 and variance 1; without parameters or statistics."""
+    """Normalise each channel of each image to mean 0 and variance 1 (variance + 1e-5).
+
+    Without learned parameters or running statistics (Ulyanov et al. 2016, arXiv 1607.08022).
+    """
     if x.shape[2] * x.shape[3] == 1:
         return x - x  # a single value is its own mean; group_norm refuses it
     # Group normalisation with one channel a group is the same, and has a kernel for maps whose
@@ -19,9 +22,9 @@ def instance_norm(x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c
 
 
 def instance_norm_silu_(x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
-    """``silu(instance_norm(x))``, without gradients; float32, ``x`` may be overwritten.
+    """``silu(instance_norm(x))`` of a float32 map, without gradients; may overwrite ``x``.
 
-    The kernel runs where ``x`` has its channels last in memory.
+    The C++ kernel runs if ``x`` is on a CPU and has its channels last in memory.
     """
     cells = x.permute(0, 2, 3, 1)
     if native.AVAILABLE and x.device.type == "cpu" and cells.is_contiguous():

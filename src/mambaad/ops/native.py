@@ -1,6 +1,6 @@
 """The C++ kernels, as functions of tensors.
 
-They know nothing of autograd: of the scans only ``operator.py`` may call them.
+They know nothing of autograd: only ``selective_scan/operator.py`` may call the scans.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ try:
 
     AVAILABLE = True
     VARIANTS: tuple[str, ...] = tuple(_native.variants())
-except ImportError:  # an installation without the compiled module: ops falls back
+    """The kernel variants that this processor can run, the fastest first."""
+except ImportError:  # installed without the compiled module: the scan falls back to PyTorch
     AVAILABLE = False
     VARIANTS = ()
-"""Kernel variants that this processor can run, the fastest first."""
 
 _wanted = os.environ.get("MAMBAAD_KERNEL")
-_is_ours = _wanted and _wanted not in ("triton", "torch")  # see operator.py
+_is_ours = _wanted and _wanted not in ("triton", "torch")  # those are operator.py's
 variant: str | None = _wanted if _is_ours else (VARIANTS[0] if VARIANTS else None)
 """The variant in use."""
 
 
 def _contiguous(*tensors: torch.Tensor) -> list[torch.Tensor]:
-    # Detached: the binding refuses tensors that require grad, and here autograd is above us.
+    # Detached: the binding refuses tensors that require grad; autograd is the operator's business.
     return [t.detach().contiguous() for t in tensors]
 
 
 def carry_shape(u: torch.Tensor, A: torch.Tensor) -> tuple[int, ...]:
-    """Of the states that the backward starts from, one before each chunk of the sequence."""
+    """The shape of the states that the backward starts from: one before each chunk."""
     chunks = -(-u.shape[1] // _native.CHUNK_LENGTH)
     return u.shape[0], A.shape[0], chunks, A.shape[2], u.shape[2]
 
@@ -39,7 +39,12 @@ def carry_shape(u: torch.Tensor, A: torch.Tensor) -> tuple[int, ...]:
 def forward(inputs: tuple[torch.Tensor, ...], carry: torch.Tensor) -> torch.Tensor:
     """The scan of float32 tensors u, proj, dt_weight, dt_bias, A, skip and int32 order.
 
-    Returns y, and fills ``carry``, if it has any chunk.
+    Args:
+        inputs: those seven, with the shapes of :func:`mambaad.ops.selective_scan.selective_scan`.
+        carry: float32, filled; of :func:`carry_shape`, or without chunks to keep no states.
+
+    Returns:
+        y in float32.
     """
     y = inputs[0].new_empty(inputs[0].shape)
     _native.forward(variant, torch.get_num_threads(), *_contiguous(*inputs), y, carry)
@@ -49,7 +54,7 @@ def forward(inputs: tuple[torch.Tensor, ...], carry: torch.Tensor) -> torch.Tens
 def backward(
     inputs: tuple[torch.Tensor, ...], carry: torch.Tensor, grad_y: torch.Tensor
 ) -> tuple[torch.Tensor, ...]:
-    """The gradients of all inputs but ``order``."""
+    """The gradients of all inputs but ``order``, from the ``carry`` that :func:`forward` filled."""
     grads = tuple(t.new_empty(t.shape) for t in inputs[:-1])
     given = _contiguous(*inputs, carry, grad_y)
     _native.backward(variant, torch.get_num_threads(), *given, *grads)
@@ -57,5 +62,5 @@ def backward(
 
 
 def instance_norm_silu_(x: torch.Tensor) -> None:
-    """Instance norm and SiLU of maps b x l x c in place: float32, contiguous, on a CPU."""
+    """Apply instance norm and SiLU to maps b x l x c in place: float32, contiguous, on a CPU."""
     _native.instance_norm_silu(variant, torch.get_num_threads(), x.detach())

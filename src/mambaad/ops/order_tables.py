@@ -1,6 +1,6 @@
-"""The scan orders as a tensor on the map's device, and as an operator that torch.compile can take.
+"""The scan orders as a tensor on the map's device, and as an operator for torch.compile.
 
-Its own operator because the orders are computed with NumPy, where Dynamo cannot look.
+An operator of its own because the orders are computed with NumPy, which Dynamo cannot trace.
 """
 
 # No "from __future__ import annotations" here: custom_op reads the types of the signatures.
@@ -14,7 +14,7 @@ from mambaad.ops.orders import ScanMethod, directional_orders
 def order_table(
     method: ScanMethod, directions: int, height: int, width: int, device: torch.device
 ) -> torch.Tensor:
-    """:func:`mambaad.ops.orders.directional_orders` on a device: int32, K x L, to be read only."""
+    """:func:`mambaad.ops.orders.directional_orders` on a device: int32, K x L, read-only."""
     if torch.compiler.is_dynamo_compiling():
         table: torch.Tensor = _order_table(method, directions, height, width, device)
         return table
@@ -22,7 +22,7 @@ def order_table(
 
 
 @functools.lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what is kept must serve training too
+@torch.inference_mode(False)  # a tensor kept from inference must serve training too
 def _kept(
     method: ScanMethod, directions: int, height: int, width: int, device: torch.device
 ) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""In which order a scan visits the cells of a feature map."""
+"""The orders in which a scan visits the cells of a feature map."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DIRECTIONS = (1, 2, 4, 8)
 def directional_orders(
     method: ScanMethod, directions: int, height: int, width: int
 ) -> Int[np.ndarray, "k l"]:
-    """The K sequences in which a map of height x width is read (MambaAD, section 3.2).
+    """The K sequences in which a map of height x width is visited (MambaAD, section 3.2).
 
     The map itself, its transpose, its rotation by 90 degrees and the transpose of that: the first
-    K/2 of these in the method's order, then the same sequences backwards. K = 1 reads the map
+    K/2 of these in the method's order, then the same sequences backwards. K = 1 visits the map
     itself, forwards.
 
     Returns:
@@ -31,7 +31,7 @@ def directional_orders(
         direction k visits at step t. Every row is a permutation of the L = height * width cells.
 
     Raises:
-        ConfigError: an unknown method, or directions or sizes that cannot be.
+        ConfigError: an unknown method, other directions than 1, 2, 4 or 8, or a side below 1.
     """
     if directions not in DIRECTIONS:
         raise ConfigError(f"--directions: expected 1, 2, 4 or 8, got {directions}")
@@ -46,7 +46,7 @@ def directional_orders(
 
 
 def direction_names(directions: int) -> list[str]:
-    """What each of the K sequences of :func:`directional_orders` is, for people."""
+    """Describe each of the K sequences of :func:`directional_orders` in words."""
     views = ("as it is", "transposed", "turned", "turned and transposed")
     chosen = views[: max(directions // 2, 1)]
     ways = ("forwards", "backwards") if directions > 1 else ("forwards",)

@@ -1,93 +1,24 @@
-import itertools
-
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mambaad.errors import ConfigError
 from mambaad.ops import native
-from mambaad.ops.selective_scan.dispatch import _warn_once, selective_scan
-from mambaad.ops.selective_scan.reference import selective_scan_reference
-from mambaad.ops.selective_scan.vectorised import (
-    _CHUNK,
-    selective_scan_vectorised,
-)
+from mambaad.ops.selective_scan import dispatch, operator
+from mambaad.ops.selective_scan.dispatch import selective_scan
+from mambaad.ops.selective_scan.vectorised import selective_scan_vectorised
 from tests.ops.conftest import (
     FLOATS,
+    SCANS,
+    Tensors,
     assert_close,
     assert_identical,
     cast,
     make_inputs,
     run,
     truth,
-    truth_of_size,
 )
-
-SCANS = [selective_scan, selective_scan_reference, selective_scan_vectorised]
-
-
-def scan_written_out(u, proj, dt_weight, dt_bias, A, skip, order):
-    """The equations of the docstring, one number or one state vector at a time."""
-    directions, _, states = A.shape
-    rank = dt_weight.shape[2]
-    y = np.zeros(u.shape)
-    for b, k, d in itertools.product(range(len(u)), range(directions), range(u.shape[2])):
-        h = np.zeros(states)
-        for position in order[k]:
-            row = np.split(proj[b, position], directions)[k]
-            low, B, C = row[:rank], row[rank : rank + states], row[rank + states :]
-            dt = np.log(1 + np.exp(dt_weight[k, d] @ low + dt_bias[k, d]))
-            h = np.exp(dt * A[k, d]) * h + dt * u[b, position, d] * B
-            y[b, position, d] += C @ h + skip[k, d] * u[b, position, d]
-    return y
-
-
-@pytest.mark.parametrize("scan", SCANS)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-13)])
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        {"batch": 1, "length": 1, "channels": 1, "directions": 1, "states": 1, "rank": 1},
-        {"batch": 2, "length": 7, "channels": 3, "directions": 2, "states": 4, "rank": 1},
-        {"batch": 1, "length": 12, "channels": 2, "directions": 4, "states": 1, "rank": 3},
-        {"batch": 2, "length": 5, "channels": 3, "directions": 8, "states": 2, "rank": 2},
-    ],
-)
-def test_scan_computes_the_equations(scan, dtype, tolerance, sizes):
-    inputs = make_inputs(**sizes)
-    expected = scan_written_out(**{n: t.numpy() for n, t in cast(inputs, torch.float64).items()})
-    y = scan(**cast(inputs, dtype))
-    assert y.dtype == dtype
-    np.testing.assert_allclose(y.numpy(), expected, rtol=0, atol=tolerance * abs(expected).max())
-
-
-def test_gradients_of_the_reference_are_its_derivatives():
-    inputs = cast(
-        make_inputs(batch=2, length=4, channels=2, directions=2, states=2, rank=2), torch.float64
-    )
-    order = inputs.pop("order")
-    leaves = [t.requires_grad_() for t in inputs.values()]
-    assert torch.autograd.gradcheck(lambda *x: selective_scan_reference(*x, order), leaves)
-
-
-@pytest.mark.parametrize(
-    "sizes",
-    [
-        {"length": 1},
-        {"length": _CHUNK - 1, "directions": 1},
-        {"length": _CHUNK, "directions": 1},
-        {"length": _CHUNK + 1, "directions": 1},
-        {"length": 2 * _CHUNK + 3, "batch": 1},
-        {"length": 6, "directions": 8, "states": 16, "rank": 5},
-        {"length": 6, "batch": 0},
-    ],
-    ids=str,
-)
-def test_vectorised_scan_equals_the_reference(sizes):
-    inputs = make_inputs(**sizes)
-    exact = run(selective_scan_vectorised, cast(inputs, torch.float64))
-    assert_close(exact, truth_of_size(**sizes), y=1e-13, gradients=1e-12)
-    assert_close(run(selective_scan_vectorised, inputs), truth_of_size(**sizes))
 
 
 @pytest.mark.parametrize("scan", SCANS)
@@ -98,11 +29,13 @@ def test_map_without_positions_gives_one(scan):
 
 
 @pytest.fixture
-def no_native_kernel(monkeypatch):
+def nothing_said_yet(monkeypatch):
+    monkeypatch.setattr(dispatch, "_warned", set())
+
+
+@pytest.fixture
+def no_native_kernel(monkeypatch, nothing_said_yet):
     monkeypatch.setattr(native, "AVAILABLE", False)
-    _warn_once.cache_clear()
-    yield
-    _warn_once.cache_clear()
 
 
 @pytest.mark.usefixtures("no_native_kernel")
@@ -115,13 +48,63 @@ def test_without_the_kernel_the_scan_warns_once_and_runs_vectorised():
     assert_identical(second, first)
 
 
+@pytest.mark.usefixtures("no_native_kernel", "users_checks_only")
+def test_compiled_code_warns_of_the_missing_kernel_too():
+    inputs = make_inputs(length=3)
+    compiled = torch.compile(selective_scan, backend="eager", fullgraph=True)
+    with pytest.warns(RuntimeWarning, match="native kernel is not installed"):
+        y = compiled(**inputs)
+    assert torch.equal(y, selective_scan_vectorised(**inputs))
+
+
+def on_a_gpu(inputs: Tensors) -> dict[str, torch.Tensor]:
+    """Fake tensors (made within a FakeTensorMode): of a GPU and a shape, without either."""
+    return {n: torch.empty(t.shape, dtype=t.dtype, device="cuda") for n, t in inputs.items()}
+
+
+@pytest.mark.usefixtures("nothing_said_yet")
+@pytest.mark.parametrize(
+    ("wanted", "has_triton", "advice"),
+    [("torch", True, "Unset MAMBAAD_KERNEL"), (None, False, "Install the release of Triton")],
+)
+def test_a_gpu_without_its_kernel_says_so_once(wanted, has_triton, advice, monkeypatch):
+    monkeypatch.setattr(operator, "_wanted", wanted)
+    monkeypatch.setattr(operator, "_has_triton", has_triton)
+    with FakeTensorMode():
+        inputs = on_a_gpu(make_inputs())
+        with pytest.warns(RuntimeWarning, match=advice) as warnings:
+            y = selective_scan(**inputs)
+        selective_scan(**inputs)  # a second warning would be an error
+    assert len(warnings) == 1
+    assert "\n" not in str(warnings[0].message)
+    assert (y.device.type, y.shape) == ("cuda", (2, 37, 5))
+
+
+@pytest.mark.usefixtures("nothing_said_yet")
+def test_a_gpu_with_its_kernel_uses_it_and_says_nothing(monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setattr(operator, "_wanted", None)
+    calls = []
+
+    def spy(*arguments):
+        calls.append(arguments[0].device.type)
+        return original(*arguments)
+
+    original = operator.selective_scan
+    monkeypatch.setattr(operator, "selective_scan", spy)
+    with FakeTensorMode():
+        y = selective_scan(**on_a_gpu(make_inputs()))
+    assert calls == ["cuda"]
+    assert (y.device.type, y.shape) == ("cuda", (2, 37, 5))
+
+
 def test_float64_runs_vectorised_without_a_warning():
     inputs = cast(make_inputs(), torch.float64)
     assert_identical(run(selective_scan, inputs), run(selective_scan_vectorised, inputs))
 
 
 @pytest.mark.usefixtures("no_native_kernel")
-def test_other_devices_miss_no_kernel():
+def test_devices_that_have_no_kernel_are_not_warned_of():
     # The meta device computes shapes only, and is everywhere.
     y = selective_scan(**{name: t.to("meta") for name, t in make_inputs().items()})
     assert (y.device.type, y.shape) == ("meta", (2, 37, 5))

@@ -1,4 +1,4 @@
-"""The selective scan: a readable reference, and the kernels that are tested against it."""
+"""The selective scan: a readable reference, and the backends that are tested against it."""
 
 from mambaad.ops.selective_scan.dispatch import selective_scan
 

@@ -1,8 +1,7 @@
-"""The selective scan over several directions: one function, the fastest backend at hand."""
+"""The selective scan over several directions: one function, the fastest backend available."""
 
 from __future__ import annotations
 
-import functools
 import warnings
 from typing import Any
 
@@ -32,32 +31,35 @@ def selective_scan(
         h_t  &= \exp(dt_t A_k) \odot h_{t-1} + (dt_t u_t) B_t, \qquad h_{-1} = 0 \\
         y_{order[k, t]} &\mathrel{+}= C_t \cdot h_t + skip_k\, u_t
 
-    (Gu and Dao 2023, algorithm 2; the directions as in MambaAD, arXiv 2404.06564, eq. 4-5.)
+    (Gu and Dao 2023, algorithm 2; the directions as in MambaAD, arXiv 2404.06564, eq. 4-5.) B is
+    discretised as dt B (Euler), as in Mamba's code, not by zero-order hold as in its equation 4.
 
     Args:
-        u: the map's D channels at its L positions.
-        proj: for each position and direction the row (low: R, B: N, C: N), directions one
-            after the other, so that p = K (R + 2N).
-        dt_weight, dt_bias: expand low to one time step dt a channel.
+        u: the map's D channels at its L positions: float32, bfloat16, float16 or float64. The other
+            tensors may have any of these dtypes; they are converted.
+        proj: for each position and direction the row (low: R, B: N, C: N), one direction after
+            the other, so that p = K (R + 2N).
+        dt_weight, dt_bias: expand low to one time step dt for each channel.
         A: negative real state matrix, diagonal; ``-exp(A_log)`` in the model.
         skip: the weight of u in y.
         order: a permutation of the L positions for each direction.
 
     Returns:
-        y, float32 (the scan never runs in half precision). Differentiable in all but ``order``.
+        y, float64 if u is, otherwise float32 (the scan never runs in half precision).
+        Differentiable in all but ``order``.
 
     Raises:
-        ConfigError: the shapes do not belong together.
+        ConfigError: the shapes do not match.
     """
     tensors = (u, proj, dt_weight, dt_bias, A, skip)
     _check_shapes(*tensors, order)
     if u.dtype == torch.float64 or not operator.is_available(u.device):
-        if u.dtype != torch.float64 and u.device.type == "cpu":
-            _warn_once()
+        if u.dtype != torch.float64:
+            _warn_once(u.device.type)
         arguments: Any = (*_widened(tensors), order)
         return selective_scan_vectorised(*arguments)
     keep_carry = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    # Triton's kernel reads a half map as it is, which halves what it reads.
+    # Triton's kernels load half-precision maps directly: half the memory traffic.
     first = 2 if operator.uses_triton(u.device) else 0
     given = (*tensors[:first], *_widened(tensors)[first:])
     y: torch.Tensor = operator.selective_scan(*given, order.int(), keep_carry)[0]
@@ -104,11 +106,13 @@ def _check_shapes(
             )
 
 
-@functools.cache
-def _warn_once() -> None:
-    warnings.warn(
-        "mambaad's native kernel is not installed: the scan runs in plain PyTorch, many times "
-        "slower. Reinstall mambaad with a C++ compiler (GCC 11+ or Clang 14+) at hand.",
-        RuntimeWarning,
-        stacklevel=3,
-    )
+_warned: set[str] = set()  # types of devices
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _warn_once(device_type: str) -> None:
+    # torch.compile cannot trace a warning: with the decorator it runs this while it traces.
+    message = operator.missing_kernel(device_type)
+    if message and device_type not in _warned:
+        _warned.add(device_type)
+        warnings.warn(message, RuntimeWarning, stacklevel=3)

@@ -1,7 +1,7 @@
-"""The selective scan as an ONNX graph: what exporting writes for our operator (needs onnxscript).
+"""The selective scan as an ONNX graph, which replaces our operator on export (needs onnxscript).
 
-``torch.onnx.export(..., custom_translation_table=TRANSLATIONS)`` finds it here. One standard
-``Scan`` over the L positions, so that the graph is as small for a large map as for a small one.
+Pass ``custom_translation_table=TRANSLATIONS`` to ``torch.onnx.export``. The graph is one standard
+``Scan`` over the L positions, so that it is as small for a large map as for a small one.
 """
 
 # mypy: ignore-errors
@@ -26,9 +26,10 @@ def selective_scan_onnx(
     order: INT32[...],
     keep_carry: bool = False,
 ) -> tuple[FLOAT[...], FLOAT[...]]:
-    """The scan of :func:`mambaad.ops.selective_scan`; the second result has nothing to say.
+    """The scan of :func:`mambaad.ops.selective_scan.selective_scan`.
 
-    In here k x l x b x ... stands for direction, step, image, so that step t is at ``[:, t]``.
+    The second result stands for the operator's carry, which exported models do not use. In here
+    tensors are k x l x b x ... (direction, step, image), so that step t is at ``[:, t]``.
     """
     directions = op.Shape(dt_weight, start=0, end=1)
     rank, states = op.Shape(dt_weight, start=2, end=3), op.Shape(A, start=2, end=3)
@@ -41,7 +42,7 @@ def selective_scan_onnx(
     weight = op.Unsqueeze(op.Transpose(dt_weight, perm=[0, 2, 1]), [1])
     dt = op.Softplus(op.MatMul(low, weight) + op.Unsqueeze(dt_bias, [1, 2]))
 
-    # A is handed from step to step: OpenVINO refuses a body that looks outside.
+    # A is passed from step to step: OpenVINO refuses a body that uses values from outside.
     @onnxscript.graph()
     def step(
         h: FLOAT[...],

@@ -1,11 +1,10 @@
 """The scan as a PyTorch operator, ``torch.ops.mambaad.selective_scan``: one name, two kernels.
 
-C++ on a CPU, Triton on a GPU. ``MAMBAAD_KERNEL=triton`` takes Triton's on a CPU too, for tests in
-its interpreter (``TRITON_INTERPRET=1``); ``MAMBAAD_KERNEL=torch`` takes neither on a GPU.
+C++ on a CPU, Triton on a GPU. ``MAMBAAD_KERNEL=triton`` uses Triton's on a CPU too, for tests in
+its interpreter (``TRITON_INTERPRET=1``); ``MAMBAAD_KERNEL=torch`` uses no kernel on a GPU.
 """
 
 # No "from __future__ import annotations" here: custom_op reads the types of the signatures.
-import functools
 import importlib.util
 import os
 from types import ModuleType
@@ -16,22 +15,18 @@ import torch
 from mambaad.ops import native
 
 _wanted = os.environ.get("MAMBAAD_KERNEL")
+_has_triton = importlib.util.find_spec("triton") is not None
 triton_on_cpu = _wanted == "triton"
 """Whether tensors on a CPU go to the Triton kernels."""
 
 _INPUTS = 7  # u, proj, dt_weight, dt_bias, A, skip, order
 
 
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
 def uses_triton(device: torch.device) -> bool:
     """Whether tensors of a device go to the Triton kernels."""
     if device.type == "cpu":
         return triton_on_cpu
-    return device.type == "cuda" and _wanted != "torch" and _has_triton()
+    return device.type == "cuda" and _wanted != "torch" and _has_triton
 
 
 def is_available(device: torch.device) -> bool:
@@ -39,14 +34,36 @@ def is_available(device: torch.device) -> bool:
     return uses_triton(device) or (device.type == "cpu" and native.AVAILABLE)
 
 
+def missing_kernel(device_type: str) -> str | None:
+    """Say in one line why a device is without its kernel, and what to do.
+
+    None for types of devices that mambaad has no kernel for.
+    """
+    if device_type == "cpu":
+        return (
+            "mambaad's native kernel is not installed: the scan runs in plain PyTorch, many times "
+            "slower. Reinstall mambaad with a C++ compiler (GCC 11+ or Clang 14+) at hand."
+        )
+    if device_type != "cuda":
+        return None
+    if _wanted == "torch":
+        return (
+            "MAMBAAD_KERNEL=torch: on the GPU the scan runs in plain PyTorch, slower and with more "
+            "memory. Unset MAMBAAD_KERNEL to use the Triton kernel."
+        )
+    return (
+        "Triton is not installed: on the GPU the scan runs in plain PyTorch, slower and with more "
+        "memory. Install the release of Triton that your torch asks for (pip install triton)."
+    )
+
+
 def _kernels(device: torch.device) -> ModuleType:
     if not uses_triton(device):
         return native
-    from mambaad.ops.selective_scan import (
-        triton as triton_scan,  # takes a second, and is not everywhere
-    )
+    # Imported here: Triton takes a second to load, and is not installed everywhere.
+    from mambaad.ops.selective_scan.triton import launch
 
-    return triton_scan
+    return launch
 
 
 @torch.library.custom_op("mambaad::selective_scan", mutates_args=(), device_types=("cpu", "cuda"))
@@ -60,12 +77,12 @@ def selective_scan(
     order: torch.Tensor,
     keep_carry: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The scan of :func:`mambaad.ops.selective_scan`, float32, ``order`` int32.
+    """The scan of :func:`mambaad.ops.selective_scan.selective_scan`: float32, ``order`` int32.
 
     On a GPU u and proj may also be bfloat16 or float16.
 
-    Returns y in float32; and the states that the backward starts from, empty unless
-    ``keep_carry``.
+    Returns:
+        y in float32, and the states that the backward starts from, empty unless ``keep_carry``.
     """
     carry = u.new_empty(_carry_shape(u, A, keep_carry), dtype=torch.float32)
     inputs = (u, proj, dt_weight, dt_bias, A, skip, order)

@@ -1,4 +1,4 @@
-"""The selective scan over several directions, written to be read: one step after the other."""
+"""The selective scan over several directions, one step at a time: written to be read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ def selective_scan_reference(
     skip: Float[torch.Tensor, "k d"],
     order: Int[torch.Tensor, "k l"],
 ) -> Float[torch.Tensor, "b l d"]:
-    """The selective scan of :func:`mambaad.ops.selective_scan`, in float32 or float64.
+    """The selective scan of :func:`mambaad.ops.selective_scan.selective_scan`, step by step.
 
-    Same arguments, same result; differentiable; runs wherever PyTorch does, slowly.
+    Same arguments, same result; in float32 or float64, differentiable; runs wherever PyTorch
+    does, slowly.
     """
     y = torch.zeros_like(u)
     rank, states = dt_weight.shape[2], A.shape[2]

@@ -1,4 +1,4 @@
-"""The selective scan in vectorised PyTorch: what runs where the native kernel is absent."""
+"""The selective scan in vectorised PyTorch: runs where a device has no kernel."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ def selective_scan_vectorised(
     skip: Float[torch.Tensor, "k d"],
     order: Int[torch.Tensor, "k l"],
 ) -> Float[torch.Tensor, "b l d"]:
-    """The selective scan of :func:`mambaad.ops.selective_scan` on any device, differentiable.
+    """The selective scan of :func:`mambaad.ops.selective_scan.selective_scan` on any device.
 
-    A chunk of the sequence at a time, and within it log2(chunk) doubling steps over all
+    Same arguments, same result; in float32 or float64, differentiable. It goes through the
+    sequence a chunk at a time, and through a chunk in log2(chunk) doubling steps over all
     directions, channels and states at once (Blelloch 1990: h_t = a_t h_(t-1) + b_t is an
     associative composition of the pairs (a_t, b_t)). Without gradients it holds one chunk of
     states; with gradients PyTorch keeps all of them.
