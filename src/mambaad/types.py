@@ -1,4 +1,4 @@
-"""The records that travel through the package, and the shapes they carry."""
+"""The records shared by all parts of the package, with the shapes of their arrays."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from enum import Enum
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One image of a data set, not yet read.
+    """One image of a data set, not yet decoded.
 
-    ``defect_type`` is the name of its folder, ``"good"`` for a good part.
-    ``mask_path`` is None for a good part and where the data set has no mask for it.
+    ``defect_type``: the name of its folder; ``"good"`` for a good part.
+    ``mask_path``: None for a good part, and if the data set has no mask for the image.
     """
 
     path: Path
@@ -27,13 +26,13 @@ class Sample:
 
     @property
     def is_defective(self) -> bool:
-        """Whether the data set says that this part is not good."""
+        """Whether the data set labels this part as defective."""
         return self.defect_type != "good"
 
 
 @dataclass(frozen=True)
 class ProductClass:
-    """One product of a factory: good parts to train on, good and defective parts to test on."""
+    """One class of a data set: good parts to train on, good and defective parts to test on."""
 
     name: str
     train: tuple[Sample, ...]
@@ -41,26 +40,16 @@ class ProductClass:
 
     @property
     def has_masks(self) -> bool:
-        """Whether defects are outlined, so that pixel-level figures make sense."""
+        """Whether there are masks of defects, so that pixel-level metrics are defined."""
         return any(sample.mask_path for sample in self.test)
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Images ready for a model, with where each came from.
-
-    ``images``: float32, RGB, ImageNet mean and standard deviation, B x 3 x H x W.
-    """
-
-    images: Float[torch.Tensor, "b 3 h w"]
-    samples: tuple[Sample, ...]
-
-
 class Verdict(str, Enum):
-    """What is to be done with a part.
+    """The decision about a part.
 
-    ``REVIEW``: a person should look. ``UNKNOWN_PRODUCT``: like none of the products that the
-    model knows. ``BAD_IMAGE``: blurred, badly exposed or of a wrong size, so nothing can be said.
+    ``REVIEW``: a person should inspect it. ``UNKNOWN_PRODUCT``: it resembles none of the products
+    that the model knows. ``BAD_IMAGE``: the image is blurred, badly exposed or of a wrong size, so
+    that no decision is possible.
     """
 
     PASS = "PASS"
@@ -72,11 +61,11 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Region:
-    """A place of an image that looks defective, in pixels of the image as it came.
+    """A region of an image that looks defective, in pixels of the original image.
 
     ``box``: left, top, right, bottom; right and bottom are the first pixels outside.
-    ``area_px``; ``area_mm2``: None where the class has no scale. ``peak``: the anomaly map's
-    highest value in it, at ``peak_at`` (x, y).
+    ``area_px``; ``area_mm2``: None if the product has no known scale. ``peak``: the highest value
+    of the anomaly map within, at ``peak_at`` (x, y).
     """
 
     box: tuple[int, int, int, int]
@@ -88,21 +77,21 @@ class Region:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one image; of a calibrated one, also what is to be done.
+    """The model's result for one image, with a verdict if its product is calibrated.
 
-    ``score``: the maximum of the anomaly map, where the class is inspected; the higher, the more
+    ``score``: the maximum of the anomaly map over the inspected area; the higher, the more
     anomalous.
     ``anomaly_map``: float32, at the model's size, about 0 where the image looks like a good part.
-    ``product``: its class, as given or as it looks; None where no class is known.
-    ``product_margin``: how sure a class that was not given is: 0, another is as near or nearer, to
-    1.
+    ``product``: as given, or the one that the image resembles most; None if no product is known.
+    ``product_margin``: the confidence in a product that was not given, from 0 (another is as near
+    or nearer) to 1.
 
-    From the calibration of its class, and None (or empty) without one:
-    ``verdict``, and ``reason``, why, in words. ``percentile``: the share of good parts that score
-    lower, 0 to 100. ``p_value``: how likely a good part is to score as high.
-    ``scale``: the map's values at both ends of the class's heatmaps; its middle is the threshold
-    of FAIL. ``regions``: what looks defective, worst first; empty for a PASS; ``region_mask``:
-    True inside of them, of the map's size. ``quality``: see
+    From the calibration of the product, and None (or empty) without one:
+    ``verdict``, and ``reason``, which explains it in words. ``percentile``: the share of good parts
+    that score lower, 0 to 100. ``p_value``: the probability that a good part scores as high.
+    ``heatmap_range``: the map's values at both ends of the product's heatmaps; the middle is the
+    threshold of FAIL. ``regions``: the places that look defective, worst first; empty for a PASS.
+    ``region_mask``: True inside them, of the map's size. ``quality``: see
     :class:`mambaad.inspection.quality.Quality`.
     """
 
@@ -114,7 +103,7 @@ class Prediction:
     reason: str = ""
     percentile: float | None = None
     p_value: float | None = None
-    scale: tuple[float, float] | None = None
+    heatmap_range: tuple[float, float] | None = None
     regions: tuple[Region, ...] = ()
     region_mask: Bool[np.ndarray, "h w"] | None = None
     quality: Mapping[str, float] | None = None

@@ -1,20 +1,24 @@
-"""Every image is looked at before any work starts."""
+"""Every image is decoded before any work starts."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mambaad.data.checks import check_images
-from mambaad.data.readers.mvtec import read_mvtec
+from mambaad.data import checks
+from mambaad.data.checks import check_images, check_with_progress, read_checked
+from mambaad.data.images import read_image
+from mambaad.data.readers.mvtec import LAYOUT as MVTEC
+from mambaad.errors import ConfigError
 from mambaad.types import ProductClass
 from tests.data.conftest import Complains, WriteImage
 
 
 def test_a_sound_data_set_passes_unchanged(dataset: Path) -> None:
-    classes = read_mvtec(dataset)
+    classes = MVTEC.read(dataset)
     told: list[tuple[int, int]] = []
     assert check_images(classes, progress=lambda *done: told.append(done)) == (classes, [])
     assert told == [(i, 9) for i in range(1, 10)]
@@ -22,13 +26,13 @@ def test_a_sound_data_set_passes_unchanged(dataset: Path) -> None:
 
 def test_no_classes_and_test_only_classes(dataset: Path) -> None:
     assert check_images([]) == ([], [])
-    only_test = read_mvtec(dataset, split="test")
+    only_test = MVTEC.read(dataset, split="test")
     assert check_images(only_test) == (only_test, [])
 
 
 def test_mixed_sizes(dataset: Path, write_image: WriteImage) -> None:
     write_image(dataset / "nut" / "train" / "good" / "tall.png", 40, 5)
-    classes = read_mvtec(dataset)
+    classes = MVTEC.read(dataset)
     assert check_images(classes) == (classes, [])
 
 
@@ -38,7 +42,7 @@ def test_mask_of_another_size(
 ) -> None:
     mask = write_image(dataset / "nut" / "ground_truth" / "crack" / "001_mask.png", 12, 8, "L")
     with complains(mask, "12 x 8", "8 x 12", "make the mask again"):
-        check_images(read_mvtec(dataset), skip_unreadable=skip)
+        check_images(MVTEC.read(dataset), skip_unreadable=skip)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".tif"])
@@ -54,7 +58,7 @@ def test_mask_of_a_turned_image_has_the_upright_size(
     exif[0x0112] = 6
     image.save(crack / f"001{suffix}", exif=exif)
     write_image(dataset / "nut" / "ground_truth" / "crack" / "001_mask.png", 12, 8, "L")
-    check_images(read_mvtec(dataset))
+    check_images(MVTEC.read(dataset))
 
 
 def test_unreadable_images_stop_it_unless_skipped(dataset: Path, complains: Complains) -> None:
@@ -62,7 +66,7 @@ def test_unreadable_images_stop_it_unless_skipped(dataset: Path, complains: Comp
     test = dataset / "nut" / "test" / "good" / "000.png"
     for path in (train, test):
         path.write_bytes(path.read_bytes()[:60])
-    classes = read_mvtec(dataset)
+    classes = MVTEC.read(dataset)
     with complains(train, "--skip-unreadable", "and 1 more"):
         check_images(classes)
 
@@ -80,7 +84,7 @@ def test_unreadable_images_stop_it_unless_skipped(dataset: Path, complains: Comp
 def test_an_image_is_left_out_with_its_unreadable_mask(dataset: Path, complains: Complains) -> None:
     mask = dataset / "nut" / "ground_truth" / "crack" / "000_mask.png"
     mask.write_bytes(b"")
-    classes = read_mvtec(dataset)
+    classes = MVTEC.read(dataset)
     with complains(mask):
         check_images(classes)
     (_, nut), left_out = check_images(classes, skip_unreadable=True)
@@ -93,10 +97,53 @@ def test_too_few_readable_images(dataset: Path, complains: Complains) -> None:
     for name in ("000.png", "002.png"):
         (folder / name).write_bytes(b"")
     with complains(folder, "class nut has 1 readable", "--classes"):
-        check_images(read_mvtec(dataset), skip_unreadable=True)
+        check_images(MVTEC.read(dataset), skip_unreadable=True)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The images that are decoded, in any order."""
+    seen: list[Path] = []
+
+    def read(path: Path) -> np.ndarray:
+        seen.append(path)
+        return read_image(path)
+
+    monkeypatch.setattr(checks, "read_image", read)
+    return seen
+
+
+def test_a_layout_is_read_and_each_image_decoded_once(
+    dataset: Path, decoded: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    classes = MVTEC.read(dataset)
+    assert read_checked(dataset) == classes
+    assert sorted(decoded) == sorted(s.path for c in classes for s in (*c.train, *c.test))
+    assert capsys.readouterr().err == ""
+    assert read_checked(dataset, ["nut"], split="test", layout="mvtec") == MVTEC.read(
+        dataset, ["nut"], split="test"
+    )
+    with pytest.raises(ConfigError, match="--layout"):
+        read_checked(dataset, layout="mine")
+
+
+def test_images_left_out_are_named(
+    dataset: Path, complains: Complains, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = dataset / "nut" / "train" / "good" / "001.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    with complains(broken, "use --skip-unreadable"):
+        read_checked(dataset)
+    assert capsys.readouterr().err == ""
+    kept = read_checked(dataset, skip_unreadable=True)
+    first, count = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"left out: {broken} ")
+    assert count == "1 unreadable images left out"
+    assert [len(c.train) for c in kept] == [3, 2]
+    assert check_with_progress(MVTEC.read(dataset), skip_unreadable=True) == kept
 
 
 def test_warning_filters_survive_the_threads(dataset: Path) -> None:
     before = list(warnings.filters)
-    check_images(read_mvtec(dataset))
+    check_images(MVTEC.read(dataset))
     assert warnings.filters == before

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torchvision.transforms import Resize
 
-from mambaad.data.images import IMAGE_SUFFIXES, is_image, read_image, read_mask
+from mambaad.data.images import IMAGE_SUFFIXES, is_image, read_image, read_mask, resize_image
 from tests.data.conftest import Complains, WriteImage, noise
 
 RGB = noise(6, 10, 3)
@@ -290,3 +291,18 @@ def test_warning_filters_are_left_alone(tmp_path: Path, write_image: WriteImage)
     before = list(warnings.filters)
     read_image(path)
     assert warnings.filters == before
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96), (96, 32)])
+@pytest.mark.parametrize("source", [(50, 70), (32, 32), (131, 20)])
+def test_resized_as_torchvision_does(source: tuple[int, int], height: int, width: int) -> None:
+    image = noise(*source, 3)
+    expected = np.asarray(Resize((height, width))(Image.fromarray(image)))
+    np.testing.assert_array_equal(resize_image(image, (height, width)), expected)
+
+
+def test_pixels_that_cannot_be_written_to() -> None:
+    image = noise(8, 8, 3)
+    resized = resize_image(image, (32, 32))
+    image.flags.writeable = False
+    np.testing.assert_array_equal(resize_image(image, (32, 32)), resized)

@@ -127,7 +127,7 @@ def test_unreadable_images_are_not_twins(sound: Path) -> None:
     for path in (sound / "nut" / "train" / "good" / "000.png", sound / "nut/test/good/000.png"):
         path.write_bytes(b"")
     assert [line.split(" has ")[1] for line in check_data(sound).problems] == [
-        "no bytes; get it again"
+        "no bytes; download it again"
     ] * 2
 
 

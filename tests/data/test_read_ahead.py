@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 
-from mambaad.data.images import read_image
-from mambaad.data.read_ahead import load_batches
-from mambaad.data.transforms import Preprocess
+from mambaad.data.images import read_image, resize_image
+from mambaad.data.read_ahead import read_batches, reader_threads
 from mambaad.types import Sample
 from tests.data.conftest import Complains, WriteImage
 
-PREPROCESS = Preprocess(32, 64)
+SIZE = (32, 64)
 
 
 @pytest.fixture
@@ -26,30 +26,30 @@ def samples(tmp_path: Path, write_image: WriteImage) -> list[Sample]:
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("batch_size", [1, 2, 4, 11, 20])
 def test_order_and_the_last_batch(samples: list[Sample], batch_size: int, workers: int) -> None:
-    batches = list(load_batches(samples, PREPROCESS, batch_size, workers=workers))
+    batches = list(read_batches(samples, SIZE, batch_size, workers=workers))
     sizes = [len(batch.samples) for batch in batches]
     assert sum(sizes) == 11
     assert set(sizes[:-1]) <= {batch_size}
     assert sizes[-1] == (11 % batch_size or batch_size)
     assert [s for batch in batches for s in batch.samples] == samples
-    images = torch.cat([batch.images for batch in batches])
-    assert images.dtype == torch.float32
+    images = np.concatenate([batch.pixels for batch in batches])
+    assert images.dtype == np.uint8
     for image, sample in zip(images, samples, strict=True):
-        assert torch.equal(image, PREPROCESS(read_image(sample.path)))
+        np.testing.assert_array_equal(image, resize_image(read_image(sample.path), SIZE))
 
 
 def test_nothing_to_load() -> None:
-    assert list(load_batches([], PREPROCESS, 4)) == []
+    assert list(read_batches([], SIZE, 4)) == []
 
 
 def test_threads_end_with_the_iterator(samples: list[Sample]) -> None:
     before = set(threading.enumerate())
-    batches = load_batches(samples, PREPROCESS, 2, workers=2)
+    batches = read_batches(samples, SIZE, 2, workers=2)
     next(batches)
     assert len(set(threading.enumerate()) - before) == 2
     batches.close()
     assert set(threading.enumerate()) == before
-    list(load_batches(samples, PREPROCESS, 2, workers=2))
+    list(read_batches(samples, SIZE, 2, workers=2))
     assert set(threading.enumerate()) == before
 
 
@@ -61,17 +61,21 @@ def test_only_a_few_batches_are_read_ahead(samples: list[Sample], monkeypatch) -
         return read_image(path)
 
     monkeypatch.setattr("mambaad.data.read_ahead.read_image", counting)
-    batches = load_batches(samples, PREPROCESS, 1, workers=1)
+    batches = read_batches(samples, SIZE, 1, workers=1)
     next(batches)
+    end = time.monotonic() + 10
+    while len(read) < 3 and time.monotonic() < end:
+        time.sleep(0.01)
+    time.sleep(0.1)  # in which a thread would read on
     batches.close()
-    assert 1 <= len(read) <= 3
+    assert len(read) == 3  # the one taken, and two ahead
 
 
 def test_unreadable_image(samples: list[Sample], complains: Complains) -> None:
     before = set(threading.enumerate())
     broken = samples[5].path
     broken.write_bytes(broken.read_bytes()[:60])
-    batches = load_batches(samples, PREPROCESS, 2)
+    batches = read_batches(samples, SIZE, 2)
     assert [next(batches).samples, next(batches).samples] == [
         tuple(samples[:2]),
         tuple(samples[2:4]),
@@ -79,3 +83,10 @@ def test_unreadable_image(samples: list[Sample], complains: Complains) -> None:
     with complains(broken):
         next(batches)
     assert set(threading.enumerate()) == before
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (8, 8), (64, 16), (None, 1)])
+def test_a_gpu_has_a_reader_a_core(monkeypatch, cores: int | None, threads: int) -> None:
+    monkeypatch.setattr("mambaad.data.read_ahead.os.cpu_count", lambda: cores)
+    assert reader_threads(is_gpu=True) == threads
+    assert reader_threads(is_gpu=False) == 2

@@ -1,4 +1,4 @@
-"""Good parts kept out of training."""
+"""Good parts held out of training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mambaad.data.splits import keep_out
+from mambaad.data.splits import hold_out
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
@@ -17,7 +17,7 @@ def product(name: str, count: int) -> ProductClass:
 
 def test_a_share_of_each_class() -> None:
     classes = [product("bolt", 20), product("nut", 7)]
-    left, out = keep_out(classes, share=0.2, seed=1)
+    left, out = hold_out(classes, share=0.2, seed=1)
     assert [len(c.train) for c in left] == [16, 6]
     assert [len(c.train) for c in out] == [4, 1]
     for before, a, b in zip(classes, left, out, strict=True):
@@ -26,29 +26,29 @@ def test_a_share_of_each_class() -> None:
 
 def test_the_draw_depends_on_seed_and_class_only() -> None:
     bolt = product("bolt", 50)
-    _, (a,) = keep_out([bolt], share=0.3, seed=1)
-    _, (_, b) = keep_out([product("nut", 50), bolt], share=0.3, seed=1)
+    _, (a,) = hold_out([bolt], share=0.3, seed=1)
+    _, (_, b) = hold_out([product("nut", 50), bolt], share=0.3, seed=1)
     assert a == b
-    _, (c,) = keep_out([bolt], share=0.3, seed=2)
+    _, (c,) = hold_out([bolt], share=0.3, seed=2)
     assert a != c
 
 
 def test_folds_are_all_parts_once() -> None:
     seen = []
     for k in (1, 2, 3):
-        (left,), (out,) = keep_out([product("nut", 10)], fold=(k, 3), seed=4)
+        (left,), (out,) = hold_out([product("nut", 10)], fold=(k, 3), seed=4)
         assert len(left.train) + len(out.train) == 10
         seen += out.train
     assert sorted(s.path for s in seen) == [s.path for s in product("nut", 10).train]
 
 
-def test_nothing_kept_out() -> None:
-    (left,), (out,) = keep_out([product("nut", 5)])
+def test_nothing_held_out() -> None:
+    (left,), (out,) = hold_out([product("nut", 5)])
     assert left == product("nut", 5)
     assert out.train == ()
 
 
 @pytest.mark.parametrize("how", [{"share": 0.9}, {"fold": (1, 2)}])
 def test_too_few_parts(how: dict[str, float]) -> None:
-    with pytest.raises(DataError, match="class nut has 3 good parts, too few to keep"):
-        keep_out([product("nut", 3)], **how)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="class nut has 3 good parts, too few to hold out"):
+        hold_out([product("nut", 3)], **how)  # type: ignore[arg-type]

@@ -3,7 +3,8 @@ import pytest
 from skimage.measure import label, regionprops
 from sklearn.metrics import auc
 
-from mambaad.metrics import ader_pixel_metrics, pixel_metrics
+from mambaad.metrics.ader_paper import ader_pixel_metrics
+from mambaad.metrics.pixel import pixel_metrics
 from tests.metrics.test_pixel import class_of_images
 
 

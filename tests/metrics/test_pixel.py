@@ -7,7 +7,7 @@ from skimage.measure import label
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from mambaad.errors import DataError
-from mambaad.metrics import au_pro, pixel_metrics
+from mambaad.metrics.pixel import au_pro, pixel_metrics
 
 # adeval makes all of multiprocessing pickle functions its own way, which breaks those whose types
 # are checked while testing.

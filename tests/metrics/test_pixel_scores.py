@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from mambaad.errors import RunError
-from mambaad.metrics import ader_pixel_metrics, pixel_metrics, pixel_scores
+from mambaad.metrics import pixel_scores
+from mambaad.metrics.ader_paper import ader_pixel_metrics
+from mambaad.metrics.pixel import pixel_metrics
 from mambaad.metrics.pixel_scores import PixelScores, SortedChunks
 from tests.metrics.test_pixel import class_of_images
 

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from mambaad.metrics import METRICS, ClassMetrics, mean_over_classes, pixel_metrics, roc_auc
+from mambaad.metrics.pixel import pixel_metrics
+from mambaad.metrics.protocols import METRICS, ClassMetrics, mean_over_classes
+from mambaad.metrics.ranking import roc_auc
 from tests.metrics.test_pixel import class_of_images
 
 
@@ -9,7 +11,7 @@ def collect(protocol, maps, masks, labels, *, has_masks=True):
     metrics = ClassMetrics(protocol, has_masks)
     for anomaly_map, mask, is_defective in zip(maps, masks, labels, strict=True):
         shown = mask if is_defective and has_masks else None
-        metrics.update(anomaly_map, float(anomaly_map.max()), is_defective, shown)
+        metrics.update(anomaly_map, float(anomaly_map.max()), bool(is_defective), shown)
     return metrics.compute()
 
 

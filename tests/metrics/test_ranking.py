@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
 from mambaad.errors import DataError
-from mambaad.metrics import average_precision, f1_max, roc_auc
+from mambaad.metrics.ranking import average_precision, f1_max, roc_auc
 
 
 def sklearn_f1_max(labels, scores):
@@ -51,6 +51,14 @@ def test_perfect_reversed_and_constant_scores():
     assert roc_auc(constant, labels) == 0.5
     assert average_precision(constant, labels) == 0.5
     assert f1_max(constant, labels) == pytest.approx(2 / 3)
+
+
+def test_infinite_scores_are_ties():
+    labels = np.array([True, False, True, False])
+    scores = np.array([np.inf, np.inf, -np.inf, -np.inf])
+    assert roc_auc(scores, labels) == 0.5
+    assert average_precision(scores, labels) == 0.5
+    assert f1_max(scores, labels) == pytest.approx(2 / 3)
 
 
 def test_nothing_to_rank():

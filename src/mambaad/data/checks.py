@@ -1,15 +1,89 @@
-"""Looking at every image before any work starts."""
+"""A check that every image can be decoded, before any work starts."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
 
 from mambaad.data.images import read_image, read_mask
+from mambaad.data.layouts import read_data
+from mambaad.data.read_ahead import read_ahead
+from mambaad.data.readers.base import Split
 from mambaad.errors import DataError
+from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass, Sample
+
+
+class MaskSizeError(DataError):
+    """A mask of another size than its image."""
+
+
+def read_sample(
+    sample: Sample,
+) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"] | None]:
+    """Read an image as 8-bit RGB, and its mask if it has one.
+
+    Raises:
+        DataError: one of them cannot be read.
+        MaskSizeError: the mask is of another size than the image.
+    """
+    pixels = read_image(sample.path)
+    if sample.mask_path is None:
+        return pixels, None
+    mask = read_mask(sample.mask_path)
+    if wrong := mask_size_problem(sample.mask_path, mask.shape, pixels.shape[:2]):
+        raise MaskSizeError(wrong)
+    return pixels, mask
+
+
+def read_checked(
+    root: Path,
+    classes: Sequence[str] | None = None,
+    *,
+    split: Split = "train",
+    layout: str | None = None,
+    skip_unreadable: bool = False,
+) -> list[ProductClass]:
+    """List the images of a data set in any known layout, after decoding each of them once.
+
+    A progress bar shows how far it is; each image left out is named on standard error.
+
+    Args:
+        root, classes, split, layout: see :func:`mambaad.data.layouts.read_data`.
+        skip_unreadable: leave unreadable images out instead of raising.
+
+    Raises:
+        ConfigError, DataError: see :func:`mambaad.data.layouts.read_data`.
+        DataError: see :func:`check_images`.
+    """
+    listed = read_data(Path(root), classes, split=split, layout=layout)
+    return check_with_progress(listed, skip_unreadable=skip_unreadable)
+
+
+def check_with_progress(
+    classes: Sequence[ProductClass], *, skip_unreadable: bool = False
+) -> list[ProductClass]:
+    """Run :func:`check_images` under a progress bar, and name each image that it leaves out.
+
+    For classes listed already; :func:`read_checked` lists them too.
+
+    Raises:
+        DataError: see :func:`check_images`.
+    """
+    with ProgressBar("reading images") as bar:
+        readable, left_out = check_images(
+            classes, skip_unreadable=skip_unreadable, progress=bar.update
+        )
+    for problem in left_out:
+        say(f"left out: {problem}")
+    if left_out:
+        say(f"{len(left_out)} unreadable images left out")
+    return readable
 
 
 def check_images(
@@ -21,11 +95,12 @@ def check_images(
     """Decode every image and mask once.
 
     Args:
+        classes: the classes to check; their order is kept.
         skip_unreadable: leave unreadable images out instead of raising.
-        progress: told how many of how many are done.
+        progress: called with the number of images done and their total.
 
     Returns:
-        The classes with what is readable, and a line for each image that was left out.
+        The classes with their readable images, and a line for each image left out.
 
     Raises:
         DataError: an unreadable image or mask (the first, and how many more there are), a mask of
@@ -33,14 +108,16 @@ def check_images(
     """
     samples = [sample for c in classes for sample in (*c.train, *c.test)]
     problems: dict[Sample, str] = {}
-    for done, (sample, problem) in enumerate(_problems(samples), start=1):
+    threads = os.cpu_count() or 1
+    found = read_ahead(_problem, samples, workers=threads, ahead=2 * threads)
+    for done, (sample, problem) in enumerate(zip(samples, found, strict=True), start=1):
         if problem:
             problems[sample] = problem
         progress(done, len(samples))
     if problems and not skip_unreadable:
         first, *others = problems.values()
         more = f" (and {len(others)} more like it)" if others else ""
-        raise DataError(f"{first}{more}; go on without such images with --skip-unreadable")
+        raise DataError(f"{first}{more}; use --skip-unreadable to leave such images out")
     kept = [
         replace(
             c,
@@ -59,26 +136,28 @@ def check_images(
     return kept, list(problems.values())
 
 
-def _problems(samples: Sequence[Sample]) -> Iterator[tuple[Sample, str | None]]:
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        try:
-            yield from zip(samples, pool.map(_problem, samples), strict=True)
-        finally:
-            pool.shutdown(cancel_futures=True)
+def mask_size_problem(mask_path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> str | None:
+    """Say, in a line, that a mask is not of its image's size; None where it is.
+
+    Args:
+        mask_path: the file of the mask.
+        mask: its height and width.
+        image: the height and width of its image.
+    """
+    if mask == image:
+        return None
+    return (
+        f"{mask_path} is {mask[0]} x {mask[1]}, expected {image[0]} x {image[1]} as its image; "
+        "make the mask again at the image's size"
+    )
 
 
 def _problem(sample: Sample) -> str | None:
+    """Say what makes an image unreadable."""
     try:
-        expected = read_image(sample.path).shape[:2]
-        if sample.mask_path is None:
-            return None
-        mask = read_mask(sample.mask_path).shape
+        read_sample(sample)
+    except MaskSizeError:
+        raise  # such a mask can be read: the data set as a whole is wrong, so it is not skipped
     except DataError as error:
         return str(error)
-    if mask != expected:
-        # Not a matter of readability: a data set with such a mask is wrong as a whole.
-        raise DataError(
-            f"{sample.mask_path} is {mask[0]} x {mask[1]}, expected {expected[0]} x {expected[1]} "
-            "as its image; make the mask again at the image's size"
-        )
     return None

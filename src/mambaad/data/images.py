@@ -1,4 +1,4 @@
-"""Reading images and masks, whatever their format."""
+"""Reading images and masks, whatever their format, and resizing images to a model's size."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mambaad.errors import DataError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
-# Only these decoders see a file, whatever its name says: others run programs (EPS) or are rare.
+# Only these decoders are tried, whatever the file's name: others run programs (EPS) or are rare.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 def is_image(path: Path) -> bool:
-    """Whether the name is that of an image; hidden files are none."""
+    """Whether the name is that of an image file that is not hidden."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
@@ -28,7 +28,7 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     takes the upper byte); grey is repeated for the three channels; transparency is dropped.
 
     Raises:
-        DataError: the file is not an image, truncated, or of a pixel type without a meaning here.
+        DataError: the file is not an image, is truncated, or has an unsupported pixel type.
     """
     image = _open(path)
     if image.mode in _DEEP_MODES:
@@ -47,6 +47,19 @@ def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(_rgb(image))
 
 
+def resize_image(
+    image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Resize a whole image to a height and width in pixels, whatever its shape.
+
+    Bilinear and antialiased, as torchvision's ``Resize`` does with a Pillow image. The result
+    cannot be written to: copy it for ``torch.from_numpy``.
+    """
+    height, width = size
+    resized = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
 def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
     """Read a ground-truth mask, turned upright: True where any colour channel is above 0.
 
@@ -57,7 +70,7 @@ def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
     if image.mode in ("1", "L", "F", *_DEEP_MODES):
         positive: Bool[np.ndarray, "h w"] = np.asarray(image) > 0
         return positive
-    # A palette's indices and an alpha channel say nothing about defects; colours do.
+    # Colours mark defects; indices of a palette and an alpha channel do not.
     coloured: Bool[np.ndarray, "h w"] = np.any(np.asarray(_rgb(image)), axis=2)
     return coloured
 

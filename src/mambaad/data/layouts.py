@@ -1,4 +1,8 @@
-"""The data sets that can be read. A further one is one file, and one line in the table here."""
+"""The table of data set layouts that can be read.
+
+A further layout is one file in ``readers/``, which defines a
+:class:`mambaad.data.readers.base.Layout`, and one line in ``LAYOUTS``. Nothing else knows of it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,7 @@ from mambaad.data.readers.base import Layout, Split
 from mambaad.errors import ConfigError
 from mambaad.types import ProductClass
 
-# The first that recognises a folder reads it, so the plain folders of MVTec AD come last.
+# The first layout that recognises a folder reads it: the plain folders of MVTec AD come last.
 LAYOUTS: tuple[Layout, ...] = (
     visa.LAYOUT,
     coco_ad.LAYOUT,
@@ -33,9 +37,9 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def find_layout(root: Path, name: str | None = None) -> Layout:
-    """The layout of that name, or the one that a folder has.
+    """Return the layout of that name, or the one that recognises a folder.
 
-    A folder that none recognises is taken for MVTec AD's, whose reader says what is wrong with it.
+    A folder that none recognises counts as MVTec AD's, whose reader says what is wrong with it.
 
     Raises:
         ConfigError: no layout has that name.
@@ -44,9 +48,8 @@ def find_layout(root: Path, name: str | None = None) -> Layout:
         for layout in LAYOUTS:
             if layout.name == name:
                 return layout
-        raise ConfigError(
-            f"--layout: {name} is none of {', '.join(layout.name for layout in LAYOUTS)}"
-        )
+        known = ", ".join(layout.name for layout in LAYOUTS)
+        raise ConfigError(f"--layout: expected one of {known}, got '{name}'")
     root = Path(root)
     return next((layout for layout in LAYOUTS if layout.recognises(root)), mvtec.LAYOUT)
 
@@ -61,20 +64,20 @@ def read_data(
     """List the images of a data set in any known layout; nothing is decoded.
 
     Args:
-        root: where the data set is.
-        classes: the classes wanted; all without it.
-        split: what the images are for: see :meth:`Layout.read`.
-        layout: its name, if the folder is not to be asked.
+        root: the folder of the data set.
+        classes: the classes wanted; all by default.
+        split: the purpose of the images: see :meth:`Layout.read`.
+        layout: the layout's name; recognised from the folder without it.
 
     Raises:
         ConfigError: no layout has that name.
-        DataError: no or unknown classes, or the first thing that is wrong; names the path.
+        DataError: no or unknown classes, or the first problem; names the path.
     """
     return find_layout(root, layout).read(root, classes, split=split)
 
 
 def class_names(root: Path, *, split: Split = "train", layout: str | None = None) -> list[str]:
-    """The classes of a data set in any known layout.
+    """Name the classes of a data set in any known layout.
 
     Raises:
         ConfigError, DataError: see :func:`read_data`.

@@ -1,4 +1,4 @@
-"""Images, and batches of them, read ahead by threads."""
+"""Reading ahead by threads: of items of any kind, and of images in batches."""
 
 from __future__ import annotations
 
@@ -6,20 +6,27 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-import torch
+import numpy as np
+from jaxtyping import UInt8
 
-from mambaad.data.images import read_image
-from mambaad.data.transforms import Preprocess
-from mambaad.types import Batch, Sample
+from mambaad.data.images import read_image, resize_image
+from mambaad.types import Sample
 
 _BATCHES_AHEAD = 2
 _MOST_READERS = 16
-"""Threads that decode images for a GPU; more would wait for each other."""
+"""The most threads that decode images for a GPU: more would wait for each other."""
 
 Item = TypeVar("Item")
 Read = TypeVar("Read")
+
+
+class PixelBatch(NamedTuple):
+    """Images resized to one size, 8-bit RGB, and the samples that they are of."""
+
+    pixels: UInt8[np.ndarray, "b h w 3"]
+    samples: tuple[Sample, ...]
 
 
 def read_ahead(
@@ -27,8 +34,14 @@ def read_ahead(
 ) -> Generator[Read, None, None]:
     """Yield ``read(item)`` for each item, in order, while threads read the next ones.
 
-    For images: Pillow does not hold the interpreter's lock while it decodes. Closing the iterator
-    stops the threads; what ``read`` raises is raised in its item's place.
+    Threads suit images, as Pillow releases the interpreter's lock while it decodes. Closing the
+    iterator stops the threads; what ``read`` raises is raised in its item's place.
+
+    Args:
+        read: called with an item, by any of the threads.
+        items: read in order.
+        workers: the number of threads.
+        ahead: how many items are read beyond the one that is yielded.
     """
     waiting: deque[Future[Read]] = deque()
     with ThreadPoolExecutor(workers) as pool:
@@ -43,33 +56,33 @@ def read_ahead(
             pool.shutdown(cancel_futures=True)
 
 
-def readers(device: torch.device) -> int:
-    """How many threads should decode images for a device: a CPU has other work."""
-    return min(os.cpu_count() or 1, _MOST_READERS) if device.type == "cuda" else 2
+def reader_threads(is_gpu: bool) -> int:
+    """Threads to decode images with: few beside a CPU that computes, many for a GPU."""
+    return min(os.cpu_count() or 1, _MOST_READERS) if is_gpu else 2
 
 
-def load_batches(
+def read_batches(
     samples: Sequence[Sample],
-    preprocess: Preprocess,
+    size: tuple[int, int],
     batch_size: int,
     *,
     workers: int = 2,
-) -> Generator[Batch, None, None]:
+) -> Generator[PixelBatch, None, None]:
     """Yield the samples in their order, ``batch_size`` at a time, the last batch perhaps smaller.
 
-    A few batches are decoded ahead; see :func:`read_ahead`.
+    A few batches are decoded ahead; see :func:`read_ahead`. The arrays may be written to.
 
     Raises:
         DataError: an image that cannot be read.
     """
 
-    def load(sample: Sample) -> torch.Tensor:
-        return preprocess(read_image(sample.path))
+    def load(sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
+        return resize_image(read_image(sample.path), size)
 
     images = read_ahead(load, samples, workers=workers, ahead=_BATCHES_AHEAD * batch_size)
     try:
         for first in range(0, len(samples), batch_size):
             batch = tuple(samples[first : first + batch_size])
-            yield Batch(torch.stack([next(images) for _ in batch]), batch)
+            yield PixelBatch(np.stack([next(images) for _ in batch]), batch)
     finally:
         images.close()

@@ -1,7 +1,7 @@
 """The pixel metrics as published MambaAD numbers were computed (``ader-paper``).
 
-What the authors' evaluation does differently from the definition: few thresholds. For figures to
-compare with published ones only; see ``README.md`` for by how much they differ.
+The authors' evaluation uses few thresholds where the definitions use all of them. Use it only to
+compare with published figures; ``README.md`` says by how much the two differ.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PRO_THRESHOLDS = 100
 def ader_pixel_metrics(
     maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]
 ) -> dict[str, float | None]:
-    """:func:`published_pixel_metrics` of images that are in memory.
+    """Compute :func:`published_pixel_metrics` of images that are in memory.
 
     Args and errors: see :func:`mambaad.metrics.pixel.pixel_metrics`.
     """
@@ -27,11 +27,11 @@ def ader_pixel_metrics(
 
 
 def published_pixel_metrics(pixels: PixelScores) -> dict[str, float | None]:
-    """Pixel metrics of one class under the ``ader-paper`` protocol.
+    """Compute the pixel metrics of one class under the ``ader-paper`` protocol.
 
     AU-ROC and AP at all thresholds (scikit-learn's values); F1-max over 21 thresholds, 0 to 1, of
     the maps scaled to [0, 1] over the class; AU-PRO over 100 thresholds from the class's minimum
-    up, points of a false-positive rate below 0.3 only, their rate stretched to [0, 1].
+    up, of which those with a false-positive rate below 0.3 count, the rates rescaled to [0, 1].
 
     Returns: see :func:`mambaad.metrics.pixel.exact_pixel_metrics`.
     """
@@ -70,5 +70,5 @@ def _au_pro(
     rate = pixels.normal.count_above(thresholds, or_equal=False) / pixels.normal.size
     rate, overlap = rate[rate < FPR_LIMIT], overlap[above][rate < FPR_LIMIT]
     if len(rate) < 2 or rate[-1] == rate[0]:
-        return 0.0  # a map too coarse for 100 thresholds: no area can be measured
+        return 0.0  # too few points below the limit to measure an area
     return float(np.trapezoid(overlap, (rate - rate[0]) / (rate[-1] - rate[0])))

@@ -1,4 +1,4 @@
-"""The pixel metrics of one class under the ``exact`` protocol, at every threshold there is."""
+"""The pixel metrics of one class under the ``exact`` protocol: all thresholds count."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLOCK = 2**20
 def pixel_metrics(
     maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]
 ) -> dict[str, float | None]:
-    """:func:`exact_pixel_metrics` of images that are in memory.
+    """Compute :func:`exact_pixel_metrics` of images that are in memory.
 
     Args:
         maps: anomaly maps, float32.
@@ -27,11 +27,11 @@ def pixel_metrics(
 
 
 def exact_pixel_metrics(pixels: PixelScores) -> dict[str, float | None]:
-    """Pixel AU-ROC, AP, F1-max and AU-PRO over all images of a class, at every threshold.
+    """Compute pixel AU-ROC, AP, F1-max and AU-PRO over all images of a class, exactly.
 
-    Between two scores of anomalous pixels only normal ones pass, on a straight line of every
-    curve: the distinct anomalous scores s are enough. With T of the P anomalous pixels at or above
-    s, and F of the N normal ones, F' above it:
+    Between two neighbouring scores of anomalous pixels every curve is a straight line, as a falling
+    threshold passes normal pixels only: the distinct anomalous scores s are enough. With T of the P
+    anomalous pixels at or above s, F of the N normal ones at or above it, and F' above it:
 
     - AU-ROC: the sum over s of (T - T before) (N - (F + F') / 2) / (P N), ties counted half;
     - AP: the sum over s of (T - T before) / P times T / (T + F);
@@ -49,14 +49,14 @@ def exact_pixel_metrics(pixels: PixelScores) -> dict[str, float | None]:
     if not positives or not negatives:
         return dict.fromkeys(("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro"))
     last_of_ties = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
-    ascending = scores[last_of_ties][::-1]  # neighbours in the order in which they are looked up
+    ascending = scores[last_of_ties][::-1]  # sorted, so that lookups are local
     above = pixels.normal.count_above(ascending, or_equal=False)[::-1]
     at_least = pixels.normal.count_above(ascending, or_equal=True)[::-1]
 
     limit = FPR_LIMIT * negatives
     roc = precision = pro = best_f1 = 0.0
     true_before, false_before = 0, 0
-    for start in range(0, len(last_of_ties), _BLOCK):  # so that little is in memory at a time
+    for start in range(0, len(last_of_ties), _BLOCK):  # to bound the memory of temporaries
         block = slice(start, start + _BLOCK)
         true = last_of_ties[block] + 1
         before = np.append(true_before, true[:-1])
@@ -82,12 +82,12 @@ def exact_pixel_metrics(pixels: PixelScores) -> dict[str, float | None]:
 
 
 def au_pro(maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]) -> float | None:
-    """AU-PRO of float32 maps for masks (True: anomalous), in [0, 1]."""
+    """AU-PRO of float32 maps for masks (True: anomalous), in [0, 1]; None if undefined."""
     return pixel_metrics(maps, masks)["pixel_aupro"]
 
 
 def pixel_scores(maps: Float[np.ndarray, "n h w"], masks: Bool[np.ndarray, "n h w"]) -> PixelScores:
-    """The pixels of images that are in memory."""
+    """Collect the pixels of images that are in memory."""
     pixels = PixelScores()
     for anomaly_map, mask in zip(maps, masks, strict=True):
         pixels.add(anomaly_map, mask)

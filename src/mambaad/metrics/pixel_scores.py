@@ -1,4 +1,4 @@
-"""The scores of a class's pixels, in memory that does not grow with the number of normal ones."""
+"""The scores of a class's pixels, in memory that does not grow with the number of normal pixels."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import IO, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.ndimage import label
 
 from mambaad.errors import DataError, RunError
 
 CHUNK = 2**25
-"""Scores that are sorted, and put into a temporary file, at a time (128 MiB)."""
+"""The number of scores sorted, and written to a temporary file, at a time (128 MiB)."""
 
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 
@@ -21,8 +20,8 @@ _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
 class PixelScores:
     """Collects the pixels of a class, image by image.
 
-    Normal pixels are many and nothing but their scores is wanted: they are kept as sorted chunks,
-    in a temporary file once one is full. An anomalous pixel also has the area of its region.
+    Normal pixels are many, and only their scores are needed: these are kept as sorted chunks, in
+    a temporary file once a chunk is full. Anomalous pixels also have the area of their region.
     """
 
     def __init__(self) -> None:
@@ -32,27 +31,29 @@ class PixelScores:
         self._regions = 0
 
     def add(self, anomaly_map: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> None:
-        """Add an image: its float32 map, and True where a pixel is anomalous.
+        """Add an image: its float32 map, and a mask that is True where a pixel is anomalous.
 
         Raises:
             DataError: a map that holds NaN.
         """
         if np.isnan(anomaly_map).any():
-            raise DataError("anomaly maps hold NaN, expected numbers; look at the model's output")
+            raise DataError("anomaly maps hold NaN, expected numbers; check the model's output")
         if not mask.any():
             self.normal.add(anomaly_map.ravel())
             return
         self.normal.add(anomaly_map[~mask])
+        from scipy.ndimage import label  # half a second, for which refusals need not wait
+
         regions, count = label(mask, _EIGHT_CONNECTED)
         self._scores.append(anomaly_map[mask].astype(np.float32))
         self._areas.append(np.bincount(regions.ravel())[regions[mask]].astype(np.int32))
         self._regions += count
 
     def anomalous(self) -> tuple[Float[np.ndarray, " p"], Float[np.ndarray, " p1"]]:
-        """The anomalous pixels' scores, the highest first, and what they cover.
+        """Return the anomalous pixels' scores, the highest first, and the overlap they reach.
 
-        ``overlap[i]``: the per-region overlap, mean over regions, of the i highest pixels. (Each
-        adds 1 / its region's area / the number of regions.)
+        ``overlap[i]`` is the per-region overlap, averaged over the regions, of the i highest
+        pixels. (Each pixel adds 1 / its region's area / the number of regions.)
         """
         if not self._scores:
             return np.empty(0, np.float32), np.zeros(1)
@@ -66,10 +67,10 @@ class PixelScores:
 
 
 class SortedChunks:
-    """Scores of which only the numbers above given thresholds are wanted.
+    """Scores, kept to count those above given thresholds.
 
-    Chunks of ``CHUNK`` scores are sorted and written to one temporary file in the system's folder
-    for them; with less than a chunk there is no file.
+    Chunks of ``CHUNK`` scores are sorted and written to a file in the system's temporary folder;
+    with less than a chunk there is no file.
     """
 
     def __init__(self) -> None:
@@ -102,7 +103,7 @@ class SortedChunks:
     def count_above(
         self, thresholds: Float[np.ndarray, " t"], *, or_equal: bool
     ) -> Int[np.ndarray, " t"]:
-        """How many scores lie above each threshold, or at it."""
+        """Count the scores above each threshold; with ``or_equal``, also those at it."""
         side: Literal["left", "right"] = "left" if or_equal else "right"
         counts = np.full(len(thresholds), self.size, np.int64)
         self._buffer[: self._filled].sort()

@@ -1,4 +1,4 @@
-"""The two evaluation protocols, as accumulators of one class's images."""
+"""The metrics of a class under either evaluation protocol, and their means over the classes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,66 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1_max")
 PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro")
 METRICS = (*IMAGE_METRICS, *PIXEL_METRICS, "mad")
+HEADINGS: Mapping[str, str] = {
+    "image_auroc": "I-AUROC",
+    "image_ap": "I-AP",
+    "image_f1_max": "I-F1",
+    "pixel_auroc": "P-AUROC",
+    "pixel_ap": "P-AP",
+    "pixel_f1_max": "P-F1",
+    "pixel_aupro": "AU-PRO",
+    "mad": "mAD",
+}
+"""The column heading of each of ``METRICS``."""
 
 MetricValues = dict[str, float | None]
 """A value in [0, 1], or None where it is not defined, for each of ``METRICS``."""
 
 
+def image_metrics(scores: Sequence[float], labels: Sequence[bool]) -> MetricValues:
+    """Compute image AU-ROC, AP and F1-max; ``labels`` are True for defective parts.
+
+    Raises:
+        DataError: a score that is NaN.
+    """
+    curve = RankingCurve.of(np.array(scores, dtype=np.float64), np.array(labels, dtype=bool))
+    return dict(
+        zip(
+            IMAGE_METRICS,
+            (curve.roc_auc(), curve.average_precision(), curve.f1_max()),
+            strict=True,
+        )
+    )
+
+
+def mean_over_classes(classes: Sequence[Mapping[str, float | None]]) -> MetricValues:
+    """Average each metric over the classes that have it; ``mad`` is the mean of the averages.
+
+    These are the means of published tables.
+    """
+    means: MetricValues = {}
+    for name in (*IMAGE_METRICS, *PIXEL_METRICS):
+        values = [v for c in classes if (v := c[name]) is not None]
+        means[name] = float(np.mean(values)) if values else None
+    return _with_mad(means)
+
+
+def _with_mad(values: MetricValues) -> MetricValues:
+    known = [v for v in values.values() if v is not None]
+    return {**values, "mad": float(np.mean(known)) if len(known) == len(values) else None}
+
+
 class ClassMetrics:
     """Collects the images of one class, then computes its metrics.
 
-    Memory: up to 0.3 GiB and 40 bytes an anomalous pixel, however many normal pixels there are:
-    their scores go to a temporary file of 4 bytes each (see :mod:`mambaad.metrics.pixel_scores`).
+    It takes up to 0.3 GiB of memory and 40 bytes an anomalous pixel, however many normal pixels
+    there are: their scores go to a temporary file, 4 bytes each (see
+    :mod:`mambaad.metrics.pixel_scores`).
 
     Args:
         protocol: ``"exact"`` or ``"ader-paper"`` (see ``metrics/README.md``).
-        has_masks: whether the class's defects are outlined; without masks it has image metrics
-            only.
+        has_masks: whether the class has masks of its defects; without them only its image metrics
+            are defined.
     """
 
     def __init__(self, protocol: Protocol, has_masks: bool) -> None:
@@ -53,9 +98,9 @@ class ClassMetrics:
         """Add one image.
 
         Args:
-            anomaly_map: float32.
+            anomaly_map: float32; the higher, the more anomalous.
             score: the image score.
-            is_defective: the data set's own label.
+            is_defective: the data set's label.
             mask: of the map's size, True where anomalous; None for a good part.
 
         Raises:
@@ -66,13 +111,13 @@ class ClassMetrics:
                 mask = np.zeros(anomaly_map.shape, dtype=bool)
             self._pixels.add(np.asarray(anomaly_map, dtype=np.float32), mask)
             if self.protocol == "ader-paper":
-                # As published: a defect that vanished in resizing makes its image a good one.
+                # As published: an image whose defect vanished in resizing counts as good.
                 is_defective = bool(mask.any())
         self.scores.append(float(score))
         self.labels.append(is_defective)
 
     def compute(self) -> MetricValues:
-        """The seven metrics of the class and their mean, ``mad``.
+        """Compute the seven metrics of the class and their mean, ``mad``.
 
         Raises:
             DataError: a score that is NaN.
@@ -84,32 +129,3 @@ class ClassMetrics:
         else:
             values |= dict.fromkeys(PIXEL_METRICS)
         return _with_mad(values)
-
-
-def image_metrics(scores: Sequence[float], labels: Sequence[bool]) -> MetricValues:
-    """Image AU-ROC, AP and F1-max of image scores; ``labels`` are True for defective parts."""
-    curve = RankingCurve.of(np.array(scores, dtype=np.float64), np.array(labels, dtype=bool))
-    return dict(
-        zip(
-            IMAGE_METRICS,
-            (curve.roc_auc(), curve.average_precision(), curve.f1_max()),
-            strict=True,
-        )
-    )
-
-
-def mean_over_classes(classes: Sequence[Mapping[str, float | None]]) -> MetricValues:
-    """The arithmetic mean of each metric over the classes that have it, and the mean of those.
-
-    Published tables print this mean, and as mAD the mean of its seven values.
-    """
-    means: MetricValues = {}
-    for name in (*IMAGE_METRICS, *PIXEL_METRICS):
-        values = [v for c in classes if (v := c[name]) is not None]
-        means[name] = float(np.mean(values)) if values else None
-    return _with_mad(means)
-
-
-def _with_mad(values: MetricValues) -> MetricValues:
-    known = [v for v in values.values() if v is not None]
-    return {**values, "mad": float(np.mean(known)) if len(known) == len(values) else None}

@@ -8,7 +8,7 @@ import pytest
 
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import find_layout
-from mambaad.data.readers.btad import read_btad
+from mambaad.data.readers.btad import LAYOUT as BTAD
 from mambaad.types import Sample
 from tests.data.conftest import Complains, WriteImage
 
@@ -27,7 +27,7 @@ def btad(tmp_path: Path, write_image: WriteImage) -> Path:
 
 def test_reads_the_layout(btad: Path) -> None:
     assert find_layout(btad).name == "btad"
-    classes = read_btad(btad)
+    classes = BTAD.read(btad)
     assert [c.name for c in classes] == ["01", "02", "03"]
     third = btad / "03"
     assert classes[2].train[0] == Sample(third / "train/ok/0000.bmp", "03")
@@ -41,12 +41,12 @@ def test_errors_name_its_folders(btad: Path, complains: Complains) -> None:
     mask = btad / "01" / "ground_truth" / "ko" / "0011.png"
     mask.unlink()
     with complains(btad / "01" / "test" / "ko" / "0011.bmp", "has no mask"):
-        read_btad(btad)
+        BTAD.read(btad)
     (btad / "01" / "train" / "ok" / "0000.bmp").unlink()
     with complains(btad / "01" / "train" / "ok", "has 1 images"):
-        read_btad(btad)
+        BTAD.read(btad)
     with complains(btad, "itself one class"):
-        read_btad(btad / "01")
+        BTAD.read(btad / "01")
 
 
 def test_check(btad: Path) -> None:

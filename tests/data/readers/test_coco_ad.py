@@ -12,7 +12,7 @@ import pytest
 from mambaad.data.images import read_mask
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import find_layout, read_data
-from mambaad.data.readers.coco_ad import read_coco_ad
+from mambaad.data.readers.coco_ad import LAYOUT as COCO_AD
 from mambaad.data.readers.coco_ad_build import build_coco_ad, fill_polygon
 from mambaad.errors import ConfigError, RunError
 from mambaad.types import Sample
@@ -150,7 +150,7 @@ def test_masks_that_cannot_be_written(coco: Path, monkeypatch) -> None:
 
 
 def test_no_such_split(coco: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--split: \[4\]"):
+    with pytest.raises(ConfigError, match=r"--split: expected some of 0, 1, 2, 3, got \[4\]"):
         build_coco_ad(coco, [4])
 
 
@@ -159,7 +159,7 @@ def test_no_such_split(coco: Path) -> None:
     [
         (lambda content: content.pop("images"), "'images'"),
         (lambda content: content["categories"].pop(), "79 categories"),
-        (lambda content: content["images"].pop(0), "of no image"),
+        (lambda content: content["images"].pop(0), "belongs to no image"),
         (lambda content: content["annotations"][0].pop("segmentation"), "annotations lacks"),
     ],
 )
@@ -168,7 +168,7 @@ def test_other_annotations(coco: Path, complains: Complains, change, part: str) 
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
-    with complains(path, part, "get it again"):
+    with complains(path, part, "download it again"):
         build_coco_ad(coco)
 
 
@@ -195,14 +195,14 @@ def test_without_annotations_or_images(coco: Path, complains: Complains) -> None
 def test_not_built_yet(coco: Path, complains: Complains) -> None:
     assert find_layout(coco).name == "coco-ad"
     with complains(coco / "meta_20_0.json", f"mambaad data build-coco-ad {coco}"):
-        read_coco_ad(coco)
+        COCO_AD.read(coco)
 
 
 def test_splits_are_not_trained_on_together(coco: Path, complains: Complains) -> None:
     build_coco_ad(coco, [0, 1])
     with complains(coco, "coco_0, coco_1", "--classes coco_0"):
-        read_coco_ad(coco)
-    assert [c.name for c in read_coco_ad(coco, split="test")] == ["coco_0", "coco_1"]
+        COCO_AD.read(coco)
+    assert [c.name for c in COCO_AD.read(coco, split="test")] == ["coco_0", "coco_1"]
     inventory = check_data(coco, quick=True)
     assert inventory.problems == ()
     assert inventory.to_rows()[1] == ["coco_0", "4", "2", "1", "1", "anomaly 1"]
@@ -213,7 +213,7 @@ def test_a_meta_file_that_is_wrong(coco: Path, complains: Complains, text: str) 
     path = coco / "meta_20_0.json"
     path.write_text(text)
     with complains(path, "make it again"):
-        read_coco_ad(coco)
+        COCO_AD.read(coco)
     assert len(check_data(coco, quick=True).problems) == 1
 
 
@@ -222,7 +222,7 @@ def test_a_missing_mask(coco: Path, complains: Complains) -> None:
     mask = coco / "val2017_mask_ad_20_0" / "000000000007.png"
     mask.unlink()
     with complains(mask, "as the mask of 000000000007.jpg"):
-        read_coco_ad(coco)
+        COCO_AD.read(coco)
 
 
 def test_polygons_by_hand() -> None:

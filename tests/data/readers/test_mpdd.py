@@ -8,7 +8,7 @@ import pytest
 
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import find_layout
-from mambaad.data.readers.mpdd import read_mpdd
+from mambaad.data.readers.mpdd import LAYOUT as MPDD
 from mambaad.types import Sample
 from tests.data.conftest import Complains, WriteImage
 
@@ -27,7 +27,7 @@ def mpdd(tmp_path: Path, write_image: WriteImage) -> Path:
 
 def test_reads_the_layout(mpdd: Path) -> None:
     assert find_layout(mpdd).name == "mpdd"
-    plate, tubes = read_mpdd(mpdd)
+    plate, tubes = MPDD.read(mpdd)
     assert (len(plate.train), len(tubes.train)) == (2, 2)
     rust = mpdd / "metal_plate" / "test" / "major_rust" / "000.png"
     mask = mpdd / "metal_plate" / "ground_truth" / "major_rust" / "000_mask.png"
@@ -42,7 +42,7 @@ def test_among_other_classes_it_is_plain_folders(mpdd: Path) -> None:
 def test_errors_are_those_of_its_folders(mpdd: Path, complains: Complains) -> None:
     (mpdd / "tubes" / "train" / "good" / "000.png").unlink()
     with complains(mpdd / "tubes" / "train" / "good", "has 1 images"):
-        read_mpdd(mpdd)
+        MPDD.read(mpdd)
 
 
 def test_check_says_which_classes_are_missing(mpdd: Path) -> None:

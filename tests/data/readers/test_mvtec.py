@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from mambaad.data.readers.mvtec import read_mvtec
+from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.types import ProductClass, Sample
 from tests.conftest import SHARED
 from tests.data.conftest import Complains, WriteImage
 
 
 def test_reads_the_layout(dataset: Path) -> None:
-    bolt, nut = read_mvtec(dataset)
+    bolt, nut = MVTEC.read(dataset)
     good = dataset / "bolt" / "train" / "good"
     assert bolt == ProductClass(
         "bolt", tuple(Sample(good / f"00{i}.png", "bolt") for i in range(3)), ()
@@ -33,89 +33,88 @@ def test_reads_the_layout(dataset: Path) -> None:
 
 
 def test_classes_are_chosen_in_alphabetical_order(dataset: Path) -> None:
-    assert [c.name for c in read_mvtec(dataset, ["nut", "bolt"])] == ["bolt", "nut"]
-    assert [c.name for c in read_mvtec(dataset, ["nut"])] == ["nut"]
+    assert [c.name for c in MVTEC.read(dataset, ["nut", "bolt"])] == ["bolt", "nut"]
+    assert [c.name for c in MVTEC.read(dataset, ["nut"])] == ["nut"]
 
 
 def test_for_testing_only_what_has_tests_is_read(dataset: Path) -> None:
     shutil.rmtree(dataset / "nut" / "train")
-    (only,) = read_mvtec(dataset, split="test")
+    (only,) = MVTEC.read(dataset, split="test")
     assert (only.name, only.train, len(only.test)) == ("nut", (), 3)
 
 
 def test_masks_may_be_absent(dataset: Path) -> None:
     shutil.rmtree(dataset / "nut" / "ground_truth")
-    _, nut = read_mvtec(dataset)
+    _, nut = MVTEC.read(dataset)
     assert len(nut.test) == 3
     assert not nut.has_masks
 
 
 def test_masks_may_have_the_name_of_their_image(dataset: Path) -> None:
     mask = dataset / "nut" / "ground_truth" / "crack" / "000_mask.png"
-    _, nut = read_mvtec(dataset)
     renamed = mask.rename(mask.with_name("000.png"))
-    _, nut = read_mvtec(dataset)
+    _, nut = MVTEC.read(dataset)
     assert nut.test[0].mask_path == renamed
 
 
 def test_a_good_part_has_no_mask(dataset: Path, write_image: WriteImage) -> None:
     write_image(dataset / "nut" / "ground_truth" / "good" / "000_mask.png", mode="L")
-    _, nut = read_mvtec(dataset)
+    _, nut = MVTEC.read(dataset)
     assert nut.test[-1] == Sample(dataset / "nut" / "test" / "good" / "000.png", "nut")
 
 
 def test_other_files_are_passed_over(dataset: Path, write_image: WriteImage) -> None:
-    before = read_mvtec(dataset)
+    before = MVTEC.read(dataset)
     (dataset / "license.txt").write_text("free")
     write_image(dataset / "nut" / "train" / "good" / "._000.png")
     (dataset / "nut" / "train" / "good" / "notes.txt").write_text("-")
     (dataset / ".cache" / "train").mkdir(parents=True)
     write_image(dataset / "docs" / "drawing.png")
-    assert read_mvtec(dataset) == before
+    assert MVTEC.read(dataset) == before
 
 
 def test_root_is_not_a_folder(dataset: Path, complains: Complains) -> None:
     for root in (dataset / "gone", dataset / "nut" / "train" / "good" / "000.png"):
         with complains(root, "is not a folder"):
-            read_mvtec(root)
+            MVTEC.read(root)
 
 
 def test_no_classes(tmp_path: Path, complains: Complains) -> None:
     with complains(tmp_path, "has no classes", "train/good"):
-        read_mvtec(tmp_path)
+        MVTEC.read(tmp_path)
 
 
 def test_no_classes_to_test(dataset: Path, complains: Complains) -> None:
     shutil.rmtree(dataset / "nut" / "test")
     with complains(dataset, "has no classes", "test/<type>"):
-        read_mvtec(dataset, split="test")
+        MVTEC.read(dataset, split="test")
 
 
 def test_a_class_given_as_root(dataset: Path, complains: Complains, monkeypatch) -> None:
     with complains(dataset / "nut", f"give the folder above it: {dataset}"):
-        read_mvtec(dataset / "nut")
+        MVTEC.read(dataset / "nut")
     monkeypatch.chdir(dataset / "nut")
     with complains(Path(), f"give the folder above it: {dataset.resolve()}"):
-        read_mvtec(Path())
+        MVTEC.read(Path())
 
 
 def test_unknown_class(dataset: Path, complains: Complains) -> None:
     with complains(dataset, "washer", "bolt, nut", "--classes"):
-        read_mvtec(dataset, ["nut", "washer"])
+        MVTEC.read(dataset, ["nut", "washer"])
 
 
 @pytest.mark.parametrize("folder", ["", "train", "train/good", "test/good", "ground_truth"])
 def test_empty_class(dataset: Path, complains: Complains, folder: str) -> None:
     (dataset / "washer" / folder).mkdir(parents=True)
     with complains(dataset / "washer" / "train" / "good", "has 0 images", "--classes"):
-        read_mvtec(dataset)
-    assert len(read_mvtec(dataset, ["bolt", "nut"])) == 2
+        MVTEC.read(dataset)
+    assert len(MVTEC.read(dataset, ["bolt", "nut"])) == 2
 
 
 def test_one_image_class(dataset: Path, complains: Complains, write_image: WriteImage) -> None:
     write_image(dataset / "washer" / "train" / "good" / "000.png")
     with complains(dataset / "washer" / "train" / "good", "has 1 images", "at least 2"):
-        read_mvtec(dataset)
+        MVTEC.read(dataset)
 
 
 @pytest.mark.parametrize("folder", ["train/good", "test/crack", "ground_truth/crack"])
@@ -125,7 +124,7 @@ def test_two_images_of_one_name(
     name = "000_mask" if folder.startswith("ground_truth") else "000"
     write_image(dataset / "nut" / folder / f"{name}.bmp")
     with complains(dataset / "nut" / folder / f"{name}.bmp", f"{name}.png", "rename one"):
-        read_mvtec(dataset)
+        MVTEC.read(dataset)
 
 
 def test_two_masks_of_one_image(
@@ -133,14 +132,14 @@ def test_two_masks_of_one_image(
 ) -> None:
     mask = write_image(dataset / "nut" / "ground_truth" / "crack" / "000.png", mode="L")
     with complains(mask.with_name("000_mask.png"), "000.png", "remove one"):
-        read_mvtec(dataset)
+        MVTEC.read(dataset)
 
 
 def test_mask_without_an_image(dataset: Path, complains: Complains) -> None:
     (dataset / "nut" / "test" / "crack" / "001.png").unlink()
     mask = dataset / "nut" / "ground_truth" / "crack" / "001_mask.png"
     with complains(mask, "mask without an image", "remove it"):
-        read_mvtec(dataset)
+        MVTEC.read(dataset)
 
 
 @pytest.mark.parametrize("gone", ["test/crack", "test"])
@@ -150,14 +149,14 @@ def test_masks_without_their_folder_of_images(
     shutil.rmtree(dataset / "nut" / gone)
     masks = dataset / "nut" / "ground_truth" / "crack"
     with complains(masks, "masks without images", str(dataset / "nut" / "test" / "crack")):
-        read_mvtec(dataset)
+        MVTEC.read(dataset)
 
 
 def test_defect_without_its_mask(dataset: Path, complains: Complains) -> None:
     mask = dataset / "nut" / "ground_truth" / "crack" / "001_mask.png"
     mask.unlink()
     with complains(dataset / "nut" / "test" / "crack" / "001.png", "has no mask", str(mask)):
-        read_mvtec(dataset)
+        MVTEC.read(dataset)
 
 
 def test_counts_of_the_real_classes(real_data: Path) -> None:
@@ -175,5 +174,5 @@ def test_counts_of_the_real_classes(real_data: Path) -> None:
             sum(s.is_defective for s in c.test),
             sum(s.mask_path is not None for s in c.test),
         ]
-        for c in read_mvtec(real_data)
+        for c in MVTEC.read(real_data)
     } == table

@@ -9,7 +9,7 @@ import pytest
 
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import find_layout, read_data
-from mambaad.data.readers.mvtec_3d import read_mvtec_3d
+from mambaad.data.readers.mvtec_3d import LAYOUT as MVTEC_3D
 from mambaad.types import Sample
 from tests.data.conftest import Complains, WriteImage
 
@@ -32,7 +32,7 @@ def mvtec_3d(tmp_path: Path, write_image: WriteImage) -> Path:
 
 def test_reads_the_layout(mvtec_3d: Path) -> None:
     assert find_layout(mvtec_3d).name == "mvtec-3d"
-    bagel, tire = read_mvtec_3d(mvtec_3d)
+    bagel, tire = MVTEC_3D.read(mvtec_3d)
     folder = mvtec_3d / "bagel"
     assert bagel.train == (
         Sample(folder / "train/good/rgb/000.png", "bagel"),
@@ -58,13 +58,13 @@ def test_a_missing_mask(mvtec_3d: Path, complains: Complains) -> None:
     mask = mvtec_3d / "tire" / "test" / "hole" / "gt" / "001.png"
     mask.unlink()
     with complains(mask, "has no mask"):
-        read_mvtec_3d(mvtec_3d)
+        MVTEC_3D.read(mvtec_3d)
 
 
 def test_a_mask_without_an_image(mvtec_3d: Path, complains: Complains) -> None:
     (mvtec_3d / "tire" / "test" / "hole" / "rgb" / "001.png").unlink()
     with complains(mvtec_3d / "tire/test/hole/gt/001.png", "without an image"):
-        read_mvtec_3d(mvtec_3d)
+        MVTEC_3D.read(mvtec_3d)
 
 
 def test_too_few_to_train_on(mvtec_3d: Path, complains: Complains) -> None:
@@ -72,7 +72,7 @@ def test_too_few_to_train_on(mvtec_3d: Path, complains: Complains) -> None:
         for path in (mvtec_3d / "bagel" / part / "good" / "rgb").iterdir():
             path.unlink()
     with complains(mvtec_3d / "bagel/train/good/rgb", "has 0 images", "--classes"):
-        read_mvtec_3d(mvtec_3d)
+        MVTEC_3D.read(mvtec_3d)
 
 
 def test_check(mvtec_3d: Path) -> None:

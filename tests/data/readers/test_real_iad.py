@@ -10,7 +10,7 @@ import pytest
 
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import find_layout, read_data
-from mambaad.data.readers.real_iad import read_real_iad
+from mambaad.data.readers.real_iad import LAYOUT as REAL_IAD
 from mambaad.types import Sample
 from tests.data.conftest import Complains, WriteImage
 
@@ -61,7 +61,7 @@ def real_iad(tmp_path: Path, write_image: WriteImage) -> Path:
 
 
 def test_reads_all_views(real_iad: Path) -> None:
-    audiojack, toy = read_real_iad(real_iad / "realiad_jsons")
+    audiojack, toy = REAL_IAD.read(real_iad / "realiad_jsons")
     images = real_iad / "realiad_1024" / "audiojack"
     assert [s.path.relative_to(images).parts[:2] for s in audiojack.train] == [
         *(("OK", "S0001"),) * 2,
@@ -81,7 +81,7 @@ def test_what_no_mask_shows_is_good(real_iad: Path) -> None:
     content = json.loads(path.read_text())
     content["test"][2]["mask_path"] = None
     path.write_text(json.dumps(content))
-    (toy,) = read_real_iad(path.parent, ["toy"])
+    (toy,) = REAL_IAD.read(path.parent, ["toy"])
     assert [s.is_defective for s in toy.test] == [False] * 4
 
 
@@ -132,9 +132,9 @@ def test_images_that_were_not_unpacked(real_iad: Path, complains: Complains) -> 
     (real_iad / "realiad_1024").rename(real_iad / "elsewhere")
     place = real_iad / "realiad_1024" / "audiojack"
     with complains(place, "unpack", "--classes"):
-        read_real_iad(real_iad / "realiad_jsons")
+        REAL_IAD.read(real_iad / "realiad_jsons")
     problems = check_data(real_iad / "realiad_jsons").problems
-    assert [line.split(" is not there")[0] for line in problems] == [
+    assert [line.split(" is missing")[0] for line in problems] == [
         str(place),
         str(place.with_name("toy")),
     ]
@@ -144,7 +144,7 @@ def test_a_missing_image(real_iad: Path, complains: Complains) -> None:
     path = next((real_iad / "realiad_1024" / "toy").rglob("*C2*.jpg"))
     path.unlink()
     with complains(path, "is listed in"):
-        read_real_iad(real_iad / "realiad_jsons")
+        REAL_IAD.read(real_iad / "realiad_jsons")
 
 
 @pytest.mark.parametrize(
@@ -163,18 +163,18 @@ def test_a_json_file_that_is_wrong(real_iad: Path, complains: Complains, change,
     change(content)
     path.write_text(json.dumps(content))
     with complains(path, part, "again"):
-        read_real_iad(path.parent)
+        REAL_IAD.read(path.parent)
 
 
 def test_not_json(real_iad: Path, complains: Complains) -> None:
     path = real_iad / "realiad_jsons" / "toy.json"
     path.write_text(path.read_text()[:-5])
-    with complains(path, "get the file again"):
-        read_real_iad(path.parent)
+    with complains(path, "download the file again"):
+        REAL_IAD.read(path.parent)
 
 
 def test_no_json_files(tmp_path: Path, complains: Complains) -> None:
     with complains(tmp_path, "realiad_jsons.zip"):
-        read_real_iad(tmp_path)
+        REAL_IAD.read(tmp_path)
     with complains(tmp_path / "gone", "is not a folder"):
-        read_real_iad(tmp_path / "gone")
+        REAL_IAD.read(tmp_path / "gone")

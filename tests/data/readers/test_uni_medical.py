@@ -8,7 +8,7 @@ import pytest
 
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import find_layout
-from mambaad.data.readers.uni_medical import read_uni_medical
+from mambaad.data.readers.uni_medical import LAYOUT as UNI_MEDICAL
 from mambaad.types import Sample
 from tests.data.conftest import Complains, WriteImage
 
@@ -27,7 +27,7 @@ def medical(tmp_path: Path, write_image: WriteImage) -> Path:
 
 def test_reads_the_layout(medical: Path) -> None:
     assert find_layout(medical).name == "uni-medical"
-    brain, liver, retinal = read_uni_medical(medical)
+    brain, liver, retinal = UNI_MEDICAL.read(medical)
     assert [c.name for c in (brain, liver, retinal)] == ["brain", "liver", "retinal"]
     ill = medical / "liver" / "test" / "Ungood" / "5.png"
     mask = medical / "liver" / "ground_truth" / "Ungood" / "5.png"
@@ -39,7 +39,7 @@ def test_masks_of_other_names_are_taken_in_order(medical: Path) -> None:
     folder = medical / "brain" / "ground_truth" / "Ungood"
     for i in (4, 5):
         (folder / f"{i}.png").rename(folder / f"label_{i}.png")
-    brain, *_ = read_uni_medical(medical)
+    brain, *_ = UNI_MEDICAL.read(medical)
     pairs = [(s.path.name, s.mask_path.name) for s in brain.test if s.mask_path]
     assert pairs == [("4.png", "label_4.png"), ("5.png", "label_5.png")]
 
@@ -48,7 +48,7 @@ def test_not_if_some_have_their_names(medical: Path, complains: Complains) -> No
     folder = medical / "brain" / "ground_truth" / "Ungood"
     (folder / "4.png").rename(folder / "7.png")
     with complains(medical / "brain" / "test" / "Ungood" / "4.png", "has no mask"):
-        read_uni_medical(medical)
+        UNI_MEDICAL.read(medical)
 
 
 def test_not_if_they_are_fewer(medical: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from mambaad.data.images import read_mask
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import find_layout, read_data
-from mambaad.data.readers.visa import read_visa
+from mambaad.data.readers.visa import LAYOUT as VISA
 from mambaad.types import ProductClass, Sample
 from tests.data.conftest import Complains, WriteImage, noise
 
@@ -55,7 +55,7 @@ def edit(visa: Path, old: str, new: str) -> Path:
 
 
 def test_reads_the_split(visa: Path) -> None:
-    candle, pcb = read_visa(visa)
+    candle, pcb = VISA.read(visa)
     images = visa / "candle" / "Data" / "Images"
     mask = visa / "candle" / "Data" / "Masks" / "Anomaly" / "000.png"
     assert candle == ProductClass(
@@ -78,15 +78,15 @@ def test_is_recognised_and_chosen_from(visa: Path) -> None:
 
 def test_unknown_class(visa: Path, complains: Complains) -> None:
     with complains(visa, "fryum", "candle, pcb1", "--classes"):
-        read_visa(visa, ["fryum"])
+        VISA.read(visa, ["fryum"])
 
 
 def test_without_its_csv_file(visa: Path, complains: Complains) -> None:
     path = visa / "split_csv" / "1cls.csv"
     path.unlink()
     assert find_layout(visa).name == "visa"
-    with complains(path, "is not there", "amazon-science/spot-diff"):
-        read_visa(visa)
+    with complains(path, "is missing", "amazon-science/spot-diff"):
+        VISA.read(visa)
 
 
 @pytest.mark.parametrize(
@@ -102,15 +102,15 @@ def test_a_csv_file_that_is_wrong(
     visa: Path, complains: Complains, old: str, new: str, parts: tuple[str, ...]
 ) -> None:
     with complains(edit(visa, old, new), *parts):
-        read_visa(visa)
+        VISA.read(visa)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00"])
 def test_not_a_csv_file(visa: Path, complains: Complains, content: bytes) -> None:
     path = visa / "split_csv" / "1cls.csv"
     path.write_bytes(content)
-    with complains(path, "get the file again"):
-        read_visa(visa)
+    with complains(path, "download the file again"):
+        VISA.read(visa)
 
 
 @pytest.mark.parametrize("file", ["Images/Normal/0001.JPG", "Masks/Anomaly/000.png"])
@@ -118,14 +118,14 @@ def test_a_listed_file_is_missing(visa: Path, complains: Complains, file: str) -
     path = visa / "pcb1" / "Data" / file
     path.unlink()
     with complains(path, "is listed in", "unpack"):
-        read_visa(visa)
+        VISA.read(visa)
 
 
 def test_too_few_to_train_on(visa: Path, complains: Complains) -> None:
     for _ in range(2):
         path = edit(visa, "pcb1,train", "pcb1,test")
     with complains(path, "1 images to train class pcb1", "--classes"):
-        read_visa(visa)
+        VISA.read(visa)
 
 
 def test_check_names_the_unlisted(visa: Path, write_image: WriteImage) -> None:

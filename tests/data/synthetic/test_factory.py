@@ -17,8 +17,11 @@ import pytest
 from PIL import Image
 
 from mambaad.data.images import read_image, read_mask
-from mambaad.data.readers.mvtec import read_mvtec
-from mambaad.data.synthetic import PRODUCTS, factory, make_data, render_part
+from mambaad.data.readers.mvtec import LAYOUT as MVTEC
+from mambaad.data.synthetic import factory
+from mambaad.data.synthetic.catalogue import PRODUCTS
+from mambaad.data.synthetic.factory import make_data
+from mambaad.data.synthetic.render import render_part
 from mambaad.errors import ConfigError, DataError, MambaADError, RunError
 
 SMALL: dict[str, Any] = {"train": 2, "test": 5, "size": 64, "seed": 3}
@@ -44,7 +47,7 @@ def files_of(root: Path) -> dict[str, str]:
 
 
 def test_the_layout_is_mvtecs(made: Path) -> None:
-    kit, metal = read_mvtec(made, split="train")
+    kit, metal = MVTEC.read(made, split="train")
     assert (kit.name, metal.name) == ("kit", "metal")
     for product in (kit, metal):
         assert len(product.train) == 2
@@ -55,7 +58,7 @@ def test_the_layout_is_mvtecs(made: Path) -> None:
             assert sample.mask_path is not None
             assert read_mask(sample.mask_path).any()
             assert read_image(sample.path).shape == (64, 64, 3)
-    assert [p.test for p in read_mvtec(made, split="test")] == [kit.test, metal.test]
+    assert [p.test for p in MVTEC.read(made, split="test")] == [kit.test, metal.test]
 
 
 def test_the_manifest_says_how_every_image_was_made(made: Path) -> None:
@@ -114,7 +117,7 @@ def test_an_empty_folder_is_used_and_a_full_one_refused(tmp_path: Path) -> None:
     out = tmp_path / "data"
     out.mkdir()
     make_data(out, ["metal"], train=2, test=0, size=64)
-    assert len(read_mvtec(out)[0].train) == 2
+    assert len(MVTEC.read(out)[0].train) == 2
     before = files_of(tmp_path)
     with pytest.raises(DataError, match="not an empty folder; give another place") as caught:
         make_data(out, ["metal"], **SMALL)
@@ -127,11 +130,11 @@ def test_an_empty_folder_is_used_and_a_full_one_refused(tmp_path: Path) -> None:
     [
         ({"classes": ["metal", "spoon"]}, "no product 'spoon'; choose from fabric"),
         ({"classes": []}, "--classes: none given; choose from fabric"),
-        ({"train": 1}, "--train: 1 is not from 2"),
-        ({"test": -1}, "--test: -1 is not from 0"),
-        ({"size": 48}, "--size: 48 is not a multiple of 32 from 64"),
-        ({"difficulty": -0.1}, "--difficulty: -0.1"),
-        ({"seed": -2}, "--seed: -2"),
+        ({"train": 1}, "--train: expected 2 to"),
+        ({"test": -1}, "--test: expected 0 to"),
+        ({"size": 48}, "--size: expected a multiple of 32 from 64 to 1024, got 48"),
+        ({"difficulty": -0.1}, "--difficulty: expected 0 (easy) to 1 (hard), got -0.1"),
+        ({"seed": -2}, "--seed: expected 0 or more, got -2"),
     ],
 )
 def test_an_error_is_one_line_and_leaves_nothing(
@@ -178,7 +181,7 @@ def test_nothing_is_left_behind(
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_ends_all_processes(tmp_path: Path) -> None:
     program = (
-        "import sys; from mambaad.cli import main\n"
+        "import sys; from mambaad.cli.app import main\n"
         "from mambaad.data.synthetic import factory\n"
         "factory._processes = lambda jobs: 2\n"
         "if __name__ == '__main__':\n"

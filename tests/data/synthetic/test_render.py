@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mambaad.data.synthetic import DEFECTS, PRODUCTS, render_part
+from mambaad.data.synthetic.catalogue import DEFECTS, PRODUCTS
+from mambaad.data.synthetic.render import render_part
 from mambaad.data.synthetic.scene import Severity
 from mambaad.errors import ConfigError, DataError
 
@@ -141,12 +142,15 @@ def test_a_good_part_does_not_depend_on_the_difficulty() -> None:
     [
         (("spoon", 0, {}), "no product 'spoon'; choose from fabric, metal"),
         (("kit", 0, {"defect": "scratch"}), "kit has no defect 'scratch'; choose from missing"),
-        (("kit", 0, {"size": 100}), "--size: 100 is not a multiple of 32"),
-        (("kit", 0, {"size": 32}), "--size: 32"),
-        (("kit", 0, {"size": 1056}), "--size: 1056"),
-        (("kit", 0, {"difficulty": 1.5}), "--difficulty: 1.5"),
-        (("kit", 0, {"difficulty": float("nan")}), "--difficulty: nan"),
-        (("kit", -1, {}), "--seed: -1"),
+        (("kit", 0, {"size": 100}), "--size: expected a multiple of 32 from 64 to 1024, got 100"),
+        (("kit", 0, {"size": 32}), "--size: expected a multiple of 32 from 64 to 1024, got 32"),
+        (("kit", 0, {"size": 1056}), "--size: expected a multiple of 32 from 64 to 1024, got 1056"),
+        (("kit", 0, {"difficulty": 1.5}), "--difficulty: expected 0 (easy) to 1 (hard), got 1.5"),
+        (
+            ("kit", 0, {"difficulty": float("nan")}),
+            "--difficulty: expected 0 (easy) to 1 (hard), got nan",
+        ),
+        (("kit", -1, {}), "--seed: expected 0 or more, got -1"),
     ],
 )
 def test_an_error_is_one_line(arguments: tuple[str, int, dict], complaint: str) -> None:

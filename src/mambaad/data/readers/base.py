@@ -1,4 +1,8 @@
-"""What the reader of a data set is: how it knows a folder, names its classes, and reads them."""
+"""The interface of a reader: how it recognises a folder, names its classes, and lists their images.
+
+To support a further layout: copy the most similar file of this folder, which ends with a
+:class:`Layout` called ``LAYOUT``, and add it to the table in :mod:`mambaad.data.layouts`.
+"""
 
 from __future__ import annotations
 
@@ -12,31 +16,31 @@ from mambaad.types import ProductClass, Sample
 
 Split = Literal["train", "test"]
 Complain = Callable[[str], None]
-"""Told of each thing that is wrong: :func:`stop`, or a list's ``append`` to see all of them."""
+"""Called with each problem: :func:`stop`, or a list's ``append`` to collect them all."""
 
 
 def stop(problem: str) -> None:
-    """Raise what is wrong as a DataError."""
+    """Raise a problem as a DataError."""
     raise DataError(problem)
 
 
 def nothing_odd(root: Path) -> Iterator[str]:
-    """For layouts whose split says all that there is to know."""
+    """Return no lines, for layouts whose lists of files are complete."""
     return iter(())
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way of laying out a data set.
+    """One layout of a data set on disk, as plain functions.
 
-    ``name``: for ``--layout``; ``title``: for people.
-    ``recognises(root)``: whether a folder looks like it, cheaply and without raising.
-    ``class_names(root, split)``: the classes to be had, in order; DataError where there are none.
-    ``read_classes(root, names, split, complain)``: those classes. With ``split="test"`` nothing of
-    the training images is read. Goes on after ``complain`` has returned.
-    ``products``: the classes of the published data set, to see which are missing.
-    ``odd(root)``: a line for each thing that reading passes over and its owner may not know of.
-    ``one_by_one``: each class is a data set of its own, not to be trained on with the others.
+    ``name``: the value of ``--layout``; ``title``: the name in messages.
+    ``recognises(root)``: whether a folder has this layout; fast, never raises.
+    ``class_names(root, split)``: the classes found, in order; DataError if there are none.
+    ``read_classes(root, names, split, complain)``: the images of those classes. With
+    ``split="test"`` it reads nothing of the training images. It goes on after ``complain`` returns.
+    ``published_classes``: those of the data set as published, to find missing ones.
+    ``odd(root)``: a line for each file or folder that is ignored, though it seems to be intended.
+    ``one_by_one``: whether each class is a data set of its own, to be trained on separately.
     """
 
     name: str
@@ -44,7 +48,7 @@ class Layout:
     recognises: Callable[[Path], bool]
     class_names: Callable[[Path, Split], list[str]]
     read_classes: Callable[[Path, Sequence[str], Split, Complain], list[ProductClass]]
-    products: tuple[str, ...] = ()
+    published_classes: tuple[str, ...] = ()
     odd: Callable[[Path], Iterable[str]] = nothing_odd
     one_by_one: bool = False
 
@@ -55,12 +59,12 @@ class Layout:
 
         Args:
             root: where the data set is.
-            classes: the classes wanted; all without it.
-            split: what the images are for. A class needs at least two images to train on; for
-                testing, nothing of its training images is read.
+            classes: the classes wanted; all by default.
+            split: the purpose of the images. ``"train"`` needs two training images a class;
+                ``"test"`` reads nothing of the training images.
 
         Raises:
-            DataError: no or unknown classes, or the first thing that is wrong; names the path.
+            DataError: no or unknown classes, or the first problem; names the path.
         """
         root = Path(root)
         found = self.class_names(root, split)
@@ -68,7 +72,7 @@ class Layout:
         if unknown:
             raise DataError(
                 f"{root} has no class {', '.join(unknown)}; choose from {', '.join(found)} "
-                "(--classes)"
+                "(mambaad train: --classes)"
             )
         wanted = [name for name in found if classes is None or name in classes]
         if self.one_by_one and split == "train" and len(wanted) > 1:
@@ -89,7 +93,7 @@ def listed_class(
 ) -> ProductClass:
     """A class from a list of files: the file ``source`` says which image is for what.
 
-    Complains of each listed image or mask that is not there, and of fewer than two to train on.
+    Complains of each listed image or mask that is missing, and of fewer than two to train on.
     """
     product = ProductClass(
         name,
@@ -99,7 +103,7 @@ def listed_class(
     if split == "train" and len(product.train) < 2:
         complain(
             f"{source} has {len(product.train)} images to train class {name} on, expected at least "
-            "2; get the data set again, or leave the class out with --classes"
+            "2; download the data set again, or leave the class out with --classes"
         )
     return product
 
@@ -108,12 +112,12 @@ def _there(samples: Iterable[Sample], source: Path, complain: Complain) -> Itera
     for sample in samples:
         if not sample.path.is_file():
             complain(
-                f"{sample.path} is listed in {source} but is not there; unpack the data set again"
+                f"{sample.path} is listed in {source} but is missing; unpack the data set again"
             )
         elif sample.mask_path is not None and not sample.mask_path.is_file():
             complain(
                 f"{sample.mask_path} is listed in {source} as the mask of {sample.path.name} but "
-                "is not there; unpack the data set again"
+                "is missing; unpack the data set again"
             )
             yield replace(sample, mask_path=None)
         else:

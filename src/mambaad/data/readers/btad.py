@@ -9,21 +9,12 @@ Source: the archive's tree as anomalib's ``data/datasets/image/btech.py`` and AD
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from mambaad.data.readers import mvtec
-from mambaad.data.readers.base import Layout, Split
+from mambaad.data.readers.base import Layout
 from mambaad.data.readers.folders import odd_folders
-from mambaad.types import ProductClass
-
-
-def read_btad(
-    root: Path, classes: Sequence[str] | None = None, *, split: Split = "train"
-) -> list[ProductClass]:
-    """List the images of ``BTech_Dataset_transformed``: see :meth:`Layout.read`."""
-    return LAYOUT.read(root, classes, split=split)
 
 
 def _recognises(root: Path) -> bool:
@@ -39,6 +30,6 @@ LAYOUT = Layout(
     recognises=_recognises,
     class_names=partial(mvtec.class_names, good="ok"),
     read_classes=partial(mvtec.read_classes, good="ok"),
-    products=("01", "02", "03"),
+    published_classes=("01", "02", "03"),
     odd=partial(odd_folders, parts=mvtec.PARTS, good="ok"),
 )

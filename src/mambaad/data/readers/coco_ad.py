@@ -3,13 +3,13 @@
 ::
 
     annotations/instances_{train,val}2017.json, train2017/*.jpg, val2017/*.jpg    as COCO has them
-    meta_20_<k>.json              which image is for what in split k = 0 .. 3
+    meta_20_<k>.json              training and test images of split k = 0 .. 3
     val2017_mask_ad_20_<k>/       masks of the held-out objects
 
 The last two are made by :func:`mambaad.data.readers.coco_ad_build.build_coco_ad` (``mambaad data
-build-coco-ad``), or by ADer's script: the files are the same. Each split is a class, ``coco_<k>``,
-but a data set of its own: what one holds out, the others train on. Figures for COCO-AD are means
-over models of the four splits.
+build-coco-ad``), or by ADer's script, which writes the same files. Each split is a class,
+``coco_<k>``, and a data set of its own: what one split holds out, the others train on. Published
+figures for COCO-AD are means over four models, one a split.
 
 Source: ADer's ``data/gen_benchmark/coco.py`` and ``data/ad_dataset.py``.
 """
@@ -31,22 +31,15 @@ ANNOTATIONS = {part: Path(f"annotations/instances_{part}2017.json") for part in 
 
 
 def meta_file(root: Path, k: int) -> Path:
-    """The file that says which image is for what in split ``k``."""
+    """Return the file that lists the training and test images of split ``k``."""
     return root / f"meta_20_{k}.json"
-
-
-def read_coco_ad(
-    root: Path, classes: Sequence[str] | None = None, *, split: Split = "train"
-) -> list[ProductClass]:
-    """List the images of COCO-AD, of one split to train on: see :meth:`Layout.read`."""
-    return LAYOUT.read(root, classes, split=split)
 
 
 def _class_names(root: Path, split: Split) -> list[str]:
     names = [f"coco_{k}" for k in SPLITS if meta_file(root, k).is_file()]
     if not names:
         raise DataError(
-            f"{meta_file(root, 0)} is not there; make COCO-AD from the annotations of COCO 2017: "
+            f"{meta_file(root, 0)} is missing; make COCO-AD from the annotations of COCO 2017: "
             f"mambaad data build-coco-ad {root}"
         )
     return names
@@ -81,14 +74,14 @@ def _sample(root: Path, name: str, entry: dict[str, Any]) -> Sample:
 
 
 def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """The entries of each part, with the keys that they must have."""
+    """Read the entries of each part, and check that they have the keys needed."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         parts = {part: list(content[part]["coco"]) for part in ("train", "test")}
         for entry in (*parts["train"], *parts["test"]):
             if not (isinstance(entry["img_path"], str) and isinstance(entry["mask_path"], str)):
                 raise TypeError("img_path and mask_path are not text")
-            entry["anomaly"]  # has to be there
+            entry["anomaly"]  # a KeyError if it is missing
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is not a list of images as ADer writes it ({error}); remove it, and make it "
@@ -111,6 +104,6 @@ LAYOUT = Layout(
     recognises=_recognises,
     class_names=_class_names,
     read_classes=_read_classes,
-    products=tuple(f"coco_{k}" for k in SPLITS),
+    published_classes=tuple(f"coco_{k}" for k in SPLITS),
     one_by_one=True,
 )

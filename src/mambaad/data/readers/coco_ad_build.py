@@ -1,4 +1,4 @@
-"""Making COCO-AD from the annotations of COCO 2017, as ADer makes it.
+"""The conversion of COCO 2017 to COCO-AD, as ADer makes it.
 
 In split k the categories 20 k .. 20 k + 19, in the order of their ids, are held out. Training
 images are those of ``train2017`` without any of them; test images all of ``val2017``, anomalous if
@@ -37,26 +37,26 @@ def build_coco_ad(
 ) -> list[int]:
     """Write ``meta_20_<k>.json`` and the masks of ``val2017_mask_ad_20_<k>`` beside the images.
 
-    Each split is there whole or not at all: its meta file is written last. (The annotations of
-    ``train2017`` take about 3 GB of memory while they are read.)
+    A split exists completely or not at all: its meta file is written last. Reading the annotations
+    of ``train2017`` takes about 3 GB of memory.
 
     Args:
         root: the folder with ``annotations``, ``train2017`` and ``val2017``.
-        splits: which of 0 .. 3; one that is there already is left as it is.
-        progress: told of how many of how many masks are drawn.
+        splits: which of 0 .. 3 to make; an existing one is left as it is.
+        progress: called with the number of masks drawn and their total.
 
     Returns:
         The splits that were made.
 
     Raises:
-        ConfigError: a split that is none.
+        ConfigError: a split other than 0 .. 3.
         DataError: images or annotations are missing, or are not those of COCO 2017.
         RunError: writing failed.
     """
     root = Path(root)
     wanted = sorted(set(splits))
     if not set(wanted) <= set(SPLITS):
-        raise ConfigError(f"--split: {wanted} is not of {', '.join(map(str, SPLITS))}")
+        raise ConfigError(f"--split: expected some of {', '.join(map(str, SPLITS))}, got {wanted}")
     wanted = [k for k in wanted if not meta_file(root, k).is_file()]
     if not wanted:
         return []
@@ -100,7 +100,7 @@ def build_coco_ad(
 
 @contextmanager
 def _folder_written_whole(folder: Path) -> Iterator[Path]:
-    """A temporary folder to fill, which then takes the place of ``folder``."""
+    """Yield a temporary folder to fill, which then takes the place of ``folder``."""
     temporary = folder.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}")
     try:
         temporary.mkdir()
@@ -134,7 +134,7 @@ _NEEDED = {
 
 
 def _annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
-    """The lists of an annotation file, whose entries have the keys that are needed of them."""
+    """Read the lists of an annotation file; their entries have the keys in ``_NEEDED``."""
     try:
         content: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
         for kind, keys in _NEEDED.items():
@@ -142,26 +142,26 @@ def _annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
                 raise ValueError(f"one of its {kind} lacks {' or '.join(keys)}")
         known = {image["id"] for image in content["images"]}
         if not all(found["image_id"] in known for found in content["annotations"]):
-            raise ValueError("an annotation is of no image")
+            raise ValueError("an annotation belongs to no image")
     except FileNotFoundError:
         raise DataError(
-            f"{path} is not there; unpack annotations_trainval2017.zip of COCO in "
+            f"{path} is missing; unpack annotations_trainval2017.zip of COCO in "
             f"{path.parent.parent}"
         ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} is not an annotation file of COCO 2017 ({error}); get it again"
+            f"{path} is not an annotation file of COCO 2017 ({error}); download it again"
         ) from error
     return content
 
 
 def _held_out(path: Path, categories: list[dict[str, Any]]) -> list[frozenset[int]]:
-    """The ids of the categories held out in each split."""
+    """List the ids of the categories held out in each split."""
     ids = sorted(category["id"] for category in categories)
     if len(ids) != _CATEGORIES:
         raise DataError(
-            f"{path} has {len(ids)} categories, expected the {_CATEGORIES} of COCO 2017; get it "
-            "again"
+            f"{path} has {len(ids)} categories, expected the {_CATEGORIES} of COCO 2017; download "
+            "it again"
         )
     return [frozenset(ids[_HELD_OUT * k : _HELD_OUT * (k + 1)]) for k in SPLITS]
 
@@ -174,7 +174,7 @@ def _by_image(annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any
 
 
 def _names_and_kinds(content: dict[str, list[dict[str, Any]]]) -> list[tuple[str, set[int]]]:
-    """The file of each image that has objects, and their categories."""
+    """List the file of each image that has objects, and their categories."""
     names = {image["id"]: image["file_name"] for image in content["images"]}
     kinds: dict[int, set[int]] = {}
     for annotation in content["annotations"]:
@@ -200,27 +200,27 @@ def _mask(objects: Sequence[dict[str, Any]], height: int, width: int) -> Bool[np
         else:
             raise DataError(
                 f"annotation {found['id']} of COCO has a compressed mask, expected a polygon or a "
-                "list of run lengths as in instances_val2017.json; get the file again"
+                "list of run lengths as in instances_val2017.json; download the file again"
             )
     return mask
 
 
 def _from_runs(counts: Sequence[int], height: int, width: int) -> Bool[np.ndarray, "h w"]:
-    """Run lengths, of False first, down the columns."""
+    """Decode run lengths, which run down the columns and begin with those of False."""
     values = np.arange(len(counts)) % 2 == 1
     mask: Bool[np.ndarray, "h w"] = np.repeat(values, counts).reshape(width, height).T
     return mask
 
 
 def fill_polygon(mask: Bool[np.ndarray, "h w"], corners: Int64[np.ndarray, "n 2"]) -> None:
-    """Set the inside (even-odd) and the outline of a polygon.
+    """Set the inside (even-odd rule) and the outline of a polygon.
 
-    Inside of the mask, the pixels of OpenCV's fillPoly. An edge that leaves the mask is a pixel
-    wider here than there at most, as OpenCV moves such an edge's ends to the border.
+    Within the mask these are the pixels of OpenCV's ``fillPoly``. An edge that leaves the mask is
+    at most one pixel wider than OpenCV's, which moves the ends of such an edge to the border.
 
     Args:
         mask: changed in place.
-        corners: x and y, in pixels; those outside of the mask are cut off.
+        corners: x and y in pixels; what lies outside the mask is cut off.
     """
     height = len(mask)
     start, end = corners, np.roll(corners, -1, axis=0)
@@ -236,7 +236,7 @@ def fill_polygon(mask: Bool[np.ndarray, "h w"], corners: Int64[np.ndarray, "n 2"
 
 
 def _draw_line(mask: Bool[np.ndarray, "h w"], start: list[int], end: list[int]) -> None:
-    """Bresenham's line from the left end, ties towards the start."""
+    """Draw Bresenham's line from its left end; ties are rounded towards the start."""
     rows, columns = mask.shape
     run, rise = end[0] - start[0], abs(end[1] - start[1])
     down = 1 if end[1] >= start[1] else -1

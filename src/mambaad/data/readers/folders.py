@@ -1,4 +1,4 @@
-"""Looking into folders, for the layouts in which a folder's name says what its images are."""
+"""Listing of folders, for layouts in which a folder's name says what its images are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from mambaad.data.images import is_image
 from mambaad.data.readers.base import Complain
 
-# Folders of these names were surely meant to be one of the parts of a class.
-_MEANT = frozenset(
+# Folders of these names are surely intended as one of the parts of a class.
+_INTENDED = frozenset(
     [
         "train",
         "training",
@@ -32,14 +32,14 @@ def visible(path: Path) -> bool:
 
 
 def folders(folder: Path) -> list[Path]:
-    """The folders in a folder by name; none where it does not exist."""
+    """List the folders in a folder by name; none if it does not exist."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and visible(path))
 
 
 def images(folder: Path, complain: Complain) -> list[Path]:
-    """The images of a folder by name, each name (without its suffix) once."""
+    """List the images of a folder by name; two of one name (without suffix) are a problem."""
     if not folder.is_dir():
         return []
     by_stem: dict[str, Path] = {}
@@ -54,7 +54,7 @@ def images(folder: Path, complain: Complain) -> list[Path]:
 
 
 def masks(folder: Path, complain: Complain) -> dict[str, Path]:
-    """Masks by the name of their image: ``<name>_mask.png``, or ``<name>.png`` as some sets do."""
+    """List masks by the name of their image: ``<name>_mask.png`` or ``<name>.png``."""
     found: dict[str, Path] = {}
     for path in images(folder, complain):
         twin = found.setdefault(path.stem.removesuffix("_mask"), path)
@@ -64,7 +64,7 @@ def masks(folder: Path, complain: Complain) -> dict[str, Path]:
 
 
 def odd_folders(root: Path, parts: Sequence[str], good: str = "good") -> Iterator[str]:
-    """A line for each folder that reading passes over, though it seems to have been meant.
+    """Yield a line for each folder that is ignored, though it seems to be intended.
 
     Args:
         root: the folder with one folder a class.
@@ -73,7 +73,7 @@ def odd_folders(root: Path, parts: Sequence[str], good: str = "good") -> Iterato
     """
     for product in folders(root):
         for part in folders(product):
-            if part.name not in parts and part.name.lower() in _MEANT:
+            if part.name not in parts and part.name.lower() in _INTENDED:
                 yield f"{part} is not read; expected {', '.join(parts)}: rename or remove it"
         for kind in folders(product / "train"):
             if kind.name != good:

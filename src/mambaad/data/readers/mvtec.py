@@ -19,26 +19,8 @@ PARTS = ("train", "test", "ground_truth")
 FindMasks = Callable[[Path, Sequence[Path], Complain], dict[str, Path]]
 
 
-def read_mvtec(
-    root: Path, classes: Sequence[str] | None = None, *, split: Split = "train"
-) -> list[ProductClass]:
-    """List the images of a data set, by class in alphabetical order; nothing is decoded.
-
-    Args:
-        root: the folder with one folder a class.
-        classes: the classes wanted; all without it.
-        split: what the images are for. A class needs at least two good parts to train on; for
-            testing, those without test images are left out, and nothing of ``train`` is read.
-
-    Raises:
-        DataError: no or unknown classes, a class of fewer than two training images, two images of
-            one name, or images and masks that do not belong together; names the path.
-    """
-    return LAYOUT.read(root, classes, split=split)
-
-
 def class_names(root: Path, split: Split, *, good: str = "good") -> list[str]:
-    """The folders with images for ``split``, or that lack ``train``."""
+    """List the folders with images for ``split``, and those that lack ``train``."""
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; give the folder that has one folder a class")
     if (root / split).is_dir():
@@ -56,7 +38,7 @@ def class_names(root: Path, split: Split, *, good: str = "good") -> list[str]:
 
 
 def named_masks(folder: Path, of: Sequence[Path], complain: Complain) -> dict[str, Path]:
-    """The masks of a folder by the name of their image."""
+    """List the masks of a folder by the name of their image."""
     return masks(folder, complain)
 
 
@@ -74,11 +56,11 @@ def read_classes(
     Args:
         root: the folder with one folder a class.
         names: the classes.
-        split: "train", or "test" to leave ``train`` alone.
-        complain: told of each thing that is wrong.
+        split: ``"train"``, or ``"test"`` to read nothing of ``train``.
+        complain: called with each problem.
         good: the name of the folder of good parts.
-        find_masks: from the folder of one type's masks and that type's images, the masks by the
-            name of their image.
+        find_masks: lists masks by the name of their image, given the folder of one type's masks
+            and that type's images.
     """
     return [
         ProductClass(
@@ -99,13 +81,13 @@ def holds(root: Path, test: Callable[[Path], bool]) -> bool:
     )
 
 
-def holds_only(root: Path, products: Sequence[str]) -> bool:
+def holds_only(root: Path, classes: Sequence[str]) -> bool:
     """Whether a folder is of this layout with classes of these names and no other.
 
-    One of them alone may be among others in somebody's own data set.
+    A folder that has others too may be the user's own data set.
     """
     found = {folder.name for folder in folders(root)}
-    return bool(found) and found <= set(products) and LAYOUT.recognises(root)
+    return bool(found) and found <= set(classes) and LAYOUT.recognises(root)
 
 
 def _train_samples(folder: Path, good: str, complain: Complain) -> tuple[Sample, ...]:
@@ -155,9 +137,9 @@ def _test_samples(
 
 
 def _lacks_train(folder: Path, split: str) -> bool:
-    """Whether a class to train on has no ``train``: to be reported, not passed over in silence.
+    """Whether a class to train on has no ``train``, which is reported rather than ignored.
 
-    Folders that are neither empty nor in this layout are none of our business.
+    Folders that are neither empty nor in this layout are ignored.
     """
     content = {path.name for path in folder.iterdir() if visible(path)}
     return split == "train" and (not content or not content.isdisjoint(("test", "ground_truth")))

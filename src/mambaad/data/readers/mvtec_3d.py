@@ -1,8 +1,8 @@
 """MVTec 3D-AD, its colour images: ``<class>/{train,validation,test}/<type>/{rgb,gt,xyz}/000.png``.
 
 Good parts are of the type ``good``; in ``test`` they have (empty) masks too, which are not used.
-``validation`` has further good parts: as in ADer, whose figures for MambaAD are the published
-ones, they are training images. The point clouds (``xyz``) are not read.
+``validation`` has further good parts, which are training images, as in ADer, which computed the
+published figures of MambaAD. The point clouds (``xyz``) are not read.
 
 Source: ``data/ad_dataset.py`` of ADer (validation joins training), anomalib's
 ``data/datasets/depth/mvtec_3d.py`` (the tree).
@@ -18,13 +18,6 @@ from mambaad.data.readers import mvtec
 from mambaad.data.readers.base import Complain, Layout, Split
 from mambaad.data.readers.folders import folders, images, masks, odd_folders
 from mambaad.types import ProductClass, Sample
-
-
-def read_mvtec_3d(
-    root: Path, classes: Sequence[str] | None = None, *, split: Split = "train"
-) -> list[ProductClass]:
-    """List the colour images of MVTec 3D-AD: see :meth:`Layout.read`."""
-    return LAYOUT.read(root, classes, split=split)
 
 
 def _read_classes(
@@ -87,7 +80,7 @@ LAYOUT = Layout(
     recognises=_recognises,
     class_names=partial(mvtec.class_names, good="good/rgb"),
     read_classes=_read_classes,
-    products=(
+    published_classes=(
         *("bagel", "cable_gland", "carrot", "cookie", "dowel"),
         *("foam", "peach", "potato", "rope", "tire"),
     ),

@@ -1,4 +1,4 @@
-"""Real-IAD: thirty products from five sides each; JSON files say which image is for what.
+"""Real-IAD: thirty products from five sides each; JSON files list the training and test images.
 
 ::
 
@@ -7,14 +7,14 @@
     realiad_jsons_sv/<class>.json            one view
     realiad_jsons_fuiad_0.1/<class>.json     0, 10, 20 or 40 % of the training images defective
 
-The folder of JSON files is the setting: give it as the root, as ``DATA/realiad_jsons_sv``. The
-folder above will do where it has one setting only. Images are looked for beside the JSON files or
-above them, in ``realiad_1024``, ``_512``, ``_256``, ``_raw`` or directly, in this order. (The JSON
-folders may lie in a further ``realiad_jsons``, as their archive unpacks.)
+The folder of JSON files is the setting: give it as the root, for instance
+``DATA/realiad_jsons_sv``. The folder above works if it has one setting only. Images are expected
+beside the JSON files or above them, in ``realiad_1024``, ``_512``, ``_256``, ``_raw`` or directly,
+in this order. (The JSON folders may lie in a further ``realiad_jsons``, as their archive unpacks.)
 
 Each view has its own label: one on which a part's defect cannot be seen is good. In the
-``fuiad`` (fully unsupervised) settings **training images may be defective**. ``train`` then has
-them all, those marked as what they are: who trains must not look at it, who counts may.
+``fuiad`` (fully unsupervised) settings **training images may be defective**. ``train`` then lists
+all of them with their true labels, which are for counting only: training must not use them.
 
 Source: github.com/Tencent/AnomalyDetection_Real-IAD, ``README.md`` and
 ``datasets/explicit_dataset.py``.
@@ -32,19 +32,6 @@ from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
 _IMAGE_FOLDERS = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw", ".")
-
-
-def read_real_iad(
-    root: Path, classes: Sequence[str] | None = None, *, split: Split = "train"
-) -> list[ProductClass]:
-    """List the images of one setting of Real-IAD: see :meth:`Layout.read`.
-
-    Args:
-        root: the folder of its JSON files, or the one above if it has one setting only.
-        classes: the classes wanted; all without it.
-        split: what the images are for.
-    """
-    return LAYOUT.read(root, classes, split=split)
 
 
 def _class_names(root: Path, split: Split) -> list[str]:
@@ -71,12 +58,12 @@ def _read_class(path: Path, split: Split, complain: Complain) -> ProductClass:
         for number, entry in enumerate(entries):
             if not _is_entry(entry):
                 complain(
-                    f"{path}: image {number} lacks anomaly_class, image_path or mask_path; get "
-                    "the file again"
+                    f"{path}: image {number} lacks anomaly_class, image_path or mask_path; "
+                    "download the file again"
                 )
                 continue
             mask = entry["mask_path"]
-            # As its authors do: what no mask shows is good, whatever the part is elsewhere.
+            # As its authors do: a view without a mask is good, whatever other views show.
             good = mask is None or entry["anomaly_class"] == normal
             found.append(
                 Sample(
@@ -102,7 +89,7 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _setting(root: Path) -> Path:
-    """The folder of JSON files that ``root`` is, or has."""
+    """Return the folder of JSON files: ``root`` itself, or the only one in it."""
     if not root.is_dir():
         raise DataError(
             f"{root} is not a folder; give the folder of Real-IAD's JSON files, as realiad_jsons"
@@ -135,7 +122,7 @@ def _json_files(folder: Path) -> list[Path]:
 
 
 def _lists_images(path: Path) -> bool:
-    """Whether this is one of Real-IAD's files; told from its ends, as there are thirty to tell."""
+    """Whether this is one of Real-IAD's files, judged by its ends: reading all thirty is slow."""
     try:
         with path.open("rb") as file:
             ends = file.read(4096)
@@ -155,8 +142,8 @@ def _content(path: Path) -> dict[str, Any]:
             raise TypeError("prefix and normal_class are not text")
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{path} is not a list of images with meta, train and test ({error}); get the file "
-            "again"
+            f"{path} is not a list of images with meta, train and test ({error}); download "
+            "the file again"
         ) from error
     found: dict[str, Any] = content
     return found
@@ -169,7 +156,7 @@ def _image_folder(jsons: Path, prefix: str) -> Path:
             if (base / name / prefix).is_dir():
                 return base / name / prefix
     raise DataError(
-        f"{jsons.parent / _IMAGE_FOLDERS[0] / prefix} is not there; unpack the images of "
+        f"{jsons.parent / _IMAGE_FOLDERS[0] / prefix} is missing; unpack the images of "
         f"{prefix.strip('/')} into {jsons.parent / _IMAGE_FOLDERS[0]}, or leave the class out "
         "with --classes"
     )
@@ -185,7 +172,7 @@ LAYOUT = Layout(
     recognises=_recognises,
     class_names=_class_names,
     read_classes=_read_classes,
-    products=(
+    published_classes=(
         *("audiojack", "bottle_cap", "button_battery", "end_cap", "eraser", "fire_hood", "mint"),
         *("mounts", "pcb", "phone_battery", "plastic_nut", "plastic_plug", "porcelain_doll"),
         *("regulator", "rolled_strip_base", "sim_card_set", "switch", "tape", "terminalblock"),

@@ -13,18 +13,10 @@ from functools import partial
 from pathlib import Path
 
 from mambaad.data.readers import mvtec
-from mambaad.data.readers.base import Complain, Layout, Split
+from mambaad.data.readers.base import Complain, Layout
 from mambaad.data.readers.folders import masks, odd_folders
-from mambaad.types import ProductClass
 
-_PRODUCTS = ("brain", "liver", "retinal")
-
-
-def read_uni_medical(
-    root: Path, classes: Sequence[str] | None = None, *, split: Split = "train"
-) -> list[ProductClass]:
-    """List the images of Uni-Medical: see :meth:`Layout.read`."""
-    return LAYOUT.read(root, classes, split=split)
+_CLASSES = ("brain", "liver", "retinal")
 
 
 def _find_masks(folder: Path, of: Sequence[Path], complain: Complain) -> dict[str, Path]:
@@ -39,9 +31,9 @@ def _find_masks(folder: Path, of: Sequence[Path], complain: Complain) -> dict[st
 LAYOUT = Layout(
     "uni-medical",
     "Uni-Medical",
-    recognises=partial(mvtec.holds_only, products=_PRODUCTS),
+    recognises=partial(mvtec.holds_only, classes=_CLASSES),
     class_names=mvtec.class_names,
     read_classes=partial(mvtec.read_classes, find_masks=_find_masks),
-    products=_PRODUCTS,
+    published_classes=_CLASSES,
     odd=partial(odd_folders, parts=mvtec.PARTS),
 )

@@ -1,11 +1,11 @@
-"""VisA: a CSV file says which image is for what.
+"""VisA: a CSV file lists the training and test images.
 
 ``split_csv/1cls.csv`` (columns ``object,split,label,image,mask``) beside
 ``<class>/Data/{Images/{Normal,Anomaly}/*.JPG, Masks/Anomaly/*.png}``. In a mask the value of a
-pixel is the number of its kind of defect: all above 0 are defective. The CSV file knows normal
-images and anomalous ones, so that is the only type of defect.
+pixel is the number of its kind of defect: all above 0 are defective. The CSV file tells normal
+images from anomalous ones only, so ``anomaly`` is the one type of defect.
 
-What its authors' ``prepare_data.py`` makes of it (``VisA_pytorch/1cls``) is in the MVTec AD layout.
+The output of its authors' ``prepare_data.py`` (``VisA_pytorch/1cls``) is in the MVTec AD layout.
 
 Source: github.com/amazon-science/spot-diff, ``split_csv/1cls.csv`` and ``utils/prepare_data.py``.
 """
@@ -25,13 +25,6 @@ _SPLIT_FILE = Path("split_csv") / "1cls.csv"
 _COLUMNS = ("object", "split", "label", "image", "mask")
 
 
-def read_visa(
-    root: Path, classes: Sequence[str] | None = None, *, split: Split = "train"
-) -> list[ProductClass]:
-    """List the images of VisA: see :meth:`Layout.read`."""
-    return LAYOUT.read(root, classes, split=split)
-
-
 def _class_names(root: Path, split: Split) -> list[str]:
     return sorted({row["object"] for row in _rows(root)})
 
@@ -46,7 +39,8 @@ def _read_classes(
         if row["split"] not in ("train", "test") or row["label"] not in ("normal", "anomaly"):
             complain(
                 f"{root / _SPLIT_FILE}, line {number}: split {row['split']!r}, label "
-                f"{row['label']!r}; expected train or test, normal or anomaly: get the file again"
+                f"{row['label']!r}; expected train or test, normal or anomaly: download "
+                "the file again"
             )
             continue
         defective = row["label"] == "anomaly"
@@ -74,7 +68,7 @@ def _rows(root: Path) -> list[dict[str, str]]:
     path = root / _SPLIT_FILE
     if not path.is_file():
         raise DataError(
-            f"{path} is not there; it is in the archive of VisA, and in the repository "
+            f"{path} is missing; it is in the archive of VisA, and in the repository "
             "amazon-science/spot-diff"
         )
     try:
@@ -83,20 +77,20 @@ def _rows(root: Path) -> list[dict[str, str]]:
             rows = list(reader)
             columns = tuple(reader.fieldnames or ())
     except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not a CSV file ({error}); get the file again") from error
+        raise DataError(f"{path} is not a CSV file ({error}); download the file again") from error
     if not set(_COLUMNS) <= set(columns):
         raise DataError(
             f"{path} has the columns {', '.join(columns) or 'of an empty file'}; expected "
-            f"{', '.join(_COLUMNS)}: get the file again"
+            f"{', '.join(_COLUMNS)}: download the file again"
         )
     for number, row in enumerate(rows, start=2):
         if any(row[column] is None for column in _COLUMNS) or not row["image"]:
-            raise DataError(f"{path}, line {number} is cut short; get the file again")
+            raise DataError(f"{path}, line {number} is cut short; download the file again")
     return rows
 
 
 def _odd(root: Path) -> Iterator[str]:
-    """Images and masks that the CSV file does not list."""
+    """Yield a line for each folder with images or masks that the CSV file does not list."""
     rows = _rows(root)
     listed = {root / row[column] for row in rows for column in ("image", "mask") if row[column]}
     for folder in sorted({path.parent for path in listed}):
@@ -120,7 +114,7 @@ LAYOUT = Layout(
     recognises=_recognises,
     class_names=_class_names,
     read_classes=_read_classes,
-    products=(
+    published_classes=(
         *("candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1"),
         *("macaroni2", "pcb1", "pcb2", "pcb3", "pcb4", "pipe_fryum"),
     ),

@@ -100,4 +100,4 @@ DEFECTS: dict[str, str] = {
     "swapped": "good parts in each other's places (kit)",
     "mistaken": "a good part of another kind in the place of one (kit)",
 }
-"""Every kind of defect, with what it is."""
+"""Every kind of defect, with a description."""

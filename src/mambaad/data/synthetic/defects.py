@@ -202,7 +202,7 @@ def colour(
 def contamination(
     scene: Scene, at: _Point, frame: Frame, random: np.random.Generator, severity: Severity
 ) -> dict[str, Any]:
-    """What does not belong there: a fibre, a chip, or crumbs of dirt."""
+    """Foreign matter: a fibre, a chip, or crumbs of dirt."""
     what = ("fibre", "chip", "crumbs")[pick(random, 3)]
     paints: tuple[Colour, ...] = ((24, 26, 34), (216, 60, 50), (236, 234, 226), (60, 120, 190))
     paint = paints[pick(random, len(paints))]

@@ -60,27 +60,27 @@ def make_data(
 ) -> Path:
     """Draw a data set: the same arguments give the same pixels on every machine.
 
-    ``manifest.json`` beside the classes says how each image was made; ``render_part`` with its
-    product, seed and defect, and the manifest's size and difficulty, gives it again.
-    More than a few images are drawn by one process a core; call it under
-    ``if __name__ == "__main__":`` in a script.
+    ``manifest.json`` beside the classes records how each image was made: ``render_part`` with an
+    image's product, seed and defect, and the manifest's size and difficulty, draws it again.
+    More than a few images are drawn by one process a core, so a script must call it under
+    ``if __name__ == "__main__":``.
 
     Args:
-        out: the folder to make; may exist if it is empty. It is there whole or not at all.
-        classes: some of ``PRODUCTS``; all of them without it.
+        out: the folder to make; may exist if it is empty. It is made completely or not at all.
+        classes: some of ``PRODUCTS``; all of them by default.
         train: good parts a class, 2 or more.
         test: parts a class to test on, 0 or more: half of them good, the others with the defects
             that the product can have, in turn.
         size: side of the images in pixels, a multiple of 32 from 64 to 1024.
         seed: 0 or more; another seed is another day's production.
-        difficulty: of the defects, from 0 (large and plain) to 1 (small and faint).
+        difficulty: of the defects, from 0 (large and obvious) to 1 (small and faint).
 
     Returns:
         ``out``.
 
     Raises:
         ConfigError: an argument is not as described.
-        DataError: ``out`` has something in it, or cannot be made.
+        DataError: ``out`` is not empty, or cannot be made.
         RunError: writing failed.
     """
     out = Path(out)
@@ -132,7 +132,7 @@ def _check(
         check_part(name, seed, size, None, difficulty)
     for flag, count, least in (("--train", train, 2), ("--test", test, 0)):
         if not least <= count <= _MOST:
-            raise ConfigError(f"{flag}: {count} is not from {least} to {_MOST}")
+            raise ConfigError(f"{flag}: expected {least} to {_MOST}, got {count}")
 
 
 def _check_free(out: Path) -> None:
@@ -149,7 +149,7 @@ def _check_free(out: Path) -> None:
 
 
 def _jobs(product: str, train: int, test: int, seed: int) -> Iterator[_Job]:
-    """The images of a class; each has its own seed, so that none depends on how many there are."""
+    """List the images of a class; each has a seed of its own, independent of their number."""
     kinds = PRODUCTS[product].defects
     good = (test + 1) // 2
     for number in range(train):
@@ -163,7 +163,7 @@ def _jobs(product: str, train: int, test: int, seed: int) -> Iterator[_Job]:
 
 
 def _seed(seed: int, product: str, purpose: str, number: int) -> int:
-    """Of 53 bits: every reader of JSON keeps them all."""
+    """Draw a seed of 53 bits, which every JSON reader keeps exactly."""
     return int(stream(seed, product, purpose, str(number)).integers(2**53))
 
 
@@ -195,7 +195,7 @@ def _draw_chunk(jobs: list[_Job], root: Path, size: int, difficulty: float) -> l
 
 
 def _draw_all(jobs: list[_Job], root: Path, size: int, difficulty: float) -> list[dict[str, Any]]:
-    """Draw all, on all cores where that is worth it; the manifest's entries in the jobs' order."""
+    """Draw all images, on all cores if they are many; the entries keep the order of the jobs."""
     with ProgressBar("drawing") as bar:
         processes = _processes(len(jobs))
         if processes > 1:
@@ -236,16 +236,16 @@ def _share(
             results[numbers[future]] = future.result()
             drawn(sum(map(len, results.values())))
     finally:
-        # After Ctrl-C, too: nothing may write any more when the folder is removed.
+        # After Ctrl-C too: nothing may write any more once the folder is removed.
         pool.shutdown(wait=True, cancel_futures=True)
     return [entry for number in range(len(chunks)) for entry in results[number]]
 
 
 @contextmanager
 def _for_workers() -> Iterator[None]:
-    """What the processes started in here inherit: one thread each, and no ear for Ctrl-C.
+    """Let processes started in this context run one thread each, and ignore Ctrl-C.
 
-    A terminal sends Ctrl-C to all processes; this one alone ends the work, and in order.
+    A terminal sends Ctrl-C to all processes; only this one reacts, and stops the others in order.
     """
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))

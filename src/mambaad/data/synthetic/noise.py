@@ -1,7 +1,7 @@
 """Random streams and the random fields that surfaces are made of.
 
 All arithmetic is in float64 and every stream is drawn from plain uniform numbers, so that a seed
-gives the same picture on every machine: what differs between processors is in the 16th digit.
+gives the same image on every machine: processors differ in the 16th digit only.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy.typing as npt
 from jaxtyping import Float64
 
 SIDE = 256
-"""The side of an image in design units: what all measures of a product are in."""
+"""The side of an image in design units, the unit of all measures of a product."""
 
 Number = float | int
-"""Either, for checks at run time; type checkers know it as float."""
+"""A float or an int, for checks at run time; to type checkers an int is a float."""
 
 Map = Float64[np.ndarray, "h w"]
 Array = npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ def pick(random: np.random.Generator, count: int) -> int:
 
 
 class Frame:
-    """What one image sees: the design coordinates of its pixels, and its random streams.
+    """The design coordinates of an image's pixels, and its random streams.
 
     ``x`` grows to the right and ``y`` downwards, both from -128 to 128 at every ``size``;
     ``unit`` is the width of a pixel in design units.
@@ -73,7 +73,7 @@ def _coordinates(size: int) -> tuple[Map, Map]:
 
 @lru_cache(maxsize=64)
 def _spline(size: int, cells: int) -> Map:
-    """What each of ``cells + 3`` random values adds to each pixel: the uniform cubic B-spline."""
+    """Weights of ``cells + 3`` random values in each pixel: the uniform cubic B-spline."""
     position = (np.arange(size) + 0.5) / size * cells
     cell = np.floor(position).astype(int)
     t = position - cell

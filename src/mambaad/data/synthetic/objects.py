@@ -1,4 +1,4 @@
-"""Products that are things: a screw on a table, a bottle seen from above, a blister of pills."""
+"""Products that are objects: a screw on a table, a bottle seen from above, a blister of pills."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def build_screw(plan: Plan, frame: Frame) -> Scene:
     screw = patch(frame, surface, plan["at"], plan["angle"])
 
     def lie(u: Map, v: Map) -> Map:
-        """How far beside the axis, bent or straight."""
+        """Distance from the axis, bent or straight."""
         beside: Map = v - plan["bend"] * np.maximum(u + 40, 0) ** 2 / 4500
         return beside
 

@@ -23,7 +23,7 @@ _LAMP = 640.0
 
 
 def linear(colour: Sequence[Number]) -> Array:
-    """A colour as screens have it, 0 to 255, as the share of light it sends back."""
+    """Convert a screen's colour, 0 to 255, to the share of light it reflects."""
     light: Array = (np.asarray(colour, dtype=np.float64) / 255) ** 2
     return light
 
@@ -39,9 +39,9 @@ def tinted(colour: Colour, random: np.random.Generator, tolerance: Number = 6.0)
 
 @dataclass
 class Surface:
-    """What the camera looks at, pixel by pixel.
+    """The surface in front of the camera, pixel by pixel.
 
-    ``albedo``: share of light sent back, H x W x 3, 0 to 1.
+    ``albedo``: share of light reflected, H x W x 3, 0 to 1.
     ``height``: in design units. ``gloss``: strength of the highlight, 0 to 1. ``metal``: how far
     it reflects the room instead of being matt, 0 to 1. ``lit``: share of the lamp's light that
     arrives, 0 in a deep shadow.
@@ -66,7 +66,7 @@ class Surface:
         )
 
     def part(self, window: tuple[slice, slice]) -> Surface:
-        """A window of it; what is changed there is changed here."""
+        """Return a window of it, as views: changes of the window change the whole."""
         return Surface(*(layer[window] for layer in self._layers()))
 
     def _layers(self) -> tuple[Any, ...]:
@@ -81,7 +81,7 @@ class Surface:
         gloss: Map | Number | None = None,
         metal: Map | Number | None = None,
     ) -> None:
-        """Lay something over it where ``coverage`` is 1; what is not given stays."""
+        """Lay something over it where ``coverage`` is 1; layers not given stay as they are."""
         if colour is not None:
             self.albedo += coverage[..., None] * (colour - self.albedo)
         for layer, value in ((self.height, height), (self.gloss, gloss), (self.metal, metal)):
@@ -119,7 +119,7 @@ def towards(light: dict[str, float]) -> tuple[float, float, float]:
 
 
 def look(surface: Surface, light: dict[str, float], frame: Frame) -> Pixels:
-    """The light that reaches the camera, before its lens and sensor."""
+    """Compute the light that reaches the camera, before its lens and sensor."""
     x, y = frame.x, frame.y
     slope_y, slope_x = _slopes(surface.height, frame.unit)
     nz = 1 / np.sqrt(1 + slope_x**2 + slope_y**2)
@@ -170,7 +170,7 @@ def _slopes(height: Map, unit: Number) -> tuple[Map, Map]:
 
 
 def expose(seen: Pixels, light: dict[str, float], frame: Frame) -> UInt8[np.ndarray, "h w 3"]:
-    """What lens and sensor make of it: slight blur, the screen's curve, noise, 8 bits.
+    """Apply lens and sensor: slight blur, the screen's curve, noise, 8 bits.
 
     The screen's curve is close to a square root, after which the noise of counted light is the
     same in bright and dark places.

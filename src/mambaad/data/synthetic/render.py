@@ -18,7 +18,7 @@ from mambaad.data.synthetic.scene import Plan, Severity
 from mambaad.errors import ConfigError, DataError
 
 _SEEN, _FAINT = 10, 4
-"""Levels of 255: a change is seen where it reaches the first, and ends where it is under the
+"""Levels of 255: a change counts if it reaches the first; it extends to where it is below the
 second."""
 _Image = UInt8[np.ndarray, "h w 3"]
 
@@ -51,10 +51,10 @@ def render_part(
 
     Args:
         product: one of ``PRODUCTS``.
-        seed: 0 or more; which part of the line.
+        seed: 0 or more; the number of the part.
         size: side of the image in pixels, a multiple of 32 from 64 to 1024.
         defect: one of the product's ``defects``: the good part of this seed with that defect.
-        difficulty: from 0, large and plain defects, to 1, small and faint ones.
+        difficulty: from 0 (large and obvious defects) to 1 (small and faint ones).
 
     Raises:
         ConfigError: an argument is not as described.
@@ -71,7 +71,7 @@ def render_part(
 
     wanted = Severity.of(difficulty)
     for attempt in range(12):
-        # What falls where it cannot be seen is drawn again elsewhere, larger and stronger.
+        # A defect that cannot be seen is drawn again elsewhere, larger and stronger.
         more = 1.12**attempt
         severity = Severity(wanted.size * more, wanted.strength * more)
         done, bad = _with_defect(plan, frame, defect, severity, attempt)
@@ -86,7 +86,7 @@ def render_part(
 
 
 def check_part(product: str, seed: int, size: int, defect: str | None, difficulty: float) -> None:
-    """Refuse what :func:`render_part` cannot render (ConfigError)."""
+    """Raise ConfigError for arguments that :func:`render_part` cannot render."""
     if product not in PRODUCTS:
         raise ConfigError(
             f"--classes: there is no product '{product}'; choose from {', '.join(PRODUCTS)}"
@@ -95,17 +95,17 @@ def check_part(product: str, seed: int, size: int, defect: str | None, difficult
     if defect is not None and defect not in kinds:
         raise ConfigError(f"{product} has no defect '{defect}'; choose from {', '.join(kinds)}")
     if seed < 0:
-        raise ConfigError(f"--seed: {seed} is negative; give 0 or more")
+        raise ConfigError(f"--seed: expected 0 or more, got {seed}")
     if size % 32 or not 64 <= size <= 1024:
-        raise ConfigError(f"--size: {size} is not a multiple of 32 from 64 to 1024")
+        raise ConfigError(f"--size: expected a multiple of 32 from 64 to 1024, got {size}")
     if not 0 <= difficulty <= 1:
-        raise ConfigError(f"--difficulty: {difficulty} is not from 0 (easy) to 1 (hard)")
+        raise ConfigError(f"--difficulty: expected 0 (easy) to 1 (hard), got {difficulty:g}")
 
 
 def _with_defect(
     plan: Plan, frame: Frame, defect: str, severity: Severity, attempt: int
 ) -> tuple[dict[str, Any], _Image]:
-    """The parameters of a defect, and the part that has it."""
+    """Make a part with a defect; returns the defect's parameters, and the image."""
     made = PRODUCTS[frame.product]
     random = frame.random(f"{defect} {attempt}")
     plan = deepcopy(plan)
@@ -119,10 +119,10 @@ def _with_defect(
 
 
 def _changed(good: _Image, bad: _Image) -> tuple[_Image, Bool[np.ndarray, "h w"]]:
-    """The defect's image and mask: what is seen of it, without specks and pinholes.
+    """Reduce a defect to its visible regions, without specks or pinholes; returns image and mask.
 
-    Faint changes are taken back; where a pinhole of the mask has none, one is made of one level.
-    So the mask is exactly where the two images differ.
+    Faint changes are undone; a pinhole of the mask without any change is given one of one level.
+    So the mask is True exactly where the two images differ.
     """
     difference = np.abs(bad.astype(np.int16) - good).max(axis=2)
     regions, count = ndimage.label(difference >= _FAINT, np.ones((3, 3)))

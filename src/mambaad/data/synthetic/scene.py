@@ -1,4 +1,4 @@
-"""What a product is: how its parameters are drawn, how it is built, and what can go wrong."""
+"""The interface of a product: its random parameters, its construction, and its defects."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Plan = dict[str, Any]
 
 @dataclass(frozen=True)
 class Severity:
-    """How large and how plain a defect is; 1 and 1 at difficulty 0.5."""
+    """Size and visibility of a defect; 1 and 1 at difficulty 0.5."""
 
     size: float
     strength: float
 
     @classmethod
     def of(cls, difficulty: float) -> Severity:
-        """From easy (0) to hard (1)."""
+        """Scale a defect to a difficulty from 0 (easy) to 1 (hard)."""
         return cls(size=1.45 - 0.9 * difficulty, strength=1.35 - 0.7 * difficulty)
 
 
@@ -32,7 +32,7 @@ class Severity:
 class Scene:
     """A part before the camera.
 
-    ``body``: 1 where its surface can be damaged. ``inner``: the colour that damage lays open.
+    ``body``: 1 where its surface can be damaged. ``inner``: the colour that damage exposes.
     """
 
     surface: Surface
@@ -41,7 +41,7 @@ class Scene:
 
 
 Alteration = Callable[[Plan, np.random.Generator, Severity], dict[str, Any]]
-"""Changes a plan into that of a wrongly made part; returns what was done."""
+"""Changes a plan into that of a wrongly made part, and returns the change."""
 
 
 @dataclass(frozen=True)
@@ -59,5 +59,5 @@ class Product:
 
     @property
     def defects(self) -> tuple[str, ...]:
-        """The kinds of defects that make sense for it."""
+        """The kinds of defects that it can have."""
         return (*self.surface_defects, *self.alterations)

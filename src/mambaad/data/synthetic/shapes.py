@@ -25,7 +25,7 @@ def turned(x: Map, y: Map, angle: Number) -> tuple[Map, Map]:
 
 
 def placed(x: Number, y: Number, angle: Number, at: Sequence[Number]) -> tuple[float, float]:
-    """Where a point of a part's own coordinates lies, the part being turned and moved to ``at``."""
+    """Map a point of a part's own coordinates to the scene: turned, then moved to ``at``."""
     cosine, sine = float(np.cos(angle)), float(np.sin(angle))
     return at[0] + x * cosine - y * sine, at[1] + x * sine + y * cosine
 
@@ -52,13 +52,13 @@ def hexagon(u: Map, v: Map, radius: Number) -> Map:
 
 
 def both(one: Map, other: Map) -> Map:
-    """What is inside of two outlines."""
+    """The intersection of two outlines."""
     distance: Map = np.maximum(one, other)
     return distance
 
 
 def either(one: Map, other: Map) -> Map:
-    """What is inside of one outline or another."""
+    """The union of two outlines."""
     distance: Map = np.minimum(one, other)
     return distance
 
@@ -142,7 +142,7 @@ def patch(
 def sample(
     artwork: UInt8[np.ndarray, "rows columns"], u: Map, v: Map, width: Number, height: Number
 ) -> Map:
-    """What an artwork of that size, its middle at (0, 0), has at each point: 0 to 1, 0 outside."""
+    """Read an artwork of that size, its middle at (0, 0), at each point: 0 to 1, 0 outside."""
     rows, columns = artwork.shape
     at = [(v / height + 0.5) * rows - 0.5, (u / width + 0.5) * columns - 0.5]
     # In float64: interpolated in the artwork's 8 bits, levels would be lost.

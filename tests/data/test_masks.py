@@ -4,38 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torchvision.transforms import Compose, InterpolationMode, Normalize, Resize, ToTensor
+from torchvision.transforms import InterpolationMode, Resize, ToTensor
 
-from mambaad.data.transforms import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Preprocess,
-    resize_mask_bilinear,
-    resize_mask_nearest,
-)
+from mambaad.data.masks import resize_mask_bilinear, resize_mask_nearest
 from tests.data.conftest import noise
-
-
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 96), (96, 32)])
-@pytest.mark.parametrize("source", [(50, 70), (32, 32), (131, 20)])
-def test_image(source: tuple[int, int], height: int, width: int) -> None:
-    image = noise(*source, 3)
-    preprocess = Preprocess(height, width)
-    resize = Resize((height, width))
-    normalise = Compose([ToTensor(), Normalize(IMAGENET_MEAN, IMAGENET_STD)])
-    pillow = Image.fromarray(image)
-    np.testing.assert_array_equal(preprocess.resize(image), np.asarray(resize(pillow)))
-    ours = preprocess(image)
-    assert (ours.dtype, ours.shape) == (torch.float32, (3, height, width))
-    assert torch.equal(ours, normalise(resize(pillow)))
-
-
-def test_pixels_that_cannot_be_written_to() -> None:
-    image = noise(8, 8, 3)
-    image.flags.writeable = False
-    assert Preprocess(32, 32).normalise(image).shape == (3, 8, 8)
 
 
 @pytest.mark.parametrize(
