@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -6,7 +7,7 @@ from mambaad.config import TrainConfig, config_json, make_config, read_config_fi
 from mambaad.errors import ConfigError
 
 
-def test_a_system_trains_as_its_paper_does_unless_told_otherwise():
+def test_a_system_trains_as_its_paper_does_by_default():
     config = make_config({"system": "uniad", "epochs": 3})
     assert (config.encoder, config.size, config.batch_size) == ("tf_efficientnet_b4", (224, 224), 8)
     assert (config.lr, config.epochs) == (1e-4, 3)
@@ -56,18 +57,65 @@ def test_a_variant_sets_what_is_not_given():
         ({"size": (0, 64)}, "--size: 0 is not a multiple of 32"),
         ({"scan": "spiral"}, "--scan: input should be 'sweep', 'scan'"),
         ({"directions": 3}, "--directions: input should be 1, 2, 4 or 8, got 3"),
-        ({"depths": (3, 0, 6, 3)}, "--depths: (3, 0, 6, 3) has a stage without blocks"),
-        ({"batch_size": 3, "devices": 2}, "--batch-size 3 cannot be dealt out to --devices 2"),
+        (
+            {"depths": (3, 0, 6, 3)},
+            "depths (in the file of settings): expected 1 block or more a stage, got (3, 0, 6, 3)",
+        ),
+        ({"batch_size": 3, "devices": 2}, "--batch-size 3 is not a multiple of --devices 2"),
         ({"seed": -1}, "--seed: "),
         ({"recipe": "best"}, "--recipe: input should be 'paper' or 'fast', got 'best'"),
         ({"variant": "tiny"}, "--variant: input should be 'base' or 'lite', got 'tiny'"),
-        ({"kernels": (4,)}, "--kernels: (4,) are not all odd"),
-        ({"depths": (1, 1, 1, 1, 1)}, "--depths: expected four numbers, got (1, 1, 1, 1, 1)"),
-        ({"blocks": 2}, "--blocks: 2 does not divide all of --depths (3, 4, 6, 3)"),
+        (
+            {"kernels": (4,)},
+            "kernels (in the file of settings): expected odd sizes such as 3, 5 or 7, got (4,)",
+        ),
+        (
+            {"depths": (1, 1, 1, 1, 1)},
+            "depths (in the file of settings): expected four numbers, got (1, 1, 1, 1, 1)",
+        ),
+        (
+            {"blocks": 2},
+            "blocks (in the file of settings): 2 does not divide every one of depths (3, 4, 6, 3)",
+        ),
         ({"system": "padim"}, "--system: expected one of mambaad, rd4ad, uniad, got 'padim'"),
-        ({"system": "rd4ad", "scan": "scan"}, "--scan is MambaAD's; leave it out"),
-        ({"states": 0}, "--states: input should be greater than or equal to 1, got 0"),
-        ({"loss": "l1"}, "--loss: input should be 'squared-error' or 'cosine'"),
+        ({"system": "rd4ad", "scan": "scan"}, "--scan applies to MambaAD only; omit it with"),
+        (
+            {"system": "uniad", "drop_path": 0.1},
+            "drop_path (in the file of settings) applies to MambaAD only; omit it",
+        ),
+        (
+            {"system": "uniad", "loss": "cosine"},
+            "loss (in the file of settings): uniad can be trained with squared-error only, got",
+        ),
+        (
+            {"encoder": "embedded", "encoder_weights": "w.pth"},
+            "--encoder-weights: the embedded encoder has its own weights, got 'w.pth'; omit it",
+        ),
+        (
+            {"fold": (3, 2)},
+            "fold (in the file of settings): expected k, K with K >= 2 and 1 <= k <= K, got (3, 2)",
+        ),
+        (
+            {"fold": (1, 2), "holdout": 0.1},
+            "--holdout and fold (in the file of settings) cannot be used together",
+        ),
+        (
+            {"depths": (1, 65, 1, 1)},
+            "depths, kernels (in the file of settings): expected at most 64 blocks a stage",
+        ),
+        (
+            {"kernels": (65,)},
+            "kernels (in the file of settings): expected sizes of at most 63, got 65",
+        ),
+        ({"batch_size": 1, "size": 32}, "--batch-size 1 with --size 32 gives batch normalisation"),
+        (
+            {"states": 0},
+            "states (in the file of settings): input should be greater than or equal to 1, got 0",
+        ),
+        (
+            {"loss": "l1"},
+            "loss (in the file of settings): input should be 'squared-error' or 'cosine'",
+        ),
         ({"precision": "8"}, "--precision: input should be '32-true' or 'bf16-mixed'"),
         (
             {"learning_rate": 1},
@@ -103,3 +151,13 @@ def test_not_a_file_of_settings(tmp_path, text):
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_config_file(tmp_path / "absent.yaml")
+
+
+def test_a_path_is_a_name_of_weights_as_good_as_any():
+    assert make_config({"encoder_weights": Path("a.pth")}).encoder_weights == "a.pth"
+
+
+@pytest.mark.parametrize("size", [(256, 256, 256), (256,)])
+def test_too_many_or_too_few_numbers(size):
+    with pytest.raises(ConfigError, match="--size: "):
+        make_config({"size": size})

@@ -1,9 +1,13 @@
-"""The settings of a training run; the command line's flags have the same names."""
+"""The settings of a training run; the command line's flags have the same names.
+
+Settings without a flag are given in a file (``--config``).
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +23,54 @@ from pydantic import (
 
 from mambaad.errors import ConfigError
 from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
-from mambaad.systems import SYSTEMS, system_class
+
+
+@dataclass(frozen=True)
+class SystemDefaults:
+    """The name and the training defaults of one system.
+
+    Attributes:
+        title: the name in reports and errors.
+        settings: those of its paper, where they differ from :class:`TrainConfig`'s defaults.
+        only_loss: the one loss that it can be trained with, whatever the recipe; None for any.
+    """
+
+    title: str
+    settings: Mapping[str, Any]
+    only_loss: str | None
+
+
+SYSTEMS: dict[str, SystemDefaults] = {
+    "mambaad": SystemDefaults("MambaAD", {}, None),
+    "rd4ad": SystemDefaults(
+        "RD4AD",
+        {
+            "encoder": "wide_resnet50_2",
+            "epochs": 200,
+            "loss": "cosine",
+            "beta1": 0.5,
+            "weight_decay": 0.0,
+            "lr_drop_after": 1.0,
+        },
+        None,
+    ),
+    "uniad": SystemDefaults(
+        "UniAD",
+        {
+            "encoder": "tf_efficientnet_b4",
+            "size": (224, 224),
+            "epochs": 1000,
+            "batch_size": 8,
+            "lr": 1e-4,
+            "clip_grad": 0.5,  # 0.1 in the paper, whose loss is a fifth of ours
+        },
+        "squared-error",  # lengths count in its distances
+    ),
+}
+"""The systems that can be trained, by the value of ``--system``.
+
+:data:`mambaad.models.build.BUILDERS` has a function for each.
+"""
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "paper": {},
@@ -33,7 +84,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "drop_path": 0.0,
     },
 }
-"""What each recipe sets; the rest are the defaults of :class:`TrainConfig`."""
+"""The defaults that each recipe changes."""
 
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     "base": {},
@@ -45,92 +96,114 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
         "kernels": (5,),
     },
 }
-"""What each variant of the decoder sets; ``base`` is the published one."""
-
+"""The defaults that each variant of the decoder changes; ``base`` is the published decoder."""
 
 FAST_LITE_EPOCHS = 10
-"""Of the recipe ``fast`` with the variant ``lite``: it learns longer, in a sixth of the time."""
-
+"""Epochs of the recipe ``fast`` with the variant ``lite``: more, which take a sixth of the time."""
 
 # A run's settings may come from anyone; none of them may take all memory.
 _MOST_BLOCKS = 64
 _LARGEST_KERNEL = 63
 
-_OF_MAMBAAD = ("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks")
+_WITH_FLAG = (
+    *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
+    *("scan", "directions", "epochs", "batch_size", "lr", "holdout", "seed", "devices"),
+    *("precision", "cache_features", "cache_images", "compile", "logger"),
+)
+"""The settings that mambaad train has a flag for; the others are given in a file (--config)."""
+
+_MAMBAAD_ONLY = ("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks")
+
+
+def _named(setting: str) -> str:
+    """Return a setting's name as a user gives it: its flag, or its name in the file."""
+    if setting in _WITH_FLAG:
+        return "--" + setting.replace("_", "-")
+    return f"{setting} (in the file of settings)"
 
 
 class TrainConfig(BaseModel):
-    """One run's settings; the defaults are the released ones, but for 100 epochs.
+    """The settings of one run; the defaults are those of the released code, except for ``epochs``.
 
-    Those are of the authors' later benchmark; 500 are in the paper, 1000 in the released
-    configuration.
+    Its 100 epochs are those of the authors' later benchmark; the paper has 500, the released
+    configuration 1000.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    system: str = Field("mambaad", description="one of mambaad.systems.SYSTEMS")
+    system: str = Field("mambaad", description="the system to train: mambaad, rd4ad or uniad")
     recipe: Literal["paper", "fast"] = Field(
-        "paper", description="what the settings that are not given default to, see RECIPES"
+        "paper", description="defaults of the settings that are not given, see RECIPES"
     )
-
     variant: Literal["base", "lite"] = Field(
-        "base", description="size of the decoder: what its settings default to, see VARIANTS"
+        "base", description="size of the decoder: the defaults of its settings, see VARIANTS"
     )
-
     encoder: str = Field(
-        "resnet34", description="timm architecture, or 'embedded': the one that comes with mambaad"
+        "resnet34", description="timm architecture, or 'embedded', the encoder shipped with mambaad"
     )
     encoder_weights: str = Field(
         "timm",
-        description="'timm' (its own download), 'random', or a local file; not of 'embedded'",
+        description="'timm' (downloaded by timm), 'random', or a local file; omit for 'embedded'",
     )
-    size: tuple[int, int] = Field((256, 256), description="height and width, multiples of 32")
-    scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] = "hilbert"
-    directions: Literal[1, 2, 4, 8] = 8
-    states: int = Field(16, ge=1, le=256)
-    expand: int = Field(2, ge=1, le=8)
-    depths: tuple[int, int, int, int] = (3, 4, 6, 3)
-    kernels: tuple[int, ...] = Field((5, 7), description="of the local branches, odd; or none")
+    size: tuple[int, int] = Field((256, 256), description="image height and width, multiples of 32")
+    scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] = Field(
+        "hilbert", description="order in which the selective scan visits the cells of a map"
+    )
+    directions: Literal[1, 2, 4, 8] = Field(8, description="scan directions")
+    states: int = Field(16, ge=1, le=256, description="size of each channel's state (N)")
+    expand: int = Field(2, ge=1, le=8, description="inner width, as a multiple of the channels")
+    depths: tuple[int, int, int, int] = Field(
+        (3, 4, 6, 3), description="HSS blocks of the decoder's stages, coarse to fine"
+    )
+    kernels: tuple[int, ...] = Field(
+        (5, 7), description="kernel sizes of the local branches, odd; empty for no branches"
+    )
     blocks: int | None = Field(
-        None, ge=1, description="HSS blocks of an LSS module; without it 3, 2 or 1, see the decoder"
+        None, ge=1, description="HSS blocks in each LSS module; by default 3, 2 or 1 by depth"
     )
     drop_path: float = Field(
-        0.2, ge=0, lt=1, description="largest rate at which a block is left out while training"
+        0.2, ge=0, lt=1, description="largest probability of skipping an HSS block while training"
     )
     layout: str | None = Field(
-        None, description="of the data set, see docs/datasets.md; recognised if not given"
+        None,
+        description="layout of the data set, as mambaad data check names them; by default detected",
     )
-    classes: tuple[str, ...] | None = None
+    classes: tuple[str, ...] | None = Field(None, description="classes to train on; default: all")
     holdout: float = Field(
-        0.0, ge=0, le=0.9, description="share of the good parts kept out, to calibrate on"
+        0.0, ge=0, le=0.9, description="share of the good parts held out for calibration"
     )
     fold: tuple[int, int] | None = Field(
-        None, description="k, K: instead, the k-th of K equal parts; cross-fitting sets it"
+        None, description="k, K: hold out the k-th of K equal parts instead; set by cross-fitting"
     )
     epochs: int = Field(100, ge=1)
-    batch_size: int = Field(16, ge=1, description="over all devices together")
+    batch_size: int = Field(16, ge=1, description="images of a step, over all devices")
     loss: Literal["squared-error", "cosine"] = "squared-error"
-    lr: float = Field(0.005, gt=0)
+    lr: float = Field(0.005, gt=0, description="learning rate at the start")
     weight_decay: float = Field(1e-4, ge=0)
-    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's memory of gradients")
-    beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's memory of squared gradients")
+    beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient")
+    beta2: float = Field(
+        0.999, ge=0, lt=1, description="AdamW's decay of the mean squared gradient"
+    )
     schedule: Literal["step", "cosine"] = Field(
         "step", description="lr / 10 after lr_drop_after, or a short warm-up and half a cosine to 0"
     )
     lr_drop_after: float = Field(
         0.8, ge=0, le=1, description="share of the epochs after which lr is divided by 10"
     )
-    clip_grad: float = Field(5.0, gt=0, description="largest norm of a step's gradient")
+    clip_grad: float = Field(
+        5.0, gt=0, description="largest norm of the gradient; larger ones are scaled down"
+    )
     seed: int = Field(42, ge=0, lt=2**32)
     devices: int = Field(1, ge=1)
     cache_features: Literal["auto", "memory", "disk", "off"] = Field(
-        "auto", description="where the encoder's maps are kept between epochs (one device)"
+        "auto", description="where to keep the encoder's maps between epochs (one device only)"
     )
     cache_images: Literal["auto", "memory", "disk", "off"] = Field(
-        "auto", description="where resized images are kept between epochs, if features are not"
+        "auto",
+        description="where to keep resized images between epochs, where features are not kept",
     )
     compile: Literal["off", "default", "cuda-graphs"] = Field(
-        "off", description="whether torch.compile makes the network's code; see models/compiled.py"
+        "off", description="compile the network with torch.compile"
     )
     logger: Literal["none", "tensorboard", "mlflow"] = "none"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -143,19 +216,22 @@ class TrainConfig(BaseModel):
         system = str(given.get("system", "mambaad"))
         if system not in SYSTEMS:
             raise ValueError(f"--system: expected one of {', '.join(SYSTEMS)}, got '{system}'")
-        # MambaAD's are those below; the other classes take seconds to import.
-        known = system_class(system) if system != "mambaad" else None
-        defaults = known.defaults if known else {}
+        defaults, only_loss = SYSTEMS[system].settings, SYSTEMS[system].only_loss
         together = {"epochs": FAST_LITE_EPOCHS} if (recipe, variant) == ("fast", "lite") else {}
         named = {**RECIPES.get(recipe, {}), **VARIANTS.get(variant, {}), **together}
-        if known and known.own_loss:
-            named["loss"] = known.own_loss
-            if given.get("loss", known.own_loss) != known.own_loss:
+        if only_loss:
+            named["loss"] = only_loss
+            if given.get("loss", only_loss) != only_loss:
                 raise ValueError(
-                    f"--loss: {system} is trained with {known.own_loss} only; leave "
-                    f"{given['loss']} out"
+                    f"{_named('loss')}: {system} can be trained with {only_loss} only, got "
+                    f"'{given['loss']}'; omit it"
                 )
         return {**defaults, **named, **given}
+
+    @field_validator("encoder_weights", mode="before")
+    @classmethod
+    def _encoder_weights(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
 
     @field_validator("size", mode="before")
     @classmethod
@@ -167,74 +243,101 @@ class TrainConfig(BaseModel):
         check_size(self.size)
         if self.encoder == "embedded" and self.encoder_weights != "timm":
             raise ValueError(
-                f"--encoder-weights: the embedded encoder has its own; leave "
-                f"{self.encoder_weights} out, or name its architecture with --encoder"
+                f"--encoder-weights: the embedded encoder has its own weights, got "
+                f"'{self.encoder_weights}'; omit it, or name an architecture with --encoder"
             )
         if self.system != "mambaad":
             if self.drop_path not in (0.0, TrainConfig.model_fields["drop_path"].default):
                 raise ValueError(
-                    f"--drop-path is MambaAD's; leave it out with --system {self.system}"
+                    f"{_named('drop_path')} applies to MambaAD only; omit it with --system "
+                    f"{self.system}"
                 )
-            for name in _OF_MAMBAAD:
+            for name in _MAMBAAD_ONLY:
                 if getattr(self, name) != TrainConfig.model_fields[name].default:
                     raise ValueError(
-                        f"--{name} is MambaAD's; leave it out with --system {self.system}"
+                        f"{_named(name)} applies to MambaAD only; omit it with --system "
+                        f"{self.system}"
                     )
         if self.fold and not (self.fold[1] >= 2 and 1 <= self.fold[0] <= self.fold[1]):
-            raise ValueError(f"--fold: {self.fold} is not k, K with 1 <= k <= K and K of 2 or more")
+            raise ValueError(
+                f"{_named('fold')}: expected k, K with K >= 2 and 1 <= k <= K, got {self.fold}"
+            )
         if self.fold and self.holdout:
-            raise ValueError("--holdout and --fold exclude each other; leave one of them out")
+            raise ValueError(
+                f"--holdout and {_named('fold')} cannot be used together; omit one of them"
+            )
         if self.blocks and any(depth % self.blocks for depth in self.depths):
             raise ValueError(
-                f"--blocks: {self.blocks} does not divide all of --depths {self.depths}; give "
-                "1, or other depths"
+                f"{_named('blocks')}: {self.blocks} does not divide every one of depths "
+                f"{self.depths}; give 1, or change depths"
             )
         if max(self.depths) > _MOST_BLOCKS or len(self.kernels) > _MOST_BLOCKS:
             raise ValueError(
-                f"--depths, --kernels: {self.depths} and {self.kernels} are more than a model can "
-                f"have; give at most {_MOST_BLOCKS} a stage"
+                f"{_named('depths, kernels')}: expected at most {_MOST_BLOCKS} blocks a stage and "
+                f"{_MOST_BLOCKS} kernels, got {self.depths} and {self.kernels}"
             )
         if max(self.kernels, default=1) > _LARGEST_KERNEL:
             raise ValueError(
-                f"--kernels: {max(self.kernels)} is too large; give at most {_LARGEST_KERNEL}"
+                f"{_named('kernels')}: expected sizes of at most {_LARGEST_KERNEL}, got "
+                f"{max(self.kernels)}"
             )
         if min(self.depths) < 1:
-            raise ValueError(f"--depths: {self.depths} has a stage without blocks; give 1 or more")
+            raise ValueError(
+                f"{_named('depths')}: expected 1 block or more a stage, got {self.depths}"
+            )
         if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
-            raise ValueError(f"--kernels: {self.kernels} are not all odd; give 3, 5, 7, ...")
+            raise ValueError(
+                f"{_named('kernels')}: expected odd sizes such as 3, 5 or 7, got {self.kernels}"
+            )
         if self.batch_size % self.devices:
             raise ValueError(
-                f"--batch-size {self.batch_size} cannot be dealt out to --devices {self.devices}; "
-                "give a multiple"
+                f"--batch-size {self.batch_size} is not a multiple of --devices {self.devices}; "
+                "change one of them"
             )
         if self.batch_size * self.size[0] * self.size[1] <= SIZE_MULTIPLE**2:
             raise ValueError(
-                "--batch-size 1 with --size 32 leaves batch normalisation a single value; raise one"
+                "--batch-size 1 with --size 32 gives batch normalisation a single value a channel; "
+                "increase one of them"
             )
         return self
+
+
+_INTERNAL = ("fold",)
+SETTINGS = tuple(name for name in TrainConfig.model_fields if name not in _INTERNAL)
+"""The settings that a user may give, on the command line, in a file or to ``mambaad.train``."""
 
 
 def make_config(settings: Mapping[str, Any]) -> TrainConfig:
     """Check settings and fill in the defaults.
 
     Raises:
-        ConfigError: one line that names the flag, what was expected and what came.
+        ConfigError: one line with the setting, what was expected and what was given.
     """
     try:
         return TrainConfig(**settings)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
-        if message.startswith("--"):  # a check of our own
+        if first["type"] == "value_error":  # a check of our own
             raise ConfigError(message) from None
-        flag = "--" + str(first["loc"][0]).replace("_", "-")
-        if first["loc"] == ("depths", 3) or first["type"] == "too_long":
-            raise ConfigError(f"{flag}: expected four numbers, got {settings['depths']}") from None
+        name = _named(str(first["loc"][0]))
+        if first["loc"][0] == "depths" and first["type"] in ("missing", "too_long"):
+            raise ConfigError(f"{name}: expected four numbers, got {settings['depths']}") from None
         if first["type"] == "extra_forbidden":
-            known = ", ".join(TrainConfig.model_fields)
-            raise ConfigError(f"there is no setting '{first['loc'][0]}'; known: {known}") from None
+            raise _unknown_setting(first["loc"][0]) from None
         given = first["input"]
-        raise ConfigError(f"{flag}: {message[0].lower()}{message[1:]}, got {given!r}") from None
+        raise ConfigError(f"{name}: {message[0].lower()}{message[1:]}, got {given!r}") from None
+
+
+def check_names(settings: Mapping[str, Any]) -> None:
+    """Refuse a name that is not in :data:`SETTINGS` (ConfigError)."""
+    for name in settings:
+        if name not in SETTINGS:
+            raise _unknown_setting(name)
+
+
+def _unknown_setting(name: object) -> ConfigError:
+    return ConfigError(f"there is no setting '{name}'; known: {', '.join(SETTINGS)}")
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -249,10 +352,12 @@ def read_config_file(path: Path) -> dict[str, Any]:
         reason = " ".join(str(error).split())
         raise ConfigError(f"--config: {path} cannot be read ({reason})") from error
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise ConfigError(f"--config: {path} is not a mapping of settings; write 'epochs: 50'")
+        raise ConfigError(
+            f"--config: {path} is not a mapping of settings; write lines such as 'epochs: 50'"
+        )
     return settings
 
 
 def config_json(config: TrainConfig) -> str:
-    """The configuration as JSON text."""
+    """Write a configuration as JSON text, which :class:`TrainConfig` reads back."""
     return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"

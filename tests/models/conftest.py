@@ -1,4 +1,4 @@
-"""The released model's names and shapes, and models that several files look at."""
+"""The released model's names and shapes, and models that several files use."""
 
 from __future__ import annotations
 

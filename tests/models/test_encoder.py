@@ -158,11 +158,11 @@ def wider_stem(state, folder):
     [
         (absent, "there is no file .*nothing.pth"),
         (a_folder, "there is no file"),
-        (truncated(as_safetensors), "w.safetensors is not a safetensors file nor a .pth"),
-        (truncated(as_pth), "w.pth is not a safetensors file nor a .pth"),
-        (truncated(as_old_pth), "w.pth is not a safetensors file nor a .pth"),
-        (empty("e.safetensors"), "e.safetensors is not a safetensors file nor a .pth"),
-        (empty("e.pth"), "e.pth is not a safetensors file nor a .pth"),
+        (truncated(as_safetensors), "w.safetensors is neither a safetensors file nor a .pth"),
+        (truncated(as_pth), "w.pth is neither a safetensors file nor a .pth"),
+        (truncated(as_old_pth), "w.pth is neither a safetensors file nor a .pth"),
+        (empty("e.safetensors"), "e.safetensors is neither a safetensors file nor a .pth"),
+        (empty("e.pth"), "e.pth is neither a safetensors file nor a .pth"),
         (a_list, "does not hold tensors by name"),
         (numbers_by_name, "does not hold tensors by name"),
         (a_whole_module, "plain tensors"),
@@ -214,11 +214,20 @@ def test_code_in_a_file_is_never_run(pickled, classifier, tmp_path):
     [
         ("resnet19", "timm has no architecture 'resnet19'; try resnet34"),
         ("", "timm has no architecture ''"),
-        ("swin_tiny_patch4_window7_224", "does not take images of any size"),
+        ("swin_tiny_patch4_window7_224", "does not turn images of any size"),
         ("resnet18.nonsense", "Invalid pretrained tag"),
-        ("vit_tiny_r_s16_p8_224", "timm cannot give feature maps|expected 4, 8 and 16 among them"),
-        ("levit_128s", "timm cannot give feature maps|expected 4, 8 and 16 among them"),
-        ("pit_ti_224", "timm cannot give feature maps|expected 4, 8 and 16 among them"),
+        (
+            "vit_tiny_r_s16_p8_224",
+            "timm cannot give feature maps|expected feature maps at strides 4, 8 and 16",
+        ),
+        (
+            "levit_128s",
+            "timm cannot give feature maps|expected feature maps at strides 4, 8 and 16",
+        ),
+        (
+            "pit_ti_224",
+            "timm cannot give feature maps|expected feature maps at strides 4, 8 and 16",
+        ),
     ],
 )
 def test_architectures_that_do_not_fit_are_refused_in_one_line(name, message):
@@ -237,7 +246,7 @@ def test_no_network_for_timms_weights(tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-def test_without_network_both_remedies_are_told(tmp_path, monkeypatch):
+def test_without_network_the_error_names_both_remedies(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ConfigError, match=r"--encoder-weights FILE.* --encoder embedded$"):
@@ -256,5 +265,7 @@ def test_embedded_encoder_comes_with_the_package():
 
 
 def test_embedded_encoder_takes_no_other_weights(tmp_path):
-    with pytest.raises(ConfigError, match=r"^--encoder-weights: the embedded encoder has its own"):
+    with pytest.raises(
+        ConfigError, match=r"^--encoder-weights: the embedded encoder has its own weights"
+    ):
         Encoder("embedded", tmp_path / "weights.safetensors")

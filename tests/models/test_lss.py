@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mambaad.models.lss import LocalBranch, LSSModule
+from mambaad.models.lss import HSSBlock, LocalBranch, LSSModule
 from mambaad.models.released import load_released
 from tests.conftest import fill
 from tests.models.conftest import lss_shapes
@@ -74,3 +74,17 @@ def test_a_map_of_a_single_cell():
     alone, with_another = module(x), module(torch.cat([x, x + 1]))[:1]
     assert torch.allclose(alone, with_another, atol=1e-6)
     assert alone.isfinite().all()
+
+
+@torch.inference_mode()
+def test_hss_block_adds_the_scan_of_the_normalised_map():
+    block, x = HSSBlock(8, 0.5, "hilbert", 8).eval(), torch.randn(2, 3, 4, 8)
+    torch.testing.assert_close(block(x), x + block.ss2d(F.layer_norm(x, (8,))), atol=1e-5, rtol=0)
+
+
+@torch.inference_mode()
+def test_hss_block_skips_the_scan_for_whole_images():
+    block, x = HSSBlock(8, 0.5, "hilbert", 8).train(), torch.randn(32, 3, 4, 8)
+    changed = (block(x) != x).flatten(1).float().mean(1)
+    assert set((changed > 0.5).tolist()) == {True, False}
+    assert (changed[changed <= 0.5] == 0).all()

@@ -1,1 +1,1 @@
-"""The networks: MambaAD block by block, the systems it is compared with, and their scores."""
+"""MambaAD block by block, the systems that it is compared with, and the scoring of their maps."""

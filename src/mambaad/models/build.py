@@ -1,13 +1,33 @@
-"""A network from plain arguments."""
+"""The assembly of networks: configuration or plain arguments in, an untrained system out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mambaad.config import make_config
+from mambaad.config import TrainConfig, make_config
+from mambaad.models.baselines.rd4ad import RD4AD
+from mambaad.models.baselines.uniad import AlignedEncoder, UniAD
+from mambaad.models.decoder import MambaDecoder
+from mambaad.models.encoder import EMBEDDED, EMBEDDED_ARCHITECTURE, Encoder
+from mambaad.models.fusion import Fusion
 from mambaad.models.mambaad import MambaAD
+from mambaad.models.system import System
 from mambaad.ops.orders import ScanMethod
+
+
+def build_system(config: TrainConfig, encoder_weights: str | Path) -> System:
+    """Build the untrained system that a configuration describes, on torch's default device.
+
+    Args:
+        config: its ``encoder_weights`` are not used.
+        encoder_weights: see :class:`mambaad.models.encoder.Encoder`; ``"random"`` where the
+            weights of a run are loaded afterwards.
+
+    Raises:
+        ConfigError: an encoder, weights or size that the system cannot work with.
+    """
+    return BUILDERS[config.system](config, encoder_weights)
 
 
 def build_model(
@@ -30,8 +50,8 @@ def build_model(
         directions: 1, 2, 4 or 8.
         states, expand: N, and the inner width as a multiple of the channels.
         depths: HSS blocks of the decoder's four stages, coarse to fine.
-        kernels: sizes of the local branches' depthwise convolutions.
-        drop_path: the largest rate at which an HSS block is left out for an image while training.
+        kernels: sizes of the local branches' depthwise convolutions, odd.
+        drop_path: the largest rate at which an HSS block is skipped for an image while training.
 
     Raises:
         ConfigError: a setting that cannot work.
@@ -46,4 +66,41 @@ def build_model(
         "kernels": tuple(kernels),
         "drop_path": drop_path,
     }
-    return MambaAD.build(make_config(settings), encoder_weights)
+    return _build_mambaad(make_config(settings), encoder_weights)
+
+
+def _build_mambaad(config: TrainConfig, encoder_weights: str | Path) -> MambaAD:
+    encoder = Encoder(config.encoder, encoder_weights)
+    decoder = MambaDecoder(
+        encoder.channels,
+        config.depths,
+        config.scan,
+        config.directions,
+        config.states,
+        config.expand,
+        config.kernels,
+        config.drop_path,
+        config.blocks,
+    )
+    return MambaAD(encoder, Fusion(encoder.channels), decoder)
+
+
+def _build_rd4ad(config: TrainConfig, encoder_weights: str | Path) -> RD4AD:
+    """With WideResNet-50 80.6 M parameters, 24.9 M of them frozen."""
+    architecture = EMBEDDED_ARCHITECTURE if config.encoder == EMBEDDED else config.encoder
+    return RD4AD(Encoder(config.encoder, encoder_weights), architecture)
+
+
+def _build_uniad(config: TrainConfig, encoder_weights: str | Path) -> UniAD:
+    """With EfficientNet-B4 24.5 M parameters, 16.7 M of them frozen."""
+    strides = (2, 4, 8, 16) if "efficientnet" in config.encoder else (4, 8, 16)
+    encoder = AlignedEncoder(Encoder(config.encoder, encoder_weights, strides))
+    return UniAD(encoder, encoder.channels, config.size)
+
+
+BUILDERS: dict[str, Callable[[TrainConfig, str | Path], System]] = {
+    "mambaad": _build_mambaad,
+    "rd4ad": _build_rd4ad,
+    "uniad": _build_uniad,
+}
+"""A function for each name of :data:`mambaad.config.SYSTEMS`."""

@@ -14,7 +14,7 @@ from mambaad.ops.orders import ScanMethod
 
 
 class PatchExpand(nn.Module):
-    """Twice the height and width: Linear to 4 C_out, 2 x 2 pixel rearrangement, LayerNorm."""
+    """Doubles height and width: Linear to 4 C_out, 2 x 2 pixel rearrangement, LayerNorm."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
@@ -23,19 +23,19 @@ class PatchExpand(nn.Module):
         nn.init.trunc_normal_(self.expand.weight, std=0.02)
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h2 w2 c2"]:
-        """Spread each cell's channels over 2 x 2 cells."""
+        """Map b x h x w x C_in to b x 2h x 2w x C_out."""
         normalised: torch.Tensor = self.norm(self.rearrange(project(x, self.expand.weight)))
         return normalised
 
     @staticmethod
     def rearrange(x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h2 w2 c2"]:
-        """Deal a cell's channels out to 2 x 2 cells."""
+        """Rearrange b x h x w x 4 C to b x 2h x 2w x C: a quarter of the channels a cell."""
         b, h, w, _ = x.shape
         return x.view(b, h, w, 2, 2, -1).transpose(2, 3).reshape(b, 2 * h, 2 * w, -1)
 
 
 class DecoderStage(nn.Module):
-    """LSS modules in cascade, after what brings the map to their size."""
+    """An upsampling to this stage's size, or none, and LSS modules in cascade."""
 
     def __init__(self, upsample: nn.Module, lss_modules: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -43,22 +43,26 @@ class DecoderStage(nn.Module):
         self.lss_modules = nn.Sequential(*lss_modules)
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h2 w2 c2"]:
-        """Rebuild the map at this stage's scale."""
+        """Rebuild the map of this stage from that of the stage before."""
         rebuilt: torch.Tensor = self.lss_modules(self.upsample(x))
         return rebuilt
 
 
 class MambaDecoder(nn.Module):
-    """Four stages of LSS modules, a patch expansion before each but the first.
+    """Four stages of LSS modules, with a patch expansion before each but the first.
+
+    (MambaAD, section 3.1.)
 
     Args:
-        channels: those of the encoder's maps, c1, c2, c3; the fused map has 2 c3.
+        channels: c1, c2, c3 of the encoder's maps; the fused map has 2 c3.
         depths: HSS blocks of each stage, coarse to fine. A depth divisible by 3 is grouped in
             modules of 3 blocks, an even one in modules of 2, any other in modules of 1.
         scan, directions, states, expand: see :class:`mambaad.models.mixers.ss2d.SS2D`.
         kernels: see :class:`mambaad.models.lss.LSSModule`.
-        blocks: HSS blocks of each module instead, a divisor of every depth.
-        drop_path: the largest rate; it falls linearly to 0 from the coarsest block to the finest.
+        drop_path: the largest rate of a linear ramp, from the coarsest block to 0 at the finest. As
+            released, module j of a stage takes entry j of the stage's part of the ramp, whatever
+            the number of its blocks.
+        blocks: HSS blocks of every module, instead of 3, 2 or 1; a divisor of every depth.
     """
 
     def __init__(
@@ -76,12 +80,12 @@ class MambaDecoder(nn.Module):
         super().__init__()
         c1, c2, c3 = channels
         widths = (2 * c3, c3, c2, c1)
-        rates = torch.linspace(drop_path, 0, sum(depths), device="cpu").tolist()  # read at once
+        # On the CPU whatever the default device: a meta tensor has no values.
+        rates = torch.linspace(drop_path, 0, sum(depths), device="cpu").tolist()
         self.stages = nn.ModuleList()
         for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
             grouped = blocks or (3 if depth % 3 == 0 else 2 if depth % 2 == 0 else 1)
             first = sum(depths[:i])
-            # As released: the j-th module of a stage takes the rate of the stage's j-th block.
             modules = [
                 LSSModule(
                     width, grouped, rates[first + j], scan, directions, states, expand, kernels
@@ -91,11 +95,17 @@ class MambaDecoder(nn.Module):
             upsample = PatchExpand(widths[i - 1], width) if i else nn.Identity()
             self.stages.append(DecoderStage(upsample, modules))
 
-    def forward(self, fused: Float[torch.Tensor, "b c h w"]) -> list[torch.Tensor]:
-        """Rebuild the maps at strides 4, 8 and 16, b x c_i x h_i x w_i, channels last in memory."""
+    def forward(
+        self, fused: Float[torch.Tensor, "b c h w"]
+    ) -> list[Float[torch.Tensor, "b _ _ _"]]:
+        """Rebuild the maps at strides 4, 8 and 16, b x c_i x h_i x w_i, channels last in memory.
+
+        ``fused``: at stride 32.
+        """
         x = fused.permute(0, 2, 3, 1)
         maps = []
         for stage in self.stages:
             x = stage(x)
             maps.append(x.permute(0, 3, 1, 2))
+        # Finest first, as the encoder's maps; without the first stage's, at stride 32.
         return maps[:0:-1]

@@ -20,30 +20,33 @@ STRIDES = (4, 8, 16)
 
 EMBEDDED = "embedded"
 EMBEDDED_ARCHITECTURE = "resnet18"
-"""The encoder whose weights come with this package: its name, and what it is."""
+"""The encoder whose weights come with this package: its name, and its timm architecture."""
 
 _EMBEDDED_WEIGHTS = Path(__file__).parent / "weights" / "embedded_resnet18.safetensors"
 
 
 class Encoder(nn.Module):
-    """Feature maps of a backbone that never trains.
+    """A timm backbone that is never trained and returns its feature maps.
 
-    Its parameters take no gradient and it stays in eval mode whatever mode is set, so that batch
-    normalisation uses the statistics it was trained with.
+    Its parameters take no gradient and it stays in eval mode, whatever mode is set, so that batch
+    normalisation uses the statistics of its pre-training.
 
     Args:
         name: a timm architecture with feature maps at strides 4, 8 and 16; or a plain vision
-            transformer of patch size 16, the maps of a third, two thirds and all of whose blocks
-            are resized to these strides (a feature pyramid without weights, bilinear); or
+            transformer of patch size 16, whose maps after a third, two thirds and all of its
+            blocks are resized to these strides (bilinear: a feature pyramid without weights); or
             ``"embedded"``, a ResNet-18 whose weights come with this package (see
-            ``weights/README.md`` here).
-        weights: not for ``"embedded"``. ``"timm"`` for timm's own pretrained weights (downloaded
-            on first use), ``"random"`` for none, or the path of a local safetensors or .pth file
-            whose keys are timm's or torchvision's.
-        strides: of the maps; other than 4, 8 and 16 for systems that take more of them.
+            ``models/weights/README.md``).
+        weights: ``"timm"`` for timm's pretrained weights (downloaded on first use), ``"random"``
+            for none, or the path of a local safetensors or .pth file with timm's or torchvision's
+            keys. The embedded encoder takes ``"timm"``, for its own weights, or ``"random"``.
+        strides: those of the maps.
+
+    Attributes:
+        channels: c_i of each map.
 
     Raises:
-        ConfigError: no such architecture, no such feature maps, or weights that do not fit.
+        ConfigError: an unknown architecture, one without such maps, or weights that do not fit.
     """
 
     channels: tuple[int, ...]
@@ -67,14 +70,18 @@ class Encoder(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Encoder:
-        """Stay in eval mode, whatever ``mode`` says."""
+        """Stay in eval mode, whatever ``mode`` is."""
         return super().train(False)
 
     @torch.no_grad()
-    def forward(self, images: Float[torch.Tensor, "b 3 h w"]) -> list[torch.Tensor]:
+    def forward(
+        self, images: Float[torch.Tensor, "b 3 h w"]
+    ) -> list[Float[torch.Tensor, "b _ _ _"]]:
         """Return a map for each stride s, b x c_i x h/s x w/s, channels last in memory.
 
-        ``images``: RGB, ImageNet mean and standard deviation; h and w multiples of 32.
+        Args:
+            images: RGB, normalised with ImageNet's mean and standard deviation; h and w multiples
+                of 32.
         """
         maps = self.backbone(images.contiguous(memory_format=torch.channels_last))
         return [
@@ -88,8 +95,8 @@ def _embedded_weights(given: str | Path) -> str | Path:
         return given
     if str(given) != "timm":
         raise ConfigError(
-            f"--encoder-weights: the embedded encoder has its own; leave {given} out, or name the "
-            f"architecture that it is of with --encoder"
+            f"--encoder-weights: the embedded encoder has its own weights, got '{given}'; omit "
+            f"it, or name an architecture with --encoder"
         )
     return _EMBEDDED_WEIGHTS
 
@@ -97,13 +104,17 @@ def _embedded_weights(given: str | Path) -> str | Path:
 def _create(
     name: str, strides: tuple[int, ...], *, pretrained: bool
 ) -> tuple[nn.Module, tuple[int, ...], tuple[int, ...]]:
-    """The backbone with a map for each of ``strides``, and its maps' channels and own strides."""
+    """Create a backbone with a map for each of ``strides``.
+
+    Returns:
+        The backbone, and its maps' channels and strides before any resizing.
+    """
     create: Any = timm.create_model  # feature_info is not in its type
     advice = "try resnet34, resnet18, resnet50, wide_resnet50_2 or tf_efficientnet_b4"
     if not timm.is_model(name.split(".")[0]):
         raise ConfigError(f"--encoder: timm has no architecture '{name}'; {advice}")
     try:
-        with torch.device("meta"):  # nothing but the layout is wanted yet
+        with torch.device("meta"):  # only its feature_info is wanted yet
             known = create(name, features_only=True).feature_info.reduction()
     except (RuntimeError, AttributeError) as error:
         reason = " ".join(str(error).split())
@@ -121,24 +132,24 @@ def _create(
     else:
         *some, last = map(str, strides)
         raise ConfigError(
-            f"--encoder: '{name}' has feature maps at strides {known}, expected "
-            f"{', '.join(some)} and {last} among them; {advice}"
+            f"--encoder: expected feature maps at strides {', '.join(some)} and {last}, but those "
+            f"of '{name}' are at {known}; {advice}"
         )
     try:
         backbone = create(
             name, features_only=True, out_indices=indices, pretrained=pretrained, **more
         )
-    except Exception as error:  # the hub's client raises many kinds: offline, refused, absent
+    except Exception as error:  # the hub's client raises errors of many kinds
         raise ConfigError(
-            f"timm's pretrained weights for '{name}' could not be loaded "
-            f"({type(error).__name__}); give a local file with --encoder-weights FILE, or take the "
+            f"--encoder-weights: timm's pretrained weights for '{name}' could not be loaded "
+            f"({type(error).__name__}); give a local file with --encoder-weights FILE, or use the "
             f"encoder that comes with mambaad with --encoder {EMBEDDED}"
         ) from error
     channels = tuple(backbone.feature_info.channels())
     if not _works_at_any_size(backbone, channels, own):
         raise ConfigError(
-            f"--encoder: '{name}' does not take images of any size and give maps of batch x "
-            f"channels x height x width; {advice}"
+            f"--encoder: '{name}' does not turn images of any size into maps of batch x channels "
+            f"x height x width; {advice}"
         )
     return backbone, channels, own
 
@@ -149,7 +160,7 @@ def _works_at_any_size(
 ) -> bool:
     try:
         maps = backbone.eval()(torch.zeros(1, 3, 64, 96))
-    except Exception:  # whatever an architecture made for one size or kind of input raises
+    except Exception:  # whatever an architecture made for other inputs raises
         return False
     expected = [(1, c, 64 // s, 96 // s) for c, s in zip(channels, strides, strict=True)]
     return [tuple(m.shape) for m in maps] == expected
@@ -171,7 +182,7 @@ def _load_weights(backbone: nn.Module, name: str, path: Path) -> None:
                 f"--encoder-weights: {path} has {key} of shape {tuple(state[key].shape)}, "
                 f"{name} expects {tuple(tensor.shape)}; give weights of that architecture"
             )
-    # A file of the whole classifier has more than the stages in use: those are left out.
+    # A file of the whole classifier holds more stages than are used: those are skipped.
     backbone.load_state_dict({key: state[key] for key in wanted if key in state}, strict=False)
 
 
@@ -187,12 +198,12 @@ def read_state_dict(path: Path, flag: str) -> dict[str, torch.Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what makes it fail: told below in one line
+            warnings.simplefilter("ignore")  # the error below says it in one line
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever a damaged file leads it to
         raise ConfigError(
-            f"{flag}: {path} is not a safetensors file nor a .pth file of plain tensors "
-            f"({type(error).__name__}); convert it to one of the two"
+            f"{flag}: {path} is neither a safetensors file nor a .pth file of plain tensors "
+            f"({type(error).__name__}); convert it to one of them"
         ) from error
     while isinstance(state, dict):
         inner = next((state[k] for k in ("state_dict", "model", "net") if k in state), None)

@@ -1,10 +1,11 @@
-"""The fusion of the encoder's three maps into the one that the decoder starts from."""
+"""The fusion of the encoder's three maps into one, from which the decoder starts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import nn
 from torchvision.models.resnet import Bottleneck
 
@@ -19,7 +20,7 @@ class Fusion(nn.Module):
     then three ResNet bottleneck blocks, the first with stride 2.
 
     Args:
-        channels: those of the three encoder maps, c1, c2, c3; the result has 2 c3.
+        channels: c1, c2, c3 of the encoder's maps; the fused map has 2 c3.
     """
 
     def __init__(self, channels: Sequence[int]) -> None:
@@ -42,7 +43,9 @@ class Fusion(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+    def forward(
+        self, features: Sequence[Float[torch.Tensor, "b _ _ _"]]
+    ) -> Float[torch.Tensor, "b c h w"]:
         """Fuse maps at strides 4, 8, 16 into one of b x 2 c3 x h/32 x w/32."""
         f1, f2, f3 = features
         b = self.lateral2(f2) + self.down1(f1)

@@ -1,4 +1,4 @@
-"""The Locality-Enhanced State Space module: a global scan beside local convolutions."""
+"""The Locality-Enhanced State Space module: scans of the whole map beside local convolutions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from jaxtyping import Float
 from torch import nn
 from torch.nn import functional as F
 
-from mambaad.models.mixers.ss2d import HSSBlock
+from mambaad.models.mixers.ss2d import SS2D
+from mambaad.models.parallel import DropPath
 from mambaad.ops.instance_norm import instance_norm
 from mambaad.ops.orders import ScanMethod
 
@@ -22,10 +23,10 @@ class LSSModule(nn.Module):
     Args:
         channels: C.
         blocks: how many HSS blocks follow each other.
-        drop_path: probability with which a block is left out for an image while training.
+        drop_path: the probability of skipping a block for an image while training.
         scan, directions, states, expand: see :class:`mambaad.models.mixers.ss2d.SS2D`.
-        kernels: sizes of the local branches' depthwise convolutions. Without any the module is its
-            HSS blocks alone (the paper's basic Mamba).
+        kernels: sizes of the local branches' depthwise convolutions, odd. If empty, the module is
+            its HSS blocks alone (the paper's basic Mamba).
     """
 
     def __init__(
@@ -67,6 +68,33 @@ class LSSModule(nn.Module):
         return x + merged.permute(0, 2, 3, 1)
 
 
+class HSSBlock(nn.Module):
+    """x + DropPath(SS2D(LayerNorm(x))), on maps b x h x w x C (MambaAD, figure 2).
+
+    Args:
+        drop_path: see :class:`mambaad.models.parallel.DropPath`; the others are those of SS2D.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        drop_path: float = 0.0,
+        scan: ScanMethod = "hilbert",
+        directions: int = 8,
+        states: int = 16,
+        expand: int = 2,
+    ) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)  # eps 1e-5: the released values are those of 1e-5
+        self.ss2d = SS2D(channels, scan, directions, states, expand)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
+        """Add the scan of the normalised map to the map."""
+        mixed: torch.Tensor = self.drop_path(self.ss2d(self.norm(x)))
+        return x + mixed
+
+
 class LocalBranch(nn.Module):
     """1x1, depthwise k x k and 1x1 convolution, each with InstanceNorm and SiLU (b x C x h x w)."""
 
@@ -79,7 +107,7 @@ class LocalBranch(nn.Module):
         self.after = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
-        """Look around each cell."""
+        """Convolve the surroundings of each cell."""
         for conv in (self.before, self.depthwise, self.after):
             x = F.silu(instance_norm(conv(x)))
         return x

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import nn
 
-from mambaad.config import TrainConfig
-from mambaad.models.decoder import MambaDecoder
-from mambaad.models.encoder import Encoder
-from mambaad.models.fusion import Fusion
 from mambaad.models.system import System
 
 
@@ -19,9 +15,9 @@ class MambaAD(System):
     """Rebuilds the feature maps of good parts with a Mamba decoder.
 
     Args:
-        encoder: images -> three maps; frozen.
-        fusion: three maps -> one.
-        decoder: one map -> three like the encoder's.
+        encoder: images b x 3 x h x w -> three maps at strides 4, 8 and 16; frozen.
+        fusion: these three maps -> one at stride 32.
+        decoder: that one map -> three of the shapes of the encoder's.
     """
 
     def __init__(self, encoder: nn.Module, fusion: nn.Module, decoder: nn.Module) -> None:
@@ -29,24 +25,9 @@ class MambaAD(System):
         self.fusion = fusion
         self.decoder = decoder
 
-    @classmethod
-    def build(cls, config: TrainConfig, encoder_weights: str | Path) -> MambaAD:
-        """The untrained model; with ResNet-34 25.62 M parameters, 8.17 M of them frozen."""
-        encoder = Encoder(config.encoder, encoder_weights)
-        decoder = MambaDecoder(
-            encoder.channels,
-            config.depths,
-            config.scan,
-            config.directions,
-            config.states,
-            config.expand,
-            config.kernels,
-            config.drop_path,
-            config.blocks,
-        )
-        return cls(encoder, Fusion(encoder.channels), decoder)
-
-    def reconstruct(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Rebuild the encoder's three maps from what the fusion makes of them."""
+    def reconstruct(
+        self, features: Sequence[Float[torch.Tensor, "b _ _ _"]]
+    ) -> list[Float[torch.Tensor, "b _ _ _"]]:
+        """Rebuild the encoder's three maps from their fusion."""
         maps: list[torch.Tensor] = self.decoder(self.fusion(features))
         return maps

@@ -1,6 +1,6 @@
-"""Layers that see the whole batch although each process holds only its share of it.
+"""Layers that act on the whole batch although each process holds only its share of it.
 
-With them, training on several devices computes what one device would with the same batch.
+With them, training on several devices computes the same as training on one, with the same batch.
 """
 
 from __future__ import annotations
@@ -8,18 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import distributed, nn
 
 
 def _processes() -> tuple[int, int]:
-    """How many processes train together, and which of them this is."""
+    """The number of processes that train together, and the rank of this one."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_world_size(), distributed.get_rank()
     return 1, 0
 
 
 class DropPath(nn.Module):
-    """While training, leave a residual branch out for an image with a given probability.
+    """Skips a residual branch for an image with a given probability, while training.
 
     (Stochastic depth, Huang et al. 2016.) Every process draws for all images of the batch, from
     the same random state, and uses its share.
@@ -29,8 +30,8 @@ class DropPath(nn.Module):
         super().__init__()
         self.rate = rate
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Scale the branches that are kept, so that their expectation does not change."""
+    def forward(self, x: Float[torch.Tensor, "b ..."]) -> Float[torch.Tensor, "b ..."]:
+        """Zero or scale each image's branch, so that its expectation does not change."""
         if not self.training or self.rate == 0:
             return x
         world, rank = _processes()
@@ -44,11 +45,11 @@ class DropPath(nn.Module):
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over the images of all processes; CPU and GPU alike.
 
-    (``nn.SyncBatchNorm`` refuses CPU tensors.) Every process must hold equally many images.
+    (``nn.SyncBatchNorm`` refuses CPU tensors.) All processes must hold equally many images.
     """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalise b x c x h x w over all but the channels."""
+    def forward(self, x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
+        """Normalise over all but the channels."""
         world, _ = _processes()
         if not self.training or world == 1:
             return super().forward(x)

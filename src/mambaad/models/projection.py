@@ -12,10 +12,11 @@ _HAS_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-unty
 def project(
     x: Float[torch.Tensor, "b h w c"], weight: Float[torch.Tensor, "n c"]
 ) -> Float[torch.Tensor, "b h w n"]:
-    """Multiply each cell's channels by ``weight``: ``F.linear(x, weight)`` to the last bits.
+    """Multiply each cell's channels by ``weight``: ``F.linear(x, weight)`` up to rounding.
 
-    On a CPU as a 1x1 convolution: PyTorch gives those to oneDNN, whose kernels suit the processor,
-    but products of matrices to MKL, which on AMD's leaves half of a vector register unused.
+    On a CPU it is a 1 x 1 convolution: PyTorch computes convolutions with oneDNN, which is fast on
+    every processor, but matrix products with MKL, which fills only half of a vector register on
+    AMD's.
     """
     if x.device.type == "cpu" and _HAS_ONEDNN:
         return F.conv2d(x.permute(0, 3, 1, 2), weight[:, :, None, None]).permute(0, 2, 3, 1)

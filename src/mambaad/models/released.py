@@ -1,4 +1,4 @@
-"""The authors' released checkpoints: their names, and how they become ours."""
+"""The authors' released checkpoints: their tensors' names, translated to ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 
 from mambaad.errors import RunError
 
-# Each pattern stands for whole dotted parts of a name, and is replaced in this order.
+# Each pattern matches whole dotted parts of a name; they are replaced in this order.
 _RENAMED = tuple(
     (re.compile(rf"(?<![^.]){released}(?![^.])"), ours)
     for released, ours in (
@@ -47,22 +47,22 @@ _RENAMED = tuple(
         (r"finalconv11", "merge"),
     )
 )
-# Order tables are recomputed; of the encoder, what lies behind stage 3 is not used.
+# Order tables are recomputed; the encoder's stages after the third are not used.
 _NOT_WEIGHTS = re.compile(r"scans\.index_flat(_inv)?$|^net_t\.(layer4|fc|global_pool)\.")
 
 
 def renamed(key: str) -> str:
-    """The name in this package of a tensor of a released checkpoint."""
+    """Translate the name of a released checkpoint's tensor to that of this package."""
     for pattern, ours in _RENAMED:
         key = pattern.sub(ours, key)
     return key
 
 
 def load_released(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Fill a module from tensors under the released names (relative to that module).
+    """Load tensors under their released names (relative to the module) into a module.
 
     Raises:
-        RunError: names the tensors that are missing, unexpected or of another size.
+        RunError: tensors are missing, unexpected or of another size; it names them.
     """
     wanted = module.state_dict()
     kept = {key: t for key, t in state.items() if not _NOT_WEIGHTS.search(key)}
@@ -81,7 +81,7 @@ def load_released(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
 
 
 def _fits(name: str, given: torch.Tensor, wanted: torch.Tensor) -> bool:
-    # Released A_logs and Ds keep directions and channels in one dimension, x_proj_weight keeps
-    # directions and rows in two: the order of the values is the same.
+    # The released A_logs and Ds have directions and channels in one dimension, x_proj_weight has
+    # directions and rows in two; the order of the values is the same.
     regrouped = name.endswith(("A_log", "skip", "scan_proj"))
     return given.shape == wanted.shape or (regrouped and given.numel() == wanted.numel())

@@ -1,4 +1,4 @@
-"""From features and their reconstruction to an anomaly map and an image score."""
+"""Anomaly maps and image scores from features and their reconstructions."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from torch.nn import functional as F
 from mambaad.models.system import Distance
 
 SIGMA = 4.0
-"""Of the Gaussian that smooths an anomaly map, in pixels of the map."""
+"""Standard deviation of the Gaussian that smooths an anomaly map, in pixels of the map."""
 
 
 def anomaly_map(
-    features: Sequence[torch.Tensor],
-    reconstructed: Sequence[torch.Tensor],
+    features: Sequence[Float[torch.Tensor, "b _ _ _"]],
+    reconstructed: Sequence[Float[torch.Tensor, "b _ _ _"]],
     size: tuple[int, int],
     sigma: float = SIGMA,
     distance: Distance = "cosine",
 ) -> Float[torch.Tensor, "b h w"]:
-    """How badly each pixel's features were rebuilt (MambaAD, section 3.1).
+    """Measure the reconstruction error at each pixel (MambaAD, section 3.1).
 
-    Per scale the distance over channels, resized to ``size`` (bilinear, corners aligned); the mean
-    over scales; smoothed by a Gaussian.
+    At each scale, take the distance over channels and resize it to ``size`` (bilinear, corners
+    aligned); average over scales; smooth with a Gaussian.
 
     Args:
         features, reconstructed: per scale b x c_i x h_i x w_i.
         size: height and width of the map, those of the image.
-        sigma: of the Gaussian, in pixels; 0 leaves it out.
+        sigma: standard deviation of the Gaussian, in pixels; 0 for no smoothing.
         distance: ``"cosine"`` (1 - the similarity) or ``"euclidean"`` (UniAD).
 
     Returns:
-        float32, 0 or more (cosine: up to 2); about 0 where the image looks like a good part.
+        float32, 0 or more (cosine: at most 2); about 0 where the image looks like a good part.
     """
     mean = distance_maps(features, reconstructed, size, distance).mean(dim=0)
     return smooth(mean, sigma) if sigma else mean
 
 
 def distance_maps(
-    features: Sequence[torch.Tensor],
-    reconstructed: Sequence[torch.Tensor],
+    features: Sequence[Float[torch.Tensor, "b _ _ _"]],
+    reconstructed: Sequence[Float[torch.Tensor, "b _ _ _"]],
     size: tuple[int, int],
     distance: Distance = "cosine",
 ) -> Float[torch.Tensor, "scales b h w"]:
-    """The distance over channels of each scale, resized; see :func:`anomaly_map`, their mean."""
+    """Measure each scale's distance over channels, resized; :func:`anomaly_map` is their mean."""
     distances = [
-        _DISTANCES[distance](theirs.float(), ours.float())
-        for theirs, ours in zip(features, reconstructed, strict=True)
+        _DISTANCES[distance](encoded.float(), rebuilt.float())
+        for encoded, rebuilt in zip(features, reconstructed, strict=True)
     ]
     return torch.stack(
         [
@@ -60,19 +60,19 @@ def distance_maps(
 
 
 _DISTANCES: dict[Distance, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    # Rounding can give -1e-7.
+    # Rounding can give values down to -1e-7.
     "cosine": lambda a, b: (1 - F.cosine_similarity(a, b, dim=1)).clamp(0, 2),
     "euclidean": lambda a, b: torch.linalg.vector_norm(a - b, dim=1),
 }
 
 
 def image_score(maps: Float[torch.Tensor, "b h w"]) -> Float[torch.Tensor, " b"]:
-    """The maximum of each smoothed map: the image is as bad as its worst place."""
+    """Take the maximum of each smoothed map as the image's score."""
     return maps.flatten(1).amax(dim=1)
 
 
 def smooth(maps: Float[torch.Tensor, "b h w"], sigma: float) -> Float[torch.Tensor, "b h w"]:
-    """Gaussian filter, cut at 4 sigma and mirrored at the borders, as ``scipy.ndimage`` does."""
+    """Filter with a Gaussian, cut at 4 sigma and mirrored at the borders, as ``scipy.ndimage``."""
     height, width = maps.shape[1:]
     down = _gaussian_matrix(height, sigma, maps.device).to(maps.dtype)
     right = _gaussian_matrix(width, sigma, maps.device).to(maps.dtype)
@@ -80,9 +80,9 @@ def smooth(maps: Float[torch.Tensor, "b h w"], sigma: float) -> Float[torch.Tens
 
 
 @functools.lru_cache(maxsize=16)
-@torch.inference_mode(False)  # what is kept must serve training too
+@torch.inference_mode(False)  # the cached matrix must serve training too
 def _gaussian_matrix(length: int, sigma: float, device: torch.device) -> Float[torch.Tensor, "l l"]:
-    """The filter along one axis as a matrix: row i has the weights of the pixels around i."""
+    """The filter along one axis as a matrix, whose row i has the weights of the pixels around i."""
     radius = int(4 * sigma + 0.5)
     offsets = torch.arange(-radius, radius + 1)
     weights = torch.exp(-0.5 * (offsets / sigma).double() ** 2)
@@ -95,15 +95,15 @@ def _gaussian_matrix(length: int, sigma: float, device: torch.device) -> Float[t
     return matrix.float().to(device)
 
 
-def calm_scale(maps: Float[torch.Tensor, "n h w"]) -> tuple[float, float]:
-    """A heatmap's fixed scale, low and high, on which good parts look calm.
+def heatmap_range(maps: Float[torch.Tensor, "n h w"]) -> tuple[float, float]:
+    """Choose the range of values that a heatmap's colours span, from good parts' anomaly maps.
 
-    From the median of good parts' maps up, such that 99.9 % of their pixels lie in its first
-    third.
+    It begins at their median and is three times as wide as it takes to hold 99.9 % of their
+    pixels, so that good parts show only the first third of the colours.
     """
     values = maps.flatten()
-    median, calm = values.median().item(), _quantile(values, 0.999)
-    return median, median + 3 * max(calm - median, 1e-3)
+    median, high = values.median().item(), _quantile(values, 0.999)
+    return median, median + 3 * max(high - median, 1e-3)
 
 
 def _quantile(values: Float[torch.Tensor, " n"], q: float) -> float:

@@ -1,4 +1,4 @@
-"""The selective scan over a map, and the block around it."""
+"""The selective scan over a map."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mambaad.models.mixers.ss2d import SS2D, HSSBlock
+from mambaad.models.mixers.ss2d import SS2D
 from mambaad.models.released import load_released
 from mambaad.ops.orders import SCAN_METHODS
 from tests.conftest import fill
@@ -99,17 +99,3 @@ def test_initialisation():
     for linear in (module.in_proj, module.out_proj):
         assert linear.bias is None
         assert linear.weight.std().item() == pytest.approx(0.02, rel=0.1)
-
-
-@torch.inference_mode()
-def test_block_adds_the_scan_of_the_normalised_map():
-    block, x = HSSBlock(8, 0.5, "hilbert", 8).eval(), torch.randn(2, 3, 4, 8)
-    torch.testing.assert_close(block(x), x + block.ss2d(F.layer_norm(x, (8,))), atol=1e-5, rtol=0)
-
-
-@torch.inference_mode()
-def test_block_leaves_the_scan_out_for_whole_images():
-    block, x = HSSBlock(8, 0.5, "hilbert", 8).train(), torch.randn(32, 3, 4, 8)
-    changed = (block(x) != x).flatten(1).float().mean(1)
-    assert set((changed > 0.5).tolist()) == {True, False}
-    assert (changed[changed <= 0.5] == 0).all()

@@ -1,27 +1,25 @@
-"""RD4AD: reverse distillation (Deng and Li, CVPR 2022, arXiv 2201.10703), for comparison.
+"""RD4AD: reverse distillation (Deng and Li, CVPR 2022, arXiv 2201.10703).
 
-The encoder's three maps go through a bottleneck that keeps what good parts have in common, and a
-ResNet turned round rebuilds them.
+A bottleneck compresses the encoder's three maps into one embedding, from which a mirrored ResNet
+rebuilds them. A baseline for MambaAD.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from mambaad.config import TrainConfig
 from mambaad.errors import ConfigError
-from mambaad.models.encoder import EMBEDDED, EMBEDDED_ARCHITECTURE, Encoder
 from mambaad.models.system import System
 
 
 class _Layout(NamedTuple):
-    """Of a ResNet: blocks of the stages that are mirrored (coarse to fine), and their width."""
+    """A ResNet's kind of block, blocks of each mirrored stage (coarse to fine), and width."""
 
     bottleneck: bool
     blocks: tuple[int, int, int]
@@ -40,22 +38,12 @@ class RD4AD(System):
     """Encoder, one-class bottleneck embedding, and mirrored decoder.
 
     Args:
-        encoder: images -> three maps; frozen.
-        architecture: the ResNet that the encoder is: resnet18, resnet34, resnet50 or
-            wide_resnet50_2.
+        encoder: images b x 3 x h x w -> three maps at strides 4, 8 and 16; frozen.
+        architecture: the encoder's: resnet18, resnet34, resnet50 or wide_resnet50_2.
 
     Raises:
-        ConfigError: an encoder that is none of these.
+        ConfigError: another architecture.
     """
-
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "encoder": "wide_resnet50_2",
-        "epochs": 200,
-        "loss": "cosine",
-        "beta1": 0.5,
-        "weight_decay": 0.0,
-        "lr_drop_after": 1.0,
-    }
 
     def __init__(self, encoder: nn.Module, architecture: str) -> None:
         super().__init__(encoder)
@@ -68,23 +56,19 @@ class RD4AD(System):
         self.bottleneck = OneClassEmbedding(layout.bottleneck)
         self.decoder = MirroredResNet(layout)
 
-    @classmethod
-    def build(cls, config: TrainConfig, encoder_weights: str | Path) -> RD4AD:
-        """The untrained network; with WideResNet-50 80.6 M parameters, 24.9 M of them frozen."""
-        architecture = EMBEDDED_ARCHITECTURE if config.encoder == EMBEDDED else config.encoder
-        return cls(Encoder(config.encoder, encoder_weights), architecture)
-
-    def reconstruct(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Rebuild the encoder's maps from what the bottleneck keeps of them."""
+    def reconstruct(
+        self, features: Sequence[Float[torch.Tensor, "b _ _ _"]]
+    ) -> list[Float[torch.Tensor, "b _ _ _"]]:
+        """Rebuild the encoder's maps from their embedding."""
         maps: list[torch.Tensor] = self.decoder(self.bottleneck(features))
         return maps
 
 
 class OneClassEmbedding(nn.Module):
-    """Three maps at one scale, concatenated, through a residual stage to half of it.
+    """The paper's MFF and OCE: three maps brought to stride 16, concatenated, and embedded.
 
-    The paper's MFF and OCE: fine maps come down by 3 x 3 convolutions of stride 2, the stage
-    is the encoder's fourth.
+    3 x 3 convolutions of stride 2 reduce the finer maps; a residual stage like the encoder's
+    fourth embeds them at stride 32.
     """
 
     def __init__(self, bottleneck: bool) -> None:
@@ -101,7 +85,9 @@ class OneClassEmbedding(nn.Module):
         self.stage = nn.Sequential(first, *more)
         _initialise(self)
 
-    def forward(self, features: Sequence[torch.Tensor]) -> torch.Tensor:
+    def forward(
+        self, features: Sequence[Float[torch.Tensor, "b _ _ _"]]
+    ) -> Float[torch.Tensor, "b c h w"]:
         """Embed maps at strides 4, 8, 16 as one of b x 2 c3 x h/32 x w/32."""
         f1, f2, f3 = features
         together = torch.cat([self.down1(f1), self.down2(f2), f3], dim=1)
@@ -110,7 +96,7 @@ class OneClassEmbedding(nn.Module):
 
 
 class MirroredResNet(nn.Module):
-    """Three residual stages, each of which begins by doubling height and width."""
+    """Three residual stages, each of which first doubles height and width."""
 
     def __init__(self, layout: _Layout) -> None:
         super().__init__()
@@ -126,7 +112,7 @@ class MirroredResNet(nn.Module):
             c_in = c_out
         _initialise(self)
 
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+    def forward(self, x: Float[torch.Tensor, "b c h w"]) -> list[Float[torch.Tensor, "b _ _ _"]]:
         """Rebuild maps at strides 4, 8 and 16 from one at 32."""
         maps: list[torch.Tensor] = []
         for stage in self.stages:
@@ -136,7 +122,7 @@ class MirroredResNet(nn.Module):
 
 
 class _UpBlock(nn.Module):
-    """A residual block of convolutions; the one that doubles the size is transposed."""
+    """A residual block; where it doubles the size, its convolution is transposed."""
 
     branch: nn.Sequential
 
@@ -146,7 +132,7 @@ class _UpBlock(nn.Module):
         if doubles:
             self.shortcut = nn.Sequential(_double(c_in, c_out), nn.BatchNorm2d(c_out))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c2 h2 w2"]:
         return torch.relu(self.branch(x) + self.shortcut(x))
 
 

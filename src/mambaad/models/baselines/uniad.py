@@ -1,46 +1,47 @@
-"""UniAD: one transformer for all classes (You et al., NeurIPS 2022, arXiv 2206.03687), to compare.
+"""UniAD: one transformer for all classes (You et al., NeurIPS 2022, arXiv 2206.03687).
 
-The encoder's maps, at one scale, are a sequence of cells. A transformer rebuilds it, kept from
-copying by three means: attention that is blind to a cell's neighbourhood, queries that are learned
-anew in each layer of the decoder, and noise on what it is given while it trains.
+The encoder's maps, resized to one grid, are a sequence of cells, which a transformer rebuilds.
+Three measures keep it from copying its input: attention masked in each cell's neighbourhood,
+learned queries in each layer of the decoder, and noise on the input during training. A baseline
+for MambaAD.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
 from torch import nn
 from torch.nn import functional as F
 
-from mambaad.config import TrainConfig
 from mambaad.errors import ConfigError
 from mambaad.models.encoder import Encoder
 from mambaad.models.system import Distance, System
 
 STRIDE = 16
-"""Of the grid of cells."""
+"""Stride of the grid of cells, in pixels."""
 
 WIDTH, HEADS, LAYERS, INNER, DROPOUT = 256, 8, 4, 1024, 0.1
 NEIGHBOURHOOD = 7
-"""Side of the square around a cell that its attention does not see."""
+"""Side of the square around a cell that its attention masks, in cells."""
 JITTER = 20.0
-"""Of the noise while training, times the L2 norm of a cell's features over their number."""
+"""Scale of the noise while training, times a cell's L2 norm over its number of features."""
 
 
 class AlignedEncoder(nn.Module):
-    """An encoder's maps resized to one grid and concatenated: a list of one map."""
+    """An encoder whose maps are resized to one grid and concatenated to a single map."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.channels = sum(encoder.channels)
 
-    def forward(self, images: Float[torch.Tensor, "b 3 h w"]) -> list[torch.Tensor]:
-        """Return one map, b x c x h/16 x w/16."""
+    def forward(
+        self, images: Float[torch.Tensor, "b 3 h w"]
+    ) -> list[Float[torch.Tensor, "b _ _ _"]]:
+        """Return a list of one map, b x c x h/16 x w/16."""
         grid = (images.shape[-2] // STRIDE, images.shape[-1] // STRIDE)
         maps = [
             F.interpolate(m, grid, mode="bilinear", align_corners=True)
@@ -49,32 +50,23 @@ class AlignedEncoder(nn.Module):
         return [torch.cat(maps, dim=1)]
 
 
-_MOST_CELLS = 2**14  # the table of pairs that do not see each other takes 256 MiB then
+_MOST_CELLS = 2**14  # the mask of pairs takes 256 MiB then
 
 
 class UniAD(System):
     """Encoder, linear reduction, transformer, and linear expansion to the encoder's channels.
 
     Args:
-        encoder: images -> one map at stride 16; frozen.
-        channels: of that map.
-        size: height and width of the images: the position embeddings and queries are learned for
-            one grid.
+        encoder: images b x 3 x h x w -> a list of one map at stride 16; frozen.
+        channels: those of that map.
+        size: height and width of the images in pixels; position embeddings and queries are
+            learned for one grid.
 
     Raises:
-        ConfigError: images so small that some cell has no other outside its neighbourhood, or so
-            large that all pairs of cells are too many.
+        ConfigError: images so small that a cell has none outside its neighbourhood, or so large
+            that there are too many pairs of cells.
     """
 
-    defaults: ClassVar[Mapping[str, Any]] = {
-        "encoder": "tf_efficientnet_b4",
-        "size": (224, 224),
-        "epochs": 1000,
-        "batch_size": 8,
-        "lr": 1e-4,
-        "clip_grad": 0.5,  # 0.1 there, of a loss that is a fifth of ours
-    }
-    own_loss = "squared-error"  # lengths count in its distances
     distance: ClassVar[Distance] = "euclidean"
 
     def __init__(self, encoder: nn.Module, channels: int, size: tuple[int, int]) -> None:
@@ -82,14 +74,14 @@ class UniAD(System):
         self.grid = (size[0] // STRIDE, size[1] // STRIDE)
         if max(self.grid) <= NEIGHBOURHOOD:
             raise ConfigError(
-                f"--size: {size[0]} x {size[1]} leaves UniAD's attention, which is blind to "
-                f"{NEIGHBOURHOOD} x {NEIGHBOURHOOD} cells, nothing to see; give a side of "
+                f"--size: {size[0]} x {size[1]} is too small for UniAD, whose attention masks "
+                f"{NEIGHBOURHOOD} x {NEIGHBOURHOOD} cells; give a side of "
                 f"{STRIDE * (NEIGHBOURHOOD + 1)} or more"
             )
         if self.grid[0] * self.grid[1] > _MOST_CELLS:
             raise ConfigError(
-                f"--size: {size[0]} x {size[1]} has {self.grid[0] * self.grid[1]} cells, each of "
-                f"which UniAD compares with each; give smaller sides: at most {_MOST_CELLS}"
+                f"--size: {size[0]} x {size[1]} has {self.grid[0] * self.grid[1]} cells, all pairs "
+                f"of which UniAD compares; give smaller sides, for at most {_MOST_CELLS} cells"
             )
         self.reduce = nn.Linear(channels, WIDTH)
         self.expand = nn.Linear(WIDTH, channels)
@@ -99,15 +91,10 @@ class UniAD(System):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    @classmethod
-    def build(cls, config: TrainConfig, encoder_weights: str | Path) -> UniAD:
-        """The untrained network; with EfficientNet-B4 24.5 M parameters, 16.7 M of them frozen."""
-        strides = (2, 4, 8, 16) if "efficientnet" in config.encoder else (4, 8, 16)
-        encoder = AlignedEncoder(Encoder(config.encoder, encoder_weights, strides))
-        return cls(encoder, encoder.channels, config.size)
-
-    def reconstruct(self, features: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Rebuild the one map from itself; while training, from itself and noise."""
+    def reconstruct(
+        self, features: Sequence[Float[torch.Tensor, "b _ _ _"]]
+    ) -> list[Float[torch.Tensor, "b _ _ _"]]:
+        """Rebuild the one map from itself, with noise added to it while training."""
         (x,) = features
         tokens = x.flatten(2).transpose(1, 2)  # b x cells x c
         if self.training:
@@ -128,8 +115,8 @@ class Transformer(nn.Module):
         self.norm = nn.LayerNorm(WIDTH)
         self.register_buffer("hidden", neighbours(height, width, NEIGHBOURHOOD), persistent=False)
 
-    def forward(self, tokens: torch.Tensor) -> Float[torch.Tensor, "b l c"]:
-        """Rebuild cells b x l x c."""
+    def forward(self, tokens: Float[torch.Tensor, "b l c"]) -> Float[torch.Tensor, "b l c"]:
+        """Rebuild the cells of the grid, row by row."""
         where = self.positions()
         for layer in self.encoder_layers:
             tokens = layer(tokens, where, self.hidden)
@@ -151,9 +138,12 @@ class EncoderLayer(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(
-        self, x: torch.Tensor, where: torch.Tensor, hidden: torch.Tensor
+        self,
+        x: Float[torch.Tensor, "b l c"],
+        where: Float[torch.Tensor, "l c"],
+        hidden: Bool[torch.Tensor, "l l"],
     ) -> Float[torch.Tensor, "b l c"]:
-        """Mix cells b x l x c at positions l x c; ``hidden``: l x l, pairs that do not see."""
+        """Mix cells at the positions ``where``; ``hidden``: the pairs that are masked."""
         key = x + where
         seen = self.attention(key, key, x, attn_mask=hidden, need_weights=False)[0]
         x = self.norms[0](x + self.dropout(seen))
@@ -162,7 +152,7 @@ class EncoderLayer(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Learned queries look at the encoder's cells, then at those of the layer before."""
+    """Attention of learned queries to the encoder's cells, then to those of the layer before."""
 
     def __init__(self, cells: int) -> None:
         super().__init__()
@@ -173,9 +163,13 @@ class DecoderLayer(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(
-        self, x: torch.Tensor, memory: torch.Tensor, where: torch.Tensor, hidden: torch.Tensor
+        self,
+        x: Float[torch.Tensor, "b l c"],
+        memory: Float[torch.Tensor, "b l c"],
+        where: Float[torch.Tensor, "l c"],
+        hidden: Bool[torch.Tensor, "l l"],
     ) -> Float[torch.Tensor, "b l c"]:
-        """Rebuild cells from ``x`` (of the layer before) and ``memory``, each b x l x c."""
+        """Rebuild cells from the layer before (``x``) and the encoder (``memory``)."""
         y = self.queries.expand(len(x), -1, -1)
         for attention, source, norm in (
             (self.memory_attention, memory, self.norms[0]),
@@ -190,7 +184,7 @@ class DecoderLayer(nn.Module):
 
 
 class Positions(nn.Module):
-    """Learned: one half of the channels says the column, the other the row."""
+    """Learned position embeddings: half of the channels for the column, half for the row."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -198,14 +192,14 @@ class Positions(nn.Module):
         self.rows = nn.Parameter(torch.rand(height, WIDTH // 2))
 
     def forward(self) -> Float[torch.Tensor, "l c"]:
-        """An embedding of each cell, row by row."""
+        """Return the embedding of each cell, row by row."""
         shape = (len(self.rows), len(self.columns), -1)
         columns, rows = self.columns.expand(*shape), self.rows[:, None].expand(*shape)
         return torch.cat([columns, rows], dim=2).flatten(0, 1)
 
 
 def neighbours(height: int, width: int, side: int) -> Bool[torch.Tensor, "l l"]:
-    """Which pairs of cells lie within a square of ``side`` around each other."""
+    """Mark the pairs of cells that lie within a square of ``side`` cells around each other."""
     rows, columns = (torch.arange(n) for n in (height, width))
     y = (rows[:, None] - rows).abs() <= side // 2
     x = (columns[:, None] - columns).abs() <= side // 2

@@ -1,1 +1,1 @@
-"""State-space blocks: what mixes the cells of a map."""
+"""State-space layers, which mix the cells of a map."""

@@ -1,4 +1,4 @@
-"""The Hybrid State Space block: a selective scan over the map in several directions."""
+"""SS2D, the 2-D selective scan of a map in several directions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from jaxtyping import Float
 from torch import nn
 from torch.nn import functional as F
 
-from mambaad.models.parallel import DropPath
 from mambaad.models.projection import project
 from mambaad.ops.order_tables import order_table
 from mambaad.ops.orders import ScanMethod
@@ -19,13 +18,16 @@ from mambaad.ops.selective_scan.dispatch import selective_scan
 class SS2D(nn.Module):
     """The 2-D selective scan (MambaAD, figure 2; S6 of Gu and Dao 2023), on maps b x h x w x C.
 
-    Linear C -> 2D split into x and z; x through a depthwise convolution and SiLU, scanned along
-    K sequences and summed; LayerNorm; times SiLU(z); Linear D -> C.
+    Linear C -> 2 D, split into u and the gate z; u through a depthwise 3 x 3 convolution and SiLU,
+    then scanned along K sequences, whose results are summed; LayerNorm; times SiLU(z); Linear
+    D -> C.
+
+    A, dt and the skip are initialised as in Mamba (Gu and Dao 2023).
 
     Args:
         channels: C. The rank R of the time step is ceil(C / 16).
         scan: the order in which the cells are visited.
-        directions: K, of 1, 2, 4, 8.
+        directions: K: 1, 2, 4 or 8.
         states: N, the size of each channel's state.
         expand: the inner width D is expand x C.
     """
@@ -63,15 +65,15 @@ class SS2D(nn.Module):
             self.A_log.copy_(torch.arange(1, states + 1).log())
             # softplus(dt_bias) is log-uniform in [0.001, 0.1]: dt + log(1 - exp(-dt)) inverts it.
             low, high = math.log(0.001), math.log(0.1)
-            dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp().clamp(min=1e-4)
+            dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp()
             self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
         """Mix the cells of the map along every direction."""
         height, width = x.shape[1:3]
-        # Two products instead of one that is split: x stays contiguous for what follows.
-        x_weight, z_weight = self.in_proj.weight.chunk(2)
-        u = self.conv(project(x, x_weight).permute(0, 3, 1, 2))
+        # Two products instead of one that is split: u stays contiguous for what follows.
+        u_weight, z_weight = self.in_proj.weight.chunk(2)
+        u = self.conv(project(x, u_weight).permute(0, 3, 1, 2))
         u = F.silu(u).permute(0, 2, 3, 1)
         y = selective_scan(
             u.flatten(1, 2),
@@ -84,26 +86,3 @@ class SS2D(nn.Module):
         )
         y = self.norm(y).unflatten(1, (height, width)) * F.silu(project(x, z_weight))
         return project(y, self.out_proj.weight)
-
-
-class HSSBlock(nn.Module):
-    """x + DropPath(SS2D(LayerNorm(x))), on maps b x h x w x C; arguments as of :class:`SS2D`."""
-
-    def __init__(
-        self,
-        channels: int,
-        drop_path: float = 0.0,
-        scan: ScanMethod = "hilbert",
-        directions: int = 8,
-        states: int = 16,
-        expand: int = 2,
-    ) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)  # eps 1e-5: the released values are those of 1e-5
-        self.ss2d = SS2D(channels, scan, directions, states, expand)
-        self.drop_path = DropPath(drop_path)
-
-    def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
-        """Add what the scan finds to the map."""
-        mixed: torch.Tensor = self.drop_path(self.ss2d(self.norm(x)))
-        return x + mixed

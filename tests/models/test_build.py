@@ -1,0 +1,124 @@
+"""One assembly for all systems: each is built, trains, is stored and inspects in one loop."""
+
+import importlib
+
+import numpy as np
+import pytest
+import torch
+
+import mambaad
+from mambaad.config import SYSTEMS, SystemDefaults, make_config
+from mambaad.inference.weights import load_model
+from mambaad.models.build import BUILDERS, build_model, build_system
+from mambaad.models.encoder import Encoder
+
+# UniAD is blind to 7 x 7 cells, and so needs images of 8 x 8.
+SETTINGS = {"rd4ad": {"size": "32"}, "uniad": {"size": "32x128"}}
+TINY = {"encoder": "resnet18", "encoder_weights": "random", "epochs": 1, "batch_size": 4}
+
+
+def shapes(model):
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def test_every_system_has_defaults_and_a_builder_and_its_title_is_its_class():
+    assert SYSTEMS.keys() == BUILDERS.keys()
+    for name, defaults in SYSTEMS.items():
+        with torch.device("meta"):
+            model = build_system(make_config({"system": name, "encoder": "resnet18"}), "random")
+        assert type(model).__name__ == defaults.title
+
+
+def test_a_configuration_and_the_same_arguments_describe_one_model():
+    settings = {
+        "scan": "zorder",
+        "directions": 2,
+        "states": 4,
+        "expand": 1,
+        "depths": (2, 1, 3, 1),
+        "kernels": (3,),
+    }
+    with torch.device("meta"):
+        described = build_system(make_config({"encoder": "resnet18", **settings}), "random")
+        given = build_model("resnet18", "random", **settings)
+    assert shapes(described) == shapes(given)
+
+
+def test_the_configuration_says_how_many_blocks_an_lss_module_has():
+    settings = {"encoder": "resnet18", "depths": (2, 2, 2, 2)}
+    with torch.device("meta"):
+        paired = build_system(make_config(settings), "random")
+        single = build_system(make_config({**settings, "blocks": 1}), "random")
+    modules = [[len(stage.lss_modules) for stage in m.decoder.stages] for m in (paired, single)]
+    assert modules == [[1, 1, 1, 1], [2, 2, 2, 2]]
+
+
+def test_rd4ad_mirrors_the_embedded_encoder():
+    config = make_config({"system": "rd4ad", "encoder": "embedded"})
+    mirrored = make_config({"system": "rd4ad", "encoder": "resnet18"})
+    with torch.device("meta"):
+        assert shapes(build_system(config, "random")) == shapes(build_system(mirrored, "random"))
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_another_system_trains_and_inspects(name, parts, tmp_path):
+    run = mambaad.train(parts, tmp_path / "run", system=name, **TINY, **SETTINGS[name])
+    inspector = mambaad.Inspector(run)
+    image = next((parts / "nut" / "test").rglob("*.png"))
+    prediction = inspector.inspect(image)
+    assert prediction.anomaly_map.shape == inspector.size
+    assert np.isfinite(prediction.anomaly_map).all()
+    assert prediction.product in inspector.products
+
+    # What is inspected with is what was trained: the form for inference changes nothing.
+    model = load_model(run)
+    assert type(model).__name__ == SYSTEMS[name].title
+    images = torch.randn(1, 3, *inspector.size)
+    with torch.inference_mode():
+        for found, expected in zip(
+            inspector.engine.model(images).reconstructed, model(images).reconstructed, strict=True
+        ):
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_other_systems_have_no_bfloat16(parts, tmp_path):
+    run = mambaad.train(parts, tmp_path / "run", system="rd4ad", **TINY, size="32")
+    with pytest.raises(mambaad.MambaADError, match="RD4AD has float32 only"):
+        mambaad.Inspector(run, "bfloat16")
+
+
+FURTHER = '''
+from torch import nn
+
+from mambaad.models.system import System
+
+
+class Blurred(System):
+    """Rebuilds each map from its blurred self."""
+
+    def __init__(self, encoder):
+        super().__init__(encoder)
+        self.mix = nn.ModuleList(nn.Conv2d(c, c, 1) for c in encoder.channels)
+
+    def reconstruct(self, features):
+        blurred = (nn.functional.avg_pool2d(f, 3, 1, 1) for f in features)
+        return [mix(b) for mix, b in zip(self.mix, blurred, strict=True)]
+'''
+
+
+def test_a_further_system_is_one_file_and_a_line_in_each_table(parts, tmp_path, monkeypatch):
+    (tmp_path / "blurred.py").write_text(FURTHER)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    blurred = importlib.import_module("blurred")
+    defaults = SystemDefaults("Blurred", {"encoder": "resnet18", "lr": 0.01}, "cosine")
+    monkeypatch.setitem(SYSTEMS, "blurred", defaults)
+    monkeypatch.setitem(
+        BUILDERS,
+        "blurred",
+        lambda config, weights: blurred.Blurred(Encoder(config.encoder, weights)),
+    )
+    run = mambaad.train(
+        parts, tmp_path / "run", system="blurred", encoder_weights="random", epochs=2, size="32"
+    )
+    assert mambaad.evaluate(run, parts).classes.keys() == {"bolt", "nut"}
+    assert type(load_model(run)).__name__ == "Blurred"
