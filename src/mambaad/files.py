@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 from mambaad.errors import RunError
 
 TEMPORARY = ".mambaad-tmp"
-"""The end of the names of unfinished files; a kill can leave some behind."""
+"""Suffix of unfinished files; a killed process can leave some behind."""
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` to write to; renamed to ``path`` when all went well.
+    """Yield a temporary path beside ``path`` to write to; rename it to ``path`` on success.
 
-    A crash, a full disk or a kill leaves what was at ``path`` before.
+    A crash, a full disk or a kill leaves the earlier file at ``path`` as it was.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: the file cannot be written.
     """
-    path = path.resolve()  # a link stays one
+    path = path.resolve()  # a symbolic link stays one
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}")
     try:
         yield temporary
@@ -34,7 +34,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or error
         raise RunError(
-            f"{path} cannot be written ({reason}); free some space, or choose another place"
+            f"{path} cannot be written ({reason}); free some space, or choose another path"
         ) from error
     finally:
         with suppress(OSError):
@@ -42,13 +42,13 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all (RunError)."""
     with written_whole(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal (OSError where it cannot be read)."""
+    """Compute the SHA-256 of a file, in hexadecimal (OSError if it cannot be read)."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(2**20):
@@ -57,14 +57,22 @@ def file_digest(path: Path) -> str:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a file that could not be written, before the work whose result it is for.
+    """Refuse a path that cannot be written, before the work whose result goes there.
 
     Raises:
-        RunError: its folder is absent or read-only, or it is a folder or a device itself.
+        RunError: its folder is absent or read-only, or it is a folder or device itself.
     """
     if path.exists() and not path.is_file():
-        raise RunError(f"{path} is not a file; give the name of a file to write")
+        raise RunError(f"{path} is not a file; give the path of a file to write")
     if not path.parent.is_dir():
-        raise RunError(f"{path.parent} is not a folder; make it, or write elsewhere")
+        raise RunError(f"{path.parent} is not a folder; create it, or choose another path")
     if not os.access(path.parent, os.W_OK):
         raise RunError(f"{path.parent} cannot be written; choose another folder")
+
+
+def printable(path: str | Path) -> str:
+    """Make a path, or text with one, valid Unicode.
+
+    File names need not be UTF-8: other bytes become ``\\xff``.
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

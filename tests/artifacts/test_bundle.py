@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load, save
 
 import mambaad
-import mambaad.artifacts.run_folder
-from mambaad.artifacts.bundle import check_bundle, make_bundle, opened, read_manifest
+from mambaad.artifacts.bundle import opened, read_manifest
 from mambaad.errors import RunError
+from mambaad.models.build import build_system
+from mambaad.workflows.bundle import bundle as make_bundle
+from mambaad.workflows.bundle import check_bundle
 
 DEEP = b"[" * 100_000
 
@@ -96,7 +98,7 @@ def test_figures_go_with_it_and_places_do_not(calibrated_run, many_parts, tmp_pa
     config["encoder_weights"] = "/home/someone/secret/weights.pth"
     (run / "config.json").write_text(json.dumps(config))
     (tmp_path / "figures.json").write_text(mambaad.evaluate(run, many_parts).to_json())
-    made = make_bundle(run, tmp_path / "a.mambaad", tmp_path / "figures.json")
+    made = make_bundle(run, tmp_path / "a.mambaad", metrics=tmp_path / "figures.json")
     assert made.metrics["mad"] == mambaad.evaluate(run, many_parts).mean["mad"]
     assert made.encoder["weights"] == "weights.pth"
     assert b"secret" not in (tmp_path / "a.mambaad").read_bytes()
@@ -179,8 +181,8 @@ def manifest_with(**changes):
         (also("calibration.safetensors", save({})), "is damaged"),
         (manifest_with(format=2), "has format 2, this version reads up to 1; update mambaad"),
         (newer, "has format 2, this version reads up to 1; update mambaad"),
-        *((manifest_with(format=f), "its manifest is not one") for f in (True, "1", 1.0, 0, None)),
-        (manifest_with(classes=3), "its manifest is not one"),
+        *((manifest_with(format=f), "its manifest is invalid") for f in (True, "1", 1.0, 0, None)),
+        (manifest_with(classes=3), "its manifest is invalid"),
         (manifest_with(classes=["bolt", "washer"]), "other classes than its data.json"),
         (also("config.json", DEEP), "nested too deeply|recursion depth"),
         (also("data.json", DEEP), "nested too deeply|recursion depth"),
@@ -216,7 +218,7 @@ def test_bytes_that_changed(bundle, tmp_path):
     content = members(bundle)
     content["data.json"] = content["data.json"].replace(b"bolt", b"bold")
     write(tmp_path / "c.mambaad", content, seal=False)
-    with pytest.raises(RunError, match=r"data.json is not what it was"):
+    with pytest.raises(RunError, match=r"data.json has changed since it was made"):
         mambaad.Inspector(tmp_path / "c.mambaad")
 
 
@@ -235,12 +237,12 @@ def test_a_zip_bomb(bundle, tmp_path):
     with pytest.raises(RunError, match="is compressed"):
         mambaad.Inspector(path)
     path = write(tmp_path / "c.mambaad", content)
-    with pytest.raises(RunError, match=r"metrics.json is of 17000000 bytes"):
+    with pytest.raises(RunError, match=r"metrics.json has 17000000 bytes"):
         mambaad.Inspector(path)
 
 
 def test_what_cannot_be_bundled(calibrated_run, trained_run, tmp_path):
-    with pytest.raises(RunError, match=r"does not end in \.mambaad; call it line\.mambaad"):
+    with pytest.raises(RunError, match=r"ends in \.mambaad, got .*; use .*line\.mambaad"):
         make_bundle(calibrated_run, tmp_path / "line.zip")
     with pytest.raises(RunError, match="is not a run folder"):
         make_bundle(tmp_path / "absent", tmp_path / "line.mambaad")
@@ -250,17 +252,17 @@ def test_what_cannot_be_bundled(calibrated_run, trained_run, tmp_path):
         make_bundle(unfinished, tmp_path / "line.mambaad")
     (tmp_path / "figures.json").write_text("[]")
     with pytest.raises(RunError, match="--metrics"):
-        make_bundle(calibrated_run, tmp_path / "line.mambaad", tmp_path / "figures.json")
+        make_bundle(calibrated_run, tmp_path / "line.mambaad", metrics=tmp_path / "figures.json")
     assert not (tmp_path / "line.mambaad").exists()
 
 
 @pytest.mark.parametrize("mean", [[], {"mad": {}}, {"mad": "much"}, "deep"])
-def test_figures_that_are_none(calibrated_run, tmp_path, mean):
+def test_malformed_metrics_are_refused(calibrated_run, tmp_path, mean):
     figures = {"protocol": "exact", "size": 1, "classes": {}, "mean": mean, "pooled": {}}
     text = DEEP.decode() if mean == "deep" else json.dumps(figures)
     (tmp_path / "figures.json").write_text(text)
-    with pytest.raises(RunError, match=r"--metrics: .*figures\.json is not what") as caught:
-        make_bundle(calibrated_run, tmp_path / "line.mambaad", tmp_path / "figures.json")
+    with pytest.raises(RunError, match=r"--metrics: .*figures\.json was not written by") as caught:
+        make_bundle(calibrated_run, tmp_path / "line.mambaad", metrics=tmp_path / "figures.json")
     assert "\n" not in str(caught.value)
 
 
@@ -269,13 +271,12 @@ def test_settings_of_a_larger_model_take_no_memory(bundle, tmp_path, monkeypatch
     config = {**json.loads(content["config.json"]), "expand": 8, "states": 256}
     path = write(tmp_path / "b.mambaad", {**content, "config.json": json.dumps(config).encode()})
     devices = []
-    build_from = mambaad.artifacts.run_folder.build_from
 
     def build(*args):
         devices.append(torch.empty(1).device.type)
-        return build_from(*args)
+        return build_system(*args)
 
-    monkeypatch.setattr(mambaad.artifacts.run_folder, "build_from", build)
+    monkeypatch.setattr("mambaad.inference.weights.build_system", build)
     with pytest.raises(RunError, match=r"b\.mambaad: .* does not fit config\.json: decoder"):
         mambaad.Inspector(path)
     assert devices == ["meta"]

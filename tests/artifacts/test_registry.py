@@ -4,9 +4,10 @@ import shutil
 
 import pytest
 
-from mambaad.artifacts.bundle import make_bundle
 from mambaad.artifacts.registry import Registry
 from mambaad.errors import ConfigError, RunError
+from mambaad.workflows.bundle import bundle as make_bundle
+from mambaad.workflows.bundle import check_bundle
 from tests.artifacts.test_bundle import manifest_with, members, with_other_shape, write
 
 
@@ -21,7 +22,7 @@ def test_versions_are_added_used_and_rolled_back(bundle, tmp_path):
     registry = Registry(tmp_path / "registry")
     assert registry.lines() == {}
     for number in (1, 2, 3):
-        version = registry.add("press-1", bundle, note=f"try {number}")
+        version = registry.add("press-1", bundle, note=f"try {number}", check=check_bundle)
         assert (version.number, version.classes) == (number, ["bolt", "nut"])
     assert registry.read("press-1").current is None
     with pytest.raises(RunError, match="has no version in use"):
@@ -46,15 +47,15 @@ def test_versions_are_added_used_and_rolled_back(bundle, tmp_path):
 
 def test_what_is_refused_changes_nothing(bundle, tmp_path):
     registry = Registry(tmp_path / "registry")
-    registry.add("a", bundle)
+    registry.add("a", bundle, check=check_bundle)
     before = (tmp_path / "registry" / "a" / "line.json").read_text()
     (tmp_path / "no.mambaad").write_bytes(b"no bundle")
     with pytest.raises(RunError, match="is not a bundle"):
-        registry.add("a", tmp_path / "no.mambaad")
-    with pytest.raises(RunError, match="there is no version 7 of this line; there are: 1"):
+        registry.add("a", tmp_path / "no.mambaad", check=check_bundle)
+    with pytest.raises(RunError, match="there is no version 7 of this line; choose from: 1"):
         registry.promote("a", 7)
     with pytest.raises(ConfigError, match="expected letters"):
-        registry.add("../a", bundle)
+        registry.add("../a", bundle, check=check_bundle)
     (tmp_path / "registry" / "a" / "1.mambaad").write_bytes(b"something else")
     with pytest.raises(RunError, match="is not the bundle that was added"):
         registry.promote("a", 1)
@@ -64,7 +65,7 @@ def test_what_is_refused_changes_nothing(bundle, tmp_path):
 def test_the_version_in_use_is_promoted_again(bundle, tmp_path):
     registry = Registry(tmp_path)
     for _ in range(2):
-        registry.add("a", bundle)
+        registry.add("a", bundle, check=check_bundle)
     for number in (1, 2, 2):
         registry.promote("a", number)
     assert [change.version for change in registry.read("a").changes] == [1, 2]
@@ -81,7 +82,7 @@ def test_the_version_in_use_is_promoted_again(bundle, tmp_path):
 def test_what_would_not_load_is_not_added(bundle, tmp_path, change):
     path = write(tmp_path / "b.mambaad", change(members(bundle)))
     with pytest.raises(RunError) as caught:
-        Registry(tmp_path / "registry").add("a", path)
+        Registry(tmp_path / "registry").add("a", path, check=check_bundle)
     assert "b.mambaad" in str(caught.value)
     assert "mambaad-tmp" not in str(caught.value)
     assert list((tmp_path / "registry").iterdir()) == []
@@ -93,14 +94,14 @@ def test_the_copy_is_what_is_verified(bundle, tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "copyfile", changed)
     with pytest.raises(RunError, match=r"line\.mambaad is not a bundle, or a damaged one"):
-        Registry(tmp_path).add("a", bundle)
+        Registry(tmp_path).add("a", bundle, check=check_bundle)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_absent_bundle_or_line_leaves_nothing(tmp_path):
     registry = Registry(tmp_path / "registry")
     with pytest.raises(RunError, match="there is no bundle"):
-        registry.add("a", tmp_path / "absent.mambaad")
+        registry.add("a", tmp_path / "absent.mambaad", check=check_bundle)
     with pytest.raises(RunError, match="there is no line a in"):
         registry.promote("a", 1)
     with pytest.raises(RunError, match="there is no line a in"):
@@ -110,7 +111,7 @@ def test_an_absent_bundle_or_line_leaves_nothing(tmp_path):
 
 def test_one_damaged_line_does_not_hide_the_others(bundle, tmp_path):
     registry = Registry(tmp_path)
-    registry.add("b", bundle)
+    registry.add("b", bundle, check=check_bundle)
     for name in ("a", "not a line"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "line.json").write_text("{")
@@ -125,10 +126,10 @@ def test_one_damaged_line_does_not_hide_the_others(bundle, tmp_path):
 
 def test_the_version_in_use_is_gone(bundle, tmp_path):
     registry = Registry(tmp_path)
-    registry.add("a", bundle)
+    registry.add("a", bundle, check=check_bundle)
     registry.promote("a", 1)
     (tmp_path / "a" / "1.mambaad").unlink()
-    with pytest.raises(RunError, match=r"1\.mambaad, which is in use, is gone"):
+    with pytest.raises(RunError, match=r"1\.mambaad, which is in use, does not exist"):
         registry.current("a")
 
 
@@ -148,7 +149,7 @@ def test_a_damaged_line(tmp_path, text):
 
 
 def _add(root, bundle):
-    Registry(root).add("a", bundle)
+    Registry(root).add("a", bundle, check=check_bundle)
 
 
 def test_two_processes_at_once(bundle, tmp_path):
@@ -169,7 +170,7 @@ def test_two_processes_at_once(bundle, tmp_path):
 
 def test_a_copy_of_the_folder_is_a_registry_too(bundle, tmp_path):
     registry = Registry(tmp_path / "one")
-    registry.add("a", bundle)
+    registry.add("a", bundle, check=check_bundle)
     registry.promote("a", 1)
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     assert Registry(tmp_path / "two").current("a") == tmp_path / "two" / "a" / "1.mambaad"

@@ -1,18 +1,15 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 
-from mambaad.artifacts.run_folder import (
-    load_model,
-    load_tensors,
-    read_config,
-    read_good_parts,
-    save_good_parts,
-    save_tensors,
-)
+from mambaad.artifacts.prototypes import NO_PROTOTYPES, read_prototypes, save_prototypes
+from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.tensors import load_tensors, save_tensors, tensor_shapes
 from mambaad.errors import RunError
+from mambaad.inference.weights import load_model
 
 
 @pytest.fixture
@@ -87,7 +84,7 @@ def test_a_moved_run_is_the_same_model(trained_run, run):
             "is damaged or absent",
         ),
         (
-            lambda run: save_tensors(run / "weights.safetensors", {"x": torch.zeros(1)}),
+            lambda run: save_tensors(run / "weights.safetensors", {"x": np.zeros(1)}),
             "weights.safetensors does not fit",
         ),
     ],
@@ -106,14 +103,14 @@ def test_a_folder_that_is_no_run(tmp_path):
             read_config(folder)
 
 
-def test_good_parts_are_read_back(run):
-    before = read_good_parts(run)
+def test_prototypes_are_read_back(run):
+    before = read_prototypes(run)
     assert before.products == ("bolt", "nut")
-    save_good_parts(run, before)
-    after = read_good_parts(run)
-    assert after.scale == before.scale
+    save_prototypes(run, before)
+    after = read_prototypes(run)
+    assert after.heatmap_range == before.heatmap_range
     assert after.products == before.products
-    assert torch.equal(after.means, before.means)
+    assert np.array_equal(after.means, before.means)
 
 
 @pytest.mark.parametrize(
@@ -126,23 +123,25 @@ def test_good_parts_are_read_back(run):
         {"scale": 3, "products": []},
     ],
 )
-def test_damaged_good_parts(run, about):
-    save_tensors(run / "good_parts.safetensors", {"means": torch.zeros(2, 4)}, about)
+def test_damaged_prototypes(run, about):
+    save_tensors(run / "good_parts.safetensors", {"means": np.zeros((2, 4), np.float32)}, about)
     with pytest.raises(RunError, match="is damaged"):
-        read_good_parts(run)
+        read_prototypes(run)
 
 
-def test_a_model_without_good_parts_has_the_scale_of_a_map(run):
+def test_a_model_without_prototypes_has_the_usual_range_of_a_map(run):
     (run / "good_parts.safetensors").unlink()
-    assert read_good_parts(run).scale == (0.0, 1.0)
-    assert read_good_parts(run).distances([torch.rand(2, 3, 4, 4)]).shape == (2, 0)
+    assert read_prototypes(run) is NO_PROTOTYPES
+    assert NO_PROTOTYPES.heatmap_range == (0.0, 1.0)
 
 
 def test_tensors_and_what_is_said_of_them(tmp_path):
     path = tmp_path / "x.safetensors"
-    tensors = {"a": torch.arange(6.0).view(2, 3).T, "b": torch.tensor(3)}
+    tensors = {"a": np.arange(6.0).reshape(2, 3).T, "b": np.asarray(3)}
     save_tensors(path, tensors, {"k": [1, 2.5]})
     loaded, about = load_tensors(path)
     assert about == {"k": [1, 2.5]}
-    assert torch.equal(loaded["a"], tensors["a"])
-    assert torch.equal(loaded["b"], tensors["b"])
+    assert np.array_equal(loaded["a"], tensors["a"])
+    assert loaded["b"].shape == ()
+    assert loaded["b"] == 3
+    assert tensor_shapes(path) == {"a": (3, 2), "b": ()}

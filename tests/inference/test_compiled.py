@@ -5,13 +5,14 @@ import pytest
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import load_tensors, read_log
-from mambaad.config import make_config
+from mambaad.artifacts.run_folder import read_log
+from mambaad.artifacts.tensors import load_tensors
+from mambaad.config import SYSTEMS, make_config
 from mambaad.errors import ConfigError
-from mambaad.inference.compiled import check_compilation, compile_system, find_device
-from mambaad.models.build import build_model
+from mambaad.inference.compiled import compile_system, find_device
+from mambaad.inference.engine import check_compilation
+from mambaad.models.build import build_model, build_system
 from mambaad.ops import order_tables
-from mambaad.systems import SYSTEMS, system_class
 from tests.conftest import SMALL
 
 pytestmark = pytest.mark.usefixtures("users_checks_only")
@@ -125,7 +126,7 @@ def test_what_is_kept_is_made_before_anything_is_recorded(monkeypatch):
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "mambaad"])
 def test_other_systems_are_one_graph_too(name):
     config = make_config({"system": name, "encoder": "resnet18", "size": "128"})
-    model = system_class(name).build(config, "random").eval()
+    model = build_system(config, "random").eval()
     image = torch.randn(1, 3, 128, 128)
     with torch.inference_mode():
         found, expected = whole_graph(model)(image), model(image)
@@ -135,8 +136,13 @@ def test_other_systems_are_one_graph_too(name):
 
 def test_a_device_or_way_that_there_is_not():
     assert find_device("cpu") == torch.device("cpu")
-    for name in ("warp", "meta", *([] if torch.cuda.is_available() else ["cuda"])):
-        with pytest.raises(ConfigError, match=f"--device: '{name}' is not here"):
+    for name in ("warp", "meta"):
+        with pytest.raises(
+            ConfigError, match=f"--device: expected cpu, cuda or cuda:N, got '{name}'"
+        ):
             find_device(name)
+    absent = f"cuda:{torch.cuda.device_count()}"
+    with pytest.raises(ConfigError, match=f"--device: '{absent}' is not available"):
+        find_device(absent)
     with pytest.raises(ConfigError, match="--compile: expected one of off, default, cuda-graphs"):
         check_compilation("fast")

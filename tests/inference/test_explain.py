@@ -5,13 +5,14 @@ import pytest
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import build_from, load_model
 from mambaad.config import make_config
-from mambaad.data.images import read_image
-from mambaad.data.readers.mvtec import read_mvtec
-from mambaad.data.transforms import Preprocess
-from mambaad.inference.explain import Explainer, GoodPartsIndex
+from mambaad.data.images import read_image, resize_image
+from mambaad.data.readers.mvtec import LAYOUT as MVTEC
+from mambaad.inference.explain import Explainer, ReferenceParts
+from mambaad.inference.weights import load_model
+from mambaad.models.build import build_system
 from mambaad.models.mixers.ss2d import SS2D
+from mambaad.models.normalise import normalise
 from mambaad.models.scoring import anomaly_map
 
 SIZE = (64, 64)
@@ -52,7 +53,7 @@ def test_a_direction_is_left_out_of_every_block(model, image):
             with torch.no_grad():
                 block.scan_proj[rows - states : rows] = 0
                 block.skip[0] = 0
-    batch = Preprocess(*SIZE)(image)[None]
+    batch = normalise(torch.from_numpy(resize_image(image, SIZE).copy())[None])
     with torch.inference_mode():
         whole = anomaly_map(*model(batch), SIZE)[0]
         without = anomaly_map(*changed(batch), SIZE)[0]
@@ -78,8 +79,8 @@ def test_only_what_is_inspected_is_explained(model, image):
 
 
 def test_the_place_most_like_another_of_a_good_part(model, parts):
-    good = {c.name: c.train for c in read_mvtec(parts)}
-    index = GoodPartsIndex(model, SIZE, good)
+    good = {c.name: c.train for c in MVTEC.read(parts)}
+    index = ReferenceParts(model, SIZE, good)
     sample = good["nut"][3]
     # A part is most like itself, and so is each of its places.
     match = index.nearest("nut", read_image(sample.path), (20, 36))
@@ -90,8 +91,8 @@ def test_the_place_most_like_another_of_a_good_part(model, parts):
 
 
 def test_no_more_good_parts_than_asked(model, parts):
-    good = {c.name: c.train for c in read_mvtec(parts)}
-    index = GoodPartsIndex(model, SIZE, good, most=2)
+    good = {c.name: c.train for c in MVTEC.read(parts)}
+    index = ReferenceParts(model, SIZE, good, most=2)
     match = index.nearest("nut", read_image(good["nut"][1].path), (20, 36))
     assert match.sample in (good["nut"][0], good["nut"][3])
 
@@ -99,21 +100,21 @@ def test_no_more_good_parts_than_asked(model, parts):
 def test_a_system_with_a_single_map(parts, image):
     size = (32, 128)
     settings = {"system": "uniad", "encoder": "resnet18", "size": size}
-    single = build_from(make_config(settings), "random").eval()
+    single = build_system(make_config(settings), "random").eval()
     found = Explainer(single, size).explain(image)
     assert (found.strides, found.scale_shares) == ((16,), (1.0,))
     assert found.directions == {}
-    good = {c.name: c.train for c in read_mvtec(parts)}
-    match = GoodPartsIndex(single, size, good).nearest("nut", image, found.at)
+    good = {c.name: c.train for c in MVTEC.read(parts)}
+    match = ReferenceParts(single, size, good).nearest("nut", image, found.at)
     assert match.sample in good["nut"]
 
 
 def test_good_parts_that_cannot_be_read_are_left_out(model, parts, tmp_path, capsys):
     root = shutil.copytree(parts, tmp_path / "parts")
-    good = {c.name: c.train for c in read_mvtec(root)}
+    good = {c.name: c.train for c in MVTEC.read(root)}
     image = read_image(good["nut"][1].path)
     good["nut"][1].path.write_bytes(b"no image")
-    index = GoodPartsIndex(model, SIZE, good)
+    index = ReferenceParts(model, SIZE, good)
     match = index.nearest("nut", image, (20, 36))
     assert match.sample in good["nut"]
     assert match.sample != good["nut"][1]

@@ -1,1 +1,1 @@
-"""What is kept: run folders, weights, bundles, and the registry of bundles."""
+"""Artifacts on disk: run folders, weights, bundles, and the registry of bundles."""

@@ -1,7 +1,7 @@
-"""Which model a line inspects with: versions of bundles, in plain files.
+"""The registry: which version of a model each inspection line uses, in plain files.
 
-A registry is a folder with a folder for each line, which has the bundles, ``1.mambaad``, ..., and
-``line.json``: the versions, and which of them are in use. Writers take turns by a lock.
+A registry has a folder for each line, with the bundles ``1.mambaad``, ..., and ``line.json``: the
+versions, and which is in use. A lock makes writers take turns.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
@@ -20,18 +20,18 @@ from typing import Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
-from mambaad.artifacts.bundle import SUFFIX, check_bundle
+from mambaad.artifacts.bundle import SUFFIX, Manifest
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import TEMPORARY, file_digest, write_text
 
 STATE, _LOCK = "line.json", ".lock"
 FORMAT: Literal[1] = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_PATIENCE = 30.0  # seconds that a writer waits for another
+_LOCK_TIMEOUT = 30.0  # seconds that a writer waits for the lock
 
 
 class Version(BaseModel):
-    """A bundle of a line: its number from 1, SHA-256, time (UTC), classes and a note."""
+    """A bundle of a line: its number, from 1, SHA-256, time (UTC), classes and a note."""
 
     number: int
     sha256: str
@@ -41,7 +41,7 @@ class Version(BaseModel):
 
 
 class Change(BaseModel):
-    """A version was put into use, by ``promote`` or ``rollback``, at a time (UTC)."""
+    """A change of the version in use, by ``promote`` or ``rollback``, and its time (UTC)."""
 
     by: Literal["promote", "rollback"]
     version: int
@@ -49,10 +49,10 @@ class Change(BaseModel):
 
 
 class Line(BaseModel):
-    """What ``line.json`` says.
+    """The content of ``line.json``.
 
-    ``used``: the versions that were put into use and not rolled back, the one in use last.
-    ``changes``: all that was done.
+    ``used``: the versions put into use and not rolled back, the current one last. ``changes``: the
+    history of the version in use.
     """
 
     format: Literal[1] = FORMAT
@@ -62,7 +62,7 @@ class Line(BaseModel):
 
     @property
     def current(self) -> int | None:
-        """The number of the version in use."""
+        """The number of the version in use; None if there is none."""
         return self.used[-1] if self.used else None
 
     def get(self, number: int) -> Version:
@@ -71,7 +71,7 @@ class Line(BaseModel):
             if version.number == number:
                 return version
         known = ", ".join(str(v.number) for v in self.versions) or "none"
-        raise RunError(f"there is no version {number} of this line; there are: {known}")
+        raise RunError(f"there is no version {number} of this line; choose from: {known}")
 
 
 class Registry:
@@ -85,12 +85,12 @@ class Registry:
         self.root = root
 
     def lines(self) -> dict[str, Line]:
-        """All lines by name; of one that cannot be read a version 0, whose note says why."""
+        """All lines by name; one that cannot be read has a version 0, whose note says why."""
         names = sorted(path.parent.name for path in self.root.glob(f"*/{STATE}"))
-        return {name: self._legible(name) for name in names if _NAME.fullmatch(name)}
+        return {name: self._read_or_note(name) for name in names if _NAME.fullmatch(name)}
 
     def read(self, line: str) -> Line:
-        """A line; an empty one if there is none of that name."""
+        """Read a line; an empty one if there is none of that name."""
         path = self._folder(line) / STATE
         if not path.is_file():
             return Line()
@@ -109,12 +109,22 @@ class Registry:
         except (OSError, ValueError, AttributeError, RecursionError) as error:
             raise RunError(f"{path} is damaged; restore it from a copy") from error
 
-    def add(self, line: str, bundle: Path, note: str = "") -> Version:
-        """Copy a bundle into the registry as the line's next version, if the copy would load."""
+    def add(
+        self, line: str, bundle: Path, note: str = "", *, check: Callable[[Path], Manifest]
+    ) -> Version:
+        """Add a bundle to a line as its next version, if the copy passes a check.
+
+        Args:
+            line: its name; created if it does not exist.
+            bundle: the file to copy.
+            note: shown in the list of versions.
+            check: reads the copy's manifest, or refuses the copy (RunError), as
+                :func:`mambaad.workflows.bundle.check_bundle` does for one that would not load.
+        """
         self._folder(line)
         with self._copied(bundle) as copy:
             try:
-                classes = check_bundle(copy).classes
+                classes = check(copy).classes
             except RunError as error:
                 raise RunError(str(error).replace(str(copy), str(bundle))) from error
             digest = file_digest(copy)
@@ -128,22 +138,24 @@ class Registry:
         return version
 
     def promote(self, line: str, number: int) -> None:
-        """Put a version into use, if its file is what was added; one in use stays so."""
+        """Put a version into use, if its file is unchanged; does nothing if it is in use."""
         with self._changing(line) as state:
             self._check(line, state.get(number))
-            if number == state.current:  # else a rollback would lead to itself
+            if number == state.current:  # otherwise a rollback would return to the same version
                 return
             state.used.append(number)
             state.changes.append(Change(by="promote", version=number, at=_now()))
 
     def rollback(self, line: str) -> int:
-        """Put the version back into use that was before the one in use; returns its number."""
+        """Put the previous version back into use; returns its number."""
         with self._changing(line) as state:
             used = list(state.used)
             while used and used[-1] == state.current:
                 used.pop()
             if not used:
-                raise RunError(f"line {line} has no version that was in use before")
+                raise RunError(
+                    f"line {line} has no version that was in use before; promote another"
+                )
             number = used[-1]
             self._check(line, state.get(number))
             state.used = used
@@ -151,20 +163,20 @@ class Registry:
         return number
 
     def current(self, line: str) -> Path:
-        """The bundle in use."""
+        """The path of the bundle in use."""
         number = self.read(line).current
         if number is None:
             raise RunError(
-                f"line {line} has no version in use; see mambaad registry list, and promote one"
+                f"line {line} has no version in use; promote one (mambaad registry list shows them)"
             )
         path = self._path(line, number)
         if not path.is_file():
             raise RunError(
-                f"{path}, which is in use, is gone; roll back, or restore it from a copy"
+                f"{path}, which is in use, does not exist; roll back, or restore it from a copy"
             )
         return path
 
-    def _legible(self, line: str) -> Line:
+    def _read_or_note(self, line: str) -> Line:
         try:
             return self.read(line)
         except RunError as error:
@@ -173,7 +185,7 @@ class Registry:
 
     @contextmanager
     def _copied(self, bundle: Path) -> Iterator[Path]:
-        """A copy beside the lines, to verify and to move: the file given may change meanwhile."""
+        """Copy a bundle into the registry: the original may change during the check."""
         if not bundle.is_file():
             raise RunError(f"there is no bundle {bundle}; make one with mambaad bundle")
         copy = self.root / f".{uuid.uuid4().hex[:12]}{TEMPORARY}"
@@ -196,28 +208,32 @@ class Registry:
     def _check(self, line: str, version: Version) -> None:
         path = self._path(line, version.number)
         if not path.is_file() or file_digest(path) != version.sha256:
-            raise RunError(f"{path} is not the bundle that was added; add it again")
+            raise RunError(f"{path} is not the bundle that was added; restore it from a copy")
 
     @contextmanager
     def _changing(self, line: str, *, make: bool = False) -> Iterator[Line]:
-        """The line, alone; what is changed of it is written."""
+        """Lock a line, yield it for changes, and write it."""
         folder = self._folder(line)
         if not make and not (folder / STATE).is_file():
             raise RunError(
-                f"there is no line {line} in {self.root}; see mambaad registry list, or add it"
+                f"there is no line {line} in {self.root}; add it, or choose from "
+                "mambaad registry list"
             )
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / _LOCK, timeout=_PATIENCE):
+            with FileLock(folder / _LOCK, timeout=_LOCK_TIMEOUT):
                 state = self.read(line)
                 yield state
                 write_text(folder / STATE, state.model_dump_json(indent=2) + "\n")
         except Timeout as error:
             raise RunError(
-                f"{folder} has been locked by another process for {_PATIENCE:.0f} s; try later"
+                f"{folder} has been locked by another process for {_LOCK_TIMEOUT:.0f} s; "
+                "try again later"
             ) from error
         except OSError as error:
-            raise RunError(f"{folder} cannot be written ({error.strerror})") from error
+            raise RunError(
+                f"{folder} cannot be written ({error.strerror}); check its permissions"
+            ) from error
 
     def _folder(self, line: str) -> Path:
         if not _NAME.fullmatch(line):

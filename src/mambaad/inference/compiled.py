@@ -1,56 +1,47 @@
-"""A system's network as code that torch.compile makes for it; its parameters stay as they are."""
+"""Compilation of a system's network by torch.compile; its parameters stay as they are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 
 from mambaad.errors import ConfigError
+from mambaad.inference.engine import Compilation, check_device
 from mambaad.models.system import System
-
-Compilation = Literal["off", "default", "cuda-graphs"]
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name, if this machine has it.
+    """Find a device by name (``cpu``, ``cuda``, ``cuda:1``, ...).
 
     Raises:
-        ConfigError: it has not, or there is no such name.
+        ConfigError: an invalid name, or a device that is not available.
     """
     try:
-        device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError("no such kind is known here")
+        device = torch.device(check_device(name))
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # the latter: PyTorch without CUDA
+    except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device: '{name}' is not here ({reason}); give cpu or cuda") from error
+        raise ConfigError(
+            f"--device: '{name}' is not available ({reason}); give cpu or another GPU"
+        ) from error
     return device
 
 
-def check_compilation(how: str) -> Compilation:
-    """Refuse a way to compile that there is not (ConfigError)."""
-    for known in get_args(Compilation):
-        if how == known:
-            return how  # type: ignore[return-value]
-    raise ConfigError(f"--compile: expected one of {', '.join(get_args(Compilation))}, got '{how}'")
-
-
 def compile_system(system: System, how: Compilation) -> None:
-    """Have ``forward``, ``reconstruct`` and the encoder run compiled; names of weights stay.
+    """Compile ``forward``, ``reconstruct`` and the encoder; names of weights do not change.
 
-    Each as one graph (``fullgraph=True``). What is random, as DropPath's choice, is what it is
+    Each becomes one graph (``fullgraph=True``). Random choices, such as DropPath's, are the same as
     without compilation, so that runs compare.
 
     Args:
         system: on any device, in train or eval mode; changed in place.
-        how: ``"off"`` leaves it; ``"default"`` has PyTorch's compiler make kernels;
-            ``"cuda-graphs"`` also records them per shape, and replays them as one launch (on a GPU;
-            nothing more than ``"default"`` elsewhere). Then :func:`begin_step` goes before each
-            step, and what a step returns is overwritten by the next.
+        how: ``"off"`` changes nothing; ``"default"`` compiles to kernels; ``"cuda-graphs"`` also
+            records them for each shape, and replays them as one launch (on a GPU; elsewhere the
+            same as ``"default"``). Call :func:`begin_step` before each step then; a step overwrites
+            the tensors that the last one returned.
     """
     if how == "off":
         return
@@ -59,16 +50,16 @@ def compile_system(system: System, how: Compilation) -> None:
         plain = getattr(type(module), name)
         compiled: Any = torch.compile(plain, fullgraph=True, options=dict(options))
         if how == "cuda-graphs":
-            compiled = _after_a_dry_run(plain, compiled)
-        # A method, as the one it stands for: Fabric asks.
+            compiled = _with_warm_up(plain, compiled)
+        # Bound as a method, as the original is: Fabric inspects it.
         setattr(module, name, MethodType(compiled, module))
 
 
-def _after_a_dry_run(plain: Callable[..., Any], compiled: Callable[..., Any]) -> Any:
-    """What is made once and then kept, as the order tables, must not lie in a graph's own memory.
+def _with_warm_up(plain: Callable[..., Any], compiled: Callable[..., Any]) -> Any:
+    """Run ``plain`` once for each new shape before ``compiled`` records it.
 
-    So everything runs once uncompiled before it is recorded, for each shape, in eval mode, which
-    leaves no trace.
+    Tensors that are made once and cached, such as order tables, must not lie in a graph's private
+    memory. Eval mode, so that the extra run changes no state.
     """
     seen: set[Any] = set()
 
@@ -88,6 +79,6 @@ def _after_a_dry_run(plain: Callable[..., Any], compiled: Callable[..., Any]) ->
 
 
 def begin_step(how: Compilation) -> None:
-    """Say that nobody reads any more what the step before returned."""
+    """Declare that the tensors of the last step are no longer read (CUDA graphs only)."""
     if how == "cuda-graphs":
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

@@ -1,1 +1,1 @@
-"""The form for inference of each block, under its name."""
+"""The form for inference of each block, under the name of the block."""

@@ -1,0 +1,91 @@
+"""Identity of the good parts that a run was trained on: digests of their files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mambaad.errors import DataError
+from mambaad.files import file_digest
+from mambaad.types import ProductClass
+
+_SHORT = 16  # hexadecimal digits of a part's digest: enough to distinguish parts
+
+
+def summarise_data(
+    classes: Sequence[ProductClass], held_out: Sequence[ProductClass]
+) -> dict[str, Any]:
+    """Summarise the data of a run: counts by class, digests of the training parts, a fingerprint.
+
+    The fingerprint does not depend on where the files are: see :func:`fingerprint`.
+
+    Args:
+        classes: with all their good parts, those held out included.
+        held_out: the parts not trained on, class by class (:func:`mambaad.data.splits.hold_out`).
+    """
+    digests = part_digests(classes)
+    unseen = {sample for out in held_out for sample in out.train}
+    return {
+        "classes": {
+            c.name: {
+                "train": len(c.train) - len(out.train),
+                "holdout": len(out.train),
+                "test": len(c.test),
+                "masks": c.has_masks,
+            }
+            for c, out in zip(classes, held_out, strict=True)
+        },
+        "fingerprint": fingerprint(digests),
+        "parts": {
+            c.name: [
+                digest[:_SHORT]
+                for sample, digest in zip(c.train, digests[c.name], strict=True)
+                if sample not in unseen
+            ]
+            for c in classes
+        },
+    }
+
+
+def part_digests(classes: Sequence[ProductClass]) -> dict[str, list[str]]:
+    """Compute the SHA-256 of each good part's file, by class.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    return {c.name: [_digest(sample.path) for sample in c.train] for c in classes}
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); restore it") from error
+
+
+def fingerprint(digests: Mapping[str, Sequence[str]]) -> str:
+    """Compute one digest of all good parts in their order, on which the hold-out depends too.
+
+    Args:
+        digests: of the parts' files, by class (:func:`part_digests`).
+    """
+    whole = hashlib.sha256()
+    for name, parts in sorted(digests.items()):
+        whole.update("".join(f"{name}:{digest}\n" for digest in parts).encode())
+    return whole.hexdigest()
+
+
+def known_parts(summary: Mapping[str, Any], paths: Sequence[Path]) -> list[Path]:
+    """Find the files whose contents a run was trained on.
+
+    Args:
+        summary: of the run's data (:func:`summarise_data`).
+        paths: of the files.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    known = {digest for digests in summary["parts"].values() for digest in digests}
+    return [path for path in paths if _digest(path)[:_SHORT] in known]

@@ -1,0 +1,71 @@
+"""The engine protocol: a batch of images in, observations out, all NumPy.
+
+Inspection depends on this protocol alone, whatever runs the network.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from mambaad.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mambaad.models.system import System
+
+Compilation = Literal["off", "default", "cuda-graphs"]
+
+
+class Observation(NamedTuple):
+    """A model's output for one image, before any decision.
+
+    ``score``: the image score, the maximum of the map. ``anomaly_map``: float32, at the engine's
+    size, 0 or more, about 0 where the image looks like a good part (MambaAD, section 3.1).
+    ``distances``: from the image's embedding to each product's prototype, float32, 0 or more, in
+    the order of the products; empty if no product is known.
+    """
+
+    score: float
+    anomaly_map: Float[np.ndarray, "h w"]
+    distances: Float[np.ndarray, " products"]
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A trained model, ready to observe images.
+
+    Attributes:
+        size: height and width of its images and anomaly maps, in pixels.
+        batch_size: the number of images at a time that is fastest.
+        reads_ahead: the number of threads that should decode images for it.
+        trained: the model as trained, for explanations; None if it was not kept.
+    """
+
+    size: tuple[int, int]
+    batch_size: int
+    reads_ahead: int
+    trained: System | None
+
+    def observe(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Observation]:
+        """Observe one or more images, 8-bit RGB at the engine's size; returns them in order.
+
+        On a CPU an image's observation is the same to the bit, whatever else is in its batch.
+        """
+
+
+def check_compilation(how: str) -> Compilation:
+    """Refuse an unknown way to compile (ConfigError)."""
+    for known in get_args(Compilation):
+        if how == known:
+            return how  # type: ignore[return-value]
+    raise ConfigError(f"--compile: expected one of {', '.join(get_args(Compilation))}, got '{how}'")
+
+
+def check_device(name: str) -> str:
+    """Refuse an invalid device name, without loading PyTorch (ConfigError)."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"--device: expected cpu, cuda or cuda:N, got '{name}'")
+    return name
