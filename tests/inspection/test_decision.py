@@ -9,52 +9,51 @@ import torch
 from PIL import Image, ImageFilter
 
 import mambaad
-from mambaad.artifacts.run_folder import save_good_parts
+from mambaad.artifacts.prototypes import Prototypes, save_prototypes
+from mambaad.inference.engine import Observation
 from mambaad.inspection.calibration import (
     Calibration,
-    Look,
     calibrate_class,
-    good_part,
     read_calibration,
     save_calibration,
+    summarise_part,
 )
 from mambaad.inspection.decision import decide, nearest_product
 from mambaad.inspection.product_settings import ProductSettings
 from mambaad.inspection.quality import Quality
 from mambaad.inspection.records import Record, record_of
-from mambaad.models.prototypes import GoodParts
 from mambaad.types import Verdict
 
 PRODUCTS = ("bolt", "nut")
 GOOD = Quality(-1.0, 100.0, 0.0, 0.0, 40, 60)
 
 
-def look(score, distances=(0.1, 0.9), quality=GOOD):
-    """A map of 8 x 12 with 6 warm pixels of which one is the hottest."""
+def observed(score, distances=(0.1, 0.9), quality=GOOD):
+    """A map of 8 x 12 with 6 warm pixels of which one is the hottest, and the image's quality."""
     m = np.full((8, 12), 0.1, np.float32)
     m[2:4, 2:5] = 0.8 * score
     m[2, 3] = score
-    return Look(m, np.asarray(distances), quality)
+    return Observation(float(score), m, np.asarray(distances)), quality
 
 
-def kept(looks, settings=ProductSettings()):  # noqa: B008  # it is never changed
-    return [good_part(a_look, settings, len(looks)) for a_look in looks]
+def summarised(parts, settings=ProductSettings()):  # noqa: B008  # it is never changed
+    return [summarise_part(*part, settings, len(parts)) for part in parts]
 
 
 def calibration(settings=None):
     settings = settings or ProductSettings()
     scores = np.linspace(0.5, 1.0, 199)  # 1 %: 0.9975 lies above 198 of 200
-    some = [look(s, (0.1 + 0.1 * i / 199, 0.9)) for i, s in enumerate(scores)]
-    others = [look(1, (1.2, 0.1))]
+    some = [observed(s, (0.1 + 0.1 * i / 199, 0.9)) for i, s in enumerate(scores)]
+    others = [observed(1, (1.2, 0.1))]
     bolts = calibrate_class(
-        kept(some, settings), 0, kept(others), settings, fail_fpr=0.01, review_fpr=0.1
+        summarised(some, settings), 0, summarised(others), settings, fail_fpr=0.01, review_fpr=0.1
     )
     nuts = dataclasses.replace(bolts, scores=bolts.scores + 1)
     return Calibration({"bolt": bolts, "nut": nuts}, "hold-out", 0, "float32", "0")
 
 
-def judge(a_look, settings=None, given=None):
-    return decide(a_look, PRODUCTS, calibration(settings), given)
+def judge(part, settings=None, given=None):
+    return decide(*part, PRODUCTS, calibration(settings), given)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +68,7 @@ def judge(a_look, settings=None, given=None):
     ],
 )
 def test_both_thresholds(score, verdict):
-    prediction = judge(look(score))
+    prediction = judge(observed(score))
     assert prediction.verdict is verdict
     assert prediction.product == "bolt"
     assert prediction.score == np.float32(score)
@@ -79,10 +78,10 @@ def test_both_thresholds(score, verdict):
 
 
 def test_what_comes_with_a_verdict():
-    prediction = judge(look(2.0), ProductSettings(mm_per_px=0.5))
+    prediction = judge(observed(2.0), ProductSettings(mm_per_px=0.5))
     assert prediction.percentile == 100
     assert prediction.p_value == pytest.approx(1 / 200)
-    low, high = prediction.scale
+    low, high = prediction.heatmap_range
     fail = calibration().classes["bolt"].fail.value
     assert low == pytest.approx(0.1)
     assert (low + high) / 2 == pytest.approx(fail)  # the middle of the heatmap's colours
@@ -95,46 +94,46 @@ def test_what_comes_with_a_verdict():
 
 
 def test_a_given_product_is_taken_as_it_is():
-    prediction = judge(look(1.2), given="nut")
+    prediction = judge(observed(1.2), given="nut")
     assert (prediction.product, prediction.product_margin) == ("nut", None)
-    assert judge(look(1.2, (5.0, 5.0)), given="bolt").verdict is Verdict.FAIL
+    assert judge(observed(1.2, (5.0, 5.0)), given="bolt").verdict is Verdict.FAIL
 
 
 def test_the_way_to_the_nearest_other_class():
-    some = kept([look(1, (d, 0.0)) for d in (0.1, 0.2)])
-    other = kept([look(1, (d, 0.0)) for d in (1.0, 0.7)])
+    some = summarised([observed(1, (d, 0.0)) for d in (0.1, 0.2)])
+    other = summarised([observed(1, (d, 0.0)) for d in (1.0, 0.7)])
     kwargs = {"fail_fpr": 0.01, "review_fpr": 0.1}
     limit = calibrate_class(some, 0, other, ProductSettings(), **kwargs).unknown_beyond
     assert limit == pytest.approx(0.2 + 0.4 * 0.5)
-    near = kept([look(1, (0.15, 0.0))])  # classes that overlap
+    near = summarised([observed(1, (0.15, 0.0))])  # classes that overlap
     assert calibrate_class(some, 0, near, ProductSettings(), **kwargs).unknown_beyond == 0.2
     assert calibrate_class(some, 0, [], ProductSettings(), **kwargs).unknown_beyond == 0.4
 
 
 def test_an_image_of_no_known_product():
-    prediction = judge(look(0.3, (2.0, 3.0)))
+    prediction = judge(observed(0.3, (2.0, 3.0)))
     assert prediction.verdict is Verdict.UNKNOWN_PRODUCT
     assert prediction.product is None
     assert prediction.regions == ()
     assert prediction.percentile is None
     # And not a bad image of the nearest, unless it would be one of any product.
     odd = dataclasses.replace(GOOD, brightness=250.0)
-    assert judge(look(0.3, (2.0, 3.0), odd)).verdict is Verdict.BAD_IMAGE
+    assert judge(observed(0.3, (2.0, 3.0), odd)).verdict is Verdict.BAD_IMAGE
 
 
 def test_a_bad_image_says_why():
     dark = dataclasses.replace(GOOD, brightness=20.0)
-    prediction = judge(look(0.3, quality=dark))
+    prediction = judge(observed(0.3, quality=dark))
     assert prediction.verdict is Verdict.BAD_IMAGE
     assert prediction.reason.startswith("too dark: mean grey level 20")
 
 
 def test_defects_that_are_too_small_pass():
     small = ProductSettings(min_area_px=151)
-    prediction = judge(look(2.0), small)
+    prediction = judge(observed(2.0), small)
     assert prediction.verdict is Verdict.PASS
-    assert prediction.reason == "what looks anomalous is smaller than 151 px"
-    assert judge(look(2.0), ProductSettings(min_area_px=150)).verdict is Verdict.FAIL
+    assert prediction.reason == "every anomalous region is smaller than 151 px"
+    assert judge(observed(2.0), ProductSettings(min_area_px=150)).verdict is Verdict.FAIL
 
 
 def test_what_is_not_inspected_does_not_count():
@@ -143,25 +142,25 @@ def test_what_is_not_inspected_does_not_count():
     settings = ProductSettings(inspected=inspected)
     c = calibration(settings).classes["bolt"]
     assert c.scores.max() == pytest.approx(0.8)
-    prediction = judge(look(1.05), settings)
+    prediction = judge(observed(1.05), settings)
     assert prediction.score == pytest.approx(0.84)
     assert not prediction.region_mask[2, 3]
     assert prediction.anomaly_map[2, 3] == np.float32(1.05)  # shown all the same
 
 
 def test_without_a_calibration_there_is_no_verdict():
-    prediction = decide(look(2.0), PRODUCTS, None, None)
+    prediction = decide(*observed(2.0), PRODUCTS, None, None)
     assert prediction.verdict is None
     assert (prediction.product, prediction.score) == ("bolt", 2.0)
-    unfinished = Look(look(2.0).anomaly_map, np.empty(0), GOOD)
-    assert decide(unfinished, PRODUCTS, None, None).product is None
+    unfinished = observed(2.0, np.empty(0))
+    assert decide(*unfinished, PRODUCTS, None, None).product is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_a_map_that_is_not_a_number_never_passes(share):
     for score in (0.3, 2.0):
-        some = look(score)
-        some.anomaly_map.flat[round(95 * (1 - share)) :] = np.nan
+        some = observed(score)
+        some[0].anomaly_map.flat[round(95 * (1 - share)) :] = np.nan
         for settings in (None, ProductSettings(min_area_px=10_000)):
             prediction = judge(some, settings, given="bolt")
             assert prediction.verdict is Verdict.FAIL
@@ -169,13 +168,13 @@ def test_a_map_that_is_not_a_number_never_passes(share):
 
 
 def test_distances_that_are_not_numbers_are_of_no_known_product():
-    assert judge(look(0.3, (np.nan, np.nan))).verdict is Verdict.UNKNOWN_PRODUCT
+    assert judge(observed(0.3, (np.nan, np.nan))).verdict is Verdict.UNKNOWN_PRODUCT
 
 
 def test_a_class_without_calibration_does_not_pass():
     only_nuts = dataclasses.replace(calibration(), classes={"nut": calibration().classes["nut"]})
     for given in (None, "bolt"):
-        prediction = decide(look(0.3), PRODUCTS, only_nuts, given)
+        prediction = decide(*observed(0.3), PRODUCTS, only_nuts, given)
         assert prediction.verdict is Verdict.UNKNOWN_PRODUCT
         assert prediction.reason == "there is no calibration of bolt"
         assert record_of(Path("a.png"), prediction).is_rejected
@@ -197,7 +196,7 @@ def test_the_product_is_one_whose_border_contains_the_image():
     far = np.asarray([0.75, 0.85])
     assert nearest_product(PRODUCTS, far)[0] == "bolt"
     assert nearest_product(PRODUCTS, far, both) == ("nut", 0.0)
-    prediction = decide(look(0.3, far), PRODUCTS, both, None)
+    prediction = decide(*observed(0.3, far), PRODUCTS, both, None)
     assert (prediction.product, prediction.product_margin) == ("nut", 0.0)
     assert nearest_product(PRODUCTS, np.asarray([0.2, 0.6]), both) == ("bolt", pytest.approx(0.5))
     assert nearest_product(PRODUCTS, np.asarray([2.0, 3.0]), both)[0] == "bolt"  # in neither
@@ -207,7 +206,7 @@ def test_saved_and_read_back(tmp_path):
     inspected = np.random.default_rng(0).random((8, 12)) < 0.9
     before = calibration(ProductSettings(0.5, 12.0, inspected))
     save_calibration(tmp_path, before)
-    save_good_parts(tmp_path, GoodParts((0.0, 1.0), PRODUCTS, torch.zeros(2, 4)))
+    save_prototypes(tmp_path, Prototypes((0.0, 1.0), PRODUCTS, torch.zeros(2, 4)))
     after = read_calibration(tmp_path, (8, 12))
     assert (after.method, after.folds, after.weights) == ("hold-out", 0, "0")
     for name in PRODUCTS:

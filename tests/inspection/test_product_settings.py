@@ -75,7 +75,7 @@ def test_a_class_with_nothing_said(given):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("[1, 2]", "not a mapping of classes"),
+        ("[1, 2]", "expected a mapping of classes, got list"),
         ("bolt: {", "cannot be read"),
         ("washer: {}", "no class 'washer'; choose from bolt, nut"),
         ("bolt: {mm_per_px: 0}", r"bolt\.mm_per_px: Input should be greater than or equal"),
@@ -95,14 +95,14 @@ def test_a_class_with_nothing_said(given):
         ),
         ("bolt: {mm_per_px: 2001-99-99}", "cannot be read .*month must be"),
         ("[" * 5000, "cannot be read"),
-        ("bolt: {mm_per_px: 1}\nnut: {}\nbolt: {}", "'bolt' is there twice; keep one.*line 3"),
-        ("bolt: {mm_per_px: 1, mm_per_px: 2}", "'mm_per_px' is there twice"),
+        ("bolt: {mm_per_px: 1}\nnut: {}\nbolt: {}", "'bolt' is given twice; keep one.*line 3"),
+        ("bolt: {mm_per_px: 1, mm_per_px: 2}", "'mm_per_px' is given twice"),
         ("1: {}", "no class '1'; choose from bolt, nut, 01"),
         ("bolt: {min_area_mm2: 1}", "bolt: min_area_mm2 needs mm_per_px"),
         ("bolt: {mm_per_px: 1, min_area_mm2: 1, min_area_px: 1}", "exclude each other"),
         ("bolt: {region_of_interest: black.png}", r"black\.png has no white pixels"),
         ("bolt: {ignore: black.png}", r"black\.png has no white pixels"),
-        ("bolt: {ignore: white.png}", "nothing of the image is inspected"),
+        ("bolt: {ignore: white.png}", "no part of the image is inspected"),
         ("bolt: {ignore: grey.png}", r"grey\.png is neither black nor white in 6% of its pixels"),
         ("bolt: {ignore: labels.png}", r"labels\.png has no white pixels"),
         (

@@ -10,10 +10,9 @@ import mambaad
 import mambaad.report.inspection_page
 from mambaad.errors import DataError, RunError
 from mambaad.inference.explain import Explainer, Explanation
-from mambaad.report.inspection_page import InspectionReport, _sentences
+from mambaad.report.inspection_page import InspectionPage, _sentences
 from mambaad.types import Prediction, Region, Verdict
 from mambaad.workflows.calibrate import calibrate
-from mambaad.workflows.verdicts import evaluate_verdicts
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +55,7 @@ def test_predictions_on_a_page(strict, many_parts, tmp_path):
         if card["explained"]:
             text = " ".join(card["explanation"])
             assert "at stride 8" in text
-            assert "most like it in a good part" in text
+            assert "the most similar place on a good part" in text
             with Image.open(tmp_path / "page" / card["explained"]) as picture:
                 assert picture.size == (5 * 256, 256)
     assert "calibrated (hold-out)" in page
@@ -69,16 +68,16 @@ def test_a_run_without_a_calibration(trained_run, parts, tmp_path):
     )
     found, page = cards(tmp_path / "page")
     assert {card["verdict"] for card in found} == {""}
-    assert all(card["level"] is not None for card in found)
+    assert all(card["severity"] is not None for card in found)
     assert "not calibrated" in page
 
 
 def test_an_evaluation_on_a_page(strict, many_parts, tmp_path):
-    evaluate_verdicts(strict, many_parts, report=tmp_path / "page")
+    mambaad.evaluate(strict, many_parts, report=tmp_path / "page")
     found, page = cards(tmp_path / "page")
     assert len(found) == 12
     assert {card["truth"] for card in found} == {"good", "spot"}
-    assert "Verdicts, product told" in page
+    assert "Verdicts, product given" in page
 
 
 def test_a_page_that_cannot_be_made(strict, many_parts, tmp_path):
@@ -116,7 +115,7 @@ def test_a_damaged_good_part_is_left_out(strict, many_parts, tmp_path, capsys):
     found, _ = cards(page)
     explained = [card for card in found if card["explained"]]
     assert explained
-    assert all("in a good part" in " ".join(card["explanation"]) for card in explained)
+    assert all("on a good part" in " ".join(card["explanation"]) for card in explained)
 
 
 def test_what_fails_of_the_page_is_a_note_on_its_card(strict, many_parts, tmp_path, monkeypatch):
@@ -132,12 +131,12 @@ def test_what_fails_of_the_page_is_a_note_on_its_card(strict, many_parts, tmp_pa
     assert [record.error for record in records] == [None] * 6
     found, _ = cards(tmp_path / "page")
     assert found[0]["picture"] is None
-    assert "There is no picture: " in found[0]["explanation"][0]
+    assert "No picture is available: " in found[0]["explanation"][0]
     assert all(card["picture"] for card in found[1:])
     flagged = [card for card, record in zip(found, records, strict=True) if record.regions]
     assert flagged
     for card in flagged:
-        assert card["explanation"][-1] == "There is no explanation: no reason"
+        assert card["explanation"][-1] == "No explanation is available: no reason"
         assert card["explained"] is None
 
 
@@ -156,9 +155,9 @@ def test_only_so_many_are_explained(strict, many_parts, tmp_path, monkeypatch):
 
 
 def test_a_calibrated_model_that_knows_no_product(strict, many_parts, tmp_path, monkeypatch):
-    def strange(look, *args):
+    def strange(observation, *args):
         verdict = Verdict.UNKNOWN_PRODUCT
-        return Prediction(float(look.anomaly_map.max()), look.anomaly_map, verdict=verdict)
+        return Prediction(observation.score, observation.anomaly_map, verdict=verdict)
 
     monkeypatch.setattr("mambaad.inspection.inspector.decide", strange)
     image = many_parts / "nut" / "test" / "good" / "000.png"
@@ -170,11 +169,11 @@ def test_a_calibrated_model_that_knows_no_product(strict, many_parts, tmp_path, 
 
 def test_an_earlier_page_goes_before_its_pictures_do(strict, tmp_path):
     (tmp_path / "index.html").write_text("earlier")
-    InspectionReport(tmp_path, strict, mambaad.Inspector(strict))
+    InspectionPage(tmp_path, mambaad.Inspector(strict))
     assert not (tmp_path / "index.html").exists()
     (tmp_path / "index.html").mkdir()
     with pytest.raises(RunError, match=r"--report: .*index\.html cannot be replaced"):
-        InspectionReport(tmp_path, strict, mambaad.Inspector(strict))
+        InspectionPage(tmp_path, mambaad.Inspector(strict))
 
 
 def test_words_for_a_system_with_a_single_map():
@@ -184,5 +183,5 @@ def test_words_for_a_system_with_a_single_map():
     lines = _sentences(Explanation((0, 0), single, (1.0,), (16,), {}), None, prediction)
     assert lines[1:] == [
         "The encoder's maps are compared as one, at stride 16.",
-        "Pictures: the map, the place.",
+        "Pictures: the heatmap, a close-up of the peak.",
     ]

@@ -6,7 +6,7 @@ from mambaad.report.overlay import heatmap_overlay
 GREY = np.full((40, 60, 3), 128, np.uint8)
 
 
-def test_calm_places_show_the_image():
+def test_low_places_show_the_image_unchanged():
     below = np.full((10, 15), 0.2, np.float32)
     assert np.array_equal(heatmap_overlay(GREY, below, (0.2, 0.8)), GREY)
     assert np.array_equal(heatmap_overlay(GREY, below - 1, (0.2, 0.8)), GREY)

@@ -1,13 +1,24 @@
 import re
 
 import mambaad
-from mambaad.report.run_page import write_run_report
+from mambaad.artifacts.run_folder import read_log
+from mambaad.report.run_page import RunPage
 
 
 def test_report_of_a_run(parts, trained_run, tmp_path):
-    evaluation = mambaad.evaluate(trained_run, parts)
+    inspector = mambaad.Inspector(trained_run)
+    examples = RunPage(inspector.heatmap_range)
+    evaluation = mambaad.evaluate(inspector, parts, sinks=[examples.add])
     page = tmp_path / "report.html"
-    write_run_report(page, trained_run, parts, evaluation, "Bolts and nuts")
+    examples.write(
+        page,
+        "Bolts and nuts",
+        inspector.config,
+        read_log(trained_run),
+        evaluation.protocol,
+        evaluation.to_rows(),
+        evaluation.scores,
+    )
     html = page.read_text(encoding="utf-8")
     assert "<h1>Bolts and nuts</h1>" in html
     shown = re.findall(r"<td>([^<]*)</td>", html)

@@ -1,1 +1,1 @@
-"""From what a model observes in an image to a verdict."""
+"""Inspection: from a model's observation of an image to a verdict."""

@@ -1,4 +1,4 @@
-"""What the scores of good parts are like, class by class: the ground that verdicts stand on."""
+"""Calibration: per-class statistics and thresholds, from good parts that were not trained on."""
 
 from __future__ import annotations
 
@@ -9,45 +9,36 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
-from mambaad.artifacts.run_folder import load_tensors, read_good_parts, save_tensors
+from mambaad.artifacts.prototypes import read_prototypes
+from mambaad.artifacts.run_folder import CALIBRATION
+from mambaad.artifacts.tensors import load_tensors, save_tensors
 from mambaad.errors import RunError
+from mambaad.inference.engine import Observation
 from mambaad.inspection.product_settings import ProductSettings
 from mambaad.inspection.quality import Quality, QualityLimits, quality_limits
 from mambaad.inspection.thresholds import Threshold, conformal_threshold
 
-CALIBRATION = "calibration.safetensors"
 FORMAT = 1
 OUTLINED = 0.005
-"""Share of good parts' pixels that lie above the threshold of outlines."""
+"""Share of the good parts' map pixels that lie above the outline threshold."""
 UNKNOWN = 0.4
-"""Where an image stops being of a class: so far from its farthest good part (0) on the way to the
-nearest good part of another class (1). Chosen on six real classes (benchmarks/README.md)."""
-_UNKNOWN_ALONE = 2.0  # of a single class: so many times as far as its farthest good part
-_MOST_PIXELS = 2**22  # of a class, kept for the threshold of outlines (16 MiB)
+"""Border of a class, as a fraction of the way from its farthest good part (0) to the nearest good
+part of another class (1). Chosen on six real classes (benchmarks/README.md)."""
+_UNKNOWN_ALONE = 2.0  # for a single class: a multiple of its farthest good part's distance
+_MOST_PIXELS = 2**22  # per class, kept to set the outline threshold (16 MiB)
 Method = Literal["hold-out", "cross-fit", "new parts"]
 
 
-class Look(NamedTuple):
-    """What a model sees in one image, before anything is decided.
+class CalibrationPart(NamedTuple):
+    """Summary of one good part; the whole maps of all parts would take too much memory.
 
-    ``anomaly_map``: float32, at the model's size. ``distances``: of its embedding to the mean of
-    each product's good parts.
-    """
-
-    anomaly_map: Float[np.ndarray, "h w"]
-    distances: Float[np.ndarray, " products"]
-    quality: Quality
-
-
-class GoodPart(NamedTuple):
-    """What calibration keeps of a look at a good part: whole maps of all parts are too many.
-
-    ``pixels``: of the map where it is inspected, evenly spread.
+    ``score``: the maximum of its inspected map. ``pixels``: an evenly spaced sample of the
+    inspected map. ``distances``: of its embedding to each product's prototype. ``quality``: of its
+    image.
     """
 
     score: float
@@ -58,14 +49,14 @@ class GoodPart(NamedTuple):
 
 @dataclass(frozen=True)
 class ClassCalibration:
-    """Good parts of one class that were not trained on, and what follows from them.
+    """Score statistics and thresholds of one class, from good parts that were not trained on.
 
-    Of each part, in the same order: ``scores``; ``distances`` of their embeddings to the mean of
-    the class; ``sharpness``, ``brightness``, see :class:`Quality`.
+    One value for each part, in the same order: ``scores``; ``distances`` of the embeddings to the
+    class's prototype; ``sharpness`` and ``brightness``, see :class:`Quality`.
 
-    ``review``, ``fail``: thresholds of the score. ``outline``: of the map, where a region ends.
-    ``median``: of the map. ``unknown_beyond``: an image whose embedding is further away is not of
-    this class.
+    ``review``, ``fail``: thresholds on the score. ``outline``: the map's value at which a region
+    ends. ``median``: of the map on good parts. ``unknown_beyond``: the largest distance to the
+    prototype at which an image still belongs to this class.
     """
 
     scores: Float[np.ndarray, " n"]
@@ -81,17 +72,17 @@ class ClassCalibration:
     settings: ProductSettings
 
     @property
-    def scale(self) -> tuple[float, float]:
-        """Of heatmaps: good parts' median is its low end, the threshold of FAIL its middle."""
+    def heatmap_range(self) -> tuple[float, float]:
+        """Low and high end of the heatmaps: good parts' median, with the FAIL threshold midway."""
         return self.median, self.median + 2 * max(self.fail.value - self.median, 1e-6)
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The classes' calibrations.
+    """Calibration of a model, class by class.
 
-    ``method``: where the good parts came from. ``folds``: of cross-fitting, else 0.
-    ``precision``: that the model was run in. ``weights``: the SHA-256 of its weights.
+    ``method``: where the good parts came from. ``folds``: the number of cross-fitting folds, else
+    0. ``precision``: the precision that the model ran in. ``weights``: the SHA-256 of its weights.
     """
 
     classes: Mapping[str, ClassCalibration]
@@ -104,44 +95,48 @@ class Calibration:
 def inspected_map(
     anomaly_map: Float[np.ndarray, "h w"], settings: ProductSettings
 ) -> Float[np.ndarray, "h w"]:
-    """The map where defects count, and minus infinity elsewhere."""
+    """Mask an anomaly map: minus infinity where defects do not count."""
     if settings.inspected is None:
         return anomaly_map
     return np.where(settings.inspected, anomaly_map, np.float32(-np.inf))
 
 
-def good_part(look: Look, settings: ProductSettings, count: int) -> GoodPart:
-    """What is to be kept of a look at a good part.
+def summarise_part(
+    observation: Observation, quality: Quality, settings: ProductSettings, count: int
+) -> CalibrationPart:
+    """Reduce a good part to what calibration needs.
 
     Args:
-        look: what the model sees.
-        settings: what holds for its class.
-        count: of its class's good parts, which share the memory there is.
+        observation: the model's observation of the part.
+        quality: of its image.
+        settings: of its class.
+        count: number of good parts of its class, which share the memory for pixels.
     """
-    counted = inspected_map(look.anomaly_map, settings)
-    # Odd, so that not the same few columns of every row are taken.
-    step = math.ceil(count * counted.size / _MOST_PIXELS) | 1
-    pixels = counted[np.isfinite(counted)][::step].copy()
-    return GoodPart(float(counted.max()), pixels, look.distances, look.quality)
+    inspected = inspected_map(observation.anomaly_map, settings)
+    # An odd step, so that not every row gives the same few columns.
+    step = math.ceil(count * inspected.size / _MOST_PIXELS) | 1
+    pixels = inspected[np.isfinite(inspected)][::step].copy()
+    return CalibrationPart(float(inspected.max()), pixels, observation.distances, quality)
 
 
 def calibrate_class(
-    parts: Sequence[GoodPart],
+    parts: Sequence[CalibrationPart],
     index: int,
-    others: Sequence[GoodPart],
+    others: Sequence[CalibrationPart],
     settings: ProductSettings,
     *,
     fail_fpr: float,
     review_fpr: float,
 ) -> ClassCalibration:
-    """Set a class's thresholds.
+    """Set the thresholds of a class.
 
     Args:
         parts: its good parts, one or more.
-        index: which of the products it is.
+        index: its position among the products.
         others: good parts of the other classes.
-        settings: what holds for it.
-        fail_fpr, review_fpr: the false-alarm rates wanted, of FAIL, and of REVIEW and FAIL.
+        settings: of the class.
+        fail_fpr, review_fpr: target false-alarm rates, of FAIL, and of REVIEW and FAIL together;
+            above 0, below 1.
     """
     scores = np.asarray([part.score for part in parts])
     pixels = np.concatenate([part.pixels for part in parts])
@@ -162,16 +157,18 @@ def calibrate_class(
     )
 
 
-def _unknown_beyond(parts: Sequence[GoodPart], others: Sequence[GoodPart], index: int) -> float:
-    own = max(float(part.distances[index]) for part in parts)
+def _unknown_beyond(
+    parts: Sequence[CalibrationPart], others: Sequence[CalibrationPart], index: int
+) -> float:
+    farthest = max(float(part.distances[index]) for part in parts)
     if not others:
-        return _UNKNOWN_ALONE * own
-    other = min(float(part.distances[index]) for part in others)
-    return own + UNKNOWN * max(other - own, 0.0)
+        return _UNKNOWN_ALONE * farthest
+    nearest_other = min(float(part.distances[index]) for part in others)
+    return farthest + UNKNOWN * max(nearest_other - farthest, 0.0)
 
 
 _ARRAYS = ("scores", "distances", "sharpness", "brightness")
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)  # for what is nested in them too
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)  # holds for nested dataclasses too
 
 
 @checked(config=_STRICT)
@@ -190,12 +187,12 @@ class _ClassRecord:
             low, high = threshold.interval
             rates = (threshold.asked, threshold.rate)
             if not (0 <= low <= high <= 1 and all(0 < rate < 1 for rate in rates)):
-                raise ValueError("rates are shares of good parts")
+                raise ValueError("false-alarm rates are between 0 and 1")
         if self.review.value > self.fail.value:
-            raise ValueError("a part that fails is one that does not pass")
+            raise ValueError("the REVIEW threshold is at most the FAIL threshold")
         shapes = self.limits.shapes
         if not shapes or any(side < 1 for shape in shapes for side in shape):
-            raise ValueError("images have pixels")
+            raise ValueError("image sizes are at least 1 x 1")
 
 
 @checked(config=_STRICT)
@@ -210,13 +207,13 @@ class _Record:
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
     """Write ``calibration.safetensors`` into a run folder, whole or not at all."""
-    tensors: dict[str, torch.Tensor] = {}
+    tensors: dict[str, np.ndarray] = {}
     classes: dict[str, Any] = {}
     for name, c in calibration.classes.items():
         for array in _ARRAYS:
-            tensors[f"{name}/{array}"] = torch.tensor(np.asarray(getattr(c, array), float))
+            tensors[f"{name}/{array}"] = np.asarray(getattr(c, array), float)
         if c.settings.inspected is not None:
-            tensors[f"{name}/inspected"] = torch.from_numpy(c.settings.inspected.astype(np.uint8))
+            tensors[f"{name}/inspected"] = c.settings.inspected.astype(np.uint8)
         classes[name] = {
             "review": asdict(c.review),
             "fail": asdict(c.fail),
@@ -239,14 +236,14 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
 
 
 def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
-    """The calibration of a run; None if it has none.
+    """Read the calibration of a run; None if it has none.
 
     Args:
-        folder: of the run.
+        folder: the run folder.
         size: height and width of its anomaly maps.
 
     Raises:
-        RunError: damaged, of other classes than the run, or of a newer version.
+        RunError: the calibration is damaged, of other classes than the run, or of a newer version.
     """
     path = Path(folder) / CALIBRATION
     if not path.is_file():
@@ -260,22 +257,24 @@ def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
         )
     try:
         record: _Record = TypeAdapter(_Record).validate_python(about)
-        classes = {name: _class_of(name, c, tensors, size) for name, c in record.classes.items()}
+        classes = {
+            name: _class_calibration(name, c, tensors, size) for name, c in record.classes.items()
+        }
     except (ValidationError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged; calibrate again, or restore it from a copy") from error
-    products = read_good_parts(folder).products
+    products = read_prototypes(folder).products
     if not products or set(classes) != set(products):
         raise RunError(
-            f"{path} is of the classes {', '.join(classes) or 'none'}, expected the run's, "
-            f"{', '.join(products) or 'which are not known'}; calibrate again"
+            f"{path} covers the classes {', '.join(classes) or 'none'}, expected the run's: "
+            f"{', '.join(products) or 'none (training has not ended)'}; calibrate again"
         )
     return Calibration(classes, record.method, record.folds, record.precision, record.weights)
 
 
-def _class_of(
-    name: str, record: _ClassRecord, tensors: Mapping[str, torch.Tensor], size: tuple[int, int]
+def _class_calibration(
+    name: str, record: _ClassRecord, tensors: Mapping[str, np.ndarray], size: tuple[int, int]
 ) -> ClassCalibration:
-    arrays = {array: tensors[f"{name}/{array}"].numpy() for array in _ARRAYS}
+    arrays = {array: tensors[f"{name}/{array}"] for array in _ARRAYS}
     count = len(arrays["scores"])
     if not count or any(
         a.dtype.kind != "f" or a.shape != (count,) or not np.isfinite(a).all()
@@ -283,12 +282,12 @@ def _class_of(
     ):
         raise ValueError
     inspected = tensors.get(f"{name}/inspected")
-    if inspected is not None and (tuple(inspected.shape) != size or not inspected.any()):
+    if inspected is not None and (inspected.shape != size or not inspected.any()):
         raise ValueError
     settings = ProductSettings(
         record.mm_per_px,
         record.min_area_px,
-        None if inspected is None else inspected.numpy().astype(bool),
+        None if inspected is None else inspected.astype(bool),
     )
     return ClassCalibration(
         **arrays,

@@ -1,11 +1,11 @@
-"""Whether today's good parts still look as those did that the thresholds were set on.
+"""Drift: whether good parts still look like those that the thresholds were set on.
 
 A conformal test martingale (Vovk, Nouretdinov, Gammerman, Testing exchangeability on-line, 2003):
 each new value gets its rank among all before it, calibration's included, as a p-value; these are
 independent and uniform as long as nothing has changed. A gambler bets against that, with the
-"simple jumper" (Vovk et al., Retrain or not retrain, 2021). Its capital is 1 at first; if nothing
-has changed the chance that it ever reaches 1 / a is at most a (Ville's inequality), however often
-one looks. So the test may run after every part, or every day, with one stated false-alarm rate.
+"simple jumper" (Vovk et al., Retrain or not retrain, 2021). The capital is 1 at first; if nothing
+has changed, the chance that it ever reaches 1 / a is at most a (Ville's inequality), however often
+it is checked. So the test may run after every part, or every day, with one stated false-alarm rate.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Float
 
 _BETS = np.asarray([-2.0, -1.0, 0.0, 1.0, 2.0])
-"""How much is staked on p-values that are small (-) or large (+); at most 2 in size."""
+"""Stakes on small (-) or large (+) p-values; at most 2 in size, or the capital turns negative."""
 _JUMP = 0.01
-"""Share of the capital that is dealt out anew to all bets at each step."""
+"""Share of the capital that is spread evenly over all bets at each step."""
 
 
 def drift_evidence(
@@ -28,14 +28,14 @@ def drift_evidence(
     values: Sequence[float] | Float[np.ndarray, " m"],
     seed: int = 0,
 ) -> Float[np.ndarray, " m"]:
-    """The capital's natural logarithm after each new value.
+    """Compute the natural logarithm of the capital after each new value.
 
     Args:
-        calibration: values of good parts, in any order.
-        values: of the parts since, in the order of their inspection.
-        seed: equal values are ranked by chance.
+        calibration: values of the good parts calibrated on, in any order.
+        values: of the parts inspected since, in the order of their inspection.
+        seed: of the random ranks of equal values.
     """
-    random = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     seen = sorted(float(v) for v in calibration)
     shares = np.full(len(_BETS), 1 / len(_BETS))
     evidence, logarithm = [], 0.0
@@ -43,7 +43,7 @@ def drift_evidence(
         below, up_to = bisect.bisect_left(seen, value), bisect.bisect_right(seen, value)
         seen.insert(below, value)
         above, equal = len(seen) - 1 - up_to, up_to - below + 1
-        p = (above + random.random() * equal) / len(seen)
+        p = (above + generator.random() * equal) / len(seen)
         shares = (1 - _JUMP) * shares + _JUMP / len(_BETS)
         shares = shares * (1 + _BETS * (p - 0.5))
         gain = shares.sum()
@@ -54,9 +54,11 @@ def drift_evidence(
 
 
 def first_alarm(evidence: Float[np.ndarray, " m"], false_alarm_rate: float) -> int | None:
-    """The number of the value (from 0) at which drift is sure enough; None if it never is.
+    """Find the index of the first value at which the evidence suffices; None if it never does.
 
-    ``false_alarm_rate``: the chance of any alarm at all while nothing has changed.
+    Args:
+        evidence: see :func:`drift_evidence`.
+        false_alarm_rate: the chance of any alarm while nothing has changed; above 0, below 1.
     """
     above = np.flatnonzero(evidence >= -math.log(false_alarm_rate))
     return int(above[0]) if len(above) else None

@@ -3,78 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Float, UInt8
 
 from mambaad.artifacts.bundle import opened
-from mambaad.artifacts.run_folder import (
-    load_model,
-    read_config,
-    read_data_summary,
-    read_good_parts,
-    weights_digest,
-)
-from mambaad.data.images import read_image
-from mambaad.data.read_ahead import read_ahead
-from mambaad.data.transforms import Preprocess
-from mambaad.errors import ConfigError, RunError
-from mambaad.inference.compiled import (
-    Compilation,
-    begin_step,
-    check_compilation,
-    compile_system,
-    find_device,
-)
-from mambaad.inference.packed.pack import Precision, check_precision, prepare
-from mambaad.inspection.calibration import Look, read_calibration
+from mambaad.artifacts.prototypes import read_prototypes
+from mambaad.artifacts.run_folder import read_config, read_data_summary, weights_digest
+from mambaad.errors import ConfigError
+from mambaad.inference.engine import Compilation, check_compilation, check_device
+from mambaad.inference.precision import Precision, check_precision
+from mambaad.inspection.calibration import Calibration, read_calibration
 from mambaad.inspection.decision import decide
-from mambaad.inspection.quality import measure_quality
-from mambaad.models.scoring import anomaly_map, image_score
-from mambaad.process import limit_threads
+from mambaad.inspection.records import Record, record_of
+from mambaad.inspection.stream import Item, Observed, Pixels, observe_one, observe_stream
 from mambaad.progress import say
 from mambaad.types import Prediction
 
-Image = str | Path | UInt8[np.ndarray, "h w 3"]
+Image = str | Path | Pixels
 
 
-class Scored(NamedTuple):
-    """What a model says of a batch: maps b x h x w and scores b."""
+class Inspected(NamedTuple):
+    """One image of the stream: its record, and what sinks may need beside it.
 
-    anomaly_maps: Float[np.ndarray, "b h w"]
-    scores: Float[np.ndarray, " b"]
+    ``prediction``: None if the image could not be observed; ``record.error`` says why.
+    ``observed``: see :class:`mambaad.inspection.stream.Observed`.
+    """
+
+    record: Record
+    prediction: Prediction | None
+    observed: Observed
+
+    def failed(self, problem: Exception) -> Inspected:
+        """Record an error, for an image whose results could not be written."""
+        record = record_of(
+            self.record.path,
+            None,
+            model=self.record.model,
+            time=self.record.time,
+            error=str(problem),
+        )
+        return self._replace(record=record)
 
 
 class Inspector:
     """A trained model, ready to inspect images.
 
     Args:
-        source: the folder that training made, or a bundle (``.mambaad``) made of it.
-        precision: ``"float32"``, or ``"bfloat16"`` for matrix products and convolutions, see
-            :func:`mambaad.inference.packed.pack.prepare`; on a GPU by autocast.
+        source: the run folder that training wrote, or a bundle (``.mambaad``) made from it.
+        precision: ``"float32"``, or ``"bfloat16"`` for matrix products and convolutions: faster
+            where the processor has it, to about three digits; on a GPU by autocast.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
-        compile: ``"default"`` or ``"cuda-graphs"`` have torch.compile make the network's code, see
-            :func:`mambaad.inference.compiled.compile_system`; for GPUs, since on a CPU the form for
-            inference is given up for it.
+        compile: ``"default"`` or ``"cuda-graphs"`` compile the network with torch.compile, see
+            :func:`mambaad.inference.compiled.compile_system`; meant for GPUs, since on a CPU it
+            replaces the packed form.
+        keep_trained: also keep a copy of the model as trained, which explanations need.
 
     Attributes:
+        source, precision: as given.
+        engine: runs the model (:class:`mambaad.inference.engine.Engine`).
         config: the settings that it was trained with.
-        products: the classes that the model was trained on; none if that is not known.
-        size: height and width that images are resized to, and of the anomaly maps.
-        scale: low and high end of the run's fixed heatmap scale, for classes without a
+        products: the classes that the model was trained on; empty if not known.
+        size: height and width of the resized images and of the anomaly maps, in pixels.
+        heatmap_range: the map's values at both ends of the heatmaps of classes without a
             calibration.
-        calibration: what verdicts are based on; None without one, or with one of another
-            precision.
-        weights: the SHA-256 of the model's weights, which tells one model from another.
-        is_finished: whether training has ended; before, the scale is provisional and no product
-            is named.
+        calibration: the per-class thresholds; None without one, or with one that does not apply.
+        weights: the SHA-256 of the model's weights, which identifies the model.
+        is_finished: whether training has ended; until then the heatmap range is provisional and
+            predictions name no product.
 
     Raises:
-        ConfigError: no such precision or device.
+        ConfigError: an unknown precision or way to compile, or a device that is not available.
         RunError: not a run or bundle, a damaged one, or one whose first epoch has not ended.
     """
 
@@ -85,49 +86,39 @@ class Inspector:
         *,
         device: str = "cpu",
         compile: Compilation = "off",
+        keep_trained: bool = False,
     ) -> None:
         check_precision(precision)
-        self.device = find_device(device)
-        self._compile = check_compilation(compile)
-        self._autocast = False
-        limit_threads()
+        check_device(device)
+        check_compilation(compile)
+        self.source = source
+        self.precision = precision
         with opened(Path(source)) as run:
-            self.model = load_model(run)
-            if self.device.type == "cpu" and compile == "off":
-                prepare(self.model, precision)
-            else:
-                self.model.to(self.device)
-                compile_system(self.model, compile)
-                self._autocast = precision == "bfloat16"
             self.config = read_config(run)
-            self.size = self.config.size
-            self.preprocess = Preprocess(*self.size)
-            self._good_parts = read_good_parts(run)
-            self.products = self._good_parts.products or tuple(read_data_summary(run)["classes"])
-            self.calibration = read_calibration(run, self.size)
-            self.weights = weights_digest(run)
-        if self.calibration and self.calibration.weights != self.weights:
-            say(f"{source}: trained on since it was calibrated, so there are no verdicts")
-            self.calibration = None
-        if self.calibration and self.calibration.precision != precision:
-            say(
-                f"{source}: calibrated with --precision {self.calibration.precision}, so there "
-                f"are no verdicts with {precision}"
+            from mambaad.inference.torch_engine import load_engine  # PyTorch takes seconds to load
+
+            self.engine = load_engine(
+                run, precision, device=device, compile=compile, keep_trained=keep_trained
             )
-            self.calibration = None
-        if self.calibration and precision != "float32" and self.device.type != "cpu":
-            say(f"{source}: a GPU's bfloat16 is not that of calibration, so there are no verdicts")
-            self.calibration = None
-        self.scale = self._good_parts.scale
-        self.is_finished = not self.products or bool(self._good_parts.products)
+            self.size = self.config.size
+            prototypes = read_prototypes(run)
+            self.products = prototypes.products or tuple(read_data_summary(run)["classes"])
+            self.weights = weights_digest(run)
+            calibration = read_calibration(run, self.size)
+        self.heatmap_range = prototypes.heatmap_range
+        self.is_finished = not self.products or bool(prototypes.products)
+        problem = calibration and _mismatch(calibration, self.weights, precision, device)
+        if problem:
+            say(f"{source}: {problem}")
+        self.calibration = None if problem else calibration
 
     def inspect(self, image: Image, product: str | None = None) -> Prediction:
-        """Score one image, and judge it if its class is calibrated.
+        """Score one image, and decide on a verdict if its class is calibrated.
 
         Args:
-            image: a file, or 8-bit RGB pixels of any size.
-            product: its class, if known. Without it the prediction names the class whose good
-                parts the image is most like, or says that it is like none.
+            image: a file, or 8-bit RGB pixels, h x w x 3, of any size.
+            product: its class, if known. Without it the prediction names the class with the
+                nearest prototype, or says that none is near enough.
 
         Raises:
             DataError: a file that is not an image.
@@ -135,58 +126,59 @@ class Inspector:
             RunError: the model's values are not finite.
         """
         self.check_product(product)
-        return self._judge(_pixels(image), product)
+        item = Item(image if isinstance(image, np.ndarray) else Path(image), product)
+        return _prediction(self.judge(observe_one(self.engine, item), product))
 
     def inspect_many(
         self, images: Iterable[Image], product: str | None = None
     ) -> Iterator[Prediction]:
-        """Inspect images as they come; of files, the next ones are read meanwhile.
+        """Inspect images one after another; files are read ahead.
 
-        After pixels nothing further is asked for before their prediction is out, and they are
-        copied at once: a camera may wait for it, and reuse its buffer.
-        The predictions come in the order of the images, each the same as that of
-        :meth:`inspect`, which says what the arguments are and what is raised.
+        Pixels are copied at once, so that a camera may reuse its buffer, and their prediction is
+        yielded before the next image is requested, so that a camera may wait for it.
+
+        Yields:
+            The predictions in the order of the images, each the same as that of :meth:`inspect`,
+            which documents the arguments and errors.
         """
         self.check_product(product)
-        taken = (image.copy() if isinstance(image, np.ndarray) else image for image in images)
-        for are_pixels, some in groupby(taken, lambda image: isinstance(image, np.ndarray)):
-            for pixels in map(_pixels, some) if are_pixels else read_ahead(_pixels, some):
-                yield self._judge(pixels, product)
+        items = (
+            Item(image.copy() if isinstance(image, np.ndarray) else Path(image), product)
+            for image in images
+        )
+        yield from map(_prediction, self.stream(items))
 
-    def _judge(self, pixels: UInt8[np.ndarray, "h w 3"], product: str | None) -> Prediction:
-        return decide(self.look(pixels), self.products, self.calibration, product)
+    def stream(self, items: Iterable[Item]) -> Iterator[Inspected]:
+        """Inspect images in their order; see :func:`mambaad.inspection.stream.observe_stream`."""
+        for observed in observe_stream(self.engine, items):
+            yield self.judge(observed, observed.item.product)
 
-    @torch.inference_mode()
-    def look(self, pixels: UInt8[np.ndarray, "h w 3"]) -> Look:
-        """What the model sees in an image, before anything is decided.
+    def judge(self, observed: Observed, product: str | None) -> Inspected:
+        """Decide on an observed image by the calibration of its class; see :func:`decide`.
 
-        Raises:
-            RunError: it sees what is no number, on which no verdict can stand.
+        Args:
+            observed: an image that this inspector's engine observed.
+            product: its class, if the decision may know it.
         """
-        resized = self.preprocess.resize(pixels)
-        maps, features = self._maps(self.preprocess.normalise(resized)[None])
-        (distances,) = self._good_parts.distances(features)
-        if not (maps.isfinite().all() and distances.isfinite().all()):
-            raise RunError(
-                "the model gives values that are not finite, expected numbers; train or calibrate "
-                "anew, or use --precision float32"
-            )
-        quality = measure_quality(resized, pixels.shape[:2])
-        return Look(maps[0].numpy(), distances.cpu().numpy(), quality)
+        item = observed.item
+        prediction = None
+        if observed.error is None:
+            observation, quality = observed.result
+            prediction = decide(observation, quality, self.products, self.calibration, product)
+        record = record_of(
+            "" if isinstance(item.image, np.ndarray) else item.image,
+            prediction,
+            product_given=product is not None,
+            model=self.weights,
+            time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            defect_type=item.sample.defect_type if item.sample else None,
+            error=str(observed.error) if observed.error else None,
+        )
+        return Inspected(record, prediction, observed)
 
-    def _maps(
-        self, images: Float[torch.Tensor, "b 3 h w"]
-    ) -> tuple[Float[torch.Tensor, "b h w"], list[torch.Tensor]]:
-        """Anomaly maps, on the CPU, and the encoder's maps."""
-        begin_step(self._compile)
-        with (
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast),
-            # Else a GPU's convolutions keep ten bits of float32.
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-        ):
-            features, reconstructed = self.model(images.to(self.device))
-        maps = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
-        return maps.cpu(), features
+    def range_of(self, prediction: Prediction) -> tuple[float, float]:
+        """The heatmap range of an image: that of its class, or the run's if it has none."""
+        return prediction.heatmap_range or self.heatmap_range
 
     def check_product(self, product: str | None) -> None:
         """Refuse a class name that the model was not trained on (ConfigError)."""
@@ -196,18 +188,29 @@ class Inspector:
                 f"{', '.join(self.products)}"
             )
 
-    @torch.inference_mode()
-    def score(self, images: Float[torch.Tensor, "b 3 h w"]) -> Scored:
-        """Score preprocessed images of the model's size."""
-        maps, _ = self._maps(images)
-        return Scored(maps.numpy(), image_score(maps).numpy())
+
+def _prediction(inspected: Inspected) -> Prediction:
+    """The prediction of an image; or its error, raised."""
+    if inspected.observed.error:
+        raise inspected.observed.error
+    assert inspected.prediction is not None  # without an error there is one
+    return inspected.prediction
 
 
-def _pixels(image: Image) -> UInt8[np.ndarray, "h w 3"]:
-    pixels = image if isinstance(image, np.ndarray) else read_image(Path(image))
-    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-        raise ConfigError(
-            f"image has shape {pixels.shape} and type {pixels.dtype}, expected height x "
-            "width x 3 of uint8, RGB; convert it"
+def _mismatch(
+    calibration: Calibration, weights: str, precision: Precision, device: str
+) -> str | None:
+    """The reason why a calibration does not apply to this model; None if it does."""
+    if calibration.weights != weights:
+        return "trained further after calibration, so there are no verdicts; calibrate again"
+    if calibration.precision != precision:
+        return (
+            f"calibrated with --precision {calibration.precision}, so there are no verdicts "
+            f"with {precision}; use {calibration.precision}, or calibrate again"
         )
-    return pixels
+    if precision != "float32" and device != "cpu":
+        return (
+            "calibrated with bfloat16 on a CPU, which differs from a GPU's, so there are no "
+            "verdicts; calibrate with float32"
+        )
+    return None

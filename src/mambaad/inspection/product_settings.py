@@ -1,4 +1,4 @@
-"""What an engineer may say of a product: where to look, how large a defect counts, its scale."""
+"""Settings of a product: where defects count, from which size, and the scale of its images."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mambaad.data.images import read_image
-from mambaad.data.transforms import resize_mask_nearest
+from mambaad.data.masks import resize_mask_nearest
 from mambaad.errors import ConfigError
 
 
 @dataclass(frozen=True)
 class ProductSettings:
-    """How parts of one class are judged.
+    """Settings for the inspection of one class.
 
-    ``mm_per_px``: of the image as it comes, if known. ``min_area_px``: smaller regions are no
-    defects. ``inspected``: where on the anomaly map defects count; None for everywhere.
+    ``mm_per_px``: scale of the original image; None if unknown. ``min_area_px``: smaller regions
+    are not defects, in pixels of the original image. ``inspected``: True where defects count, at
+    the anomaly map's size; None for everywhere.
     """
 
     mm_per_px: float | None = None
@@ -31,8 +32,8 @@ class ProductSettings:
     inspected: Bool[np.ndarray, "h w"] | None = None
 
 
-_WHITE = 127  # grey levels above it
-_GREY = (16, 239)  # the levels in between are neither black nor white, but for compression
+_WHITE = 127  # grey levels above it count as white
+_GREY = (16, 239)  # from .. to: neither black nor white, with room for compression artefacts
 _MOST_GREY = 0.05  # share of a mask's pixels: its edges may be smoothed
 _LARGEST = 1e9  # area, in pixels or mm²
 
@@ -48,7 +49,7 @@ class _Given(BaseModel):
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads names as they are written, ``01`` too, and none twice."""
+    """Reads every name as text, ``01`` too, and refuses one given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -58,7 +59,7 @@ class _Loader(yaml.SafeLoader):
             key.tag = "tag:yaml.org,2002:str"
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"'{key.value}' is there twice; keep one", key.start_mark
+                    None, None, f"'{key.value}' is given twice; keep one", key.start_mark
                 )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -67,29 +68,32 @@ class _Loader(yaml.SafeLoader):
 def read_product_settings(
     path: Path, products: Sequence[str], size: tuple[int, int]
 ) -> Mapping[str, ProductSettings]:
-    """Read settings from a YAML file: a mapping from a class to what holds for it.
+    """Read settings from a YAML file: a mapping from classes to their settings.
 
-    ``mm_per_px``; ``min_area_px`` or ``min_area_mm2``; ``region_of_interest`` and ``ignore``:
-    images, white where defects count, and where they do not, and black elsewhere; paths are
-    relative to the file.
+    These are ``mm_per_px``; ``min_area_px`` or ``min_area_mm2``; and two mask images, with paths
+    relative to the file: ``region_of_interest``, white where defects count, and ``ignore``, white
+    where they do not.
 
     Args:
         path: the file.
-        products: the classes there are.
+        products: the classes of the model.
         size: height and width of the anomaly maps.
 
     Raises:
-        ConfigError: a file that cannot be read, or a setting that cannot be; names it.
+        ConfigError: a file that cannot be read, or an invalid setting; names it.
         DataError: a mask that cannot be read.
     """
     flag = f"--products {path}"
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    # ValueError: a date that is none, a text that is not UTF-8.
+    # ValueError: an impossible date, or text that is not UTF-8.
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ConfigError(f"{flag}: cannot be read ({' '.join(str(error).split())})") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{flag}: not a mapping of classes; write 'bottle: {{mm_per_px: 0.1}}'")
+        raise ConfigError(
+            f"{flag}: expected a mapping of classes, got {type(content).__name__}; write "
+            "'bottle: {mm_per_px: 0.1}'"
+        )
     settings = {}
     for name, given in content.items():
         if name not in products:
@@ -123,27 +127,29 @@ def _settings(given: _Given, folder: Path, size: tuple[int, int]) -> ProductSett
         if given.ignore is not None:
             inspected &= ~resize_mask_nearest(_read_mask(folder / given.ignore), *size)
         if not inspected.any():
-            raise ConfigError("nothing of the image is inspected; make the region larger")
+            raise ConfigError(
+                "no part of the image is inspected; enlarge region_of_interest, or shrink ignore"
+            )
     return ProductSettings(given.mm_per_px, area, inspected)
 
 
 def _read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
-    """True where an image is white; refuses what may have been meant otherwise."""
+    """True where an image is white; refuses images that may not be masks."""
     pixels = read_image(path)
     with Image.open(path) as image:
         is_transparent = (
             image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
         )
     if is_transparent:
-        raise ConfigError(f"{path} is transparent in places; save it in black and white, opaque")
+        raise ConfigError(f"{path} is transparent in places; save it as opaque black and white")
     grey = np.asarray(Image.fromarray(pixels).convert("L"))
     between = float(((grey >= _GREY[0]) & (grey <= _GREY[1])).mean())
     if between > _MOST_GREY:
         raise ConfigError(
-            f"{path} is neither black nor white in {between:.0%} of its pixels, expected a mask of "
-            "both; save it as one"
+            f"{path} is neither black nor white in {between:.0%} of its pixels, expected a "
+            "black-and-white mask; save it as one"
         )
     white: Bool[np.ndarray, "h w"] = grey > _WHITE
     if not white.any():
-        raise ConfigError(f"{path} has no white pixels; make white what it is to mark")
+        raise ConfigError(f"{path} has no white pixels; paint the marked area white")
     return white

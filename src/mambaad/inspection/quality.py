@@ -1,4 +1,4 @@
-"""Whether an image is fit to be inspected: blur, exposure, size."""
+"""Image quality: whether an image is fit for inspection (blur, exposure, size)."""
 
 from __future__ import annotations
 
@@ -9,22 +9,27 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 _GREY = np.asarray([0.299, 0.587, 0.114], np.float32)  # of RGB (ITU-R BT.601)
-_DARK, _BRIGHT = 8, 247  # grey levels that a camera has cut off, or nearly
-_WIDER = 1.0  # of the range seen in calibration, to each side: a few parts do not show all of it
-_MORE = (0.4, 20.0, 0.05, 0.05)  # of sharpness, brightness, dark and bright; drift finds less
-_SHAPE = 1.05  # ratio of height to width that still counts as the same
-_SMALLER = 0.5  # of the smallest side seen
+_DARK, _BRIGHT = 8, 247  # grey levels up to and from which a camera is (nearly) saturated
+_WIDENING = 1.0  # times the calibrated range, on each side: a few parts do not span all of it
+_SLACK = (
+    0.4,
+    20.0,
+    0.05,
+    0.05,
+)  # sharpness, brightness, dark, bright; drift finds less
+_SHAPE_RATIO = 1.05  # ratio of height to width that still counts as the same
+_MIN_SIDE = 0.5  # times the smallest side in calibration
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What an image is like, whatever it shows.
+    """Measures of an image that do not depend on what it shows.
 
     ``sharpness``: natural logarithm of the energy of the Laplacian over the variance of the grey
     values, which exposure does not change and blur lowers; measured at the model's size: a blur
     that resizing removes does not reach the model either.
     ``brightness``: mean grey level, 0 to 255. ``dark``, ``bright``: share of the pixels at either
-    end of the range, 0 to 1. ``height``, ``width``: in pixels, as it came.
+    end of the range, 0 to 1. ``height``, ``width``: of the original image, in pixels.
     """
 
     sharpness: float
@@ -37,9 +42,10 @@ class Quality:
 
 @dataclass(frozen=True)
 class QualityLimits:
-    """The range that each figure of :class:`Quality` has on a class's good parts, with a margin.
+    """Limits of each measure of :class:`Quality` for one class: its good parts' range and a margin.
 
-    ``shapes``: height and width of the images seen.
+    ``sharpness``, ``brightness``: lowest and highest. ``dark``, ``bright``: highest. ``shapes``:
+    heights and widths of the images calibrated on.
     """
 
     sharpness: tuple[float, float]
@@ -49,7 +55,7 @@ class QualityLimits:
     shapes: tuple[tuple[int, int], ...]
 
     def problem(self, quality: Quality) -> str | None:
-        """What is wrong with an image, in words; None if nothing is."""
+        """Describe what is wrong with an image; None if nothing is."""
         q = quality
         if not any(_same_shape((q.height, q.width), shape) for shape in self.shapes):
             seen = ", ".join(f"{h} x {w}" for h, w in self.shapes[:3])
@@ -71,17 +77,17 @@ class QualityLimits:
 
 
 def measure_quality(resized: UInt8[np.ndarray, "h w 3"], shape: tuple[int, int]) -> Quality:
-    """Measure an image.
+    """Measure the quality of an image.
 
     Args:
         resized: 8-bit RGB at the model's size.
-        shape: height and width that the image had before.
+        shape: height and width of the original image.
     """
     grey: Float[np.ndarray, "h w"] = resized.astype(np.float32) @ _GREY
     laplacian = (
         grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
     )
-    # One grey level of noise: a flat image is neither sharp nor a division by zero.
+    # The constants keep a flat image from dividing by zero, and from counting as sharp.
     sharpness = np.log((np.square(laplacian).mean() + 1e-3) / (grey.var() + 1))
     return Quality(
         float(sharpness),
@@ -93,15 +99,15 @@ def measure_quality(resized: UInt8[np.ndarray, "h w 3"], shape: tuple[int, int])
 
 
 def quality_limits(measured: Sequence[Quality]) -> QualityLimits:
-    """What is normal for a class: the range over its good parts, and more each way."""
+    """Set the limits of a class: the range over its good parts, widened on both sides."""
     values = np.asarray([astuple(quality)[:4] for quality in measured])
     lowest, highest = values.min(axis=0), values.max(axis=0)
-    slack = _WIDER * (highest - lowest) + np.asarray(_MORE)
-    low, high = (lowest - slack).tolist(), (highest + slack).tolist()
+    margin = _WIDENING * (highest - lowest) + np.asarray(_SLACK)
+    low, high = (lowest - margin).tolist(), (highest + margin).tolist()
     shapes = sorted({(quality.height, quality.width) for quality in measured})
     return QualityLimits((low[0], high[0]), (low[1], high[1]), high[2], high[3], tuple(shapes))
 
 
 def _same_shape(given: tuple[int, int], seen: tuple[int, int]) -> bool:
     ratio = (given[0] / given[1]) / (seen[0] / seen[1])
-    return 1 / _SHAPE <= ratio <= _SHAPE and min(given) >= _SMALLER * min(seen)
+    return 1 / _SHAPE_RATIO <= ratio <= _SHAPE_RATIO and min(given) >= _MIN_SIDE * min(seen)

@@ -1,6 +1,6 @@
-"""What was found in one image, as a line of JSON: for the machines that come after.
+"""Inspection records: the result for one image as a line of JSON, for downstream systems.
 
-The fields, and what each means: ``docs/verdicts.md``. A change that a reader of version 1 would
+The fields are described in ``docs/verdicts.md``. A change that a reader of version 1 would
 misread makes it version 2.
 """
 
@@ -14,17 +14,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mambaad.errors import DataError
+from mambaad.files import printable
 from mambaad.inspection.quality import Quality
 from mambaad.types import Prediction, Verdict
 
 SCHEMA: Literal[1] = 1
 
 
-_NUMBERS = ConfigDict(extra="ignore", allow_inf_nan=False)  # later versions may say more
+_NUMBERS = ConfigDict(extra="ignore", allow_inf_nan=False)  # later versions may add fields
 
 
 class RegionRecord(BaseModel):
-    """See :class:`mambaad.types.Region`."""
+    """A region in a record; see :class:`mambaad.types.Region`."""
 
     model_config = _NUMBERS
 
@@ -36,7 +37,7 @@ class RegionRecord(BaseModel):
 
 
 class Record(BaseModel):
-    """One image; ``error`` says why it has no score. See :class:`mambaad.Prediction`."""
+    """The record of one image; ``error``: why it has no score. See :class:`mambaad.Prediction`."""
 
     model_config = _NUMBERS
 
@@ -59,12 +60,12 @@ class Record(BaseModel):
 
     @property
     def is_rejected(self) -> bool:
-        """Whether it failed, or nothing could be said of it; a part to REVIEW is neither."""
+        """Whether the part failed or has no verdict; a part for REVIEW is not rejected."""
         return self.error is not None or self.verdict not in (Verdict.PASS, Verdict.REVIEW)
 
 
 def record_of(
-    path: Path,
+    path: str | Path,
     prediction: Prediction | None,
     *,
     product_given: bool = False,
@@ -73,21 +74,22 @@ def record_of(
     defect_type: str | None = None,
     error: str | None = None,
 ) -> Record:
-    """The record of an image that was inspected, or could not be.
+    """Make the record of an image, whether or not it could be inspected.
 
     Args:
-        path: of the image.
-        prediction: what was found; None if there is an ``error``.
-        product_given: whether the caller said what product it is.
+        path: the image's file; empty for pixels without one.
+        prediction: the model's; None if there is an ``error``.
+        product_given: whether the caller gave the product.
         model: the SHA-256 of the model's weights.
-        time: of the inspection, ISO 8601.
-        defect_type: what the data set says that it is, if it does.
+        time: of the inspection, as ISO 8601.
+        defect_type: the data set's label, if it has one.
         error: why there is no prediction.
     """
+    name = Path(printable(path)).as_posix() if path else ""
     if prediction is None:
-        return Record(path=path.as_posix(), time=time, model=model, error=error)
+        return Record(path=name, time=time, model=model, error=printable(error or ""))
     return Record(
-        path=path.as_posix(),
+        path=name,
         time=time,
         model=model,
         product=prediction.product,
@@ -105,10 +107,10 @@ def record_of(
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """Read a file of records, one a line.
+    """Read a file of records, one per line.
 
     Raises:
-        DataError: a file that cannot be read, or a line that is no record; names both.
+        DataError: a file that cannot be read, or a line that is not a record; names path and line.
     """
     try:
         with path.open(encoding="utf-8") as file:
@@ -119,10 +121,10 @@ def read_records(path: Path) -> Iterator[Record]:
                     yield Record.model_validate_json(line)
                 except ValidationError as error:
                     first = error.errors()[0]
-                    where = ".".join(map(str, first["loc"])) or "it"
+                    where = ".".join(map(str, first["loc"])) or "line"
                     raise DataError(
-                        f"{path}, line {number}: {where}: {first['msg'].lower()}; give what "
-                        "'mambaad predict' wrote (predictions.jsonl)"
+                        f"{path}, line {number}: {where}: {first['msg'].lower()}; give a "
+                        "predictions.jsonl that 'mambaad predict' wrote"
                     ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read ({error})") from error

@@ -1,4 +1,4 @@
-"""The places of an image that look defective."""
+"""Regions of an image that look defective."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scipy import ndimage
 
 from mambaad.types import Region
 
-_TOUCHING = np.ones((3, 3), dtype=bool)  # corners too
+_TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are connected too
 
 
 def find_regions(
@@ -20,21 +20,21 @@ def find_regions(
     min_area: float = 0.0,
     mm_per_px: float | None = None,
 ) -> tuple[tuple[Region, ...], Bool[np.ndarray, "h w"]]:
-    """Connected pixels above ``low``, of which one at least is above ``high`` (hysteresis).
+    """Find connected pixels above ``low`` with at least one above ``high`` (hysteresis).
 
-    So a part has a region exactly when its score is above ``high`` and the place is not too small,
-    and the region's outline does not depend on how far.
+    So a part has a region exactly when its score is above ``high`` and the region is large enough,
+    and the outline does not depend on ``high``.
 
     Args:
-        anomaly_map: at any size; minus infinity where nothing is to be found.
-        low: of the outline; taken as ``high`` if it is above it.
-        high: of the peak.
-        shape: height and width of the image, whose pixels boxes and areas are in.
-        min_area: smaller regions are left out, in pixels of the image.
-        mm_per_px: of the image, if known.
+        anomaly_map: of any size; minus infinity where defects do not count.
+        low: threshold of the outline; ``high`` is used instead if it is lower.
+        high: threshold of the peak.
+        shape: height and width of the image; boxes and areas are in its pixels.
+        min_area: smaller regions are omitted, in pixels of the image.
+        mm_per_px: scale of the image, if known.
 
     Returns:
-        The regions, that with the highest peak first; and a mask, True inside of them.
+        The regions, highest peak first, and a mask of the map's size, True inside them.
     """
     mask = np.zeros(anomaly_map.shape, dtype=bool)
     if anomaly_map.max() <= high:
@@ -54,7 +54,7 @@ def find_regions(
         top, left = box[0].start, box[1].start
         regions.append(
             Region(
-                # Every pixel of the image that it touches, so that no box is empty.
+                # Rounded outwards, so that no box is empty.
                 box=(
                     left * width // columns,
                     top * height // rows,

@@ -1,1 +1,1 @@
-"""What people look at: heatmaps over images, and pages."""
+"""Reports: heatmaps over images, HTML pages, and JUnit XML."""

@@ -1,4 +1,4 @@
-"""The report of an inspection: a page with every image, and why flagged parts were flagged."""
+"""The page of an inspection: every image, with explanations of the flagged ones."""
 
 from __future__ import annotations
 
@@ -10,45 +10,41 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from mambaad.artifacts.bundle import opened
-from mambaad.artifacts.run_folder import load_model
 from mambaad.data.images import read_image
 from mambaad.data.layouts import read_data
 from mambaad.errors import RunError
 from mambaad.files import write_text, written_whole
-from mambaad.inference.explain import Explainer, Explanation, GoodMatch, GoodPartsIndex
+from mambaad.inference.explain import Explainer, Explanation, GoodMatch, ReferenceParts
 from mambaad.inspection.calibration import inspected_map
-from mambaad.inspection.inspector import Inspector
+from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.records import Record
-from mambaad.report.inspection_html import PICTURES, Card, ClassSummary, Gallery, gallery_page
+from mambaad.report.inspection_rendering import PICTURES, Card, ClassSummary, Gallery, gallery_page
 from mambaad.report.overlay import draw_outlines, heatmap_overlay
 from mambaad.types import Prediction, Sample, Verdict
 
 PAGE = "index.html"
 _SIDE = 256  # of each picture, in pixels
-_CROP = 0.25  # of the image's smaller side: the places of a part that are compared
-_CARRIES = 0.005  # of the score: less is no direction's own
+_CROP = 0.25  # side of a close-up, as a share of the image's smaller side
+_MIN_CONTRIBUTION = 0.005  # share of the score that a scan direction is named for
 MOST_EXPLAINED = 50
-"""Flagged parts of a class that are explained: each costs up to nine runs of the decoder."""
+"""Flagged parts explained per class: each costs up to nine runs of the decoder."""
 
 
-class InspectionReport:
-    """Collects inspected images and writes ``index.html``, with its pictures beside it.
+class InspectionPage:
+    """Collects inspected images, and writes ``index.html`` with its pictures beside it.
 
     Args:
-        folder: to write to.
-        source: the run or bundle that inspects.
-        inspector: made of it.
-        good: a data set whose good training parts flagged parts are compared with; None for none.
+        folder: folder of the page, created if absent.
+        inspector: inspects the images; it can explain flagged parts if it keeps the model as
+            trained.
+        good: a data set with good training parts to compare flagged parts with, or None.
 
     Raises:
-        RunError: a folder that cannot be made, or with a page that cannot be removed.
+        RunError: the folder cannot be created, or an earlier page in it cannot be removed.
         DataError: a data set that cannot be read.
     """
 
-    def __init__(
-        self, folder: Path, source: Path, inspector: Inspector, good: Path | None = None
-    ) -> None:
+    def __init__(self, folder: Path, inspector: Inspector, good: Path | None = None) -> None:
         self._folder = folder
         self._inspector = inspector
         try:
@@ -57,18 +53,17 @@ class InspectionReport:
             raise RunError(
                 f"--report: {folder} cannot be made ({error.strerror}); choose another folder"
             ) from error
-        with opened(source) as run:
-            model = load_model(run)
-        self._explainer = Explainer(model, inspector.size)
         parts: dict[str, Sequence[Sample]] = {}
         if good is not None:
             classes = read_data(good, layout=inspector.config.layout)
             parts = {c.name: c.train for c in classes if c.name in inspector.products}
-        self._index = GoodPartsIndex(model, inspector.size, parts)
+        trained = inspector.engine.trained
+        self._explainer = Explainer(trained, inspector.size) if trained else None
+        self._references = ReferenceParts(trained, inspector.size, parts) if trained else None
         self._cards: list[Card] = []
         self._records: list[Record] = []
         self._flagged = Counter[str]()
-        try:  # never an earlier page beside these pictures
+        try:  # an earlier page must not show these pictures
             (folder / PAGE).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(
@@ -76,32 +71,32 @@ class InspectionReport:
                 "folder"
             ) from error
 
-    def add(
-        self,
-        record: Record,
-        pixels: UInt8[np.ndarray, "h w 3"] | None,
-        prediction: Prediction | None,
-    ) -> None:
-        """Add an image; without pixels and prediction, one that could not be read.
+    def add(self, inspected: Inspected) -> None:
+        """Add an image, with or without an error.
 
-        A picture that cannot be written, or an explanation that fails, is a note on its card: the
-        inspection is worth more than its page.
+        A picture that cannot be written, or an explanation that fails, becomes a note on the card:
+        it must not stop the inspection.
         """
+        record, prediction, pixels = (
+            inspected.record,
+            inspected.prediction,
+            inspected.observed.pixels,
+        )
         number = len(self._cards) + 1
         picture = explained = None
         explanation: list[str] = []
-        level = None
+        severity = None
         if pixels is not None and prediction is not None:
             picture = f"{PICTURES}/{number:06}.jpg"
             try:
-                self._save(picture, self._pair(pixels, prediction))
+                self._save(picture, self._image_and_heatmap(pixels, prediction))
             except (RunError, OSError) as error:
                 picture = None
-                explanation.append(f"There is no picture: {error}")
-            level = self._level(prediction)
+                explanation.append(f"No picture is available: {error}")
+            severity = self._severity(prediction)
             if prediction.regions:
                 why = f"{PICTURES}/{number:06}.why.jpg"
-                explained, sentences = self._explained(pixels, prediction, why)
+                explained, sentences = self._explain_or_note(pixels, prediction, why)
                 explanation += sentences
         verdict = record.verdict.value if record.verdict else "ERROR" if record.error else ""
         self._records.append(record)
@@ -111,7 +106,7 @@ class InspectionReport:
                 record.product or "",
                 verdict,
                 record.score,
-                level,
+                severity,
                 record.percentile,
                 record.error or record.reason,
                 record.defect_type,
@@ -127,7 +122,16 @@ class InspectionReport:
         facts: Mapping[str, str],
         tables: Mapping[str, Sequence[Sequence[str]]] | None = None,
     ) -> Path:
-        """Write the page of all images so far; returns its path."""
+        """Write the page of all images so far; returns its path.
+
+        Args:
+            title: heading of the page.
+            facts: names and values below it, in order.
+            tables: further tables, rows by title, the header row first.
+
+        Raises:
+            RunError: the page cannot be written.
+        """
         calibration = self._inspector.calibration
         classes = {}
         for name in sorted({r.product for r in self._records if r.product}):
@@ -143,7 +147,7 @@ class InspectionReport:
         gallery = Gallery(
             title,
             facts,
-            {"By class": self._table(), **(tables or {})},
+            {"Results by class": self._table(), **(tables or {})},
             classes,
             self._cards,
             is_calibrated=calibration is not None,
@@ -156,33 +160,35 @@ class InspectionReport:
         rows = [["class", "images", *verdicts, "errors"]]
         names = sorted({r.product or "" for r in self._records})
         for name in [*names, None]:
-            some = [r for r in self._records if name is None or (r.product or "") == name]
-            counts = Counter(r.verdict.value for r in some if r.verdict)
-            errors = sum(r.error is not None for r in some)
-            label = "all" if name is None else name or "none known"
-            numbers = [len(some), *(counts[v] for v in verdicts), errors]
+            records = [r for r in self._records if name is None or (r.product or "") == name]
+            counts = Counter(r.verdict.value for r in records if r.verdict)
+            errors = sum(r.error is not None for r in records)
+            label = "all" if name is None else name or "unknown"
+            numbers = [len(records), *(counts[v] for v in verdicts), errors]
             rows.append([label, *map(str, numbers)])
         return rows
 
-    def _level(self, prediction: Prediction) -> float:
-        """The score, such that good parts' median is 0 and FAIL begins at 1."""
-        low, high = prediction.scale or self._inspector.scale
+    def _severity(self, prediction: Prediction) -> float:
+        """The score, scaled so that good parts' median is 0 and the FAIL threshold 1."""
+        low, high = self._inspector.range_of(prediction)
         return (prediction.score - low) / ((high - low) / 2)
 
-    def _pair(
+    def _image_and_heatmap(
         self, pixels: UInt8[np.ndarray, "h w 3"], prediction: Prediction
     ) -> UInt8[np.ndarray, "h2 w2 3"]:
-        scale = prediction.scale or self._inspector.scale
+        bounds = self._inspector.range_of(prediction)
         small = _fitted(pixels, _SIDE)
-        overlay = heatmap_overlay(small, prediction.anomaly_map, scale)
+        overlay = heatmap_overlay(small, prediction.anomaly_map, bounds)
         if prediction.region_mask is not None:
             overlay = draw_outlines(overlay, prediction.region_mask)
         return np.concatenate([small, overlay], axis=1)
 
-    def _explained(
+    def _explain_or_note(
         self, pixels: UInt8[np.ndarray, "h w 3"], prediction: Prediction, target: str
     ) -> tuple[str | None, list[str]]:
-        """The name of the picture that explains, if there is one, and sentences."""
+        """Explain a flagged part: the path of the picture, if there is one, and sentences."""
+        if self._explainer is None:
+            return None, ["No explanation is available: the model as trained was not kept."]
         product = prediction.product or ""
         self._flagged[product] += 1
         if self._flagged[product] > MOST_EXPLAINED:
@@ -190,28 +196,40 @@ class InspectionReport:
                 f"Only the first {MOST_EXPLAINED} flagged parts of a class are explained."
             ]
         try:
-            return target, self._explain(pixels, prediction, target)
-        except Exception as error:  # whatever it is, the part's verdict does not hang on it
+            return target, self._explain(self._explainer, pixels, prediction, target)
+        except Exception as error:  # the verdict stands, whatever fails in explaining it
             reason = " ".join(str(error).split()) or type(error).__name__
-            return None, [f"There is no explanation: {reason}"]
+            return None, [f"No explanation is available: {reason}"]
 
     def _explain(
-        self, pixels: UInt8[np.ndarray, "h w 3"], prediction: Prediction, target: str
+        self,
+        explainer: Explainer,
+        pixels: UInt8[np.ndarray, "h w 3"],
+        prediction: Prediction,
+        target: str,
     ) -> list[str]:
-        """Write a picture of the scales' maps and the good part's place; and say it in words."""
+        """Write the picture of an explanation: scales, peak and match; returns its sentences."""
         calibration = self._inspector.calibration
         c = calibration.classes[prediction.product or ""] if calibration else None
-        counted = inspected_map(prediction.anomaly_map, c.settings) if c else None
-        found = self._explainer.explain(pixels, counted)
-        match = self._index.nearest(prediction.product or "", pixels, found.at)
-        scale = prediction.scale or self._inspector.scale
+        inspected = inspected_map(prediction.anomaly_map, c.settings) if c else None
+        found = explainer.explain(pixels, inspected)
+        match = None
+        if self._references:
+            match = self._references.nearest(prediction.product or "", pixels, found.at)
+        bounds = self._inspector.range_of(prediction)
         count = len(found.scale_maps)
-        share = (scale[0] / count, scale[1] / count)  # of a scale's part of the map
-        tiles = [heatmap_overlay(_square(pixels), part, share) for part in found.scale_maps]
+        scale_bounds = (
+            bounds[0] / count,
+            bounds[1] / count,
+        )  # the scales' maps add up to the whole
+        tiles = [
+            heatmap_overlay(_square(pixels), scale_map, scale_bounds)
+            for scale_map in found.scale_maps
+        ]
         size = self._inspector.size
-        tiles.append(_place(pixels, found.at, size))
+        tiles.append(_close_up(pixels, found.at, size))
         if match:
-            tiles.append(_place(read_image(match.sample.path), match.at, size))
+            tiles.append(_close_up(read_image(match.sample.path), match.at, size))
         self._save(target, np.concatenate([_square(tile) for tile in tiles], axis=1))
         return _sentences(found, match, prediction)
 
@@ -234,17 +252,17 @@ def _sentences(found: Explanation, match: GoodMatch | None, prediction: Predicti
     if found.directions:
         name, most = max(found.directions.items(), key=lambda item: item[1])
         lines.append(
-            f"The scan that carried most of it: {name} (without it {most:.0%} less, beyond what "
-            "the rest of the image changes)."
-            if most >= _CARRIES
-            else "No single scan direction carried it: without any of them it stays."
+            f"Scan direction that contributes most: {name} (without it the score there falls by "
+            f"{most:.0%} more than in the rest of the image)."
+            if most >= _MIN_CONTRIBUTION
+            else "No single scan direction contributes: omitting any one hardly changes the score."
         )
     scales = len(found.strides)
-    maps = f"the maps of the {scales} scales" if scales > 1 else "the map"
-    shown = f"Pictures: {maps}, the place"
+    maps = f"the heatmaps of the {scales} scales" if scales > 1 else "the heatmap"
+    shown = f"Pictures: {maps}, a close-up of the peak"
     if match:
         lines.append(
-            f"{shown}, and the place most like it in a good part, {match.sample.path.name} "
+            f"{shown}, and the most similar place on a good part, {match.sample.path.name} "
             f"(similarity {match.similarity:.2f})."
         )
     else:
@@ -261,11 +279,11 @@ def _shares(found: Explanation) -> str:
         f"{share:.0%} at stride {name}"
         for share, name in zip(found.scale_shares, names, strict=True)
     )
-    return f"Of the score there {shares} of the encoder's maps."
+    return f"Contributions of the encoder's maps to the score: {shares}."
 
 
 def _fitted(pixels: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """At most ``side`` pixels high and wide."""
+    """Shrink an image to at most ``side`` pixels high and wide."""
     image = Image.fromarray(pixels)
     image.thumbnail((side, side))
     return np.asarray(image)
@@ -275,10 +293,10 @@ def _square(pixels: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "s s 3"]:
     return np.asarray(Image.fromarray(pixels).resize((_SIDE, _SIDE)))
 
 
-def _place(
+def _close_up(
     pixels: UInt8[np.ndarray, "h w 3"], at: tuple[int, int], size: tuple[int, int]
 ) -> UInt8[np.ndarray, "s s 3"]:
-    """A square around a place that is given at the model's size."""
+    """Crop a square around a place, which is given at the model's size."""
     height, width = pixels.shape[:2]
     side = max(int(_CROP * min(height, width)), min(height, width, 16))
     row, column = at[0] * height // size[0], at[1] * width // size[1]

@@ -1,4 +1,4 @@
-"""Verdicts as JUnit XML, which build servers show and count."""
+"""Verdicts as JUnit XML, which CI servers display and count."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 @dataclass(frozen=True)
 class Case:
-    """An image of a product: what to call it, its outcome, and why.
+    """A test case: one image of a product, its outcome, and the reason.
 
-    ``outcome``: ``passed``; ``failed``; ``skipped``, for parts that a person is to look at;
-    ``error``, where nothing could be said.
+    ``suite``: the product. ``outcome``: ``passed``; ``failed``; ``skipped``, for parts that need
+    review by a person; ``error``, for images without a decision. ``message``: the reason.
     """
 
     suite: str
@@ -25,16 +25,21 @@ class Case:
 
 
 def junit_xml(cases: Iterable[Case]) -> str:
-    """A test suite for each product, a test case for each image, as XML text."""
+    """Render a test suite for each product and a test case for each image as XML."""
     suites: dict[str, list[Case]] = {}
     for case in cases:
         suites.setdefault(case.suite, []).append(case)
-    root = ElementTree.Element("testsuites", _counts([c for some in suites.values() for c in some]))
-    for name, some in suites.items():
-        suite = ElementTree.SubElement(root, "testsuite", {"name": _clean(name), **_counts(some)})
-        for case in some:
-            about = {"classname": _clean(name), "name": _clean(case.name)}
-            element = ElementTree.SubElement(suite, "testcase", about)
+    root = ElementTree.Element(
+        "testsuites",
+        _counts([case for cases_of_suite in suites.values() for case in cases_of_suite]),
+    )
+    for name, cases_of_suite in suites.items():
+        suite = ElementTree.SubElement(
+            root, "testsuite", {"name": _clean(name), **_counts(cases_of_suite)}
+        )
+        for case in cases_of_suite:
+            attributes = {"classname": _clean(name), "name": _clean(case.name)}
+            element = ElementTree.SubElement(suite, "testcase", attributes)
             if case.outcome != "passed":
                 tag = {"failed": "failure"}.get(case.outcome, case.outcome)
                 ElementTree.SubElement(element, tag, {"message": _clean(case.message)})
@@ -53,5 +58,5 @@ def _counts(cases: Sequence[Case]) -> dict[str, str]:
 
 
 def _clean(text: str) -> str:
-    """Without the characters that XML cannot hold: a file's name may have any."""
+    """Replace characters that XML cannot hold; a file name may have any."""
     return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -1,4 +1,4 @@
-"""An anomaly map drawn over its image."""
+"""Heatmaps and outlines over an image."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from matplotlib import colormaps
 from PIL import Image
 from scipy import ndimage
 
-# Perceptually uniform, and its brightness alone tells the order: it is read right by colour-blind
-# people and in greyscale print.
+# Perceptually uniform, and ordered by brightness alone: readable with colour blindness and in
+# greyscale print.
 _COLOURS = np.asarray(colormaps["inferno"].resampled(256)(np.arange(256))[:, :3], np.float32) * 255
-_MOST_OPAQUE = 0.8
-_OUTLINE = np.asarray([64, 224, 255], np.uint8)  # cyan: no colour of the heatmap, and few parts'
+_MAX_OPACITY = 0.8
+_OUTLINE = np.asarray([64, 224, 255], np.uint8)  # cyan: not in the heatmap, and rare on parts
 
 
 def heatmap_overlay(
     image: UInt8[np.ndarray, "h w 3"],
     anomaly_map: Float[np.ndarray, "h2 w2"],
-    scale: tuple[float, float],
+    heatmap_range: tuple[float, float],
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Colour an image by its anomaly map; calm places show the image as it is.
+    """Colour an image by its anomaly map; where the map is low, the image shows unchanged.
 
     Args:
         image: 8-bit RGB, of any size.
         anomaly_map: float32, resized to the image (bilinear).
-        scale: the values that get the first and the last colour. The same for all images: on a
-            scale of its own every image would have a glowing place, good parts too.
+        heatmap_range: the values of the first and last colour. The same for all images of a
+            class: with a range of its own, every image would show a hot spot, good parts too.
     """
-    low, high = scale
+    low, high = heatmap_range
     size = (image.shape[1], image.shape[0])
     resized = Image.fromarray(anomaly_map).resize(size, Image.Resampling.BILINEAR)
-    level = ((np.asarray(resized) - low) / (high - low)).clip(0, 1)[..., None]
-    opacity = _MOST_OPAQUE * level
-    colours = _COLOURS[(level[..., 0] * 255).round().astype(np.uint8)]
+    intensity = ((np.asarray(resized) - low) / (high - low)).clip(0, 1)[..., None]
+    opacity = _MAX_OPACITY * intensity
+    colours = _COLOURS[(intensity[..., 0] * 255).round().astype(np.uint8)]
     blended = image * (1 - opacity) + colours * opacity
     drawn: UInt8[np.ndarray, "h w 3"] = blended.round().astype(np.uint8)
     return drawn
@@ -44,7 +44,8 @@ def draw_outlines(
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Outline the regions of a mask, which is resized to the image (nearest).
 
-    The line lies around a region, as wide as a 200th of the image, so that it hides nothing of it.
+    The line, a 200th of the image's smaller side wide, runs outside the region, so that it hides
+    no defect.
     """
     height, width = image.shape[:2]
     small = Image.fromarray(mask.astype(np.uint8))

@@ -1,90 +1,112 @@
-"""The HTML report of a run on a data set: its metrics, its scores, and parts to look at."""
+"""The report of a run on a data set: metrics, scores, and examples."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from mambaad.artifacts.run_folder import read_config, read_log
-from mambaad.config import TrainConfig
-from mambaad.data.images import read_image, read_mask
-from mambaad.data.layouts import read_data
+from mambaad.config import SYSTEMS, TrainConfig
 from mambaad.files import write_text
-from mambaad.inspection.inspector import Inspector
+from mambaad.inspection.stream import Observed
 from mambaad.report.overlay import heatmap_overlay
-from mambaad.report.run_html import Example, Report, Scores, html_report
-from mambaad.systems import system_class
-from mambaad.types import ProductClass, Sample
-from mambaad.workflows.evaluate import Evaluation
+from mambaad.report.run_rendering import Example, Report, Scores, html_report
 
 _GOOD, _DEFECTIVE = 2, 7  # examples of each class
 
 
-def write_run_report(
-    path: Path, run: Path, data: Path, evaluation: Evaluation, title: str = "Inspection report"
-) -> None:
-    """Write the report of a finished run, whole or not at all.
+class RunPage:
+    """Collects examples while a run is evaluated, and writes the page.
+
+    The examples are the first good parts and the first part of each defect type; they are never
+    chosen by their scores.
 
     Args:
-        path: the HTML file.
-        run: the folder that training made.
-        data: the data set that ``evaluation`` is of.
-        evaluation: what :func:`mambaad.evaluate` returned.
-        title: its heading.
-
-    Raises:
-        DataError, RunError: a folder that cannot be read, or a file that cannot be written.
+        heatmap_range: the map's values at both ends of all heatmaps.
     """
-    inspector = Inspector(run, evaluation.precision)
-    log, config = read_log(run), read_config(run)
-    classes = read_data(data, list(evaluation.classes), split="test", layout=config.layout)
-    images = sum(len(scores) for scores in evaluation.scores.values())
-    facts = {
-        "Products": ", ".join(evaluation.classes),
-        "Test images": str(images),
-        "Model": f"{_model_name(config)}, encoder {config.encoder}",
-        "Training": f"{len(log)} epochs, {sum(e['seconds'] for e in log) / 60:.1f} min"
-        if log
-        else "imported",
-        "Image size": " x ".join(map(str, evaluation.size)),
-        "Protocol": evaluation.protocol,
-    }
-    report = Report(
-        title,
-        facts,
-        evaluation.to_rows(),
-        [epoch["loss"] for epoch in log],
-        {
-            name: Scores([s for s, bad in pairs if not bad], [s for s, bad in pairs if bad])
-            for name, pairs in evaluation.scores.items()
-        },
-        {c.name: [_example(inspector, sample) for sample in _chosen(c)] for c in classes},
-    )
-    write_text(path, html_report(report))
+
+    def __init__(self, heatmap_range: tuple[float, float]) -> None:
+        self._range = heatmap_range
+        self._good: dict[str, list[Example]] = {}
+        self._defective: dict[str, dict[str, Example]] = {}
+
+    def add(self, observed: Observed) -> None:
+        """Add a test image; it becomes an example if one of its kind is still missing."""
+        sample, pixels = observed.item.sample, observed.pixels
+        if sample is None or pixels is None or observed.observation is None:
+            return
+        good = self._good.setdefault(sample.class_name, [])
+        defective = self._defective.setdefault(sample.class_name, {})
+        if not sample.is_defective and len(good) < _GOOD:
+            good.append(self._example(observed))
+        defect = sample.defect_type
+        if sample.is_defective and defect not in defective and len(defective) < _DEFECTIVE:
+            defective[defect] = self._example(observed)
+
+    def _example(self, observed: Observed) -> Example:
+        sample, pixels = observed.item.sample, observed.pixels
+        assert sample is not None  # checked by add()
+        assert pixels is not None
+        observation, _ = observed.result
+        return Example(
+            f"{sample.defect_type}/{sample.path.name}",
+            pixels,
+            heatmap_overlay(pixels, observation.anomaly_map, self._range),
+            observed.mask,
+            sample.is_defective,
+            observation.score,
+        )
+
+    def write(
+        self,
+        path: Path,
+        title: str,
+        config: TrainConfig,
+        log: Sequence[Mapping[str, Any]],
+        protocol: str,
+        metrics: Sequence[Sequence[str]],
+        scores: Mapping[str, Sequence[tuple[float, bool]]],
+    ) -> None:
+        """Write the page, whole or not at all.
+
+        Args:
+            path: the HTML file.
+            title: heading of the page.
+            config: the settings of the run.
+            log: a record for each epoch of its training; empty for an imported run.
+            protocol: name of the metrics' protocol.
+            metrics: a header row and a row for each class, as text.
+            scores: by class, each test image's score and whether it is defective.
+
+        Raises:
+            RunError: the file cannot be written.
+        """
+        minutes = sum(epoch["seconds"] for epoch in log) / 60
+        facts = {
+            "Products": ", ".join(scores),
+            "Test images": str(sum(map(len, scores.values()))),
+            "Model": f"{_model_name(config)}, encoder {config.encoder}",
+            "Training": f"{len(log)} epochs, {minutes:.1f} min" if log else "imported",
+            "Image size": " x ".join(map(str, config.size)),
+            "Protocol": protocol,
+        }
+        report = Report(
+            title,
+            facts,
+            metrics,
+            [epoch["loss"] for epoch in log],
+            {
+                name: Scores([s for s, bad in pairs if not bad], [s for s, bad in pairs if bad])
+                for name, pairs in scores.items()
+            },
+            {
+                name: [*self._good.get(name, []), *self._defective.get(name, {}).values()]
+                for name in scores
+            },
+        )
+        write_text(path, html_report(report))
 
 
 def _model_name(config: TrainConfig) -> str:
-    name: str = system_class(config.system).__name__
+    name = SYSTEMS[config.system].title
     return f"{name}, {config.variant} decoder" if config.system == "mambaad" else name
-
-
-def _chosen(c: ProductClass) -> list[Sample]:
-    """The first good parts, and the first of each kind of defect; never chosen by their scores."""
-    good = [sample for sample in c.test if not sample.is_defective]
-    kinds: dict[str, Sample] = {}
-    for sample in c.test:
-        if sample.is_defective:
-            kinds.setdefault(sample.defect_type, sample)
-    return [*good[:_GOOD], *list(kinds.values())[:_DEFECTIVE]]
-
-
-def _example(inspector: Inspector, sample: Sample) -> Example:
-    image = read_image(sample.path)
-    prediction = inspector.inspect(image, sample.class_name)
-    return Example(
-        f"{sample.defect_type}/{sample.path.name}",
-        image,
-        heatmap_overlay(image, prediction.anomaly_map, inspector.scale),
-        read_mask(sample.mask_path) if sample.mask_path else None,
-        sample.is_defective,
-        prediction.score,
-    )

@@ -1,7 +1,7 @@
 import json
 import re
 
-from mambaad.report.inspection_html import Card, ClassSummary, Gallery, gallery_page
+from mambaad.report.inspection_rendering import Card, ClassSummary, Gallery, gallery_page
 
 
 def cards(count):

@@ -1,4 +1,4 @@
-"""A report of a trained model as one HTML file that needs nothing else."""
+"""The HTML of a run's report: one file, with everything it needs inside."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-_GOOD, _DEFECTIVE = "#2a78a5", "#c4472b"  # told apart by colour-blind people too
+_GOOD, _DEFECTIVE = "#2a78a5", "#c4472b"  # distinguishable with colour blindness
 
 
 @dataclass(frozen=True)
 class Example:
-    """An inspected test image, and what was found.
+    """An inspected test image with its heatmap and score.
 
-    ``image`` and ``overlay``: 8-bit RGB; ``mask``: the true defect, None for a good part and where
-    the data set does not say.
+    ``image`` and ``overlay``: 8-bit RGB. ``mask``: True on the defect; None for a good part, and if
+    the data set has no mask.
     """
 
     name: str
@@ -44,9 +44,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class Report:
-    """What a report shows.
+    """The content of a report.
 
-    ``facts``: names and values, in order. ``table``: the metrics, a heading first, as text.
+    ``facts``: names and values, in order. ``table``: the metrics as text, the header row first.
     ``losses``: the mean loss of each epoch. ``scores`` and ``examples``: by class.
     """
 
@@ -59,7 +59,7 @@ class Report:
 
 
 def templates() -> jinja2.Environment:
-    """The pages' templates: everything is escaped, and nothing may be missing."""
+    """Load the pages' templates; all values are escaped, and a missing one is an error."""
     return jinja2.Environment(
         loader=jinja2.PackageLoader("mambaad.report"),
         autoescape=True,
@@ -70,17 +70,17 @@ def templates() -> jinja2.Environment:
 
 
 def html_report(report: Report) -> str:
-    """The report as HTML text; the same input gives the same text."""
+    """Render the report as HTML; the same input gives the same text."""
     environment = templates()
     environment.filters |= {"picture": _picture, "mask_picture": _mask_picture}
     plots = {name: _histogram(scores) for name, scores in report.scores.items()}
-    return environment.get_template("report.html").render(
+    return environment.get_template("run.html").render(
         report=report, curve=_curve(report.losses) if report.losses else "", plots=plots
     )
 
 
 def _picture(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
-    """A data URL."""
+    """Encode an image as a data URL."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="JPEG", quality=88)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
@@ -93,15 +93,15 @@ def _mask_picture(mask: Bool[np.ndarray, "h w"]) -> str:
 
 
 def _histogram(scores: Scores) -> str:
-    values = [*scores.good, *scores.defective]
-    bins = np.linspace(min(values), max(max(values), min(values) + 1e-6), 25).tolist()
+    all_scores = [*scores.good, *scores.defective]
+    bins = np.linspace(min(all_scores), max(max(all_scores), min(all_scores) + 1e-6), 25).tolist()
     figure = Figure(figsize=(3.6, 2.0), layout="constrained")
     axes = figure.subplots()
-    for name, some, colour in (
+    for name, values, colour in (
         ("good", scores.good, _GOOD),
         ("defective", scores.defective, _DEFECTIVE),
     ):
-        axes.hist(some, bins, label=f"{name} ({len(some)})", color=colour, alpha=0.75)
+        axes.hist(values, bins, label=f"{name} ({len(values)})", color=colour, alpha=0.75)
     axes.set_xlabel("image score")
     axes.set_ylabel("images")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -121,7 +121,7 @@ def _curve(losses: Sequence[float]) -> str:
 
 
 def svg_of(figure: Figure) -> str:
-    """A figure as SVG text that a page can hold; the same figure gives the same text."""
+    """Render a figure as SVG to embed in a page; the same figure gives the same text."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mambaad.report.run_html import Example, Report, Scores, html_report
+from mambaad.report.run_rendering import Example, Report, Scores, html_report
 
 
 @pytest.fixture

@@ -1,0 +1,183 @@
+"""The inspection stream: the one loop that passes every image to the engine.
+
+Files are decoded ahead by threads, resized, and passed to the engine in batches. Consumers of the
+stream (predict, evaluate, calibrate, reports) add each image to their sinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from mambaad.data.checks import MaskSizeError, check_images, read_sample
+from mambaad.data.images import read_image, resize_image
+from mambaad.data.read_ahead import read_ahead
+from mambaad.errors import ConfigError, DataError, MambaADError, RunError
+from mambaad.inference.engine import Engine, Observation
+from mambaad.inspection.quality import Quality, measure_quality
+from mambaad.progress import say
+from mambaad.types import ProductClass, Sample
+
+Pixels = UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to inspect, and what is known about it.
+
+    ``image``: a file, or 8-bit RGB pixels, h x w x 3, of any size. ``product``: its class, if the
+    decision may know it. ``sample``: its entry in a data set, whose mask is then read too.
+    """
+
+    image: Path | Pixels
+    product: str | None = None
+    sample: Sample | None = None
+
+    @classmethod
+    def of(cls, sample: Sample, product: str | None = None) -> Item:
+        """Make an item of a data set's entry."""
+        return cls(sample.path, product, sample)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """An image with its observation, or with the ``error`` that prevented one.
+
+    ``pixels``: the original image, 8-bit RGB; None if it could not be read. ``mask``: of the
+    sample's defect, at the image's size; None without one.
+    """
+
+    item: Item
+    pixels: Pixels | None = None
+    mask: Bool[np.ndarray, "h w"] | None = None
+    quality: Quality | None = None
+    observation: Observation | None = None
+    error: MambaADError | None = None
+
+    @property
+    def result(self) -> tuple[Observation, Quality]:
+        """The observation and the image's quality; raises the error if there is one."""
+        if self.error:
+            raise self.error
+        assert self.observation is not None  # set whenever there is no error
+        assert self.quality is not None
+        return self.observation, self.quality
+
+
+def observe_stream(
+    engine: Engine, items: Iterable[Item], *, batch_size: int = 1
+) -> Iterator[Observed]:
+    """Observe images in their order.
+
+    Files are decoded ahead. The observation of pixels is yielded before the next item is requested:
+    a camera may wait for it.
+
+    Args:
+        engine: runs the model.
+        items: the images, requested as they are needed.
+        batch_size: how many files are observed together: 1 for the lowest latency, the engine's own
+            for the highest throughput. On a GPU, values differ by rounding between batch sizes.
+
+    Yields:
+        Each image once; with an error if it cannot be read (DataError) or the model's values are
+        not finite (RunError).
+
+    Raises:
+        ConfigError: pixels of another shape or type.
+        DataError: a mask of another size than its image: the data set is wrong as a whole.
+    """
+
+    def prepare(item: Item) -> tuple[Observed, Pixels | None]:
+        return _prepare(item, engine.size)
+
+    for are_pixels, group in groupby(items, lambda item: isinstance(item.image, np.ndarray)):
+        if are_pixels:
+            for prepared in map(prepare, group):
+                yield from _observe(engine, [prepared])
+            continue
+        ahead = 2 * batch_size
+        with closing(read_ahead(prepare, group, workers=engine.reads_ahead, ahead=ahead)) as read:
+            while batch := list(islice(read, batch_size)):
+                yield from _observe(engine, batch)
+
+
+def observe_one(engine: Engine, item: Item) -> Observed:
+    """Observe one image, in the caller's thread; see :func:`observe_stream`."""
+    (observed,) = _observe(engine, [_prepare(item, engine.size)])
+    return observed
+
+
+def readable(
+    stream: Iterable[Observed], classes: Sequence[ProductClass], skip_unreadable: bool
+) -> Iterator[Observed]:
+    """Yield the images of a stream that could be observed.
+
+    Args:
+        stream: the images of ``classes``.
+        classes: decoded again if an image cannot be read, so that the error counts all of them.
+        skip_unreadable: report unreadable images and continue, instead of stopping.
+
+    Raises:
+        DataError: images that cannot be read.
+        RunError: the model's values are not finite.
+    """
+    for image in stream:
+        if isinstance(image.error, DataError):
+            if not skip_unreadable:
+                check_images(classes)
+                raise image.error  # if the file has been repaired meanwhile
+            say(f"left out: {image.error}")
+            continue
+        image.result  # noqa: B018  # raises any other error
+        yield image
+
+
+def _prepare(item: Item, size: tuple[int, int]) -> tuple[Observed, Pixels | None]:
+    """Read an image; returns it unobserved, and its pixels at the engine's size."""
+    mask = None
+    if isinstance(item.image, np.ndarray):
+        pixels = _check_pixels(item.image)
+    else:
+        try:
+            if item.sample is None:
+                pixels = read_image(item.image)
+            else:
+                pixels, mask = read_sample(item.sample)
+        except MaskSizeError:
+            raise
+        except DataError as error:
+            return Observed(item, error=error), None
+    resized = resize_image(pixels, size)
+    return Observed(item, pixels, mask, measure_quality(resized, pixels.shape[:2])), resized
+
+
+def _check_pixels(pixels: np.ndarray) -> Pixels:
+    if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+        raise ConfigError(
+            f"image has shape {pixels.shape} and type {pixels.dtype}, expected height x "
+            "width x 3 of uint8, RGB; convert it"
+        )
+    return pixels
+
+
+def _observe(engine: Engine, batch: list[tuple[Observed, Pixels | None]]) -> Iterator[Observed]:
+    readable = [resized for _, resized in batch if resized is not None]
+    observations = iter(engine.observe(np.stack(readable)) if readable else [])
+    for image, resized in batch:
+        yield image if resized is None else _with_observation(image, next(observations))
+
+
+def _with_observation(image: Observed, observation: Observation) -> Observed:
+    if np.isfinite(observation.anomaly_map).all() and np.isfinite(observation.distances).all():
+        return replace(image, observation=observation)
+    error = RunError(
+        "the model's output has values that are not finite, expected numbers; train again, "
+        "restore the run from a copy, or use --precision float32"
+    )
+    return replace(image, error=error)
