@@ -1,26 +1,37 @@
 import os
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 import torch
 
-from mambaad.process import limit_threads
+from mambaad.process import limit_threads, on_signals, sigterm_as_interrupt
 
 PROGRAM = """
-import resource, sys
-import torch
+import ctypes, resource, sys
 from mambaad.process import keep_freed_memory
 
 if sys.argv[1] == "kept" and not keep_freed_memory():
     sys.exit(3)
-torch.set_num_threads(1)
+libc, address = ctypes.CDLL(None), ctypes.c_void_p()
+
+def use_and_free(size=2**26):  # as PyTorch does for a tensor of 64 MiB
+    asked = ctypes.c_size_t(64), ctypes.c_size_t(size)
+    assert libc.posix_memalign(ctypes.byref(address), *asked) == 0
+    ctypes.memset(address, 1, size)
+    libc.free(address)
+
+def page_faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
 for _ in range(20):  # malloc needs a few until it has joined what is free
-    torch.ones(16, 2**20)  # 64 MiB
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    use_and_free()
+before = page_faults()
 for _ in range(3):
-    torch.ones(16, 2**20)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    use_and_free()
+print(page_faults() - before)
 """
 
 
@@ -51,3 +62,58 @@ def test_no_more_threads_than_cores(monkeypatch):
         torch.set_num_threads(asked)
         limit_threads()
         assert torch.get_num_threads() == found
+
+
+@pytest.fixture
+def former_handlers():
+    """Stand-ins for the handlers there were; yields the signals that reach them."""
+    reached = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.signal(n, lambda number, _: reached.append(number)) for n in numbers}
+    yield reached
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_is_reacted_to_and_a_second_does_what_it_did_before(
+    number, former_handlers
+):
+    reactions = []
+    with on_signals(lambda: reactions.append("stop")):
+        signal.raise_signal(number)
+        assert (reactions, former_handlers) == (["stop"], [])
+        signal.raise_signal(number)
+        assert (reactions, former_handlers) == (["stop"], [number])
+    signal.raise_signal(number)
+    assert (reactions, former_handlers) == (["stop"], [number, number])
+
+
+def test_sigterm_interrupts_once_and_is_then_ignored(former_handlers):
+    def work():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGTERM)  # timeout(1) sends two
+
+    with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt():
+        work()
+    assert former_handlers == []
+    signal.raise_signal(signal.SIGTERM)
+    assert former_handlers == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize(
+    "context", [lambda: on_signals(lambda: None), sigterm_as_interrupt], ids=["on", "as_interrupt"]
+)
+def test_signals_are_left_alone_outside_the_main_thread(context, former_handlers):
+    def work():
+        with context():
+            entered.append(signal.getsignal(signal.SIGTERM))
+
+    entered = []
+    handler = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert entered == [handler]

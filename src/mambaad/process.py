@@ -1,4 +1,4 @@
-"""This process: how many threads compute, what happens to freed memory, and what signals do."""
+"""Settings of this process: its compute threads, its freed memory, its reaction to signals."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Of glibc's malloc.h.
+# From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 def limit_threads() -> None:
-    """Lower PyTorch's number of threads to that of the cores this process may use.
+    """Lower PyTorch's number of threads to the number of cores this process may use.
 
-    More of them wait for each other at the end of every operation: four threads on two cores did
-    a third less than two.
+    Further threads only wait for each other at the end of every operation: four threads on two
+    cores were a third slower than two.
     """
-    import torch  # here, since signals and memory are also handled where nothing computes
+    import torch  # here, so that signals and memory are handled without it
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     if cores and torch.get_num_threads() > cores:
@@ -29,23 +29,23 @@ def limit_threads() -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc's malloc to hold on to what is freed; True where that is the C library in use.
+    """Have glibc's malloc keep freed memory; False where another C library is in use.
 
     By default it returns every large block to the kernel, which clears each page again when the
-    next tensor of that size is first written: up to 0.12 of 0.43 s in a training step. It holds
-    for the whole process, which then keeps the memory of its peak until it ends.
+    next tensor of that size is first written: up to 0.12 of 0.43 s in a training step. The setting
+    is for the whole process, which then keeps the memory of its peak until it ends.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
     kept = bool(mallopt(_TRIM_THRESHOLD, -1)) and bool(mallopt(_TOP_PAD, 2**26))
-    # Older versions take no more than 32 MiB.
+    # Older versions accept at most 32 MiB.
     return kept and bool(mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(_MMAP_THRESHOLD, 2**25))
 
 
 @contextmanager
 def on_signals(react: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM call ``react`` (a second one does what it did before)."""
+    """Have Ctrl-C and SIGTERM call ``react``; a second signal does what it did before."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""What long work tells the person who waits: on standard error, a bar where there is a terminal."""
+"""Progress of long work, on standard error: lines, and a bar where there is a terminal."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _console = Console(stderr=True, highlight=False)
 
 
 def say(line: str) -> None:
-    """Print one line."""
+    """Print one line on standard error."""
     _console.print(line, markup=False, soft_wrap=True)
 
 
@@ -53,5 +53,5 @@ class ProgressBar:
         self._progress.stop()
 
     def update(self, done: int, total: int, note: str = "") -> None:
-        """Show that ``done`` of ``total`` are done."""
+        """Move the bar to ``done`` of ``total``."""
         self._progress.update(self._task, completed=done, total=total, note=note)

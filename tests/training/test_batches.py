@@ -1,4 +1,4 @@
-"""That what is kept changes no training is tested in test_train.py."""
+"""The batches of a training; that caches change no weights is tested in test_train.py."""
 
 import threading
 
@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from mambaad.config import make_config
-from mambaad.data.images import read_image
-from mambaad.data.readers.mvtec import read_mvtec
-from mambaad.data.transforms import Preprocess
+from mambaad.data.images import read_image, resize_image
+from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.errors import DataError
+from mambaad.models.normalise import normalise
 from mambaad.training import batches as module
-from mambaad.training.batches import Feed
+from mambaad.training.batches import TrainingBatches, make_batches
 from tests.conftest import SMALL, make_parts
 
 CPU = torch.device("cpu")
@@ -21,34 +21,35 @@ SIZE = (64, 64)
 
 @pytest.fixture
 def samples(parts):
-    return [sample for c in read_mvtec(parts) for sample in c.train]
+    return [sample for c in MVTEC.read(parts) for sample in c.train]
 
 
-def expected(samples, batch):
-    return torch.stack([Preprocess(*SIZE)(read_image(samples[i].path)) for i in batch])
+def expected(samples, indices):
+    pixels = [resize_image(read_image(samples[i].path), SIZE) for i in indices]
+    return normalise(torch.from_numpy(np.stack(pixels)))
 
 
-def make_feed(samples, folder, **settings):
-    return Feed(samples, make_config({**SMALL, **settings}), folder, CPU)
+def made(samples, folder, **settings):
+    return make_batches(samples, make_config({**SMALL, **settings}), folder, CPU)
 
 
 @pytest.fixture(params=["here", "ahead"], autouse=True)
 def laid_out(request, monkeypatch):
-    """Batches laid out as for a CPU; and as for a GPU, by a thread, but for the pinned memory."""
+    """Prepare batches as for a CPU; and as for a GPU, by a thread, but for the pinned memory."""
     if request.param == "ahead":
-        real = Feed.__init__
+        real = TrainingBatches.__init__
 
-        def init(self, *args):
-            real(self, *args)
+        def init(self, *args, **caches):
+            real(self, *args, **caches)
             self._is_gpu = True
 
-        monkeypatch.setattr(Feed, "__init__", init)
-        monkeypatch.setattr(Feed, "_pinned", lambda self, tensors: tensors)
+        monkeypatch.setattr(TrainingBatches, "__init__", init)
+        monkeypatch.setattr(TrainingBatches, "_pinned", lambda self, tensors: tensors)
 
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The paths that are decoded."""
+    """List the paths that are decoded."""
     seen = []
 
     def read(path):
@@ -61,69 +62,60 @@ def reads(monkeypatch):
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
 def test_images_are_read_once_and_stay_the_same(samples, tmp_path, place, reads):
-    feed = make_feed(samples, tmp_path, cache_features="off", cache_images=place)
-    for batches in ([[3, 0], [5, 1]], [[0, 1], [3, 5]], [[5, 0], [2, 4]]):
-        for batch, (images, features) in zip(batches, feed.steps(batches), strict=True):
+    batches = made(samples, tmp_path, cache_features="off", cache_images=place)
+    for epoch in ([[3, 0], [5, 1]], [[0, 1], [3, 5]], [[5, 0], [2, 4]]):
+        for indices, (given, images, features) in zip(epoch, batches.load(epoch), strict=True):
+            assert given == indices
             assert features is None
-            assert torch.equal(images, expected(samples, batch))
+            assert torch.equal(images, expected(samples, indices))
     assert len(reads) == len(set(reads)) == 6
 
 
 def test_nothing_is_kept_where_it_is_off(samples, tmp_path, reads):
-    feed = make_feed(samples, tmp_path, cache_features="off", cache_images="off")
+    batches = made(samples, tmp_path, cache_features="off", cache_images="off")
     for _ in range(2):
-        list(feed.steps([[0, 1]]))
+        list(batches.load([[0, 1]]))
     assert len(reads) == 4
 
 
 def test_kept_features_stand_for_images(samples, tmp_path, reads):
-    feed = make_feed(samples, tmp_path, cache_features="memory")
+    batches = made(samples, tmp_path, cache_features="memory")
     maps = [torch.randn(2, 8, 4, 4), torch.randn(2, 3, 2, 2)]
-    for _ in feed.steps([[4, 2]]):
-        feed.keep([4, 2], maps)
-    ((images, features),) = feed.steps([[2, 4]])
+    for _ in batches.load([[4, 2]]):
+        batches.keep([4, 2], maps)
+    ((_, images, features),) = batches.load([[2, 4]])
     assert images is None
     for found, given in zip(features, maps, strict=True):
         assert torch.equal(found, given.flip(0))
     assert len(reads) == 2
-    assert feed._pixels is not None
-    assert not feed._pixels.has([2])  # they would not be read again
+    assert batches._pixels is not None
+    assert not batches._pixels.has([2])  # they would not be read again
 
 
 def test_images_are_kept_where_features_have_no_room(samples, tmp_path, monkeypatch, reads):
-    feed = make_feed(samples, tmp_path)
-    assert feed._features is not None
-    monkeypatch.setattr(feed._features, "_choose", lambda: None)
-    for batches in ([[0, 1], [2, 3]], [[1, 0], [2, 3]], [[0, 2], [1, 3]]):
-        for batch, (images, features) in zip(batches, feed.steps(batches), strict=True):
+    batches = made(samples, tmp_path)
+    assert batches._features is not None
+    monkeypatch.setattr(batches._features, "_choose", lambda: None)
+    for epoch in ([[0, 1], [2, 3]], [[1, 0], [2, 3]], [[0, 2], [1, 3]]):
+        for indices, (given, images, features) in zip(epoch, batches.load(epoch), strict=True):
+            assert given == indices
             assert features is None
-            assert torch.equal(images, expected(samples, batch))
-            feed.keep(batch, [torch.randn(2, 8, 4, 4)])
+            assert torch.equal(images, expected(samples, indices))
+            batches.keep(indices, [torch.randn(2, 8, 4, 4)])
     # The first batch, or two, were there before anything was known of features.
     assert len(reads) <= 8
 
 
-def test_a_broken_image_is_told_and_closing_early_leaves_no_thread(tmp_path):
+def test_a_broken_image_is_named_and_closing_early_leaves_no_thread(tmp_path):
     root = make_parts(tmp_path / "parts")
     (root / "bolt" / "train" / "good" / "003.png").write_bytes(b"no image")
-    samples = [s for c in read_mvtec(root) for s in c.train]
-    feed = make_feed(samples, tmp_path)
+    samples = [s for c in MVTEC.read(root) for s in c.train]
+    batches = made(samples, tmp_path)
     with pytest.raises(DataError, match=r"003\.png"):
-        list(feed.steps([[0, 1], [2, 3]]))
-    steps = feed.steps([[0, 1], [4, 5]])
-    next(steps)
+        list(batches.load([[0, 1], [2, 3]]))
+    loaded = batches.load([[0, 1], [4, 5]])
+    next(loaded)
     threads = threading.active_count()
-    steps.close()
+    loaded.close()
     assert threading.active_count() < threads
-    assert feed.waited > 0
-
-
-def test_pixels_on_their_device_are_normalised_as_one_by_one():
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 64, 3), dtype=np.uint8)
-    one_by_one = torch.stack([Preprocess().normalise(p) for p in pixels])
-    together = Preprocess().normalise_batch(torch.from_numpy(pixels))
-    assert torch.equal(together, one_by_one)
-    assert together.is_contiguous()
-    scaled = pixels[0] / 255
-    true = (scaled - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
-    np.testing.assert_allclose(one_by_one[0].permute(1, 2, 0), true, atol=1e-6)
+    assert batches.waited > 0

@@ -50,3 +50,9 @@ def test_damaged(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(RunError, match="is damaged or absent"):
         load_checkpoint(path, *trained())
+
+
+def test_the_next_epoch_starts_at_its_first_step_with_a_longer_log():
+    position = Position(epoch=1, step=5, loss_sum=2.5, seconds=3.0, waited=1.0, log=[{"epoch": 1}])
+    position.end_epoch({"epoch": 2})
+    assert position == Position(epoch=2, log=[{"epoch": 1}, {"epoch": 2}])

@@ -7,7 +7,7 @@ import torch
 
 import mambaad
 from mambaad.artifacts.run_folder import read_log
-from mambaad.data.synthetic import make_data
+from mambaad.data.synthetic.factory import make_data
 from tests.conftest import SMALL
 
 STEPS, BATCH, PARTS = 200, 4, 20  # parts of each of two classes

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from mambaad.config import make_config
-from mambaad.training.schedule import epoch_batches, learning_rate
+from mambaad.training.schedule import device_share, epoch_batches, learning_rate
 
 
 def test_the_cosine_schedule_warms_up_and_ends_near_zero():
@@ -25,3 +25,11 @@ def test_epochs_visit_every_image_once_but_for_an_unfilled_batch():
     assert batches == epoch_batches(37, batch_size=8, devices=2, seed=1, epoch=0)
     assert batches != epoch_batches(37, batch_size=8, devices=2, seed=1, epoch=1)
     assert [len(b) for b in epoch_batches(5, batch_size=8, devices=2, seed=1, epoch=0)] == [4]
+
+
+def test_devices_share_each_batch_equally_and_completely():
+    batches = epoch_batches(37, batch_size=8, devices=2, seed=1, epoch=0)
+    shares = [device_share(batches, device, 2) for device in range(2)]
+    assert all(len(batch) == 4 for share in shares for batch in share)
+    assert [[*one, *other] for one, other in zip(*shares, strict=True)] == batches
+    assert device_share([], 0, 2) == []  # resumed after the last step of an epoch

@@ -1,11 +1,11 @@
-"""MambaAD as a model of anomalib: its Engine trains, runs and exports it (extra ``anomalib``).
+"""MambaAD as an anomalib model, which its Engine trains, runs and exports (extra ``anomalib``).
 
 .. code-block:: python
 
     from anomalib.data import Folder
     from anomalib.deploy import ExportType
     from anomalib.engine import Engine
-    from mambaad.anomalib_model import MambaAD
+    from mambaad.integrations.anomalib import MambaAD
 
     parts = Folder(
         "bolts", root="bolts", normal_dir="good", abnormal_dir="bad", train_batch_size=4
@@ -15,7 +15,7 @@
     predictions = engine.predict(model, datamodule=parts)
     engine.export(model, ExportType.ONNX, input_size=(256, 256))
 
-``docs/anomalib.md`` has a complete example, and what of it differs from our own training.
+``docs/anomalib.md`` has a complete example and lists the differences from ``mambaad train``.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from jaxtyping import Float
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from mambaad import models
 from mambaad.config import make_config
 from mambaad.errors import ConfigError
+from mambaad.models.build import build_system
 from mambaad.models.scoring import anomaly_map, image_score
 from mambaad.models.system import Reconstruction, System
 from mambaad.process import keep_freed_memory
@@ -43,7 +43,7 @@ try:
     from anomalib.models.components import AnomalibModule
 except ImportError as error:
     raise ImportError(
-        "this model is for anomalib: install it with pip install 'mambaad[anomalib]'"
+        "this model needs anomalib; install it with pip install 'mambaad[anomalib]'"
     ) from error
 
 _THEIRS = {
@@ -56,24 +56,25 @@ _THEIRS = {
     "logger": "give it to the Engine",
     "precision": "give it to the Engine",
 }
-"""Settings of our training which are not this model's, and what to do instead."""
+"""Settings of our training that this model does not take, and what to do instead."""
 
 
 class MambaADModel(nn.Module):
-    """A network of ours with anomalib's output: features while training, else maps and scores."""
+    """A network with anomalib's outputs: features while training, maps and scores otherwise."""
 
     def __init__(self, network: System) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Float[torch.Tensor, "b 3 h w"]) -> Any:
-        """Rebuild the images' features, or say where that fails.
+        """Rebuild the images' features and, unless training, score the result.
 
         Args:
-            images: RGB, ImageNet mean and standard deviation; sides multiples of 32.
+            images: RGB, normalised with ImageNet's mean and standard deviation; sides multiples
+                of 32.
 
         Returns:
-            While training a :class:`Reconstruction`; else an ``InferenceBatch`` with
+            A :class:`Reconstruction` while training; otherwise an ``InferenceBatch`` with
             ``anomaly_map`` b x 1 x h x w and ``pred_score`` b x 1, float32, both 0 to 2.
         """
         reconstruction: Reconstruction = self.network(images)
@@ -88,15 +89,15 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
     """MambaAD (He et al., NeurIPS 2024) with our loss, optimiser, schedule, map and score.
 
     Args:
-        encoder_weights: ``"timm"`` (its own download), ``"random"``, or a local file.
-        pre_processor, post_processor, evaluator, visualizer: as of every model of anomalib; the
+        encoder_weights: ``"timm"`` (downloaded by timm), ``"random"``, or a local file.
+        pre_processor, post_processor, evaluator, visualizer: as in every anomalib model; the
             default pre-processor resizes to ``size``.
         settings: those of :class:`mambaad.config.TrainConfig` that concern the network and its
-            optimiser. ``recipe`` is ``"fast"`` if not given. ``epochs`` is the Engine's
-            ``max_epochs``, whatever was given to the Engine: the schedule is made for it.
+            optimiser. ``recipe`` is ``"fast"`` by default. ``epochs`` overrides the Engine's
+            ``max_epochs``, since the learning rate's schedule depends on it.
 
     Raises:
-        ConfigError: a setting that cannot work, or that is the datamodule's or the Engine's.
+        ConfigError: a setting that cannot work, or that belongs to the datamodule or the Engine.
     """
 
     def __init__(
@@ -116,16 +117,16 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
             pre_processor = self.configure_pre_processor(config.size)
         super().__init__(pre_processor, post_processor, evaluator, visualizer)
         self.config = config
-        self.model = MambaADModel(models.MambaAD.build(config, encoder_weights))
+        self.model = MambaADModel(build_system(config, encoder_weights))
 
     @property
     def learning_type(self) -> Any:
-        """Good parts only, of one product or of several together."""
+        """One-class learning, from good parts of one product or of several together."""
         return LearningType.ONE_CLASS
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
-        """What the Engine gives to its Trainer."""
+        """The arguments that the Engine passes to its Trainer."""
         return {
             "max_epochs": self.config.epochs,
             "gradient_clip_val": self.config.clip_grad,
@@ -133,9 +134,9 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
         }
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW, its rate set at each step as in our own training."""
+        """Set up AdamW, with the learning rate set at each step as in ``mambaad train``."""
         config = self.config
-        # Not the fused form of our own training: Lightning refuses to clip with it in float16.
+        # Not the fused form of ``mambaad train``: Lightning refuses to clip with it in float16.
         optimizer = torch.optim.AdamW(
             [p for p in self.parameters() if p.requires_grad],
             config.lr,
@@ -152,24 +153,24 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_fit_start(self) -> None:
-        """Prepare for the speed of our own training."""
+        """Keep freed memory, for the speed of ``mambaad train``."""
         keep_freed_memory()
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
-        """The loss of a batch."""
+        """Compute the loss of a batch."""
         features, reconstructed = self.model(batch.image)
-        loss = LOSSES[self.config.loss](features, reconstructed)
+        loss = LOSSES[self.config.loss](features, reconstructed).mean()
         self.log("train_loss", loss, on_epoch=True, prog_bar=True, batch_size=len(batch.image))
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
-        """The batch with maps and scores, from which anomalib takes thresholds and scales."""
+        """Predict maps and scores, from which anomalib takes thresholds and scales."""
         return self.predict_step(batch, batch_idx)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the checkpoint independent of where the encoder's weights came from."""
+        """Make the checkpoint independent of the file of the encoder's weights."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["hyper_parameters"]["encoder_weights"] = "random"  # the saved ones follow
+        checkpoint["hyper_parameters"]["encoder_weights"] = "random"  # the checkpoint's own follow
 
     def to_onnx(
         self,
@@ -189,7 +190,7 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
             raise ConfigError(
                 "exporting to ONNX or OpenVINO needs onnxscript: pip install 'mambaad[onnx]'"
             ) from error
-        self.cpu()  # where the scan is the one operator that is translated
-        options.setdefault("opset_version", 18)  # its GatherND and ScatterElements
+        self.cpu()  # the scan is translated as its CPU operator
+        options.setdefault("opset_version", 18)  # for GatherND and ScatterElements
         options.setdefault("custom_translation_table", TRANSLATIONS)
         return super().to_onnx(export_root, model_file_name, input_size, **options)

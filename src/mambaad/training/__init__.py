@@ -1,1 +1,1 @@
-"""From good parts to weights: the loop, its batches, its loss, and its checkpoints."""
+"""Training: from good parts to weights; the loop, its batches, losses and checkpoints."""

@@ -1,4 +1,4 @@
-"""What each step of a training works on: images, or the encoder's maps of them, on its device."""
+"""The batches of each training step: images, or the encoder's maps of them, on its device."""
 
 from __future__ import annotations
 
@@ -10,60 +10,63 @@ from typing import NamedTuple
 import torch
 
 from mambaad.config import TrainConfig
-from mambaad.data.images import read_image
-from mambaad.data.read_ahead import read_ahead, readers
-from mambaad.data.transforms import Preprocess
+from mambaad.data.images import read_image, resize_image
+from mambaad.data.read_ahead import read_ahead, reader_threads
+from mambaad.models.normalise import normalise
 from mambaad.training.tensor_cache import TensorCache
 from mambaad.types import Sample
 
 
-class StepInput(NamedTuple):
-    """One step's: ``images`` b x 3 x h x w; or, if they are known, their ``features`` instead."""
+class TrainingBatch(NamedTuple):
+    """One step's images on its device, or where they are known the encoder's maps instead.
 
+    ``indices``: of the b training images. ``images``: b x 3 x h x w, float32, RGB with ImageNet's
+    mean and standard deviation. ``features``: per scale b x c_i x h_i x w_i. One of the two is
+    None.
+    """
+
+    indices: Sequence[int]
     images: torch.Tensor | None
     features: list[torch.Tensor] | None
 
 
-class Feed:
-    """Reads each image once where it can, and keeps what is the same in every epoch.
+class TrainingBatches:
+    """Loads the batches of every epoch; reads each image once where it can.
 
-    The encoder's maps are kept for one device, else the resized pixels, each where there is room.
+    The encoder's maps are kept where there is a cache for them, else the resized pixels.
 
     Args:
-        samples: the training images; the others speak of them by index.
-        config: where caches may go, the size, and for how many epochs and processes.
-        folder: the run's, for caches on disk.
-        device: where the steps compute. For a GPU, what comes next is laid out in pinned memory
+        samples: the training images, which the other arguments give by index.
+        size: height and width to which they are resized.
+        device: where the steps compute. For a GPU, the next batch is prepared in pinned memory
             while the step before computes.
+        features: a cache for the encoder's maps, or None.
+        pixels: a cache for the resized images, or None.
 
     Attributes:
-        waited: seconds that the steps have waited for what they work on.
+        samples: as given.
+        waited: seconds that the steps have waited for their batches.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], config: TrainConfig, folder: Path, device: torch.device
+        self,
+        samples: Sequence[Sample],
+        size: tuple[int, int],
+        device: torch.device,
+        *,
+        features: TensorCache | None = None,
+        pixels: TensorCache | None = None,
     ) -> None:
         self.waited = 0.0
-        self._samples = samples
-        self._preprocess = Preprocess(*config.size)
+        self.samples = samples
+        self._size = size
         self._device = device
         self._is_gpu = device.type == "cuda"
-        self._features: TensorCache | None = None
-        self._pixels: TensorCache | None = None
-        if config.epochs > 1:
-            if config.cache_features != "off" and config.devices == 1:
-                self._features = TensorCache(len(samples), folder, config.cache_features)
-            if config.cache_images != "off":
-                self._pixels = TensorCache(
-                    len(samples),
-                    folder,
-                    config.cache_images,
-                    what="images",
-                    processes=config.devices,
-                )
+        self._features = features
+        self._pixels = pixels
 
-    def steps(self, batches: Sequence[Sequence[int]]) -> Generator[StepInput, None, None]:
-        """Yield what each batch of an epoch, a list of indices, is.
+    def load(self, batches: Sequence[Sequence[int]]) -> Generator[TrainingBatch, None, None]:
+        """Yield the batches of an epoch, each given by the indices of its images.
 
         Raises:
             DataError: an image that cannot be read.
@@ -71,33 +74,31 @@ class Feed:
         """
         unknown = [i for batch in batches if not self._is_kept(batch) for i in batch]
         ahead = 2 * len(batches[0]) if batches else 1
-        pixels = read_ahead(self._read, unknown, workers=readers(self._device), ahead=ahead)
+        pixels = read_ahead(self._read, unknown, workers=reader_threads(self._is_gpu), ahead=ahead)
 
         def prepare(batch: Sequence[int]) -> tuple[bool, list[torch.Tensor]]:
             return self._prepare(batch, pixels)
 
-        prepared: Iterator[tuple[bool, list[torch.Tensor]]] = map(prepare, batches)
-        laid_out = read_ahead(prepare, batches, workers=1, ahead=1) if self._is_gpu else None
+        in_turn: Iterator[tuple[bool, list[torch.Tensor]]] = map(prepare, batches)
+        ahead_of_steps = read_ahead(prepare, batches, workers=1, ahead=1) if self._is_gpu else None
+        prepared = ahead_of_steps or in_turn
         try:
-            while True:
+            for indices in batches:
                 started = time.perf_counter()
-                found = next(laid_out or prepared, None)
+                are_features, tensors = next(prepared)
                 self.waited += time.perf_counter() - started
-                if found is None:
-                    return
-                are_features, tensors = found
                 here = [t.to(self._device, non_blocking=True) for t in tensors]
                 if are_features:
-                    yield StepInput(None, [rows.permute(0, 3, 1, 2) for rows in here])
+                    yield TrainingBatch(indices, None, [rows.permute(0, 3, 1, 2) for rows in here])
                 else:
-                    yield StepInput(self._preprocess.normalise_batch(here[0]), None)
+                    yield TrainingBatch(indices, normalise(here[0]), None)
         finally:
-            if laid_out:
-                laid_out.close()
+            if ahead_of_steps:
+                ahead_of_steps.close()
             pixels.close()
 
     def keep(self, indices: Sequence[int], features: Sequence[torch.Tensor]) -> None:
-        """Keep the encoder's maps of a batch, if they are to be kept."""
+        """Keep the encoder's maps of a batch, b x c_i x h_i x w_i, if there is a cache for them."""
         if self._features:
             rows = [f.detach().permute(0, 2, 3, 1) for f in features]
             self._features.put(indices, rows)
@@ -106,13 +107,13 @@ class Feed:
         return any(cache and cache.has(batch) for cache in (self._features, self._pixels))
 
     def _read(self, index: int) -> torch.Tensor:
-        pixels = self._preprocess.resize(read_image(self._samples[index].path))
+        pixels = resize_image(read_image(self.samples[index].path), self._size)
         return torch.from_numpy(pixels.copy())
 
     def _prepare(
         self, batch: Sequence[int], pixels: Iterator[torch.Tensor]
     ) -> tuple[bool, list[torch.Tensor]]:
-        """Whether the tensors are features, and the tensors, channels last."""
+        """Take from a cache or read: whether it is features, and the tensors, channels last."""
         if self._features and self._features.has(batch):
             return True, self._pinned(self._features.get(batch))
         if self._pixels and self._pixels.has(batch):
@@ -125,3 +126,29 @@ class Feed:
 
     def _pinned(self, tensors: list[torch.Tensor]) -> list[torch.Tensor]:
         return [t.pin_memory() for t in tensors] if self._is_gpu else tensors
+
+
+def make_batches(
+    samples: Sequence[Sample], config: TrainConfig, folder: Path, device: torch.device
+) -> TrainingBatches:
+    """Make the batches of a run, with the caches that its configuration allows.
+
+    Several devices keep pixels only: which images each sees changes from epoch to epoch, and the
+    maps of all of them would be kept once for each. A single epoch keeps nothing.
+
+    Args:
+        samples: the training images.
+        config: the size, where caches may go, and for how many epochs and processes.
+        folder: of the run, for caches on disk.
+        device: where the steps compute.
+    """
+    features: TensorCache | None = None
+    pixels: TensorCache | None = None
+    if config.epochs > 1:
+        if config.cache_features != "off" and config.devices == 1:
+            features = TensorCache(len(samples), folder, config.cache_features)
+        if config.cache_images != "off":
+            pixels = TensorCache(
+                len(samples), folder, config.cache_images, what="images", processes=config.devices
+            )
+    return TrainingBatches(samples, config.size, device, features=features, pixels=pixels)

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from mambaad.artifacts.run_folder import load_tensors, save_tensors
+from mambaad.artifacts.tensors import load_tensors, save_tensors
 from mambaad.errors import RunError
+from mambaad.inference.weights import as_numpy, as_torch
 
 
 @dataclass
 class Position:
-    """Where training stands.
+    """The position of a training between two steps.
 
     ``step`` steps of epoch number ``epoch`` (from 0) are done, with a mean loss of
     ``loss_sum / step`` in ``seconds``, of which ``waited`` for images; ``log`` has a record for
@@ -31,25 +32,33 @@ class Position:
     waited: float = 0.0
     log: list[dict[str, Any]] = field(default_factory=list)
 
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """Go to the start of the next epoch, with a record of this one in the log."""
+        self.log.append(record)
+        self.epoch += 1
+        self.step, self.loss_sum = 0, 0.0
+        self.seconds, self.waited = 0.0, 0.0
+
 
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position
 ) -> None:
-    """Write everything that :func:`load_checkpoint` needs, whole or not at all."""
+    """Write all that :func:`load_checkpoint` needs, whole or not at all."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         for name, tensor in state.items():
             tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(tensor)
-    save_tensors(path, tensors, asdict(position))
+    save_tensors(path, as_numpy(tensors), asdict(position))
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Position:
-    """Restore a model and its optimizer, and say where training stood.
+    """Restore a model and its optimizer, and return where training stood.
 
     Raises:
         RunError: the file is absent, damaged, or of another model.
     """
-    tensors, about = load_tensors(path)
+    arrays, about = load_tensors(path)
+    tensors = as_torch(arrays)
     weights: dict[str, torch.Tensor] = {}
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():

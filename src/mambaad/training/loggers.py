@@ -1,4 +1,4 @@
-"""Where a training's figures go besides its own log: TensorBoard or MLflow, through Fabric."""
+"""Loggers of a training beside its own log: TensorBoard or MLflow, through Fabric."""
 
 from __future__ import annotations
 
@@ -20,14 +20,11 @@ LoggerName = Literal["none", "tensorboard", "mlflow"]
 MLFLOW_RUN = "mlflow_run.txt"
 
 
-_NEEDS = {"tensorboard": "tensorboard", "mlflow": "mlflow"}
-
-
 def check_logger(name: LoggerName) -> None:
     """Refuse a logger whose package is not installed (ConfigError)."""
-    if name in _NEEDS:
+    if name != "none":
         try:
-            importlib.import_module(_NEEDS[name])
+            importlib.import_module(name)  # each has the name of its package
         except ImportError as error:
             raise ConfigError(
                 f"--logger {name} needs a package that is not installed: "
@@ -36,7 +33,7 @@ def check_logger(name: LoggerName) -> None:
 
 
 def make_loggers(config: TrainConfig, run: Path) -> list[Logger]:
-    """Fabric's loggers for a run folder, told the settings; resumed, they go on in the same place.
+    """Make Fabric's loggers for a run folder; a resumed run continues in the same place.
 
     ``"tensorboard"``: ``RUN/tensorboard``. ``"mlflow"``: the server of ``MLFLOW_TRACKING_URI``, or
     without it ``RUN/mlflow.db``.
@@ -56,7 +53,7 @@ def make_loggers(config: TrainConfig, run: Path) -> list[Logger]:
 class MLflowLogger(Logger):
     """Logs to a run of MLflow, whose id is kept in the run folder.
 
-    A server that fails later on costs its figures, not the training.
+    If the server fails later on, its figures are lost but the training continues.
     """
 
     def __init__(self, run: Path) -> None:
@@ -66,7 +63,7 @@ class MLflowLogger(Logger):
 
             self._client: Any = MlflowClient(self._uri)
             self._run_id = self._find_run(run)
-        except Exception as error:  # the client's kinds, and those of what it stands on
+        except Exception as error:  # errors of the client, and of what it is built on
             raise ConfigError(f"--logger mlflow: {_short(error)}") from error
 
     def _find_run(self, run: Path) -> str:
@@ -83,7 +80,7 @@ class MLflowLogger(Logger):
 
     @property
     def name(self) -> str:
-        """Of the experiment."""
+        """The experiment's name."""
         return "mambaad"
 
     @property
@@ -92,7 +89,7 @@ class MLflowLogger(Logger):
         return self._run_id
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Log some figures of an epoch."""
+        """Log figures of an epoch."""
         for key, value in metrics.items():
             self._try("log_metric", key, value, step=step)
 
@@ -104,14 +101,14 @@ class MLflowLogger(Logger):
             self._try("log_param", key, value)
 
     def finalize(self, status: str) -> None:
-        """Tell that the training has ended."""
-        self._try("set_terminated", "FINISHED" if status == "success" else "FAILED")
+        """Mark the run as finished; one that is interrupted or fails stays open for resuming."""
+        self._try("set_terminated", "FINISHED")
 
     def _try(self, method: str, *arguments: Any, **named: Any) -> None:
         try:
             getattr(self._client, method)(self._run_id, *arguments, **named)
-        except Exception as error:  # whatever a server or its network may do
-            say(f"mlflow: {_short(error)}; the training goes on")
+        except Exception as error:  # whatever a server or its network raises
+            say(f"mlflow: {_short(error)}; training continues")
 
 
 def _short(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Which images each step of a training sees, and its learning rate: functions of the settings."""
+"""The images and the learning rate of each training step: functions of the settings alone."""
 
 from __future__ import annotations
 
@@ -15,18 +15,26 @@ WARM_UP = 0.02
 def epoch_batches(
     images: int, batch_size: int, devices: int, seed: int, epoch: int
 ) -> list[list[int]]:
-    """The indices of each batch of an epoch, shuffled; what does not fill a batch is left out.
+    """Deal the indices of the images into the batches of an epoch, shuffled.
+
+    The images that do not fill a last batch are left out of the epoch.
 
     With fewer images than a batch there is one smaller batch, a multiple of ``devices``.
     """
     size = min(batch_size, images // devices * devices)
-    generator = torch.Generator().manual_seed(mix(seed, epoch, 0))
+    generator = torch.Generator().manual_seed(step_seed(seed, epoch, 0))
     shuffled = torch.randperm(images, generator=generator).tolist()
     return [shuffled[i : i + size] for i in range(0, images - size + 1, size)]
 
 
+def device_share(batches: list[list[int]], device: int, devices: int) -> list[list[int]]:
+    """Take one device's equal share of each batch."""
+    size = len(batches[0]) // devices if batches else 0
+    return [batch[device * size : (device + 1) * size] for batch in batches]
+
+
 def learning_rate(config: TrainConfig, epoch: int, share: float = 0.0) -> float:
-    """The rate of a step, after ``epoch`` whole epochs and a ``share`` (0 to 1) of the next.
+    """Compute the rate after ``epoch`` whole epochs and a ``share`` (0 to 1) of the next.
 
     ``step``: a tenth after ``lr_drop_after`` of the epochs. ``cosine``: up from nearly 0 over the
     first 2 % of the training, then half a cosine down to 0 (SGDR without restarts, equation 5).
@@ -40,6 +48,6 @@ def learning_rate(config: TrainConfig, epoch: int, share: float = 0.0) -> float:
     return config.lr * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
 
 
-def mix(seed: int, epoch: int, step: int) -> int:
-    """A seed for what is random in one step; the same for it whatever came before."""
+def step_seed(seed: int, epoch: int, step: int) -> int:
+    """Derive a seed for the randomness of one step, whatever came before it."""
     return ((seed * 1_000_003 + epoch) * 1_000_003 + step) % 2**63

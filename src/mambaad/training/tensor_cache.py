@@ -1,4 +1,4 @@
-"""What is the same for an image in every epoch, kept from one to the next: pixels, or features."""
+"""A cache between epochs for tensors of each image: its pixels, or its features."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from mambaad.progress import say
 
 Place = Literal["memory", "disk"]
 SHARE = 0.5
-"""Of the free memory, or of the free disk, that the cache may take when it chooses its place."""
+"""Share of the free memory, or of the free disk, that a cache with place ``"auto"`` may take."""
 
 
 class TensorCache:
     """Tensors of each training image, in memory or on disk.
 
-    What is read is what was written, to the bit. On disk it is a file without a name in the run
-    folder, which ends with the process.
+    Tensors are read as they were written, to the bit. On disk they are in a nameless file in the
+    run folder, which is gone when the process ends.
 
     Args:
-        images: how many images there are to keep tensors of.
+        images: number of images.
         folder: where a cache on disk goes.
         place: ``"memory"``, ``"disk"``, or ``"auto"``: memory if the cache takes at most half of
             what is free, else disk on the same condition, else nowhere.
-        what: is kept, for people; the setting is called ``cache_<what>``.
-        processes: how many of them keep as much each.
+        what: kind of tensors, for messages; the setting is called ``cache_<what>``.
+        processes: number of processes that keep as much each.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class TensorCache:
         self._kept: list[torch.Tensor] = []
 
     def has(self, indices: Sequence[int]) -> bool:
-        """Whether the tensors of all these images are here."""
+        """Whether the tensors of all these images are kept."""
         return bool(self._known[list(indices)].all())
 
     def get(self, indices: Sequence[int]) -> list[torch.Tensor]:
-        """Copies of the tensors of some images, each b x ..."""
+        """Copy the tensors of some images, each b x ..."""
         chosen = torch.tensor(indices)
         return [kept[chosen] for kept in self._kept]
 
     def put(self, indices: Sequence[int], tensors: Sequence[torch.Tensor]) -> None:
-        """Keep the tensors of some images, each b x ..., if there is a place for all images'.
+        """Keep the tensors of some images, each b x ..., if there is room for those of all images.
 
         Raises:
             RunError: the place that was asked for has no room.
@@ -106,7 +106,7 @@ class TensorCache:
             reason = getattr(error, "strerror", None) or "not enough memory"
             raise RunError(
                 f"--cache-{self._what} {self._asked}: no room for {self.bytes / 2**30:.1f} GiB "
-                f"({reason}); free some, or give --cache-{self._what} off"
+                f"({reason}); free some, or use --cache-{self._what} off"
             ) from error
 
     def _choose(self) -> Place | None:
@@ -121,7 +121,7 @@ class TensorCache:
 
 
 def _on_disk(folder: Path, size: int) -> torch.Tensor:
-    """``size`` bytes in a file that is gone when nobody uses them any more."""
+    """Map ``size`` bytes of a file that is gone when they are no longer used."""
     with tempfile.TemporaryFile(dir=folder, suffix=TEMPORARY) as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)  # a full disk shows here, not in a signal
