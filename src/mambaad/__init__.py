@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from mambaad.lazy import lazy_names
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mambaad.config import TrainConfig
     from mambaad.errors import MambaADError
     from mambaad.inspection.inspector import Inspector
     from mambaad.models.build import build_model
     from mambaad.models.mambaad import MambaAD
-    from mambaad.types import Prediction
+    from mambaad.types import Prediction, Verdict
+    from mambaad.workflows.bundle import bundle
+    from mambaad.workflows.calibrate import calibrate
     from mambaad.workflows.evaluate import Evaluation, evaluate
+    from mambaad.workflows.extend import extend
+    from mambaad.workflows.monitor import monitor
     from mambaad.workflows.predict import predict
     from mambaad.workflows.train import train
+
+    __version__: str
 
 __all__ = [
     "Evaluation",
@@ -22,24 +28,51 @@ __all__ = [
     "MambaAD",
     "MambaADError",
     "Prediction",
+    "TrainConfig",
+    "Verdict",
+    "__version__",
     "build_model",
+    "bundle",
+    "calibrate",
     "evaluate",
+    "extend",
+    "monitor",
     "predict",
     "train",
 ]
 
-# Imported on first use: PyTorch takes seconds, and `mambaad --help` should not.
+# Imported on first use: PyTorch takes seconds to load, and `mambaad --help` should not.
 _MODULES = {
     "Evaluation": "mambaad.workflows.evaluate",
     "Inspector": "mambaad.inspection.inspector",
     "MambaAD": "mambaad.models.mambaad",
     "MambaADError": "mambaad.errors",
     "Prediction": "mambaad.types",
+    "TrainConfig": "mambaad.config",
+    "Verdict": "mambaad.types",
     "build_model": "mambaad.models.build",
+    "bundle": "mambaad.workflows.bundle",
+    "calibrate": "mambaad.workflows.calibrate",
     "evaluate": "mambaad.workflows.evaluate",
+    "extend": "mambaad.workflows.extend",
+    "monitor": "mambaad.workflows.monitor",
     "predict": "mambaad.workflows.predict",
     "train": "mambaad.workflows.train",
 }
 
 
-__getattr__ = lazy_names(__name__, _MODULES)
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("mambaad")
+    elif name in _MODULES:
+        value = getattr(importlib.import_module(_MODULES[name]), name)
+    else:
+        raise AttributeError(f"module 'mambaad' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *globals()} - {"TYPE_CHECKING", "Any", "annotations", "importlib"})

@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 import mambaad
-from mambaad.data.readers.mvtec import read_mvtec
-from mambaad.data.splits import keep_out
+from mambaad.config import make_config
+from mambaad.data.readers.mvtec import LAYOUT as MVTEC
+from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.thresholds import conformal_threshold
 from mambaad.workflows import calibrate as module
 from mambaad.workflows.calibrate import calibrate, calibration_rows
+from mambaad.workflows.train import train_run
 from tests.conftest import SMALL, make_parts
 
 SIZE = (64, 64)
@@ -23,10 +25,10 @@ def run(calibrated_run, tmp_path):
     return shutil.copytree(calibrated_run, tmp_path / "run")
 
 
-def test_scores_are_those_of_the_parts_kept_out(calibrated_run, many_parts):
+def test_scores_are_those_of_the_held_out_parts(calibrated_run, many_parts):
     calibration = read_calibration(calibrated_run, SIZE)
     assert calibration.method == "hold-out"
-    _, out = keep_out(read_mvtec(many_parts), share=0.5, seed=42)
+    _, out = hold_out(MVTEC.read(many_parts), share=0.5, seed=42)
     inspector = mambaad.Inspector(calibrated_run)
     for c in out:
         scores = sorted(inspector.inspect(s.path, c.name).score for s in c.train)
@@ -34,9 +36,9 @@ def test_scores_are_those_of_the_parts_kept_out(calibrated_run, many_parts):
         assert len(scores) == 15
 
 
-def test_training_has_not_seen_what_is_kept_out(calibrated_run, many_parts, tmp_path):
+def test_held_out_parts_are_not_trained_on(calibrated_run, many_parts, tmp_path):
     # The same weights as from a data set without them.
-    left, _ = keep_out(read_mvtec(many_parts), share=0.5, seed=42)
+    left, _ = hold_out(MVTEC.read(many_parts), share=0.5, seed=42)
     for sample in (s for c in left for s in c.train):
         target = tmp_path / "data" / sample.path.relative_to(many_parts)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def test_again_is_the_same(run, many_parts):
     assert (run / "calibration.safetensors").read_bytes() == before
 
 
-def test_too_few_parts_are_told(run, many_parts):
+def test_too_few_parts_are_refused(run, many_parts):
     calibration = calibrate(run, many_parts)
     for c in calibration.classes.values():
         assert c.fail.value == c.scores.max()
@@ -73,10 +75,9 @@ def test_cross_fitting_scores_every_part_by_a_model_that_has_not_seen_it(
     assert not (run / "cross_fit").exists()
     expected = []
     for k in (1, 2):
-        _, out = keep_out(read_mvtec(many_parts), fold=(k, 2), seed=42)
-        model = mambaad.train(
-            many_parts, tmp_path / str(k), **{**settings, "epochs": 2}, fold=(k, 2)
-        )
+        _, out = hold_out(MVTEC.read(many_parts), fold=(k, 2), seed=42)
+        config = make_config({**settings, "epochs": 2, "fold": (k, 2)})
+        model = train_run(many_parts, tmp_path / str(k), config)
         inspector = mambaad.Inspector(model)
         expected += [inspector.inspect(s.path).score for s in out[0].train]
     assert sorted(calibration.classes["bolt"].scores) == sorted(expected)
@@ -100,17 +101,17 @@ def test_new_parts(trained_run, parts, tmp_path):
     calibration = calibrate(run, new, new_parts=True)
     assert calibration.method == "new parts"
     assert {len(c.scores) for c in calibration.classes.values()} == {12}  # 9, and 3 of test
-    with pytest.raises(DataError, match="holds 12 of the very parts that"):
+    with pytest.raises(DataError, match="holds 12 of the parts that"):
         calibrate(run, parts, new_parts=True)
     # One is enough, whatever it is called.
     shutil.copy(parts / "nut" / "train" / "good" / "003.png", new / "bolt" / "test" / "good")
-    with pytest.raises(DataError, match=r"holds 1 of the very parts that .*003\.png; take"):
+    with pytest.raises(DataError, match=r"holds 1 of the parts that .*003\.png; remove"):
         calibrate(run, new, new_parts=True)
 
 
-def test_new_parts_may_be_those_kept_out(run, many_parts, tmp_path):
+def test_new_parts_may_be_the_held_out_ones(run, many_parts, tmp_path):
     new = shutil.copytree(many_parts, tmp_path / "new")
-    left, _ = keep_out(read_mvtec(new), share=0.5, seed=42)
+    left, _ = hold_out(MVTEC.read(new), share=0.5, seed=42)
     for sample in (s for c in left for s in c.train):
         sample.path.unlink()
     calibration = calibrate(run, new, new_parts=True)
@@ -154,7 +155,7 @@ def test_defective_parts_among_those_to_train_on_are_not_used(
     def with_noise(*args, **kwargs):
         # As in Real-IAD's noisy settings: training images that are marked as defective.
         classes = read(*args, **kwargs)
-        _, out = keep_out(classes, share=0.5, seed=42)
+        _, out = hold_out(classes, share=0.5, seed=42)
         path = out[0].train[0].path
         return [dataclasses.replace(c, train=defective(c.train, path)) for c in classes]
 
@@ -164,28 +165,32 @@ def test_defective_parts_among_those_to_train_on_are_not_used(
     assert len(calibration.classes["nut"].scores) == count
 
 
-def test_a_class_without_good_parts_is_told(run, many_parts, monkeypatch):
-    monkeypatch.setattr(module, "_good", lambda samples: ())
+def test_a_class_without_good_parts_is_named(run, many_parts, monkeypatch):
+    monkeypatch.setattr(module, "_good_samples", lambda samples: ())
     with pytest.raises(DataError, match="has no good parts of bolt to calibrate on; give some"):
         calibrate(run, many_parts)
 
 
-def test_what_is_wrong_is_said_before_any_training(trained_run, parts, tmp_path, monkeypatch):
+def test_wrong_parts_are_refused_before_any_training(trained_run, parts, tmp_path, monkeypatch):
     run = shutil.copytree(trained_run, tmp_path / "run")
-    monkeypatch.setattr(module, "train", lambda *args, **kwargs: pytest.fail("trained"))
+    monkeypatch.setattr(
+        "mambaad.workflows.train.train_run", lambda *args, **kwargs: pytest.fail("trained")
+    )
     monkeypatch.setattr(module, "check_images", lambda *args, **kwargs: pytest.fail("read"))
     with pytest.raises(ConfigError, match="--precision: expected one of"):
         calibrate(run, parts, cross_fit=2, precision="float8")
     monkeypatch.undo()
-    monkeypatch.setattr(module, "train", lambda *args, **kwargs: pytest.fail("trained"))
-    with pytest.raises(DataError, match="too few to keep one of 7 parts out") as caught:
+    monkeypatch.setattr(
+        "mambaad.workflows.train.train_run", lambda *args, **kwargs: pytest.fail("trained")
+    )
+    with pytest.raises(DataError, match="too few to hold out one of 7 folds") as caught:
         calibrate(run, parts, cross_fit=7)
     assert "(mambaad train --classes)" in str(caught.value)  # calibrate has no such flag
     assert not (run / "cross_fit").exists()
 
 
 @pytest.mark.parametrize(("asked", "needed"), [(0.01, 99), (0.03, 33), (0.3, 3), (0.07, 14)])
-def test_so_many_parts_as_are_said_to_be_needed_are_enough(asked, needed):
+def test_the_stated_number_of_parts_is_enough(asked, needed):
     short = conformal_threshold([1.0], asked)
     c = SimpleNamespace(review=short, fail=short, scores=[1.0])
     _, row = calibration_rows(SimpleNamespace(classes={"bolt": c}))
@@ -204,7 +209,7 @@ def test_a_model_trained_on_since_has_no_verdicts(run, trained_run, many_parts, 
     shutil.copy(trained_run / "weights.safetensors", run)
     inspector = mambaad.Inspector(run)
     assert inspector.calibration is None
-    assert "trained on since it was calibrated" in capsys.readouterr().err
+    assert "trained further after calibration" in capsys.readouterr().err
     image = next((many_parts / "nut" / "test" / "good").iterdir())
     assert inspector.inspect(image).verdict is None
 

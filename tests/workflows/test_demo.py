@@ -6,9 +6,9 @@ from PIL import Image
 
 from mambaad.errors import RunError
 from mambaad.workflows import demo as demo_module
-from mambaad.workflows.demo import QUICK, Plan, demo
+from mambaad.workflows.demo import QUICK, DemoSettings, demo
 
-TINY = Plan(QUICK.classes[:2], train=4, test=6, size=64, epochs=1)
+TINY = DemoSettings(QUICK.classes[:2], train=4, test=6, size=64, epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_folder_of_other_settings_is_left_alone(finished):
 
 def test_other_folder_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(RunError, match="is no demo"):
+    with pytest.raises(RunError, match="holds no demo"):
         demo(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 

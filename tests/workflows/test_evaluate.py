@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import mambaad
 from mambaad.errors import ConfigError, DataError
-from mambaad.metrics import METRICS
+from mambaad.metrics.protocols import METRICS
 from tests.conftest import make_parts
 
 
@@ -86,10 +86,10 @@ def test_without_masks_pixel_figures_are_null(trained_run, tmp_path):
     assert evaluation.mean["pixel_aupro"] == evaluation.classes["bolt"]["pixel_aupro"]
 
 
-def test_classes_the_model_does_not_know(trained_run, tmp_path, capsys):
+def test_unknown_classes_are_skipped(trained_run, tmp_path, capsys):
     more = make_parts(tmp_path / "more", classes=("washer", "nut"))
     assert list(mambaad.evaluate(trained_run, more).classes) == ["nut"]
-    assert "washer: left out" in capsys.readouterr().err
+    assert "washer: skipped" in capsys.readouterr().err
     other = make_parts(tmp_path / "other", classes=("washer",))
     with pytest.raises(DataError, match="none of the classes that the model was trained on"):
         mambaad.evaluate(trained_run, other)

@@ -1,4 +1,3 @@
-import json
 import shutil
 import signal
 from pathlib import Path
@@ -8,11 +7,13 @@ import pytest
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import load_tensors, read_config, read_data_summary
-from mambaad.data.readers.mvtec import read_mvtec
-from mambaad.data.splits import keep_out
+from mambaad.artifacts.run_folder import read_config, read_data_summary, read_log
+from mambaad.artifacts.tensors import load_tensors, save_tensors
+from mambaad.data.readers.mvtec import LAYOUT as MVTEC
+from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, DataError, RunError
-from mambaad.metrics import METRICS
+from mambaad.inference.weights import as_torch
+from mambaad.metrics.protocols import METRICS
 from mambaad.workflows import extend as module
 from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.evaluate import evaluate
@@ -34,19 +35,33 @@ def factory(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def extended(factory, tmp_path_factory):
-    """What extending said, and the folder that holds the runs."""
+    """Extend a run, once for all tests; the outcome, and the folder that holds both runs."""
     folder = tmp_path_factory.mktemp("runs")
     mambaad.train(factory / "old", folder / "run", **SMALL)
     return extend(folder / "run", factory / "all" / "clip", factory / "old", max_drop=1), folder
 
 
 @pytest.fixture
-def run(trained_run, tmp_path):
-    return shutil.copytree(trained_run, tmp_path / "run")
+def run(extended, tmp_path):
+    """Copy the run before it was extended."""
+    return shutil.copytree(extended[0].former, tmp_path / "run")
+
+
+@pytest.fixture
+def work(extended, run):
+    """Copy the extended run to where it stands beside :func:`run` before it is accepted.
+
+    With it, :func:`extend` has nothing left to train.
+    """
+    return shutil.copytree(extended[0].run, run.with_name("run.extended-clip"))
+
+
+def end_at_once():
+    raise SystemExit
 
 
 def weights(run):
-    return load_tensors(run / "weights.safetensors")[0]
+    return as_torch(load_tensors(run / "weights.safetensors")[0])
 
 
 def test_the_extended_run_knows_all_products_and_takes_the_place_of_the_former(extended, factory):
@@ -68,15 +83,15 @@ def test_the_extended_run_knows_all_products_and_takes_the_place_of_the_former(e
     assert any(not torch.equal(after[name], t) for name, t in before.items())
 
 
-def test_it_is_the_run_of_a_data_set_with_all_classes(extended, factory, tmp_path):
+def test_it_is_the_run_of_a_data_set_with_all_classes(extended, factory, tmp_path, at_step):
     found, _ = extended
-    whole = mambaad.train(factory / "all", tmp_path / "whole", **SMALL)
+    whole = tmp_path / "whole"
+    with at_step(1, end_at_once), pytest.raises(SystemExit):  # its settings and data are written
+        mambaad.train(factory / "all", whole, **SMALL)
     ours, theirs = read_data_summary(found.run), read_data_summary(whole)
     assert ours.pop("extension")["product"] == "clip"
     assert ours == theirs
     assert read_config(found.run) == read_config(whole)
-    run = shutil.copytree(found.run, tmp_path / "run")
-    assert set(calibrate(run, factory / "all", cross_fit=2).classes) == {"bolt", "clip", "nut"}
 
 
 def test_figures_are_those_of_evaluation(extended, factory):
@@ -84,8 +99,8 @@ def test_figures_are_those_of_evaluation(extended, factory):
     before = evaluate(found.former, factory / "old").classes
     after = evaluate(found.run, factory / "all").classes
     assert found.metrics == after["clip"]
-    told = {(c.product, c.metric): (c.before, c.after) for c in found.changes}
-    assert told == {
+    changes = {(c.product, c.metric): (c.before, c.after) for c in found.changes}
+    assert changes == {
         (name, metric): (before[name][metric], after[name][metric])
         for name in ("bolt", "nut")
         for metric in METRICS
@@ -95,96 +110,90 @@ def test_figures_are_those_of_evaluation(extended, factory):
     assert len({len(row) for row in (heading, *rows)}) == 1
 
 
-def test_a_run_that_would_forget_is_not_replaced_and_may_be_taken_later(
-    run, factory, monkeypatch, capsys
-):
+def test_a_run_that_forgot_is_not_replaced_and_may_be_accepted_later(run, work, factory, capsys):
     before = (run / "weights.safetensors").read_bytes()
-    new = factory / "all" / "clip"
-    # At such a rate nothing of the weights is left.
-    monkeypatch.setattr(module, "LR_SHARE", 200)
-    found = extend(run, new, factory / "old", max_drop=0.0, epochs=1)
+    tensors, about = load_tensors(work / "weights.safetensors")
+    # A decoder of zeros is as good as chance, on every product.
+    forgotten = {n: t if n.startswith("encoder.") else t * 0 for n, t in tensors.items()}
+    save_tensors(work / "weights.safetensors", forgotten, about)
+    arguments = (run, factory / "all" / "clip", factory / "old")
+    found = extend(*arguments, max_drop=0.0)
     assert not found.is_accepted
     assert max(c.drop for c in found.too_large) > 0
     assert (run / "weights.safetensors").read_bytes() == before
-    assert found.run == run.with_name("run.extended-clip")
+    assert found.run == work
     assert not found.former.exists()
     capsys.readouterr()
-    later = extend(run, new, factory / "old", max_drop=1, epochs=1)
+    later = extend(*arguments, max_drop=1)
     assert "epoch" not in capsys.readouterr().err  # nothing was trained again
     assert later.is_accepted
     assert later.changes == found.changes
 
 
-def test_interrupted_and_gone_on_with_is_the_same(extended, factory, tmp_path, monkeypatch):
+def test_interrupted_and_resumed_is_the_same(extended, run, factory, at_step):
     found, _ = extended
-    run = shutil.copytree(found.former, tmp_path / "run")
-    real, steps = torch.optim.AdamW.step, []
-
-    def stop_in_the_second_epoch(self, *args, **kwargs):
-        steps.append(1)
-        if len(steps) == 6:
-            signal.raise_signal(signal.SIGINT)
-        return real(self, *args, **kwargs)
-
     arguments = (run, factory / "all" / "clip", factory / "old")
-    with monkeypatch.context() as patched:
-        patched.setattr(torch.optim.AdamW, "step", stop_in_the_second_epoch)
-        with pytest.raises(Interrupted, match="goes on in"):
-            extend(*arguments, max_drop=1)
-    with pytest.raises(RunError, match="was begun with other parts or settings"):
+    interrupted = pytest.raises(Interrupted, match="run the same command again to resume in")
+    with at_step(6, lambda: signal.raise_signal(signal.SIGINT)), interrupted:  # in the second epoch
+        extend(*arguments, max_drop=1)
+    with pytest.raises(RunError, match="was started with other images or settings"):
         extend(*arguments, max_drop=1, replay=0.5)
     again = extend(*arguments, max_drop=1)
     ours, theirs = weights(again.run), weights(found.run)
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
 
 
-def test_a_kill_between_the_two_renames_costs_nothing(extended, factory, tmp_path):
-    found, _ = extended
-    run = tmp_path / "run"
-    shutil.copytree(found.former, tmp_path / "run.before-clip")
-    shutil.copytree(found.run, tmp_path / "run.extended-clip")
+def test_a_kill_between_the_two_renames_loses_nothing(extended, run, work, factory):
+    run.rename(run.with_name("run.before-clip"))
     again = extend(run, factory / "all" / "clip", factory / "old", max_drop=1)
-    assert again.changes == found.changes
-    assert {path.name for path in tmp_path.iterdir()} == {"run", "run.before-clip"}
+    assert again.changes == extended[0].changes
+    assert {path.name for path in run.parent.iterdir()} == {"run", "run.before-clip"}
 
 
-def test_a_kill_while_the_folder_is_made_costs_nothing(run, factory):
+def test_a_kill_while_the_folder_is_made_loses_nothing(run, factory, at_step):
     work = run.with_name("run.extended-clip")
     work.mkdir()
     (work / ".0123.mambaad-tmp").write_bytes(b"half a file")
-    found = extend(run, factory / "all" / "clip", factory / "old", max_drop=1, epochs=1)
-    assert not list(found.run.glob("*.mambaad-tmp"))
+    with at_step(1, end_at_once), pytest.raises(SystemExit):  # training has started
+        extend(run, factory / "all" / "clip", factory / "old", max_drop=1)
+    assert (work / "config.json").is_file()
+    assert not list(work.glob("*.mambaad-tmp"))
 
 
-def test_what_cannot_be_put_in_place_leaves_the_run(run, factory, monkeypatch):
+def test_what_cannot_be_put_in_place_leaves_the_run(run, work, factory, monkeypatch):
     real = Path.rename
 
     def refused(path, target):
-        if path.name == "run.extended-clip":
+        if path == work:
             raise OSError(28, "No space left on device")
         return real(path, target)
 
     before = (run / "weights.safetensors").read_bytes()
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", refused)
-        with pytest.raises(RunError, match=r"stays as it is: .* cannot be put in its place"):
-            extend(run, factory / "all" / "clip", factory / "old", max_drop=1, epochs=1)
+        with pytest.raises(RunError, match=r"was not changed: .* cannot be put in its place"):
+            extend(run, factory / "all" / "clip", factory / "old", max_drop=1)
     assert (run / "weights.safetensors").read_bytes() == before
     assert not run.with_name("run.before-clip").exists()
 
 
 def test_replay_shows_a_share_of_the_old_parts_and_all_of_the_new(many_parts):
-    classes = read_mvtec(many_parts)
+    classes = MVTEC.read(many_parts)
     some = module._replayed(classes, "nut", 0.25, seed=1)
     assert [sum(s.class_name == name for s in some) for name in ("bolt", "nut")] == [8, 30]
     assert some == module._replayed(classes, "nut", 0.25, seed=1)
     assert set(some) != set(module._replayed(classes, "nut", 0.25, seed=2))
 
 
-def test_what_was_kept_out_to_calibrate_on_is_kept_out_again(calibrated_run, many_parts, tmp_path):
+def test_what_was_held_out_for_calibration_is_held_out_again(calibrated_run, many_parts, tmp_path):
     run = shutil.copytree(calibrated_run, tmp_path / "run")
+    old = shutil.copytree(many_parts, tmp_path / "old")
     new = make_parts(tmp_path / "new", train=8, classes=("bolt", "clip")) / "clip"
-    extend(run, new, many_parts, max_drop=1, epochs=1)
+    for product in (old / "bolt", old / "nut", new):  # nothing to evaluate
+        shutil.rmtree(product / "test")
+        shutil.rmtree(product / "ground_truth")
+    extend(run, new, old, max_drop=1, epochs=1)
+    assert len(read_log(run)) == read_data_summary(run)["extension"]["epochs"] == 1
     counts = read_data_summary(run)["classes"]
     assert {name: (c["train"], c["holdout"]) for name, c in counts.items()} == {
         "bolt": (15, 15),
@@ -192,10 +201,9 @@ def test_what_was_kept_out_to_calibrate_on_is_kept_out_again(calibrated_run, man
         "nut": (15, 15),
     }
     assert mambaad.Inspector(run).calibration is None  # it was that of other weights
-    shutil.copytree(many_parts, tmp_path / "all")
-    shutil.copytree(new, tmp_path / "all" / "clip")
-    calibration = calibrate(run, tmp_path / "all")
-    _, out = keep_out(read_mvtec(tmp_path / "all"), share=0.5, seed=42)
+    shutil.copytree(new, old / "clip")
+    calibration = calibrate(run, old)
+    _, out = hold_out(MVTEC.read(old), share=0.5, seed=42)
     inspector = mambaad.Inspector(run)
     for c in out:
         scores = [inspector.inspect(s.path, c.name).score for s in c.train]
@@ -208,7 +216,7 @@ def test_what_was_kept_out_to_calibrate_on_is_kept_out_again(calibrated_run, man
         ({"epochs": 0}, ConfigError, "--epochs: expected 1 or more, got 0"),
         ({"replay": 0.0}, ConfigError, "--replay: expected a share above 0 and up to 1, got 0"),
         ({"max_drop": -0.1}, ConfigError, "--max-drop: expected 0 to 1, got -0.1"),
-        ({"new": "bolt"}, ConfigError, "knows a product 'bolt' already"),
+        ({"new": "bolt"}, ConfigError, "has a product 'bolt' already"),
         ({"new": "absent"}, DataError, "has no folder train/good"),
         ({"old": "all/nut"}, DataError, "nut"),
     ],
@@ -227,26 +235,28 @@ def test_other_old_parts_and_unfinished_runs_are_refused(run, factory, tmp_path)
     with pytest.raises(DataError, match="does not hold the parts that"):
         extend(run, factory / "all" / "clip", other)
     run.with_name("run.before-clip").mkdir()
-    with pytest.raises(RunError, match="is in the way"):
+    with pytest.raises(RunError, match=r"before-clip exists"):
         extend(run, factory / "all" / "clip", factory / "old")
     (run / "good_parts.safetensors").unlink()
     with pytest.raises(RunError, match="training has not ended"):
         extend(run, factory / "all" / "clip", factory / "old")
 
 
-def test_old_products_without_test_images(run, factory, tmp_path):
-    old = shutil.copytree(factory / "old", tmp_path / "old")
+def test_old_products_without_test_images(run, work, factory, tmp_path):
+    new, old = factory / "all" / "clip", shutil.copytree(factory / "old", tmp_path / "old")
     shutil.rmtree(old / "nut" / "test" / "spot")
     shutil.rmtree(old / "nut" / "ground_truth")
-    kept = shutil.copytree(run, tmp_path / "kept")
-    found = extend(kept, factory / "all" / "clip", old, max_drop=1, epochs=1)
+    one = tmp_path / "one"
+    for folder in (run, work):
+        shutil.copytree(folder, one / folder.name)
+    found = extend(one / "run", new, old, max_drop=1)
     assert {c.product for c in found.changes} == {"bolt"}
     assert found.untested == ("nut",)
     shutil.rmtree(old / "bolt" / "test")
     shutil.rmtree(old / "bolt" / "ground_truth")
     with pytest.raises(DataError, match="give --max-drop 1"):
-        extend(run, factory / "all" / "clip", old)
-    found = extend(run, factory / "all" / "clip", old, max_drop=1, epochs=1)
+        extend(run, new, old)
+    found = extend(run, new, old, max_drop=1)
     assert found.is_accepted
     assert not found.changes
-    assert json.loads((run / "data.json").read_text())["extension"]["epochs"] == 1
+    assert found.untested == ("bolt", "nut")

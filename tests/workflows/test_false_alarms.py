@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 import mambaad
-from mambaad.data.synthetic import make_data
+from mambaad.data.synthetic.factory import make_data
 from mambaad.inspection.thresholds import conformal_threshold
 from tests.conftest import SMALL
 

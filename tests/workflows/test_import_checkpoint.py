@@ -4,8 +4,9 @@ import pytest
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import load_model, read_config
+from mambaad.artifacts.run_folder import read_config
 from mambaad.errors import MambaADError, RunError
+from mambaad.inference.weights import load_model
 from mambaad.workflows.import_checkpoint import import_checkpoint
 from tests.conftest import fill
 
@@ -68,7 +69,7 @@ def test_another_checkpoint_is_one_line_and_writes_nothing(released, tmp_path, c
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_no_checkpoint(tmp_path):
+def test_other_files_are_refused(tmp_path):
     (tmp_path / "net.pth").write_bytes(b"not one")
     for name in ("net.pth", "absent.pth"):
         with pytest.raises(MambaADError, match=name):

@@ -70,7 +70,7 @@ def test_days_like_calibration_raise_no_alarm(log, calibrated_run):
     assert report.classes["bolt"]["score"].parts == 0
 
 
-def test_higher_scores_are_found_and_where(log, ground, calibrated_run, tmp_path):
+def test_higher_scores_raise_an_alarm_that_names_the_part(log, ground, calibrated_run, tmp_path):
     def barely_passing(scores):
         return ground.review.value - 1e-6 * np.arange(1, len(scores) + 1)
 
@@ -81,7 +81,7 @@ def test_higher_scores_are_found_and_where(log, ground, calibrated_run, tmp_path
     assert watch.alarm_path == f"{watch.alarm - 21}.png"  # alarms count from 1
     assert watch.shift > 0.5
     (line,) = [a for a in report.alarms if "score" in a]
-    assert line.startswith(f"nut: a change of score was noticed at part {watch.alarm} of 80")
+    assert line.startswith(f"nut: score changed, alarm at part {watch.alarm} of 80")
     content = json.loads(report.to_json())
     assert content["recalibrate"] == ["nut"]
     assert content["classes"]["nut"]["score"]["alarm_at"] == watch.alarm
@@ -122,7 +122,7 @@ def test_too_few_passed_parts_are_no_absence_of_drift(
     assert json.loads(report.to_json())["few_passed"] == report.few_passed
 
 
-def test_parts_of_no_known_product_count_among_all(calibrated_run, tmp_path):
+def test_parts_of_unknown_products_count_among_all(calibrated_run, tmp_path):
     lines = [Record(path="a", verdict="UNKNOWN PRODUCT").model_dump_json()] * 30
     lines += [Record(path="a", product="nut", verdict="PASS").model_dump_json()] * 10
     lines += [Record(path="a", error="it cannot be read").model_dump_json()] * 99
@@ -132,7 +132,7 @@ def test_parts_of_no_known_product_count_among_all(calibrated_run, tmp_path):
     assert line.startswith("all classes: 10 of 40 parts passed")
     heading, unknown, nuts = report.verdict_rows()
     assert heading == ["class", *(verdict.value for verdict in Verdict), "no verdict"]
-    assert unknown == ["none known", "0", "0", "0", "30", "0", "99"]
+    assert unknown == ["unknown", "0", "0", "0", "30", "0", "99"]
     assert nuts == ["nut", "10", "0", "0", "0", "0", "0"]
 
 
@@ -145,7 +145,7 @@ def test_scores_of_other_models_are_not_watched(log, calibrated_run, tmp_path):
     assert set(watches(report)) == {"sharpness", "brightness"}
     assert report.level == pytest.approx(np.log(2 * 2 / 0.01))
     assert report.notes == [
-        "score: not watched, as cross-fitting's scores are those of other models"
+        "score: not watched, because cross-fitting's scores come from other models"
     ]
     assert monitor([log("monday", 60)], calibrated_run).notes == []
 
@@ -169,13 +169,13 @@ def test_a_malformed_quality_is_one_line(calibrated_run, tmp_path, field, value,
         monitor([tmp_path / "a"], calibrated_run)
 
 
-def test_what_cannot_be_monitored(log, calibrated_run, trained_run, tmp_path):
+def test_wrong_arguments_are_refused(log, calibrated_run, trained_run, tmp_path):
     day = log("monday", 3)
     with pytest.raises(ConfigError, match="--false-alarm-rate: expected a share"):
         monitor([day], calibrated_run, false_alarm_rate=1)
     with pytest.raises(RunError, match="has no calibration"):
         monitor([day], trained_run)
-    with pytest.raises(ConfigError, match=r"is neither \.png nor \.svg"):
+    with pytest.raises(ConfigError, match=r"expected a \.png or \.svg file"):
         monitor([day], calibrated_run, plot=tmp_path / "a.gif")
     with pytest.raises(DataError, match="cannot be read"):
         monitor([tmp_path / "absent"], calibrated_run)

@@ -12,6 +12,7 @@ from PIL import Image
 
 import mambaad
 from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.inference.torch_engine import TorchEngine
 from mambaad.inspection.records import Record, read_records
 from mambaad.types import Prediction
 from mambaad.workflows.calibrate import calibrate
@@ -27,7 +28,7 @@ def files(out):
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file())
 
 
-def test_what_is_written_for_an_image(parts, trained_run, tmp_path):
+def test_the_files_of_an_image(parts, trained_run, tmp_path):
     image = parts / "nut" / "test" / "spot" / "001.png"
     (row,) = mambaad.predict(trained_run, [image], tmp_path / "out")
     assert files(tmp_path / "out") == [
@@ -101,7 +102,7 @@ def test_a_second_run_replaces_its_own_output_and_does_not_read_it(parts, traine
 
 
 def test_nothing_to_predict(trained_run, tmp_path):
-    with pytest.raises(DataError, match="there is no image or folder"):
+    with pytest.raises(DataError, match="does not exist; give an image or a folder"):
         mambaad.predict(trained_run, [tmp_path / "absent.png"], tmp_path / "out")
     with pytest.raises(DataError, match="no images in"):
         mambaad.predict(trained_run, [tmp_path], tmp_path / "out")
@@ -113,7 +114,7 @@ def test_wrong_product_and_place(parts, trained_run, tmp_path):
     with pytest.raises(ConfigError, match="--class: the model was not trained on 'washer'"):
         mambaad.predict(trained_run, [image], tmp_path / "out", product="washer")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match=r"--out: .* cannot be made"):
+    with pytest.raises(RunError, match=r"--out: .* cannot be created"):
         mambaad.predict(trained_run, [image], tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -144,7 +145,7 @@ def test_an_interruption_keeps_the_rows_that_are_done(parts, trained_run, tmp_pa
 
     folder = parts / "nut" / "test" / "good"
     first = mambaad.predict(trained_run, [folder / "000.png"], tmp_path / "out")
-    monkeypatch.setattr(sys.modules["mambaad.workflows.predict"], "read_image", interrupted)
+    monkeypatch.setattr(TorchEngine, "observe", interrupted)
     with pytest.raises(KeyboardInterrupt):
         mambaad.predict(trained_run, [folder], tmp_path / "out")
     assert len(first) == 1
@@ -152,17 +153,16 @@ def test_an_interruption_keeps_the_rows_that_are_done(parts, trained_run, tmp_pa
 
 
 def broken_off(monkeypatch, problem, *, after):
-    """Has reading the image that comes ``after`` so many call ``problem``; returns where."""
-    module = sys.modules["mambaad.workflows.predict"]
-    read, seen = module.read_image, []
+    """Has observing the image that comes ``after`` so many call ``problem``."""
+    observe, seen = TorchEngine.observe, []
 
-    def reading(path):
-        seen.append(path)
+    def observing(engine, images):
+        seen.append(images)
         if len(seen) > after:
             problem()
-        return read(path)
+        return observe(engine, images)
 
-    monkeypatch.setattr(module, "read_image", reading)
+    monkeypatch.setattr(TorchEngine, "observe", observing)
 
 
 def test_a_record_is_kept_as_soon_as_it_is_made(parts, trained_run, tmp_path, monkeypatch):
@@ -240,8 +240,8 @@ def test_its_own_pictures_are_no_images(parts, trained_run, tmp_path):
 
 
 def test_a_part_without_a_verdict_is_rejected(calibrated_run, many_parts, tmp_path, monkeypatch):
-    def without(look, *args):
-        return Prediction(float(look.anomaly_map.max()), look.anomaly_map, "nut")
+    def without(observation, *args):
+        return Prediction(observation.score, observation.anomaly_map, "nut")
 
     monkeypatch.setattr("mambaad.inspection.inspector.decide", without)
     image = many_parts / "nut" / "test" / "good" / "000.png"
@@ -252,7 +252,7 @@ def test_a_part_without_a_verdict_is_rejected(calibrated_run, many_parts, tmp_pa
     for some in (record, unasked):
         root = ElementTree.fromstring(verdicts_junit([some]))
         assert root.get("errors") == "1"
-        assert "there is no verdict" in root.find(".//error").get("message")
+        assert "no verdict" in root.find(".//error").get("message")
 
 
 def test_an_unfinished_run_says_so(parts, trained_run, tmp_path, capsys):

@@ -1,20 +1,28 @@
+import inspect
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import typing
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 
 import mambaad
-from mambaad.artifacts.run_folder import load_tensors
+from mambaad.artifacts.run_folder import read_log
+from mambaad.artifacts.tensors import load_tensors
+from mambaad.cli.app import app
+from mambaad.config import SETTINGS, SYSTEMS, TrainConfig
 from mambaad.errors import ConfigError, DataError, NonFiniteLossError, RunError
+from mambaad.inference.weights import as_torch
 from mambaad.training import checkpoint
 from mambaad.workflows.train import Interrupted
 from tests.conftest import SMALL, make_parts
@@ -24,12 +32,10 @@ SCRIPT = """
 import json, sys
 import torch
 import mambaad
-import mambaad.training.loop
-from mambaad.training import loss
+from mambaad.training import loop, loss
 
 torch.set_num_threads(1)  # as in the other tests: sums depend on how work is split
 steps = 0
-module = sys.modules["mambaad.training.loop"]
 
 def announced(*args):
     global steps
@@ -37,7 +43,7 @@ def announced(*args):
     steps += 1
     return loss.squared_error_loss(*args)
 
-module.LOSSES = {"squared-error": announced}
+loop.LOSSES = {"squared-error": announced}
 try:
     mambaad.train(sys.argv[1], sys.argv[2], **json.loads(sys.argv[3]))
 except KeyboardInterrupt as error:
@@ -47,7 +53,7 @@ except KeyboardInterrupt as error:
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_tensors(run / "weights.safetensors")[0]
+    return as_torch(load_tensors(run / "weights.safetensors")[0])
 
 
 def assert_same_weights(run: Path, other: Path) -> None:
@@ -74,70 +80,73 @@ def test_two_runs_with_one_seed_give_the_same_weights(parts, trained_run, tmp_pa
 
 
 def test_another_seed_gives_other_weights(parts, trained_run, tmp_path):
-    run = mambaad.train(parts, tmp_path / "run", **{**SMALL, "seed": 7, "epochs": 1})
+    run = mambaad.train(parts, tmp_path / "run", **SMALL, seed=7)
     ours, theirs = weights(run), weights(trained_run)
     assert any(not torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 def test_the_loss_falls(trained_run):
-    log = [json.loads(line) for line in (trained_run / "log.jsonl").read_text().splitlines()]
+    log = read_log(trained_run)
     assert log[1]["loss"] < log[0]["loss"]
 
 
 def test_the_learning_rate_drops_after_its_share_of_the_epochs(parts, tmp_path):
     settings = {**SMALL, "epochs": 4, "lr_drop_after": 0.5, "size": "32", "lr": 0.002}
     run = mambaad.train(parts, tmp_path / "run", **settings)
-    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    log = read_log(run)
     assert [record["lr"] for record in log] == pytest.approx([0.002, 0.002, 0.0002, 0.0002])
 
 
-def test_the_fast_recipe_trains_and_resumes_to_the_same_weights(parts, tmp_path, monkeypatch):
+def test_the_fast_recipe_trains_and_resumes_to_the_same_weights(parts, tmp_path, at_step):
     settings = {**SMALL, "recipe": "fast", "size": "32"}
     whole = mambaad.train(parts, tmp_path / "whole", **settings)
-    log = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
-    assert log[1]["loss"] < log[0]["loss"] < 6  # cosine distances of three scales
-
-    real, steps = torch.optim.AdamW.step, []
-
-    def stop_in_the_second_epoch(self, *args, **kwargs):
-        steps.append(1)
-        if len(steps) == 4:
-            signal.raise_signal(signal.SIGINT)
-        return real(self, *args, **kwargs)
-
-    monkeypatch.setattr(torch.optim.AdamW, "step", stop_in_the_second_epoch)
-    with pytest.raises(Interrupted):
+    log = read_log(whole)
+    # Cosine distances of three scales, each 0 to 2; squared errors start above 60.
+    assert log[1]["loss"] < log[0]["loss"] < 6
+    with at_step(4, lambda: signal.raise_signal(signal.SIGINT)), pytest.raises(Interrupted):
         mambaad.train(parts, tmp_path / "cut", **settings)
-    monkeypatch.undo()
     mambaad.train(parts, tmp_path / "cut", resume=True)
     assert_same_weights(tmp_path / "cut", whole)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_and_resumed_is_the_same_as_uninterrupted(parts, trained_run, tmp_path, number):
+def test_interrupted_and_resumed_is_the_same_as_uninterrupted(
+    parts, trained_run, tmp_path, number, at_step
+):
     run = tmp_path / "run"
-    process = start(parts, run, **SMALL)
-    wait_for(process, "step 4")  # in the middle of the second epoch
-    process.send_signal(number)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert f"--out {run} --resume" in output
+    command = re.escape(f"mambaad train {parts} --out {run} --resume")
+    interrupted = pytest.raises(Interrupted, match=f"interrupted; resume with: {command}$")
+    with at_step(5, lambda: signal.raise_signal(number)), interrupted:  # in the second epoch
+        mambaad.train(parts, run, **SMALL)
     assert (run / "checkpoint.safetensors").is_file()
+    assert len(read_log(run)) == 1
 
-    # The second time in this process: the weights do not depend on the process either.
     mambaad.train(parts, run, resume=True)
     assert_same_weights(run, trained_run)
     assert not (run / "checkpoint.safetensors").exists()
-    assert len((run / "log.jsonl").read_text().splitlines()) == 2
+    assert len(read_log(run)) == 2
+
+
+def end_at_once():
+    raise SystemExit  # as a kill, nothing of the training goes on
+
+
+@pytest.mark.parametrize("step", [2, 4, 6])  # of three an epoch
+def test_ended_anywhere_and_resumed_is_the_same_as_uninterrupted(
+    parts, trained_run, tmp_path, step, at_step
+):
+    run = tmp_path / "run"
+    with at_step(step, end_at_once), pytest.raises(SystemExit):
+        mambaad.train(parts, run, **SMALL)
+    mambaad.train(parts, run, resume=True)
+    assert_same_weights(run, trained_run)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("moment", ["step 1", "step 3", "step 5"])
-def test_killed_and_resumed_is_the_same_as_uninterrupted(parts, trained_run, tmp_path, moment):
+def test_killed_and_resumed_in_another_process_is_the_same(parts, trained_run, tmp_path):
     run = tmp_path / "run"
     process = start(parts, run, **SMALL)
-    wait_for(process, moment)
+    wait_for(process, "step 4")  # in the middle of the second epoch
     process.kill()
     process.communicate(timeout=120)
     mambaad.train(parts, run, resume=True)
@@ -161,7 +170,7 @@ def test_killed_at_the_very_end_and_resumed(parts, trained_run, tmp_path, monkey
         with pytest.raises(SystemExit):
             mambaad.train(parts, run, **SMALL)
     with monkeypatch.context() as patched:
-        patched.setattr(sys.modules["mambaad.workflows.train"], "look_at_good_parts", killed)
+        patched.setattr("mambaad.workflows.train.measure_prototypes", killed)
         with pytest.raises(SystemExit):
             mambaad.train(parts, run, resume=True)
     (run / ".0123.mambaad-tmp").write_bytes(b"half a checkpoint")
@@ -170,15 +179,12 @@ def test_killed_at_the_very_end_and_resumed(parts, trained_run, tmp_path, monkey
     assert {path.name for path in run.iterdir()} == {path.name for path in trained_run.iterdir()}
 
 
-def test_a_resumed_run_needs_no_encoder_file(parts, tmp_path):
+def test_a_resumed_run_needs_no_encoder_file(parts, tmp_path, at_step):
     run, file = tmp_path / "run", tmp_path / "encoder.pth"
     encoder = mambaad.build_model("resnet18", "random").encoder.backbone
     torch.save(encoder.state_dict(), file)
-    settings = {**SMALL, "encoder_weights": str(file)}
-    process = start(parts, run, **settings)
-    wait_for(process, "step 1")  # in the first epoch already
-    process.kill()
-    process.communicate(timeout=120)
+    with at_step(2, end_at_once), pytest.raises(SystemExit):  # in the first epoch already
+        mambaad.train(parts, run, **{**SMALL, "encoder_weights": str(file)})
     file.unlink()
     mambaad.train(parts, run, resume=True)
     assert torch.equal(
@@ -194,12 +200,17 @@ def test_a_finished_run_has_nothing_to_resume(parts, trained_run, tmp_path, caps
     assert "is finished" in capsys.readouterr().err
 
 
+# Normalisation follows these directly and takes any constant away again: their gradients are
+# rounding errors, of which Adam makes steps of the learning rate, up or down.
+WITHOUT_EFFECT = re.compile(r"\.local_branches\.\d+\.(before|after)\.bias|^fusion\.\w+\.0\.bias")
+
+
 def test_two_processes_train_like_one(parts, tmp_path):
     # One step, so that rounding is not amplified; and weights too, since a step that is done twice
     # has the same loss.
     settings = {**SMALL, "epochs": 1, "batch_size": 12, "lr": 0.01}
     runs = [mambaad.train(parts, tmp_path / str(d), **settings, devices=d) for d in (1, 2)]
-    losses = [json.loads((run / "log.jsonl").read_text())["loss"] for run in runs]
+    losses = [read_log(run)[0]["loss"] for run in runs]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     ours, theirs = (weights(run) for run in runs)
     for key, one in ours.items():
@@ -207,31 +218,32 @@ def test_two_processes_train_like_one(parts, tmp_path):
             assert theirs[key] == one
         elif key.endswith(("running_mean", "running_var")):
             assert torch.allclose(theirs[key], one, rtol=1e-4, atol=1e-5), key
+        elif WITHOUT_EFFECT.search(key):
+            assert (theirs[key] - one).abs().max() < 2.01 * settings["lr"], key
         else:
             # Adam's first step moves every weight by the learning rate, up or down, and only for
-            # gradients that are rounding errors the two may disagree.
-            assert ((theirs[key] - one).abs() > 1e-4).float().mean() < 0.05 or "bias" in key, key
+            # gradients that are rounding errors may the two disagree: below 1 % of a tensor here,
+            # or one of a few dozen values.
+            assert ((theirs[key] - one).abs() > 1e-4).float().mean() < 0.05, key
     assert (runs[1] / "good_parts.safetensors").is_file()
 
 
-def test_two_processes_have_the_same_loss_over_several_steps(parts, tmp_path):
-    settings = {**SMALL, "epochs": 1, "lr": 0.0005}
-    runs = [mambaad.train(parts, tmp_path / str(d), **settings, devices=d) for d in (1, 2)]
-    ends = [json.loads((run / "log.jsonl").read_text().splitlines()[-1])["loss"] for run in runs]
-    assert ends[1] == pytest.approx(ends[0], rel=1e-3)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-def test_two_processes_interrupted_and_resumed(parts, tmp_path):
-    run = tmp_path / "run"
-    process = start(parts, run, **SMALL, devices=2)
+def test_two_processes_interrupted_and_resumed_have_the_losses_of_one(parts, tmp_path):
+    run, settings = tmp_path / "run", {**SMALL, "epochs": 3, "lr": 0.0005}
+    process = start(parts, run, **settings, devices=2)
     while not (run / "log.jsonl").is_file() and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 130, output
+    assert len(read_log(run)) < 3
     mambaad.train(parts, run, resume=True)
-    assert len((run / "log.jsonl").read_text().splitlines()) == 2
+    one = mambaad.train(parts, tmp_path / "one", **settings)
+    losses, expected = ([record["loss"] for record in read_log(r)] for r in (run, one))
+    # Batch normalisation sums over the two in another order, and nine steps amplify that.
+    assert losses == pytest.approx(expected, rel=1e-3)
+    assert expected[2] < 0.9 * expected[0]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -244,33 +256,26 @@ def test_processes_that_are_still_starting_are_ended(parts, tmp_path):
     assert process.returncode == 130
 
 
-def test_an_error_in_one_of_two_processes_is_told(parts, tmp_path):
+def test_an_error_in_one_of_two_processes_is_raised(parts, tmp_path):
     with pytest.raises(NonFiniteLossError, match="lower --lr"):
         mambaad.train(parts, tmp_path / "run", **{**SMALL, "lr": 1e30}, devices=2)
 
 
-def test_precision(parts, tmp_path):
+def test_precision(parts, trained_run, tmp_path):
     run = mambaad.train(parts, tmp_path / "run", **{**SMALL, "epochs": 1}, precision="bf16-mixed")
-    assert json.loads((run / "log.jsonl").read_text())["loss"] > 0
+    (mixed,), exact = read_log(run), read_log(trained_run)[0]
+    assert mixed["loss"] != exact["loss"]
+    # bfloat16 rounds by up to 2^-8, 0.4 %, and the errors of many features average out.
+    assert mixed["loss"] == pytest.approx(exact["loss"], rel=0.01)
     assert all(t.isfinite().all() for t in weights(run).values())
 
 
-def test_mixed_precision_resumes_to_the_same_weights(parts, tmp_path, monkeypatch):
+def test_mixed_precision_resumes_to_the_same_weights(parts, tmp_path, at_step):
     # With features kept and, after the interruption, computed again.
     settings = {**SMALL, "size": "32", "precision": "bf16-mixed", "epochs": 3}
     whole = mambaad.train(parts, tmp_path / "whole", **settings)
-    real, steps = torch.optim.AdamW.step, []
-
-    def stop_in_the_second_epoch(self, *args, **kwargs):
-        steps.append(1)
-        if len(steps) == 4:
-            signal.raise_signal(signal.SIGINT)
-        return real(self, *args, **kwargs)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(torch.optim.AdamW, "step", stop_in_the_second_epoch)
-        with pytest.raises(Interrupted):
-            mambaad.train(parts, tmp_path / "cut", **settings)
+    with at_step(4, lambda: signal.raise_signal(signal.SIGINT)), pytest.raises(Interrupted):
+        mambaad.train(parts, tmp_path / "cut", **settings)
     mambaad.train(parts, tmp_path / "cut", resume=True)
     assert_same_weights(tmp_path / "cut", whole)
 
@@ -288,7 +293,7 @@ def test_a_loss_that_is_not_finite_names_the_files(parts, tmp_path):
 def test_resuming_with_other_settings_or_images_is_refused(parts, trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
     (run / "good_parts.safetensors").unlink()  # as if it had not finished
-    with pytest.raises(ConfigError, match=r"--lr: .* was started with 0.005"):
+    with pytest.raises(ConfigError, match=r"--lr: .* started with 0\.005; omit it to resume"):
         mambaad.train(parts, run, resume=True, lr=0.1)
     other = make_parts(tmp_path / "other", train=5)
     with pytest.raises(RunError, match="does not hold the images"):
@@ -305,17 +310,17 @@ def test_resuming_with_other_settings_or_images_is_refused(parts, trained_run, t
         ({"devices": 16, "batch_size": 16}, ConfigError),
     ],
 )
-def test_what_cannot_work_writes_nothing(parts, tmp_path, settings, error):
+def test_wrong_arguments_write_nothing(parts, tmp_path, settings, error):
     with pytest.raises(error):
         mambaad.train(parts, tmp_path / "run", **{**SMALL, **settings})
     assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_never_overwritten(parts, trained_run, tmp_path):
-    before = weights(trained_run)
-    with pytest.raises(RunError, match="exists and is not empty; go on with it"):
+    before = {path.name: path.read_bytes() for path in trained_run.iterdir()}
+    with pytest.raises(RunError, match="exists and is not empty; resume it"):
         mambaad.train(parts, trained_run, **SMALL)
-    assert weights(trained_run).keys() == before.keys()
+    assert {path.name: path.read_bytes() for path in trained_run.iterdir()} == before
     (tmp_path / "file").write_text("mine")
     with pytest.raises(RunError, match="choose another --out"):
         mambaad.train(parts, tmp_path / "file", **SMALL)
@@ -341,15 +346,55 @@ def test_any_size_and_class_choice(parts, tmp_path):
     assert mambaad.Inspector(run).inspect(image).anomaly_map.shape == (32, 96)
 
 
-@pytest.mark.parametrize("place", ["memory", "disk"])
-def test_kept_features_change_nothing(parts, tmp_path, place, capsys):
+def test_cached_features_change_nothing(parts, tmp_path, capsys):
     settings = SMALL | {"epochs": 3, "batch_size": 3}
     without = mambaad.train(parts, tmp_path / "without", **settings, cache_features="off")
     assert "features of" not in capsys.readouterr().err
-    kept = mambaad.train(parts, tmp_path / "kept", **settings, cache_features=place)
-    assert f"GiB, in {place}" in capsys.readouterr().err
-    assert_same_weights(without, kept)
-    assert (kept / "log.jsonl").is_file()
+    for place in ("memory", "disk"):
+        kept = mambaad.train(parts, tmp_path / place, **settings, cache_features=place)
+        assert f"GiB, in {place}" in capsys.readouterr().err
+        assert_same_weights(without, kept)
+
+
+def test_every_setting_is_a_documented_parameter():
+    parameters = inspect.signature(mambaad.train).parameters
+    own = {"data", "out", "resume", "skip_unreadable"}
+    assert set(parameters) - own == set(SETTINGS) == set(TrainConfig.model_fields) - {"fold"}
+    described = re.findall(
+        r"^ {8}(\w+): ", mambaad.train.__doc__.split("Returns:")[0], re.MULTILINE
+    )
+    assert described == list(parameters)
+    hints = typing.get_type_hints(mambaad.train)
+    assert choices(hints["system"]) == set(SYSTEMS)
+    for name in SETTINGS:
+        assert parameters[name].default is None
+        allowed = TrainConfig.model_fields[name].annotation
+        if typing.get_origin(allowed) is typing.Literal:
+            assert set(typing.get_args(allowed)) == choices(hints[name]), name
+
+
+def choices(hint):
+    """List what a parameter of literals, or None, may be."""
+    literal = next(part for part in typing.get_args(hint) if part is not type(None))
+    return set(typing.get_args(literal))
+
+
+def test_the_command_line_gives_the_same_settings_under_the_same_names():
+    command = typer.main.get_command(app).commands["train"]
+    flags = {parameter.name for parameter in command.params} - {"config", "help"}
+    assert len(flags) > 20
+    assert flags <= set(inspect.signature(mambaad.train).parameters)
+
+
+def test_what_is_given_reaches_the_run_and_the_rest_takes_its_defaults(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr("mambaad.workflows.train.train_run", lambda *args, **_: seen.append(args))
+    mambaad.train("data", tmp_path / "run", recipe="fast", size="64x96", kernels=[3], states=4)
+    ((data, out, config),) = seen
+    assert (data, out) == ("data", tmp_path / "run")
+    expected = TrainConfig(recipe="fast", size=(64, 96), kernels=(3,), states=4)
+    assert config == expected
+    assert config.lr == 0.002  # of the recipe
 
 
 def test_interrupted_is_a_keyboard_interrupt():
@@ -357,21 +402,18 @@ def test_interrupted_is_a_keyboard_interrupt():
     assert issubclass(Interrupted, KeyboardInterrupt)
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full device")
 def test_a_full_disk_is_one_line(parts, tmp_path, monkeypatch):
     def full(path, *args, **kwargs):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("mambaad.artifacts.run_folder.save_file", full)
+    monkeypatch.setattr("mambaad.artifacts.tensors.save_file", full)
     with pytest.raises(RunError, match=r"cannot be written \(No space left on device\)"):
         mambaad.train(parts, tmp_path / "run", **{**SMALL, "epochs": 1})
     assert not list((tmp_path / "run").glob(".*tmp"))
 
 
 def test_progress_says_when_an_epoch_ended(parts, tmp_path, capsys):
-    started = time.perf_counter()
     mambaad.train(parts, tmp_path / "run", **{**SMALL, "epochs": 1, "size": "32"})
-    assert time.perf_counter() > started
     printed = capsys.readouterr().err
     assert "12 training images of 2 classes: bolt 6, nut 6" in printed
     assert "epoch 1/1  loss " in printed

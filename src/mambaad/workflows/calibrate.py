@@ -1,53 +1,49 @@
-"""Calibration of a run on good parts that it was not trained on."""
+"""``mambaad calibrate``: thresholds from good parts that the model was not trained on."""
 
 from __future__ import annotations
 
 import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mambaad.artifacts.fingerprint import fingerprint, known_parts, part_digests
+from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import (
     CONFIG,
-    GOOD_PARTS,
-    fingerprint,
-    known_parts,
-    part_digests,
+    check_finished,
     read_config,
     read_data_summary,
-    read_good_parts,
     weights_digest,
 )
 from mambaad.data.checks import check_images
-from mambaad.data.images import read_image
 from mambaad.data.layouts import read_data
-from mambaad.data.read_ahead import read_ahead
-from mambaad.data.splits import keep_out
-from mambaad.errors import ConfigError, DataError, RunError
-from mambaad.inference.packed.pack import Precision, check_precision
+from mambaad.data.splits import hold_out
+from mambaad.errors import ConfigError, DataError
+from mambaad.inference.precision import Precision, check_precision
 from mambaad.inspection.calibration import (
     Calibration,
+    CalibrationPart,
     ClassCalibration,
-    GoodPart,
     Method,
     calibrate_class,
-    good_part,
     save_calibration,
+    summarise_part,
 )
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.product_settings import ProductSettings, read_product_settings
+from mambaad.inspection.stream import Item, observe_stream, readable
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass, Sample
-from mambaad.workflows.train import train
 
 FOLDS = "cross_fit"
-"""Where a run keeps the models of cross-fitting until they have done their work."""
+"""The folder of a run that holds the models of cross-fitting until calibration has ended."""
 
 
 @dataclass(frozen=True)
 class _Source:
-    """Good parts, and the run that was not trained on them, of which it may be a ``fold``."""
+    """Good parts, and the run that scores them; ``fold`` is that run's, if cross-fitting."""
 
     run: Path
     parts: Mapping[str, tuple[Sample, ...]]
@@ -68,36 +64,35 @@ def calibrate(
 ) -> Calibration:
     """Set the thresholds of PASS, REVIEW and FAIL for each class, on good parts only.
 
-    The good parts are those that training kept out (``holdout``); with ``cross_fit``, all that
-    it was trained on, each scored by one of as many further models that have not seen it; with
+    The good parts are those held out of training (``holdout``); with ``cross_fit``, all training
+    parts, each scored by one of several further models that was not trained on it; with
     ``new_parts``, those of another data set.
 
     Args:
-        run: the folder that training made; gets ``calibration.safetensors``.
+        run: the run folder, which gets ``calibration.safetensors``.
         data: the folder it was trained on, or with ``new_parts`` another with the same classes.
-        target_fpr: share of good parts that may FAIL.
-        review_fpr: share of good parts that may be anything but a PASS.
+        target_fpr: share of good parts that may FAIL, in (0, 1).
+        review_fpr: share of good parts that may be anything but a PASS, at least ``target_fpr``.
         cross_fit: number of further models, 2 or more. Each takes about as long to train as the
-            run did. Interrupted, a second call goes on.
+            run did. After an interruption, call again with the same arguments to resume.
         new_parts: all good parts of ``data``, in train and test, are new to the model.
         products: a YAML file of settings, see
             :func:`mambaad.inspection.product_settings.read_product_settings`.
-        precision: that images will be inspected with.
-        skip_unreadable: leave unreadable images out instead of stopping.
+        precision: the precision that inspection will use.
+        skip_unreadable: skip unreadable images instead of stopping.
 
     Raises:
-        ConfigError, DataError, RunError: nothing is written then.
+        ConfigError, DataError, RunError: wrong arguments, parts or run; nothing is written.
         Interrupted: after Ctrl-C while a model of cross-fitting is trained.
     """
     run, data = Path(run), Path(data)
     check_precision(precision)
     _check_rates(target_fpr, review_fpr)
     config = read_config(run)
-    if not (run / GOOD_PARTS).is_file():
-        raise RunError(f"{run}: training has not ended; finish it (mambaad train --resume) first")
+    check_finished(run)
     if cross_fit is not None and (new_parts or config.holdout):
         other = "--new-parts" if new_parts else "the run's own hold-out"
-        raise ConfigError(f"--cross-fit and {other} exclude each other; leave --cross-fit out")
+        raise ConfigError(f"--cross-fit and {other} exclude each other; omit --cross-fit")
     if cross_fit is not None and cross_fit < 2:
         raise ConfigError(f"--cross-fit: expected 2 models or more, got {cross_fit}")
     if not (config.holdout or cross_fit or new_parts):
@@ -105,26 +100,21 @@ def calibrate(
             f"{run} was trained on all of its good parts, and thresholds need others: give "
             "--cross-fit 3, or new ones with --new-parts, or train with --holdout 0.2"
         )
-    names = read_good_parts(run).products
+    names = read_prototypes(run).products
     given = read_product_settings(Path(products), names, config.size) if products else {}
     settings = {name: given.get(name, ProductSettings()) for name in names}
-    with ProgressBar("reading images") as bar:
-        classes, skipped = check_images(
-            read_data(data, names, layout=config.layout),
-            skip_unreadable=skip_unreadable,
-            progress=bar.update,
-        )
-    for problem in skipped:
-        say(f"left out: {problem}")
+    classes = read_data(data, names, layout=config.layout)
+    if skip_unreadable:
+        classes = [_openable(c) for c in classes]
     method: Method = "new parts" if new_parts else "cross-fit" if cross_fit else "hold-out"
     if new_parts:
-        sources = [_Source(run, {c.name: _good((*c.train, *c.test)) for c in classes})]
+        sources = [_Source(run, {c.name: _good_samples((*c.train, *c.test)) for c in classes})]
         _check_new(run, data, sources[0])
     else:
-        _check_known(run, data, classes)
-        # All folds, before the first is trained on: what is wrong with them is to be said at once.
+        classes = _training_classes(run, data, classes, skip_unreadable)
+        # All folds before the first training, so that an error in any of them comes at once.
         folds = [(k, cross_fit) for k in range(1, cross_fit + 1)] if cross_fit else [None]
-        sources = [_kept_out(run, classes, fold) for fold in folds]
+        sources = [_held_out_source(run, classes, fold) for fold in folds]
     for name in names:
         if not any(source.parts[name] for source in sources):
             raise DataError(
@@ -133,7 +123,10 @@ def calibrate(
     for source in sources:
         if source.fold:
             _train_fold(run, data, source.run, source.fold, skip_unreadable)
-    parts = _look(sources, settings, precision)
+    parts = _observe(sources, settings, precision, skip_unreadable)
+    for name in names:
+        if not parts[name]:
+            raise DataError(f"none of the good parts of {name} can be read; repair or replace them")
     calibration = Calibration(
         {
             name: calibrate_class(
@@ -157,25 +150,55 @@ def calibrate(
     return calibration
 
 
-def _good(samples: Iterable[Sample]) -> tuple[Sample, ...]:
-    """Training images too may be defective, where a data set is made so (Real-IAD)."""
+def _good_samples(samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    # Even training images may be defective in some data sets (Real-IAD).
     return tuple(sample for sample in samples if not sample.is_defective)
 
 
-def _kept_out(run: Path, classes: Sequence[ProductClass], fold: tuple[int, int] | None) -> _Source:
-    """What the run's training kept out, or will keep out of that of one of its folds."""
+def _openable(c: ProductClass) -> ProductClass:
+    """The class without the files that cannot even be opened, which are reported."""
+
+    def can_open(sample: Sample) -> bool:
+        try:
+            sample.path.open("rb").close()
+        except OSError as error:
+            say(f"left out: {sample.path} cannot be read ({error.strerror})")
+            return False
+        return True
+
+    return replace(c, train=tuple(filter(can_open, c.train)), test=tuple(filter(can_open, c.test)))
+
+
+def _held_out_source(
+    run: Path, classes: Sequence[ProductClass], fold: tuple[int, int] | None
+) -> _Source:
+    """Pair the run, or the run of one of its folds, with the good parts that it holds out."""
     config = read_config(run)
-    _, out = keep_out(classes, share=config.holdout, fold=fold, seed=config.seed)
-    place = run / FOLDS / f"{fold[0]}_of_{fold[1]}" if fold else run
-    return _Source(place, {c.name: _good(c.train) for c in out}, fold)
+    _, held_out = hold_out(classes, share=config.holdout, fold=fold, seed=config.seed)
+    folder = run / FOLDS / f"{fold[0]}_of_{fold[1]}" if fold else run
+    return _Source(folder, {c.name: _good_samples(c.train) for c in held_out}, fold)
 
 
-def _check_known(run: Path, data: Path, classes: Sequence[ProductClass]) -> None:
-    if fingerprint(part_digests(classes)) != read_data_summary(run)["fingerprint"]:
+def _training_classes(
+    run: Path, data: Path, classes: list[ProductClass], skip_unreadable: bool
+) -> list[ProductClass]:
+    """Return the classes as the run was trained on them, or raise a DataError.
+
+    Files are compared by digest, without decoding them. If the digests differ, unreadable images
+    may be the reason: they are reported, or skipped as training did.
+    """
+    wanted = read_data_summary(run)["fingerprint"]
+    if fingerprint(part_digests(classes)) == wanted:
+        return classes
+    checked, skipped = check_images(classes, skip_unreadable=skip_unreadable)
+    for problem in skipped:
+        say(f"left out: {problem}")
+    if fingerprint(part_digests(checked)) != wanted:
         raise DataError(
             f"{data} does not hold the parts that {run} was trained on (other contents, or "
-            "another order); give those, or --new-parts if it has seen none of these"
+            "another order); give those, or add --new-parts if it was trained on none of these"
         )
+    return checked
 
 
 def _check_new(run: Path, data: Path, source: _Source) -> None:
@@ -183,8 +206,8 @@ def _check_new(run: Path, data: Path, source: _Source) -> None:
     known = known_parts(read_data_summary(run), paths)
     if known:
         raise DataError(
-            f"{data} holds {len(known)} of the very parts that {run} was trained on, such as "
-            f"{known[0]}; take them out, or leave --new-parts out"
+            f"{data} holds {len(known)} of the parts that {run} was trained on, such as "
+            f"{known[0]}; remove them, or omit --new-parts"
         )
 
 
@@ -200,43 +223,54 @@ def _check_rates(target_fpr: float, review_fpr: float) -> None:
 
 
 def _train_fold(
-    run: Path, data: Path, place: Path, fold: tuple[int, int], skip_unreadable: bool
+    run: Path, data: Path, folder: Path, fold: tuple[int, int], skip_unreadable: bool
 ) -> None:
-    """Train a model without one of K parts of the good parts, for as many steps as the run."""
+    """Train a model without one of K folds of the good parts, for as many steps as the run."""
+    from mambaad.workflows.train import train_run  # PyTorch takes seconds to load
+
     config = read_config(run)
     epochs = round(config.epochs * fold[1] / (fold[1] - 1))
     config = config.model_copy(update={"fold": fold, "logger": "none", "epochs": epochs})
     say(f"cross-fitting: model {fold[0]} of {fold[1]}")
-    train(
+    train_run(
         data,
-        place,
-        resume=(place / CONFIG).is_file(),
+        folder,
+        config,
+        resume=(folder / CONFIG).is_file(),
         skip_unreadable=skip_unreadable,
-        **config.model_dump(),
     )
 
 
-def _look(
-    sources: Sequence[_Source], settings: Mapping[str, ProductSettings], precision: Precision
-) -> dict[str, list[GoodPart]]:
-    """What each source's model sees in its good parts, by class."""
+def _observe(
+    sources: Sequence[_Source],
+    settings: Mapping[str, ProductSettings],
+    precision: Precision,
+    skip_unreadable: bool,
+) -> dict[str, list[CalibrationPart]]:
+    """Observe the good parts, each with its source's model, and summarise them by class."""
     counts = {name: sum(len(source.parts[name]) for source in sources) for name in settings}
-    looks: dict[str, list[GoodPart]] = {name: [] for name in settings}
+    summaries: dict[str, list[CalibrationPart]] = {name: [] for name in settings}
     done = 0
     with ProgressBar("calibrating") as bar:
         for source in sources:
-            inspector = Inspector(source.run, precision)
-            for name, parts in source.parts.items():
-                for pixels in read_ahead(read_image, [sample.path for sample in parts]):
-                    look = inspector.look(pixels)
-                    looks[name].append(good_part(look, settings[name], counts[name]))
-                    done += 1
-                    bar.update(done, sum(counts.values()), name)
-    return looks
+            engine = Inspector(source.run, precision).engine
+            samples = [sample for parts in source.parts.values() for sample in parts]
+            classes = [ProductClass(name, parts) for name, parts in source.parts.items()]
+            stream = observe_stream(engine, map(Item.of, samples))
+            for image in readable(stream, classes, skip_unreadable):
+                observation, quality = image.result
+                assert image.item.sample is not None
+                name = image.item.sample.class_name
+                summaries[name].append(
+                    summarise_part(observation, quality, settings[name], counts[name])
+                )
+                done += 1
+                bar.update(done, sum(counts.values()), name)
+    return summaries
 
 
 def calibration_rows(calibration: Calibration) -> list[list[str]]:
-    """A heading, and a row for each class: its good parts, and both thresholds with their rates."""
+    """Make a heading and a row per class: good parts, and both thresholds with their rates."""
     rows = [
         ["class", "good parts", "REVIEW above", "rate", "95 %", "FAIL above", "rate", "95 %", ""]
     ]
@@ -253,5 +287,5 @@ def _shortfall(c: ClassCalibration) -> str:
     short = [t for t in (c.review, c.fail) if not t.is_reached]
     if not short:
         return ""
-    needed = math.ceil(1 / short[-1].asked - 1e-9) - 1  # rounding must not ask for one more
+    needed = math.ceil(1 / short[-1].asked - 1e-9) - 1  # 1e-9: rounding must not add a part
     return f"{short[-1].asked:.1%} needs {needed} good parts"

@@ -1,4 +1,4 @@
-"""The whole job on parts that are drawn here: a small factory, one model, its report."""
+"""``mambaad demo``: a small synthetic factory, one model for it, and its report."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from mambaad.artifacts.run_folder import CONFIG
-from mambaad.data.synthetic import PRODUCTS, make_data, render_part
+from mambaad.artifacts.run_folder import CONFIG, read_log
+from mambaad.data.synthetic.catalogue import PRODUCTS
+from mambaad.data.synthetic.factory import make_data
+from mambaad.data.synthetic.render import render_part
 from mambaad.errors import RunError
 from mambaad.files import write_text, written_whole
+from mambaad.inspection.inspector import Inspector
 from mambaad.progress import say
-from mambaad.report.run_page import write_run_report
+from mambaad.report.run_page import RunPage
 from mambaad.workflows.evaluate import Evaluation, evaluate
 from mambaad.workflows.predict import predict
 from mambaad.workflows.train import train
@@ -30,8 +33,11 @@ SETTINGS, DATA, RUN, NEW, PREDICTIONS, REPORT = (
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How large the factory is, and how long the training."""
+class DemoSettings:
+    """The size of the factory, and the length of the training.
+
+    ``train``, ``test``: images of each class. ``size``: side of an image in pixels.
+    """
 
     classes: tuple[str, ...]
     train: int
@@ -43,40 +49,40 @@ class Plan:
 
 
 CLASSES = ("bottle", "fabric", "screw", "tile")
-# As much as fits into five minutes, and into 90 seconds, on two cores.
-FULL = Plan(CLASSES, train=40, test=40, size=192, epochs=30)
-QUICK = Plan(CLASSES, train=20, test=16, size=128, epochs=30)
+# Chosen to take five minutes, and 90 seconds, on two cores.
+FULL = DemoSettings(CLASSES, train=40, test=40, size=192, epochs=30)
+QUICK = DemoSettings(CLASSES, train=20, test=16, size=128, epochs=30)
 
 
 def demo(out: str | Path = "mambaad-demo", *, quick: bool = False) -> Evaluation:
-    """Make a small factory, train one model for it, evaluate it, inspect new parts, report.
+    """Draw a small factory, train one model for it, evaluate it, inspect new parts, and report.
 
-    A second call goes on where an interrupted one stopped.
+    After an interruption, call again with the same arguments to resume.
 
     Args:
-        out: the folder to make: ``data``, ``run``, ``new`` images, ``predictions``, and
+        out: the folder to create, with ``data``, ``run``, ``new`` images, ``predictions``, and
             ``report.html``.
-        quick: smaller images and fewer of them.
+        quick: use smaller and fewer images.
 
     Returns:
         The metrics that the report shows.
 
     Raises:
-        RunError: ``out`` is another folder, or cannot be written.
+        RunError: ``out`` is not a demo's folder, or cannot be written.
         Interrupted: after Ctrl-C while training.
     """
-    out, plan = Path(out), QUICK if quick else FULL
-    _claim(out, plan)
+    out, settings = Path(out), QUICK if quick else FULL
+    _prepare_folder(out, settings)
     data, run, new = out / DATA, out / RUN, out / NEW
     if not data.exists():
         make_data(
             data,
-            plan.classes,
-            train=plan.train,
-            test=plan.test,
-            size=plan.size,
-            seed=plan.seed,
-            difficulty=plan.difficulty,
+            settings.classes,
+            train=settings.train,
+            test=settings.test,
+            size=settings.size,
+            seed=settings.seed,
+            difficulty=settings.difficulty,
         )
     train(
         data,
@@ -85,50 +91,66 @@ def demo(out: str | Path = "mambaad-demo", *, quick: bool = False) -> Evaluation
         encoder="embedded",
         variant="lite",
         recipe="fast",
-        size=(plan.size, plan.size),
-        epochs=plan.epochs,
+        size=(settings.size, settings.size),
+        epochs=settings.epochs,
     )
     say("evaluating on test images")
-    evaluation = evaluate(run, data)
-    _render_new(new, plan)
-    for row in predict(run, [new], out / PREDICTIONS):
+    inspector = Inspector(run)
+    page = RunPage(inspector.heatmap_range)
+    evaluation = evaluate(inspector, data, sinks=[page.add])
+    _render_new(new, settings)
+    for row in predict(inspector, [new], out / PREDICTIONS):
         if row.error:
             raise RunError(row.error)
-    write_run_report(out / REPORT, run, data, evaluation, "MambaAD on a synthetic factory")
+    page.write(
+        out / REPORT,
+        "MambaAD on a synthetic factory",
+        inspector.config,
+        read_log(run),
+        evaluation.protocol,
+        evaluation.to_rows(),
+        evaluation.scores,
+    )
     return evaluation
 
 
-def _claim(out: Path, plan: Plan) -> None:
-    """Make the folder, or make sure that it is an earlier call's with the same plan."""
-    settings = out / SETTINGS
-    text = json.dumps({"version": version("mambaad"), **asdict(plan)}, indent=2) + "\n"
+def _prepare_folder(out: Path, settings: DemoSettings) -> None:
+    """Create the folder, or check that an earlier call with the same settings created it."""
+    path = out / SETTINGS
+    text = json.dumps({"version": version("mambaad"), **asdict(settings)}, indent=2) + "\n"
     try:
-        if settings.is_file():
-            if settings.read_text(encoding="utf-8") != text:
+        if path.is_file():
+            if path.read_text(encoding="utf-8") != text:
                 raise RunError(
-                    f"{out} is of a demo with other settings (--quick, or another version); "
-                    "remove it, or choose another folder with --out"
+                    f"--out: {out} holds a demo with other settings (--quick, or another version); "
+                    "remove it, or choose another folder"
                 )
             return
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise RunError(f"{out} exists and is no demo; choose another folder with --out")
+            raise RunError(f"--out: {out} exists and holds no demo; choose another folder")
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"--out: {out} cannot be made or read ({error.strerror})") from error
-    write_text(settings, text)
+        raise RunError(
+            f"--out: {out} cannot be created or read ({error.strerror}); choose another folder"
+        ) from error
+    write_text(path, text)
 
 
-def _render_new(folder: Path, plan: Plan) -> None:
-    """A good and a defective part of each class that were in neither train nor test."""
+def _render_new(folder: Path, settings: DemoSettings) -> None:
+    """Draw a good and a defective part of each class that are in neither train nor test."""
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise RunError(f"{folder} cannot be made ({error.strerror}); free some space") from error
-    for number, name in enumerate(plan.classes):
+        raise RunError(f"{folder} cannot be created ({error.strerror}); free some space") from error
+    for number, name in enumerate(settings.classes):
         defect = PRODUCTS[name].defects[0]
         for kind in (None, defect):
             part = render_part(
-                name, 2**31 + number, size=plan.size, defect=kind, difficulty=plan.difficulty
+                name,
+                2**31 + number,
+                size=settings.size,
+                defect=kind,
+                difficulty=settings.difficulty,
             )
             with written_whole(folder / f"{name}_{kind or 'good'}.png") as temporary:
                 Image.fromarray(part.image).save(temporary, format="PNG")

@@ -1,4 +1,4 @@
-"""Evaluation of a run on a data set's test images, class by class."""
+"""``mambaad evaluate``: metrics of a run on a data set's test images, class by class."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import csv
 import io
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol as Interface
 
-import torch
+import numpy as np
+from jaxtyping import Bool
 
-from mambaad.data.checks import check_images
-from mambaad.data.images import read_mask
 from mambaad.data.layouts import class_names, read_data
-from mambaad.data.read_ahead import load_batches, readers
-from mambaad.data.transforms import Preprocess, resize_mask_bilinear, resize_mask_nearest
+from mambaad.data.masks import resize_mask_bilinear, resize_mask_nearest
 from mambaad.errors import ConfigError, DataError
-from mambaad.inference.packed.pack import Precision
-from mambaad.inspection.inspector import Inspector, Scored
-from mambaad.metrics import (
+from mambaad.inference.engine import Engine
+from mambaad.inference.precision import Precision
+from mambaad.inspection.inspector import Inspector
+from mambaad.inspection.stream import Item, Observed, observe_stream, readable
+from mambaad.metrics.protocols import (
+    HEADINGS,
     METRICS,
     PROTOCOLS,
     ClassMetrics,
@@ -32,29 +32,24 @@ from mambaad.metrics import (
 )
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass
-
-_BATCH = 8
-
-HEADINGS = {
-    "image_auroc": "I-AUROC",
-    "image_ap": "I-AP",
-    "image_f1_max": "I-F1",
-    "pixel_auroc": "P-AUROC",
-    "pixel_ap": "P-AP",
-    "pixel_f1_max": "P-F1",
-    "pixel_aupro": "AU-PRO",
-    "mad": "mAD",
-}
+from mambaad.workflows.verdicts import VerdictEvaluation, VerdictMeasurement, check_calibrated
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of a run, each in [0, 1] or None where it is not defined.
+    """Metrics of a run, each in [0, 1], or None where undefined.
 
-    ``pooled``: the image metrics of all classes' scores together, with no mean over classes.
-    ``scores``: by class, each test image's score and whether it is defective.
-    ``precision``: that of the model's products. ``model_seconds``, ``metric_seconds``: time spent
-    on the images and on the metrics.
+    Attributes:
+        protocol: of the metrics.
+        precision: of the model's matrix products.
+        size: height and width of the anomaly maps, in pixels.
+        classes: each class's metrics.
+        mean: their means over the classes.
+        pooled: the image metrics of all classes' scores taken together, not averaged by class.
+        scores: by class, each test image's score and whether it is defective.
+        model_seconds: time spent on the images.
+        metric_seconds: time spent on the metrics.
+        verdicts: the accuracy of verdicts, if requested.
     """
 
     protocol: Protocol
@@ -66,9 +61,10 @@ class Evaluation:
     scores: dict[str, list[tuple[float, bool]]]
     model_seconds: float
     metric_seconds: float
+    verdicts: VerdictEvaluation | None = None
 
     def to_json(self) -> str:
-        """The figures as JSON text."""
+        """Format the metrics as JSON."""
         return (
             json.dumps(
                 {
@@ -86,7 +82,7 @@ class Evaluation:
         )
 
     def to_rows(self) -> list[list[str]]:
-        """A heading, and a row for each class, the mean and all classes pooled, in per cent."""
+        """Make a heading and a row per class, for the mean and for pooled scores, in per cent."""
         rows = [["class", *(HEADINGS[m] for m in METRICS)]]
         for name, values in {**self.classes, "mean": self.mean, "pooled": self.pooled}.items():
             shown = (values.get(m) for m in METRICS)
@@ -94,7 +90,7 @@ class Evaluation:
         return rows
 
     def to_csv(self) -> str:
-        """The figures as CSV text, a row for each class and one for the mean."""
+        """Format the metrics as CSV, with a row per class and one for the mean."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["class", *METRICS, "protocol", "size", "crop"])
@@ -106,122 +102,214 @@ class Evaluation:
 
 
 def evaluate(
-    run: str | Path,
+    run: str | Path | Inspector,
     data: str | Path,
     *,
     protocol: Protocol = "exact",
     precision: Precision = "float32",
     device: str = "cpu",
     skip_unreadable: bool = False,
+    verdicts: bool = False,
+    report: str | Path | None = None,
+    sinks: Sequence[Callable[[Observed], None]] = (),
 ) -> Evaluation:
     """Compute the metrics of a run on the test images of its classes.
 
     Args:
-        run: the folder that training made, or a bundle.
-        data: a folder in any known layout.
+        run: a run folder or a bundle; or an inspector, whose own precision and device apply.
+        data: a folder in any known layout; classes that the model was not trained on are skipped.
         protocol: ``"exact"``, or ``"ader-paper"`` to compare with published numbers.
         precision, device: see :class:`mambaad.Inspector`.
-        skip_unreadable: leave unreadable images out instead of stopping.
+        skip_unreadable: skip unreadable images instead of stopping.
+        verdicts: also measure how often verdicts are right; needs a calibrated model.
+        report: a folder for a page that shows all images, judged with their product given, and
+            explains the flagged ones; needs a calibrated model.
+        sinks: called with each observed image, in order.
 
     Raises:
-        ConfigError, DataError, RunError: see there.
+        ConfigError: an unknown protocol, precision or device.
+        DataError: no test images of the model's classes, or one that cannot be read.
+        RunError: a missing or damaged run, or no calibration for the verdicts or the page.
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
-    inspector = Inspector(run, precision, device=device)
+    data = Path(data)
+    if not data.is_dir():
+        class_names(data, split="test")  # raises, before a model is loaded
+    if isinstance(run, Inspector):
+        inspector = run
+    else:
+        inspector = Inspector(run, precision, device=device, keep_trained=report is not None)
+    needs_verdicts = verdicts or report is not None
+    calibration = check_calibrated(inspector) if needs_verdicts else None
     if protocol == "ader-paper" and inspector.size != (256, 256):
         size = " x ".join(map(str, inspector.size))
-        say(f"ader-paper is defined at 256 x 256: no published figure is comparable at {size}")
-    classes = _test_classes(inspector, Path(data), skip_unreadable, inspector.config.layout)
-    return evaluate_scorer(inspector, classes, protocol, precision)
+        say(f"ader-paper is defined at 256 x 256: no published result is comparable at {size}")
+    classes = _test_classes(inspector, data)
+    if calibration is None:
+        return evaluate_engine(
+            inspector.engine,
+            classes,
+            protocol,
+            inspector.precision,
+            skip_unreadable=skip_unreadable,
+            sinks=sinks,
+        )
+    measurement = VerdictMeasurement(inspector, calibration, classes)
+    page = None
+    if report is not None:
+        from mambaad.report.inspection_page import InspectionPage  # imports PyTorch
+
+        page = InspectionPage(Path(report), inspector, data)
+
+    def judge(observed: Observed) -> None:
+        judged = measurement.add(observed)
+        if page:
+            page.add(judged)
+
+    evaluation = evaluate_engine(
+        inspector.engine,
+        classes,
+        protocol,
+        inspector.precision,
+        skip_unreadable=skip_unreadable,
+        sinks=[judge, *sinks],
+    )
+    verdict_evaluation = measurement.compute()
+    if page:
+        facts = {
+            "Model": Path(inspector.source).name,
+            "Data": data.name,
+            "Products": ", ".join(evaluation.classes),
+            "Thresholds": f"calibrated ({calibration.method})",
+        }
+        title = "Verdicts, product given, in per cent of good and of defective parts"
+        rows = verdict_evaluation.to_rows(verdict_evaluation.given)
+        page.write("Inspection of test images", facts, {title: rows})
+    return replace(evaluation, verdicts=verdict_evaluation)
 
 
-class Scorer(Interface):
-    """What is evaluated: an :class:`mambaad.Inspector`, or another system like one."""
-
-    size: tuple[int, int]
-    preprocess: Preprocess
-    device: torch.device
-
-    def score(self, images: torch.Tensor) -> Scored:
-        """Maps and scores of preprocessed images, b x 3 x h x w."""
-
-
-def evaluate_scorer(
-    scorer: Scorer,
+def evaluate_engine(
+    engine: Engine,
     classes: Sequence[ProductClass],
     protocol: Protocol,
     precision: Precision = "float32",
+    *,
+    skip_unreadable: bool = False,
+    sinks: Sequence[Callable[[Observed], None]] = (),
 ) -> Evaluation:
-    """Compute the metrics of whatever scores images, on the test images of some classes."""
-    total = sum(len(c.test) for c in classes)
-    done, metric_seconds, started = 0, 0.0, time.perf_counter()
-    values: dict[str, MetricValues] = {}
-    scores: dict[str, list[tuple[float, bool]]] = {}
+    """Compute the metrics of any engine, in one pass over the test images of the classes.
+
+    Args:
+        engine: of this project or another system's.
+        classes: classes with test images.
+        protocol: of the metrics.
+        precision: recorded in the result; the engine has its own.
+        skip_unreadable: skip unreadable images instead of stopping.
+        sinks: called with each observed image, in order.
+
+    Raises:
+        DataError: an image that cannot be read.
+    """
+    started, sink_seconds = time.perf_counter(), 0.0
+    metrics = _ClassByClass(engine.size, protocol)
+    items = [Item.of(sample) for c in classes for sample in c.test]
+    has_masks = {c.name: c.has_masks for c in classes}
     with ProgressBar("evaluating") as bar:
-        for c in classes:
-            metrics = ClassMetrics(protocol, c.has_masks)
-            for batch in load_batches(
-                c.test, scorer.preprocess, _BATCH, workers=readers(scorer.device)
-            ):
-                maps, batch_scores = scorer.score(batch.images)
-                for sample, anomaly_map, score in zip(
-                    batch.samples, maps, batch_scores, strict=True
-                ):
-                    mask = None
-                    if sample.mask_path is not None:
-                        resize = (
-                            resize_mask_nearest if protocol == "exact" else resize_mask_bilinear
-                        )
-                        mask = resize(read_mask(sample.mask_path), *scorer.size)
-                    metrics.update(anomaly_map, float(score), sample.is_defective, mask)
-                done += len(batch.samples)
-                bar.update(done, total, c.name)
+        stream = observe_stream(engine, items, batch_size=engine.batch_size)
+        observed = readable(stream, classes, skip_unreadable)
+        for done, image in enumerate(observed, start=1):
+            name = metrics.add(image, has_masks)
             before = time.perf_counter()
-            values[c.name] = metrics.compute()
-            metric_seconds += time.perf_counter() - before
-            scores[c.name] = list(zip(metrics.scores, metrics.labels, strict=True))
-    pooled = [pair for pairs in scores.values() for pair in pairs]
+            for sink in sinks:
+                sink(image)
+            sink_seconds += time.perf_counter() - before
+            bar.update(done, len(items), name)
+        metrics.close()
+    if not metrics.values:
+        raise DataError("none of the test images can be read; repair or replace them")
+    for c in classes:
+        if c.name not in metrics.values:
+            say(f"{c.name}: left out, none of its test images can be read")
+    pooled = [pair for pairs in metrics.scores.values() for pair in pairs]
     return Evaluation(
         protocol,
         precision,
-        scorer.size,
-        values,
-        mean_over_classes(list(values.values())),
+        engine.size,
+        metrics.values,
+        mean_over_classes(list(metrics.values.values())),
         image_metrics([score for score, _ in pooled], [label for _, label in pooled]),
-        scores,
-        time.perf_counter() - started - metric_seconds,
-        metric_seconds,
+        metrics.scores,
+        time.perf_counter() - started - metrics.seconds - sink_seconds,
+        metrics.seconds,
     )
 
 
-def _test_classes(
-    inspector: Inspector, data: Path, skip_unreadable: bool, layout: str | None
-) -> list[ProductClass]:
+class _ClassByClass:
+    """Metrics of images that arrive class by class, so that one class's pixels are held."""
+
+    def __init__(self, size: tuple[int, int], protocol: Protocol) -> None:
+        self.values: dict[str, MetricValues] = {}
+        self.scores: dict[str, list[tuple[float, bool]]] = {}
+        self.seconds = 0.0
+        self._size = size
+        self._protocol = protocol
+        self._name = ""
+        self._metrics: ClassMetrics | None = None
+
+    def add(self, image: Observed, has_masks: dict[str, bool]) -> str:
+        """Add an image, and return the name of its class."""
+        sample = image.item.sample
+        assert sample is not None  # evaluation takes data sets only
+        if self._metrics is None or sample.class_name != self._name:
+            self.close()
+            self._name = sample.class_name
+            self._metrics = ClassMetrics(self._protocol, has_masks[self._name])
+        observation, _ = image.result
+        self._metrics.update(
+            observation.anomaly_map, observation.score, sample.is_defective, self._mask(image.mask)
+        )
+        return self._name
+
+    def close(self) -> None:
+        """Compute the metrics of the current class."""
+        if self._metrics is None:
+            return
+        before = time.perf_counter()
+        self.values[self._name] = self._metrics.compute()
+        self.seconds += time.perf_counter() - before
+        self.scores[self._name] = list(zip(self._metrics.scores, self._metrics.labels, strict=True))
+        self._metrics = None
+
+    def _mask(self, mask: Bool[np.ndarray, "h w"] | None) -> Bool[np.ndarray, "h2 w2"] | None:
+        if mask is None:
+            return None
+        resize = resize_mask_nearest if self._protocol == "exact" else resize_mask_bilinear
+        return resize(mask, *self._size)
+
+
+def _test_classes(inspector: Inspector, data: Path) -> list[ProductClass]:
     wanted = None
+    layout = inspector.config.layout
     if inspector.products and data.is_dir():
-        there = class_names(data, split="test", layout=layout)
-        wanted = [name for name in there if name in inspector.products]
-        if there and not wanted:
+        available = class_names(data, split="test", layout=layout)
+        wanted = [name for name in available if name in inspector.products]
+        if available and not wanted:
             raise DataError(
                 f"{data} has none of the classes that the model was trained on, "
                 f"{', '.join(inspector.products)}; give their test images"
             )
-        for name in there:
+        for name in available:
             if name not in wanted:
-                say(f"{name}: left out, the model was not trained on it")
+                say(f"{name}: skipped, the model was not trained on it")
         for name in inspector.products:
-            if there and name not in there:
-                say(f"{name}: not in {data}, and so not in the mean")
-    known = read_data(data, wanted or None, split="test", layout=layout)
-    with ProgressBar("reading images") as bar:
-        classes, skipped = check_images(known, skip_unreadable=skip_unreadable, progress=bar.update)
-    for problem in skipped:
-        say(f"left out: {problem}")
+            if available and name not in available:
+                say(f"{name}: missing from {data}, so the mean is without it")
+    classes = read_data(data, wanted or None, split="test", layout=layout)
     tested = [c for c in classes if c.test]
     for c in classes:
         if not c.test:
-            say(f"{c.name}: left out, it has no test images")
+            say(f"{c.name}: skipped, it has no test images")
     if not tested:
         raise DataError(f"{data} has no test images; see docs/datasets.md")
     return tested

@@ -1,55 +1,52 @@
-"""A further product for a trained model, without forgetting the others: training with replay."""
+"""Adding a product to a trained model without forgetting the others: training with replay."""
 
 from __future__ import annotations
 
 import math
-import zlib
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from mambaad.artifacts.fingerprint import fingerprint, part_digests, summarise_data
+from mambaad.artifacts.prototypes import read_prototypes, save_prototypes
 from mambaad.artifacts.run_folder import (
     CHECKPOINT,
     CONFIG,
-    GOOD_PARTS,
+    PROTOTYPES,
     create_run,
-    fingerprint,
-    load_model,
-    part_digests,
     read_config,
     read_data_summary,
-    read_good_parts,
-    save_good_parts,
-    summarise_data,
     weights_digest,
 )
 from mambaad.config import TrainConfig
-from mambaad.data.checks import check_images
+from mambaad.data.checks import check_with_progress
 from mambaad.data.layouts import read_data
-from mambaad.data.splits import keep_out
+from mambaad.data.splits import hold_out, shuffled
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import TEMPORARY
+from mambaad.inference.weights import load_model
 from mambaad.inspection.inspector import Inspector
-from mambaad.metrics import METRICS, MetricValues
-from mambaad.models.prototypes import look_at_good_parts
-from mambaad.progress import ProgressBar, say
-from mambaad.training.loop import fit, make_fabric
+from mambaad.metrics.protocols import HEADINGS, METRICS, MetricValues
+from mambaad.progress import say
+from mambaad.training.devices import make_fabric
+from mambaad.training.loop import fit
+from mambaad.training.prototypes import measure_prototypes
 from mambaad.types import ProductClass, Sample
-from mambaad.workflows.evaluate import HEADINGS, evaluate_scorer
+from mambaad.workflows.evaluate import evaluate_engine
 from mambaad.workflows.train import Interrupted
 
 EPOCHS = 3
 LR_SHARE = 0.5
-"""Of the learning rate of the run: it has its weights already, and they should stay about there."""
+"""Share of the run's learning rate: its weights are trained already and should change little."""
 
 
 @dataclass(frozen=True)
-class Change:
+class MetricChange:
     """A metric of one of the old products, before and after, each in [0, 1]."""
 
     product: str
@@ -59,40 +56,44 @@ class Change:
 
     @property
     def drop(self) -> float:
-        """By how much it fell; negative where it rose."""
+        """The amount by which it fell; negative where it rose."""
         return self.before - self.after
 
 
 @dataclass(frozen=True)
 class Extension:
-    """What came of adding a product.
+    """The outcome of adding a product.
 
-    ``run``: the folder of the extended model; in place of the old one if ``is_accepted``.
-    ``former``: where the old run is then. ``changes``: of the old products that have test images.
-    ``product``: the new one, with its ``metrics``, if it has test images. ``untested``: the old
-    products of which nothing is known, for want of good and defective test images.
+    Attributes:
+        run: the folder of the extended model, which took the old run's place if ``is_accepted``.
+        former: the folder of the old run in that case.
+        max_drop: the largest drop that is accepted, of any metric.
+        changes: the metrics of the old products that have good and defective test images.
+        product: the name of the new product.
+        metrics: its metrics; None without test images.
+        untested: the old products that lack such test images, so that nothing is known of them.
     """
 
     run: Path
     former: Path
     max_drop: float
-    changes: tuple[Change, ...]
+    changes: tuple[MetricChange, ...]
     product: str
     metrics: MetricValues | None
     untested: tuple[str, ...]
 
     @property
-    def too_large(self) -> tuple[Change, ...]:
-        """The changes that speak against it."""
+    def too_large(self) -> tuple[MetricChange, ...]:
+        """The changes that forbid replacing the run; one that is not a number is among them."""
         return tuple(c for c in self.changes if not c.drop <= self.max_drop)
 
     @property
     def is_accepted(self) -> bool:
-        """Whether nothing speaks against it."""
+        """Whether no metric fell too far."""
         return not self.too_large
 
     def to_rows(self) -> list[list[str]]:
-        """A heading, and a row for each product, in per cent; of the old ones before > after."""
+        """Make a heading and a row per product, in per cent; for the old ones before > after."""
         rows = [["class", *(HEADINGS[m] for m in METRICS)]]
         for product in dict.fromkeys(c.product for c in self.changes):
             found = {c.metric: c for c in self.changes if c.product == product}
@@ -103,7 +104,7 @@ class Extension:
         return rows
 
 
-def _cell(change: Change | None) -> str:
+def _cell(change: MetricChange | None) -> str:
     return f"{100 * change.before:.1f} > {100 * change.after:.1f}" if change else "-"
 
 
@@ -117,30 +118,29 @@ def extend(
     max_drop: float = 0.03,
     skip_unreadable: bool = False,
 ) -> Extension:
-    """Teach a trained model a further product, and take it only if it forgets nothing.
+    """Teach a trained model a further product, and accept the result only if it forgets nothing.
 
-    It goes on from the run's weights, on the new product's good parts and, replayed, the old ones';
-    the encoder's maps of all of them are stored in the first epoch and are what later ones see.
-    Then the old products' test images are evaluated with both models.
+    Training continues from the run's weights, on the good parts of the new product and, replayed,
+    of the old ones. Then both models are evaluated on the old products' test images.
 
     Args:
         run: the folder that training made. It is replaced only if no metric of an old product
             falls by more than ``max_drop``; the old run is kept beside it.
         new: the folder of one class, MVTec AD layout; its name is the product's.
         old: the data set that the run was trained on.
-        epochs: over the new parts and those replayed.
-        replay: share of each old product's good parts that is shown again, above 0 up to 1.
-        max_drop: of any of the seven metrics, each in [0, 1]. With 1 nothing is refused, and the
-            old products need no test images.
+        epochs: passes over the new parts and the replayed ones, 1 or more.
+        replay: share of each old product's good parts that is replayed, above 0 up to 1.
+        max_drop: largest drop of any of the seven metrics, each in [0, 1]. With 1 nothing is
+            refused, and the old products need no test images.
         skip_unreadable: leave unreadable images out instead of stopping.
 
     Returns:
-        What was measured, and where the extended run is: ``RUN.extended-PRODUCT`` if refused. A
-        second call with the same settings goes on with an interrupted one.
+        The metrics, and the folder of the extended run: ``RUN.extended-PRODUCT`` if it was
+        refused. After an interruption, a second call with the same arguments resumes.
 
     Raises:
         ConfigError, DataError, RunError: before any training; the run is as it was.
-        Interrupted: after Ctrl-C.
+        Interrupted: after Ctrl-C or SIGTERM.
     """
     run, new, old = Path(run), Path(new), Path(old)
     run = run if run.name else run.resolve()
@@ -151,18 +151,18 @@ def extend(
     old_classes, added = _read(run, config, new, old, skip_unreadable)
     tested = _tested(old_classes, max_drop)
     classes = sorted([*old_classes, added], key=lambda c: c.name)
-    left, out = keep_out(classes, share=config.holdout, seed=config.seed)
-    samples = _replayed(left, name, replay, config.seed)
+    trained_on, held_out = hold_out(classes, share=config.holdout, seed=config.seed)
+    samples = _replayed(trained_on, name, replay, config.seed)
     about = {"from": weights_digest(run), "product": name, "epochs": epochs, "replay": replay}
-    _prepare_folder(work, config, {**summarise_data(classes, out), "extension": about})
-    if not (work / GOOD_PARTS).is_file():
+    _prepare_folder(work, config, {**summarise_data(classes, held_out), "extension": about})
+    if not (work / PROTOTYPES).is_file():
         device = _train(run, work, config, epochs, samples)
-        good_parts = look_at_good_parts(load_model(work).to(device), left, config.size)
-        save_good_parts(work, good_parts)
+        model = load_model(work).to(device)
+        save_prototypes(work, measure_prototypes(model, trained_on, config.size))
         (work / CHECKPOINT).unlink(missing_ok=True)
     before, after = _metrics(run, tested), _metrics(work, [*tested, added])
     changes = [
-        Change(c.name, metric, float(was), float(now))
+        MetricChange(c.name, metric, float(was), float(now))
         for c in tested
         for metric in METRICS
         if (was := before[c.name][metric]) is not None
@@ -178,40 +178,41 @@ def extend(
     except OSError as error:
         _finish_replacing(run, work, former)
         raise RunError(
-            f"{run} stays as it is: {work} cannot be put in its place ({error.strerror}); make "
-            "room, and type the same again"
+            f"{run} was not changed: {work} cannot be put in its place ({error.strerror}); make "
+            "room, and run the same command again to resume"
         ) from error
     return replace(found, run=run)
 
 
 def _finish_replacing(run: Path, work: Path, former: Path) -> None:
-    """After a kill between the two renames: back to before the first."""
-    if not run.exists() and former.is_dir() and (work / GOOD_PARTS).is_file():
+    """Undo the first of the two renames, after a kill between them."""
+    if not run.exists() and former.is_dir() and (work / PROTOTYPES).is_file():
         former.rename(run)
 
 
 def _check(
-    run: Path, name: str, former: Path, epochs: int, share: float, max_drop: float
+    run: Path, name: str, former: Path, epochs: int, replay: float, max_drop: float
 ) -> TrainConfig:
-    """The run's settings, with the new product's name; or what is wrong with the arguments."""
+    """Check the arguments, and return the run's settings with the new product's name."""
     config = read_config(run)
-    if not (run / GOOD_PARTS).is_file():
-        raise RunError(f"{run}: training has not ended; finish it (mambaad train --resume) first")
-    products = read_good_parts(run).products
+    if not (run / PROTOTYPES).is_file():
+        command = f"mambaad train DATA --out {shlex.quote(str(run))} --resume"
+        raise RunError(f"{run}: training has not ended; finish it first: {command}")
+    products = read_prototypes(run).products
     if name in products:
         raise ConfigError(
-            f"{run} knows a product '{name}' already; rename the folder, or train anew"
+            f"{run} has a product '{name}' already; rename the folder, or train a new run"
         )
     if not products:
-        raise RunError(f"{run} does not know what it was trained on, so nothing can be replayed")
+        raise RunError(f"{run} has no list of its products, so nothing can be replayed")
     if epochs < 1:
         raise ConfigError(f"--epochs: expected 1 or more, got {epochs}")
-    if not 0 < share <= 1:
-        raise ConfigError(f"--replay: expected a share above 0 and up to 1, got {share}")
+    if not 0 < replay <= 1:
+        raise ConfigError(f"--replay: expected a share above 0 and up to 1, got {replay}")
     if not 0 <= max_drop <= 1:
         raise ConfigError(f"--max-drop: expected 0 to 1, got {max_drop}")
     if former.exists():
-        raise RunError(f"{former} is in the way: the run as it is now goes there; move it")
+        raise RunError(f"{former} exists, where the present run would be moved; move it away")
     names = (*config.classes, name) if config.classes else None
     return config.model_copy(update={"classes": names})
 
@@ -219,17 +220,14 @@ def _check(
 def _read(
     run: Path, config: TrainConfig, new: Path, old: Path, skip_unreadable: bool
 ) -> tuple[list[ProductClass], ProductClass]:
-    """The products that the run was trained on, and the new one, their images checked."""
+    """Read the products that the run was trained on, and the new one, and check their images."""
     if not (new / "train" / "good").is_dir():
-        raise DataError(f"{new} has no folder train/good; give the folder of one class, as MVTec's")
-    classes = read_data(old, read_good_parts(run).products, layout=config.layout)
-    classes += read_data(new.resolve().parent, [new.resolve().name], layout="mvtec")
-    with ProgressBar("reading images") as bar:
-        classes, skipped = check_images(
-            classes, skip_unreadable=skip_unreadable, progress=bar.update
+        raise DataError(
+            f"{new} has no folder train/good; give the folder of one class in MVTec AD's layout"
         )
-    for problem in skipped:
-        say(f"left out: {problem}")
+    classes = read_data(old, read_prototypes(run).products, layout=config.layout)
+    classes += read_data(new.resolve().parent, [new.resolve().name], layout="mvtec")
+    classes = check_with_progress(classes, skip_unreadable=skip_unreadable)
     if fingerprint(part_digests(classes[:-1])) != read_data_summary(run)["fingerprint"]:
         raise DataError(
             f"{old} does not hold the parts that {run} was trained on (other contents, or another "
@@ -239,12 +237,12 @@ def _read(
 
 
 def _tested(classes: Sequence[ProductClass], max_drop: float) -> list[ProductClass]:
-    """The old products on which forgetting can be seen."""
+    """Choose the old products whose test images can show forgetting."""
     tested = [c for c in classes if len({s.is_defective for s in c.test}) == 2]
     if not tested and max_drop < 1:
         raise DataError(
-            "no old product has good and defective test images, so what is forgotten would not "
-            "show; add some, or give --max-drop 1 to replace the run all the same"
+            "no old product has good and defective test images, so forgetting cannot be "
+            "measured; add some, or give --max-drop 1 to replace the run regardless"
         )
     return tested
 
@@ -252,26 +250,26 @@ def _tested(classes: Sequence[ProductClass], max_drop: float) -> list[ProductCla
 def _replayed(
     classes: Sequence[ProductClass], new: str, share: float, seed: int
 ) -> tuple[Sample, ...]:
-    """All good parts of the new product, and a share of each old one's, at least one."""
+    """Draw a share of each old product's good parts, at least one, and all of the new one's."""
     chosen: list[Sample] = []
     for c in classes:
-        drawn = np.random.default_rng([seed, zlib.crc32(c.name.encode())]).permutation(len(c.train))
+        drawn = shuffled(c.name, len(c.train), seed)
         count = len(drawn) if c.name == new else math.ceil(share * len(drawn))
         chosen += [c.train[i] for i in sorted(drawn[:count])]
     return tuple(chosen)
 
 
 def _prepare_folder(work: Path, config: TrainConfig, summary: Mapping[str, Any]) -> None:
-    """Make the folder of the extended run, or see that it was made for the same."""
+    """Create the folder of the extended run, or check that it belongs to the same extension."""
     if not (work / CONFIG).is_file():
         try:
             create_run(work, config, summary)
         except RunError as error:
-            raise RunError(f"{work} is in the way, or cannot be made; move it: {error}") from error
+            raise RunError(f"{work} exists, or cannot be created; move it away: {error}") from error
     elif {**read_data_summary(work), "classes": None} != {**summary, "classes": None}:
         raise RunError(
-            f"{work} was begun with other parts or settings, or from other weights; give the same, "
-            "or remove it"
+            f"{work} was started with other images or settings, or from other weights; give the "
+            "same ones, or delete that folder"
         )
     for leftover in work.glob(f"*{TEMPORARY}"):
         leftover.unlink()
@@ -280,21 +278,21 @@ def _prepare_folder(work: Path, config: TrainConfig, summary: Mapping[str, Any])
 def _train(
     run: Path, work: Path, config: TrainConfig, epochs: int, samples: tuple[Sample, ...]
 ) -> torch.device:
-    """Go on from the run's weights, at a lower rate that falls to 0; says where it computed."""
+    """Continue from the run's weights, at a lower rate that falls to 0; return the device used."""
     tuned = config.model_copy(
         # One device, whatever the run had: it is a short training.
         update={"epochs": epochs, "lr": LR_SHARE * config.lr, "schedule": "cosine", "devices": 1}
     )
     counts = Counter(s.class_name for s in samples)
     shown = ", ".join(f"{name} {count}" for name, count in counts.items())
-    say(f"{len(samples)} good parts, the old products' replayed: {shown}")
+    say(f"{len(samples)} training images, the old products' replayed: {shown}")
     torch.manual_seed(config.seed)
-    fabric = make_fabric(tuned)
+    fabric = make_fabric(tuned.devices, tuned.precision)
     if not fit(fabric, tuned, load_model(run), samples, work):
-        raise Interrupted(f"interrupted; the same command goes on in {work}")
+        raise Interrupted(f"interrupted; run the same command again to resume in {work}")
     return fabric.device
 
 
 def _metrics(run: Path, classes: Sequence[ProductClass]) -> dict[str, MetricValues]:
     tested = [c for c in classes if c.test]
-    return evaluate_scorer(Inspector(run), tested, "exact").classes if tested else {}
+    return evaluate_engine(Inspector(run).engine, tested, "exact").classes if tested else {}

@@ -1,4 +1,4 @@
-"""From a checkpoint of the authors' released code to a run folder."""
+"""``mambaad import-checkpoint``: a checkpoint of the authors' released code as a run folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from mambaad.artifacts.run_folder import build_from, create_run, save_weights
+from mambaad.artifacts.run_folder import create_run
 from mambaad.config import make_config
 from mambaad.errors import RunError
+from mambaad.inference.weights import save_weights
+from mambaad.models.build import build_system
 from mambaad.models.encoder import read_state_dict
 from mambaad.models.released import load_released
 from mambaad.ops.orders import ScanMethod
@@ -29,20 +31,20 @@ def import_checkpoint(
     encoder_weights: str | Path = "timm",
     scan: ScanMethod = "hilbert",
 ) -> Path:
-    """Make a run from released weights; depths and directions are read off the tensors.
+    """Create a run from released weights; depths and directions are inferred from the tensors.
 
     Args:
         checkpoint: a .pth or safetensors file with the released names.
-        out: the run folder to make.
+        out: the run folder to create.
         encoder: the timm architecture that the checkpoint was trained with.
-        encoder_weights: the encoder's weights, for a checkpoint without them.
-        scan: the scan method that the checkpoint was trained with; nothing in it tells.
+        encoder_weights: the encoder's weights, if the checkpoint lacks them.
+        scan: the scan method that the checkpoint was trained with, which it does not record.
 
     Returns:
-        The run folder. It knows no products, and its heatmaps have the scale [0, 1].
+        The run folder. It has no products, and its heatmap range is [0, 1].
 
     Raises:
-        ConfigError, RunError: not such a checkpoint; names the tensors that differ.
+        ConfigError, RunError: not a released checkpoint; the message names the tensors that differ.
     """
     checkpoint, out = Path(checkpoint), Path(out)
     state = {
@@ -58,7 +60,7 @@ def import_checkpoint(
         }
     )
     has_encoder = any(key.startswith("net_t.") for key in state)
-    model: Any = build_from(config, "random" if has_encoder else encoder_weights)
+    model: Any = build_system(config, "random" if has_encoder else encoder_weights)
     trained = nn.ModuleDict({"fusion": model.fusion, "decoder": model.decoder})
     try:
         load_released(model if has_encoder else trained, state)

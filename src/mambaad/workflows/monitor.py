@@ -1,4 +1,4 @@
-"""Drift: whether the parts that pass today look as the calibration's good parts did."""
+"""``mambaad monitor``: drift between the parts that pass and the calibration's good parts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from mambaad.artifacts.bundle import opened
 from mambaad.artifacts.run_folder import read_config, weights_digest
@@ -23,21 +21,25 @@ from mambaad.inspection.records import Record, read_records
 from mambaad.types import Verdict
 
 WATCHED = ("score", "sharpness", "brightness")
-_JUDGED = 20
-"""So many parts, and fewer than half of them passed: then it is not drift that is to be looked at.
+_MIN_JUDGED = 20
+"""The fewest judged parts of which it is reported that fewer than half passed.
 
-A plain rule, with no stated rate of false alarms.
+A rule of thumb, without a stated false-alarm rate.
 """
 _UNJUDGED = "no verdict"
 
 
 @dataclass(frozen=True)
 class Watch:
-    """One figure of one class's passed parts.
+    """The drift test of one figure over one class's passed parts.
 
-    ``parts``: how many there were. ``evidence``: after each, the logarithm of how much more
-    likely it looks that something has changed. ``alarm``: the part (from 1) at which it was sure.
-    ``shift``: by how many of calibration's standard deviations the latest parts' median is off.
+    Attributes:
+        parts: the number of passed parts.
+        evidence: the log evidence of a change after each part.
+        alarm: the number, from 1, of the part at which the alarm was raised; None without one.
+        alarm_path: that part's image.
+        shift: how far the median of the latest parts has moved, in calibration's standard
+            deviations.
     """
 
     parts: int
@@ -49,10 +51,14 @@ class Watch:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """What was watched, by class, then by figure.
+    """The drift tests by class, then by figure.
 
-    ``level``: the log evidence of an alarm. ``method``: of the calibration. ``verdicts``: how many
-    parts got which, by class; those of no known product under ``""``.
+    Attributes:
+        classes: each class's watched figures.
+        false_alarm_rate: the chance of any alarm, ever, while nothing changes.
+        level: the log evidence at which an alarm is raised.
+        method: of the calibration.
+        verdicts: counts of verdicts by class; parts of unknown products are under ``""``.
     """
 
     classes: Mapping[str, Mapping[str, Watch]]
@@ -63,10 +69,10 @@ class DriftReport:
 
     @property
     def alarms(self) -> list[str]:
-        """A line for each figure of a class that has changed."""
+        """One line for each figure of a class that has changed."""
         return [
-            f"{name}: a change of {figure} was noticed at part {watch.alarm} of {watch.parts} "
-            f"({watch.shift:+.1f} standard deviations lately); calibrate again"
+            f"{name}: {figure} changed, alarm at part {watch.alarm} of {watch.parts} "
+            f"({watch.shift:+.1f} standard deviations recently); calibrate again"
             for name, watches in self.classes.items()
             for figure, watch in watches.items()
             if watch.alarm is not None
@@ -74,40 +80,40 @@ class DriftReport:
 
     @property
     def few_passed(self) -> list[str]:
-        """A line for each class of which too few parts passed, or one for all classes together."""
-        together: Counter[str] = Counter()
+        """One line for each class of which too few parts passed, or else one for all classes."""
+        total: Counter[str] = Counter()
         for counts in self.verdicts.values():
-            together.update(counts)
-        lines = [_few(name, counts) for name, counts in self.verdicts.items() if name]
+            total.update(counts)
+        lines = [_too_few_passed(name, counts) for name, counts in self.verdicts.items() if name]
         return [line for line in lines if line] or [
-            line for line in [_few("all classes", together)] if line
+            line for line in [_too_few_passed("all classes", total)] if line
         ]
 
     @property
     def is_watched(self) -> bool:
-        """Whether there was any passed part to watch."""
+        """True if any passed part was watched."""
         return any(watch.parts for watches in self.classes.values() for watch in watches.values())
 
     @property
     def notes(self) -> list[str]:
-        """What was not watched, and why, a line each."""
+        """One line for each figure that is not watched, with the reason."""
         if self.method != "cross-fit":
             return []
-        return ["score: not watched, as cross-fitting's scores are those of other models"]
+        return ["score: not watched, because cross-fitting's scores come from other models"]
 
     def verdict_rows(self) -> list[list[str]]:
-        """A heading, and a row for each class: how many parts got which verdict."""
+        """Make a heading and a row per class: the number of parts by verdict."""
         columns = [*(verdict.value for verdict in Verdict), _UNJUDGED]
         return [
             ["class", *columns],
             *(
-                [name or "none known", *(str(counts.get(column, 0)) for column in columns)]
+                [name or "unknown", *(str(counts.get(column, 0)) for column in columns)]
                 for name, counts in sorted(self.verdicts.items())
             ),
         ]
 
     def to_json(self) -> str:
-        """The figures as JSON text."""
+        """Format the report as JSON."""
         content = {
             "false_alarm_rate": self.false_alarm_rate,
             "alarm_level": self.level,
@@ -143,22 +149,22 @@ def monitor(
     false_alarm_rate: float = 0.01,
     plot: str | Path | None = None,
 ) -> DriftReport:
-    """Look for drift in the records of inspected parts, oldest first.
+    """Test the records of inspected parts for drift, oldest first.
 
-    Each class's passed parts are compared with those calibration parts that would have passed:
-    scores, sharpness and brightness of the images. It may be run daily over all that has come
-    since calibration: the stated rate holds for all looks together. After cross-fitting scores are
-    not compared: calibration's are those of other models than the one that inspects.
+    Scores, sharpness and brightness of each class's passed parts are compared with those of the
+    calibration parts that would have passed. It may be run daily over all parts since calibration:
+    the stated rate holds for all runs together. After cross-fitting, scores are not compared,
+    because calibration's come from other models than the one that inspects.
 
     Args:
-        predictions: files of records (``predictions.jsonl``), in the order of time.
-        source: the calibrated run or bundle that they are of.
+        predictions: files of records (``predictions.jsonl``), oldest first.
+        source: the calibrated run or bundle that made them.
         false_alarm_rate: the chance of any alarm, ever, while nothing changes.
-        plot: a PNG or SVG file to draw the evidence to.
+        plot: a PNG or SVG file to which the evidence is drawn.
 
     Raises:
-        ConfigError: a rate that is none.
-        DataError: records that cannot be read, or are of another model.
+        ConfigError: a rate outside (0, 1), or a plot of another format.
+        DataError: records that cannot be read, or of another model.
         RunError: no calibration, or a plot that cannot be written.
     """
     if not 0 < false_alarm_rate < 1:
@@ -170,16 +176,18 @@ def monitor(
         weights = weights_digest(run)
     if calibration is None:
         raise RunError(f"{source} has no calibration; run mambaad calibrate first")
-    passed, verdicts = _sorted(predictions, weights, source)
+    passed, verdicts = _read_predictions(predictions, weights, source)
     watched = [f for f in WATCHED if f != "score" or calibration.method != "cross-fit"]
-    each = false_alarm_rate / (len(watched) * len(calibration.classes))
+    rate_per_test = false_alarm_rate / (len(watched) * len(calibration.classes))
     report = DriftReport(
         {
-            name: {figure: _watch(c, figure, passed.get(name, []), each) for figure in watched}
+            name: {
+                figure: _watch(c, figure, passed.get(name, []), rate_per_test) for figure in watched
+            }
             for name, c in calibration.classes.items()
         },
         false_alarm_rate,
-        float(-np.log(each)),
+        float(-np.log(rate_per_test)),
         calibration.method,
         verdicts,
     )
@@ -188,21 +196,21 @@ def monitor(
     return report
 
 
-def _few(name: str, counts: Mapping[str, int]) -> str | None:
+def _too_few_passed(name: str, counts: Mapping[str, int]) -> str | None:
     judged = sum(counts.values()) - counts.get(_UNJUDGED, 0)
     passed = counts.get(Verdict.PASS.value, 0)
-    if judged < _JUDGED or 2 * passed >= judged:
+    if judged < _MIN_JUDGED or 2 * passed >= judged:
         return None
     return (
         f"{name}: {passed} of {judged} parts passed: too few to watch; see the reasons of the "
-        "others, and calibrate again if they are good"
+        "others, and calibrate again if those are good"
     )
 
 
-def _sorted(
+def _read_predictions(
     predictions: Iterable[str | Path], weights: str, source: str | Path
 ) -> tuple[dict[str, list[Record]], dict[str, Counter[str]]]:
-    """The parts that passed, by class; and how many got which verdict."""
+    """Read the records: those of passed parts by class, and counts of verdicts by class."""
     passed: dict[str, list[Record]] = {}
     verdicts: dict[str, Counter[str]] = {}
     for path in map(Path, predictions):
@@ -222,28 +230,31 @@ def _sorted(
 def _watch(
     c: ClassCalibration, figure: str, records: Sequence[Record], false_alarm_rate: float
 ) -> Watch:
-    # Only parts that pass are compared, so only those of calibration that would have; below the
-    # threshold, which is one of its scores and so no chance draw, they are like any others.
+    # Only parts that pass are compared, so of calibration's only those that would have passed.
+    # The threshold is itself one of its scores and not a random draw: it is excluded.
     passing = c.scores < c.review.value
     limit = c.review.value
-    known = [r for r in records if r.quality and r.score is not None and r.score <= limit]
+    usable = [r for r in records if r.quality and r.score is not None and r.score <= limit]
     if figure == "score":
-        before, values = c.scores[passing], np.asarray([r.score for r in known], dtype=float)
+        before, values = c.scores[passing], np.asarray([r.score for r in usable], dtype=float)
     else:
         before = (c.sharpness if figure == "sharpness" else c.brightness)[passing]
-        values = np.asarray([getattr(r.quality, figure) for r in known], dtype=float)
+        values = np.asarray([getattr(r.quality, figure) for r in usable], dtype=float)
     evidence = drift_evidence(before, values)
     alarm = first_alarm(evidence, false_alarm_rate)
-    lately = values[-max(len(before), 20) :]
+    recent = values[-max(len(before), 20) :]
     shift = 0.0
     if len(values) and len(before):
-        shift = float(np.median(lately) - np.median(before)) / max(float(before.std()), 1e-9)
+        shift = float(np.median(recent) - np.median(before)) / max(float(before.std()), 1e-9)
     if alarm is None:
         return Watch(len(values), evidence, None, None, shift)
-    return Watch(len(values), evidence, alarm + 1, known[alarm].path, shift)
+    return Watch(len(values), evidence, alarm + 1, usable[alarm].path, shift)
 
 
 def _draw(report: DriftReport, path: Path) -> None:
+    from matplotlib.figure import Figure  # a second, for which those without a plot need not wait
+    from matplotlib.ticker import MaxNLocator
+
     figure = Figure(figsize=(8, 1.2 + 1.5 * len(report.classes)), layout="constrained")
     rows = figure.subplots(len(report.classes), 1, squeeze=False)[:, 0]
     for axes, (name, watches) in zip(rows, report.classes.items(), strict=True):
@@ -258,6 +269,6 @@ def _draw(report: DriftReport, path: Path) -> None:
     rows[-1].set_xlabel("passed parts since calibration (dashed: alarm)")
     kind = path.suffix.removeprefix(".").lower()
     if kind not in ("png", "svg"):
-        raise ConfigError(f"--plot: {path} is neither .png nor .svg; name one of them")
+        raise ConfigError(f"--plot: expected a .png or .svg file, got {path}; choose one of these")
     with written_whole(path) as temporary:
         figure.savefig(temporary, format=kind, dpi=120)

@@ -1,4 +1,4 @@
-"""What a system costs: parameters, arithmetic and time, part by part."""
+"""``mambaad profile``: parameters, arithmetic and time of a system, part by part."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mambaad.artifacts.run_folder import build_from
 from mambaad.config import TrainConfig
-from mambaad.inference.packed.pack import prepare
+from mambaad.inference.packed.pack import pack
+from mambaad.models.build import build_system
 
 _ROUNDS = 9
 
 
 @dataclass(frozen=True)
-class Part:
-    """One of a system's parts, or the whole.
+class PartProfile:
+    """The profile of one of a system's parts, or of the whole.
 
-    ``parameters``, ``trained``: counts. ``flops``: of one image, in matrix products, convolutions
-    and scans, a multiplication and an addition being two; norms and activations are left out.
-    ``seconds``: of one image in the form for inference, on this machine; the median of some rounds.
+    Attributes:
+        name: the part's attribute in the system, or ``"whole"``.
+        parameters: number of parameters.
+        trained: number of those that are trained.
+        flops: of one image, in matrix products, convolutions and scans; a multiplication and an
+            addition count as two, norms and activations are omitted.
+        seconds: of one image in the packed form, on this machine; the median of several rounds.
     """
 
     name: str
@@ -34,25 +38,25 @@ class Part:
     seconds: float
 
 
-def profile(config: TrainConfig) -> list[Part]:
-    """The parts of the system that a configuration describes, untrained, and the whole last.
+def profile(config: TrainConfig) -> list[PartProfile]:
+    """Profile the untrained system of a configuration: its parts, and the whole last.
 
     Raises:
-        ConfigError: a system that cannot be built.
+        ConfigError: the system cannot be built.
     """
-    model = build_from(config, "random").eval()
+    model = build_system(config, "random").eval()
     image = torch.randn(1, 3, *config.size, generator=torch.Generator().manual_seed(0))
-    parameters = {name: _parameters(part) for name, part in _parts(model)}
+    parameters = {name: _count_parameters(part) for name, part in _parts(model)}
     flops = _count_flops(model, image)
-    seconds = _time(prepare(model), image)
-    return [Part(name, *parameters[name], flops[name], seconds[name]) for name in parameters]
+    seconds = _measure_seconds(pack(model), image)
+    return [PartProfile(name, *parameters[name], flops[name], seconds[name]) for name in parameters]
 
 
 def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return [*model.named_children(), ("whole", model)]
 
 
-def _parameters(part: nn.Module) -> tuple[int, int]:
+def _count_parameters(part: nn.Module) -> tuple[int, int]:
     sizes = [(p.numel(), p.requires_grad) for p in part.parameters()]
     return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)
 
@@ -64,7 +68,7 @@ def _count_flops(model: nn.Module, image: torch.Tensor) -> dict[str, int]:
         display=False,
         custom_mapping={
             torch.ops.mambaad.selective_scan: _scan_flops,
-            # Not in the table of every PyTorch.
+            # Missing from the tables of some PyTorch versions.
             aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
         },
     )
@@ -84,7 +88,7 @@ def _attention_flops(
     out_shape: Any = None,
     **named: Any,
 ) -> int:
-    """Of the products of queries and keys, and of their weights and values, each b x h x l x c."""
+    """Count the products of queries and keys, and of weights and values, each b x h x l x c."""
     batch, heads, queries, channels = query
     keys = key[2]
     return 2 * batch * heads * queries * keys * (channels + value[3])
@@ -100,7 +104,7 @@ def _scan_flops(
     out_shape: Any = None,
     **named: Any,
 ) -> int:
-    """Of the scan (equation in :func:`mambaad.ops.selective_scan`), as the kernel computes it.
+    """Count the scan (equation in :func:`mambaad.ops.selective_scan`) as the kernel computes it.
 
     For each state of a step: dt A, its exponential, its product with h, that of dt u and B, their
     sum, and the product with C and its sum: 7. For each channel: W low and its bias (2 R), dt u,
@@ -113,7 +117,7 @@ def _scan_flops(
 
 
 @torch.inference_mode()
-def _time(model: nn.Module, image: torch.Tensor) -> dict[str, float]:
+def _measure_seconds(model: nn.Module, image: torch.Tensor) -> dict[str, float]:
     began: dict[str, float] = {}
     took: dict[str, list[float]] = {name: [] for name, _ in _parts(model)}
     hooks = []

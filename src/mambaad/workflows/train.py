@@ -1,41 +1,42 @@
-"""Training from a data set to a run folder; the loop itself is in ``fit.py``."""
+"""Training from a data set to a run folder; the loop itself is in ``training/loop.py``."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 
+from mambaad.artifacts.fingerprint import summarise_data
+from mambaad.artifacts.prototypes import save_prototypes
 from mambaad.artifacts.run_folder import (
     CHECKPOINT,
-    GOOD_PARTS,
-    build_from,
+    PROTOTYPES,
     create_run,
-    load_model,
     read_config,
     read_data_summary,
-    save_good_parts,
-    summarise_data,
 )
-from mambaad.config import TrainConfig, make_config
-from mambaad.data.checks import check_images
-from mambaad.data.layouts import read_data
-from mambaad.data.splits import keep_out
+from mambaad.config import SETTINGS, TrainConfig, make_config
+from mambaad.data.checks import read_checked
+from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import TEMPORARY
-from mambaad.models.prototypes import look_at_good_parts
-from mambaad.progress import ProgressBar, say
+from mambaad.inference.weights import load_model
+from mambaad.models.build import build_system
+from mambaad.progress import say
+from mambaad.training.devices import make_fabric
 from mambaad.training.loggers import check_logger
-from mambaad.training.loop import fit, make_fabric
+from mambaad.training.loop import fit
+from mambaad.training.prototypes import measure_prototypes
 
 _MAY_CHANGE = ("cache_features", "cache_images", "logger")
-"""What a resumed training may do otherwise: its weights do not depend on it."""
+"""Settings that may change when resuming: the weights do not depend on them."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM arrived; the state is saved, and ``resume`` goes on from there."""
+    """Ctrl-C or SIGTERM arrived; the state is saved, and ``resume`` continues from there."""
 
 
 def train(
@@ -44,16 +45,98 @@ def train(
     *,
     resume: bool = False,
     skip_unreadable: bool = False,
-    **settings: Any,
+    system: Literal["mambaad", "rd4ad", "uniad"] | None = None,
+    recipe: Literal["paper", "fast"] | None = None,
+    variant: Literal["base", "lite"] | None = None,
+    layout: str | None = None,
+    classes: Sequence[str] | None = None,
+    holdout: float | None = None,
+    size: int | str | tuple[int, int] | None = None,
+    encoder: str | None = None,
+    encoder_weights: str | Path | None = None,
+    scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] | None = None,
+    directions: Literal[1, 2, 4, 8] | None = None,
+    states: int | None = None,
+    expand: int | None = None,
+    depths: tuple[int, int, int, int] | None = None,
+    kernels: Sequence[int] | None = None,
+    blocks: int | None = None,
+    drop_path: float | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    loss: Literal["squared-error", "cosine"] | None = None,
+    lr: float | None = None,
+    weight_decay: float | None = None,
+    beta1: float | None = None,
+    beta2: float | None = None,
+    schedule: Literal["step", "cosine"] | None = None,
+    lr_drop_after: float | None = None,
+    clip_grad: float | None = None,
+    seed: int | None = None,
+    devices: int | None = None,
+    precision: Literal["32-true", "bf16-mixed"] | None = None,
+    cache_features: Literal["auto", "memory", "disk", "off"] | None = None,
+    cache_images: Literal["auto", "memory", "disk", "off"] | None = None,
+    compile: Literal["off", "default", "cuda-graphs"] | None = None,
+    logger: Literal["none", "tensorboard", "mlflow"] | None = None,
 ) -> Path:
     """Train one model for all classes of a data set, on their good parts.
 
+    A setting that is not given (None) takes the default of the system, recipe and variant: in
+    brackets below, first of the recipe ``"paper"``, then what ``"fast"`` and ``"lite"`` change. A
+    resumed run keeps its own settings.
+
     Args:
-        data: a folder in any known layout (``docs/datasets.md``); others are read as MVTec AD's.
+        data: a folder in any known layout (``docs/datasets.md``).
         out: the run folder to make (see :mod:`mambaad.artifacts.run_folder`).
-        resume: go on with an interrupted run, to the same weights as if it had not been.
+        resume: continue an interrupted run, to the same weights as if it had not been (on a GPU
+            up to the rounding of atomic sums).
         skip_unreadable: leave unreadable images out instead of stopping.
-        settings: those of :class:`mambaad.config.TrainConfig`; the others take their defaults.
+
+        system: ``"mambaad"``, or a baseline, with defaults of its own. ["mambaad"]
+        recipe: the published training, or a much shorter one. ["paper"]
+        variant: size of MambaAD's decoder: the published one, or a sixth of its work. ["base"]
+
+        layout: of the data set, see ``docs/datasets.md``. [recognised]
+        classes: names of the classes to train on. [all]
+        holdout: share of the good parts, 0 to 0.9, held out for calibration. [0]
+        size: pixels to which images are resized, multiples of 32: 256, "224x320" or (height,
+            width). [256]
+
+        encoder: timm architecture, or ``"embedded"``, which comes with mambaad. ["resnet34"]
+        encoder_weights: ``"timm"`` (its own download), ``"random"``, or a local .safetensors or
+            .pth file; not with ``"embedded"``. ["timm"]
+
+        scan: order in which MambaAD's decoder reads a feature map. ["hilbert"]
+        directions: in how many directions it does: 1, 2, 4 or 8. [8; lite: 4]
+        states: of the selective scan, for each channel, 1 to 256. [16; lite: 8]
+        expand: channels inside a block, as a multiple of those outside, 1 to 8. [2; lite: 1]
+        depths: HSS blocks of each of the four stages. [(3, 4, 6, 3); lite: (1, 1, 1, 1)]
+        kernels: sizes of the local branches' convolutions, odd. [(5, 7); lite: (5,)]
+        blocks: HSS blocks in each LSS module, a divisor of every depth. [3, 2 or 1 by depth]
+        drop_path: largest rate at which a block is skipped in training, below 1. [0.2; fast: 0]
+
+        epochs: passes over the training images. [100; fast: 6, with lite 10]
+        batch_size: images in a step, over all devices together. [16; fast: 4]
+        loss: between the encoder's features and the decoder's. ["squared-error"; fast: "cosine"]
+        lr: learning rate of AdamW. [0.005; fast: 0.002]
+        weight_decay: of AdamW. [0.0001]
+        beta1: AdamW's decay rate for the mean of gradients. [0.9]
+        beta2: AdamW's decay rate for the mean of their squares. [0.999; fast: 0.95]
+        schedule: ``"step"`` divides lr by 10 once; ``"cosine"`` warms up briefly and falls to 0
+            along half a cosine. ["step"; fast: "cosine"]
+        lr_drop_after: share of the epochs after which ``"step"`` divides. [0.8]
+        clip_grad: largest norm of a step's gradient. [5]
+        seed: of everything random, 0 to 2**32 - 1. [42]
+
+        devices: processes, or GPUs; ``batch_size`` is a multiple. [1]
+        precision: of the network's arithmetic. ["32-true"]
+        cache_features: where the encoder's maps are kept between epochs (one device): ``"auto"``
+            takes what has room. ["auto"]
+        cache_images: where resized images are kept, if those maps are not. ["auto"]
+        compile: how torch.compile builds the network, see :mod:`mambaad.inference.compiled`.
+            ["off"]
+        logger: a further place for the figures of each epoch, beside the run's own log. ["none"]
 
     Returns:
         The run folder.
@@ -63,32 +146,46 @@ def train(
         NonFiniteLossError: the loss became NaN or infinite.
         Interrupted: after Ctrl-C or SIGTERM.
     """
+    arguments = locals()
+    given = {name: arguments[name] for name in SETTINGS if arguments[name] is not None}
     out = Path(out)
-    config = _resumed_config(out, settings) if resume else make_config(settings)
+    settings = {**read_config(out).model_dump(), **given} if resume else given
+    return train_run(
+        data, out, make_config(settings), resume=resume, skip_unreadable=skip_unreadable
+    )
+
+
+def train_run(
+    data: str | Path,
+    out: str | Path,
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    skip_unreadable: bool = False,
+) -> Path:
+    """Train as :func:`train` does, with settings that are checked and complete.
+
+    Resumed, ``config`` must be the run's own, but for caches and logger.
+    """
+    data, out = Path(data), Path(out)
+    if resume:
+        _check_resumed(out, config)
     if resume and _is_finished(out):
         (out / CHECKPOINT).unlink(missing_ok=True)
         say(f"{out} is finished: nothing to resume")
         return out
 
-    with ProgressBar("reading images") as bar:
-        classes, skipped = check_images(
-            read_data(Path(data), config.classes, layout=config.layout),
-            skip_unreadable=skip_unreadable,
-            progress=bar.update,
-        )
-    for problem in skipped:
-        say(f"left out: {problem}")
-    if skipped:
-        say(f"{len(skipped)} unreadable images left out")
-    everything = classes
-    classes, kept_out = keep_out(
+    everything = read_checked(
+        data, config.classes, layout=config.layout, skip_unreadable=skip_unreadable
+    )
+    classes, held_out = hold_out(
         everything, share=config.holdout, fold=config.fold, seed=config.seed
     )
     samples = tuple(sample for c in classes for sample in c.train)
     if len(samples) < config.devices:
         raise ConfigError(f"--devices {config.devices} is more than the {len(samples)} images")
 
-    summary = summarise_data(everything, kept_out)
+    summary = summarise_data(everything, held_out)
     if resume and summary["fingerprint"] != read_data_summary(out)["fingerprint"]:
         raise RunError(
             f"{data} does not hold the images that {out} was trained on (other contents, or "
@@ -97,9 +194,9 @@ def train(
     torch.manual_seed(config.seed)
     # A checkpoint has the encoder: the file it once came from may be gone.
     has_encoder = resume and (out / CHECKPOINT).is_file()
-    model = build_from(config, "random" if has_encoder else config.encoder_weights)
+    model = build_system(config, "random" if has_encoder else config.encoder_weights)
     check_logger(config.logger)
-    fabric = make_fabric(config)
+    fabric = make_fabric(config.devices, config.precision)
     if not resume:
         create_run(out, config, summary)
     for leftover in out.glob(f"*{TEMPORARY}"):
@@ -107,30 +204,28 @@ def train(
     counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
     say(f"{len(samples)} training images of {len(classes)} classes: {counts}")
     if config.holdout or config.fold:
-        say(f"{sum(len(c.train) for c in kept_out)} good parts kept out of it, to calibrate on")
+        say(f"{sum(len(c.train) for c in held_out)} good parts held out for calibration")
 
     if not fit(fabric, config, model, samples, out):
         command = ["mambaad", "train", str(data), "--out", str(out), "--resume"]
         command += ["--skip-unreadable"] if skip_unreadable else []
-        raise Interrupted(f"interrupted; go on with: {shlex.join(command)}")
-    save_good_parts(
-        out, look_at_good_parts(load_model(out).to(fabric.device), classes, config.size)
+        raise Interrupted(f"interrupted; resume with: {shlex.join(command)}")
+    save_prototypes(
+        out, measure_prototypes(load_model(out).to(fabric.device), classes, config.size)
     )
     (out / CHECKPOINT).unlink(missing_ok=True)
     return out
 
 
-def _resumed_config(out: Path, settings: dict[str, Any]) -> TrainConfig:
-    config = read_config(out)
-    asked = make_config({**config.model_dump(), **settings})
-    for name in settings:
-        if name not in _MAY_CHANGE and getattr(asked, name) != getattr(config, name):
+def _check_resumed(out: Path, config: TrainConfig) -> None:
+    started = read_config(out)
+    for name in TrainConfig.model_fields:
+        if name not in _MAY_CHANGE and getattr(config, name) != getattr(started, name):
             raise ConfigError(
-                f"--{name.replace('_', '-')}: {out} was started with {getattr(config, name)}; "
-                "leave it away to resume, or start a new run"
+                f"--{name.replace('_', '-')}: {out} was started with {getattr(started, name)}; "
+                "omit it to resume, or start a new run"
             )
-    return config.model_copy(update={name: getattr(asked, name) for name in _MAY_CHANGE})
 
 
 def _is_finished(out: Path) -> bool:
-    return (out / GOOD_PARTS).is_file()  # written last
+    return (out / PROTOTYPES).is_file()  # written last

@@ -1,42 +1,34 @@
-"""How often verdicts are right, on a data set's test images: false alarms and recall.
+"""The measurement of verdicts on a data set's test images: false alarms and recall.
 
-Three settings: the product of each image is told; it is inferred; or there is one decision for all
-classes pooled, without labels ("absolute-unified").
+Three settings: the product of each image is given; it is inferred; or all classes are pooled under
+one threshold, without labels ("absolute-unified").
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from mambaad.data.checks import check_images
-from mambaad.data.images import read_image, read_mask
-from mambaad.data.layouts import class_names, read_data
-from mambaad.data.read_ahead import read_ahead
-from mambaad.data.transforms import resize_mask_nearest
-from mambaad.errors import DataError, RunError
-from mambaad.inference.packed.pack import Precision
+from mambaad.data.masks import resize_mask_nearest
+from mambaad.errors import RunError
 from mambaad.inspection.calibration import Calibration, ClassCalibration, inspected_map
-from mambaad.inspection.decision import decide, nearest_product
-from mambaad.inspection.inspector import Inspector
-from mambaad.inspection.records import record_of
+from mambaad.inspection.decision import nearest_product
+from mambaad.inspection.inspector import Inspected, Inspector
+from mambaad.inspection.stream import Observed
 from mambaad.inspection.thresholds import conformal_threshold
-from mambaad.metrics import METRICS, ClassMetrics, MetricValues
-from mambaad.progress import ProgressBar, say
-from mambaad.report.inspection_page import InspectionReport
-from mambaad.types import ProductClass, Sample, Verdict
+from mambaad.metrics.protocols import HEADINGS, METRICS, ClassMetrics, MetricValues
+from mambaad.types import ProductClass, Verdict
 
 SCALES = ("raw", "inferred product", "true product")
-"""How scores of several classes are made comparable, for one decision over all of them."""
+"""The ways of making scores comparable across classes, for one threshold over all of them."""
 
 
 @dataclass
 class VerdictCounts:
-    """Verdicts on good and on defective parts, and how many products were named right."""
+    """Counts of verdicts on good and on defective parts, and of correctly named products."""
 
     good: Counter[Verdict] = field(default_factory=Counter)
     defective: Counter[Verdict] = field(default_factory=Counter)
@@ -50,10 +42,10 @@ class VerdictCounts:
 
 @dataclass(frozen=True)
 class Unified:
-    """All classes' images as one: metrics of their pooled scores, and one threshold for all.
+    """Metrics of all classes' pooled scores, and rates under one threshold for all.
 
-    ``false_alarms``: share of good parts above it, of all, and of the class with most;
-    ``recall``: share of defective parts above it.
+    ``false_alarms``: share of good parts above the threshold; ``worst_class``: the same in the
+    class that has most; ``recall``: share of defective parts above it. All in [0, 1].
     """
 
     metrics: MetricValues
@@ -64,14 +56,14 @@ class Unified:
 
 @dataclass(frozen=True)
 class VerdictEvaluation:
-    """Counts by class with the product told and with it inferred; and the unified figures."""
+    """Counts by class, with the product given and inferred; and the unified figures by scale."""
 
-    told: Mapping[str, VerdictCounts]
+    given: Mapping[str, VerdictCounts]
     inferred: Mapping[str, VerdictCounts]
     unified: Mapping[str, Unified]
 
     def to_rows(self, which: Mapping[str, VerdictCounts]) -> list[list[str]]:
-        """A heading, and a row for each class and for all, in per cent of its parts."""
+        """Make a heading and a row per class and for all classes, in per cent of their parts."""
         rows = [
             ["class", "good", "FAIL", "REVIEW", "other", "bad", "FAIL", "REVIEW", "other", "named"]
         ]
@@ -82,21 +74,21 @@ class VerdictEvaluation:
             total.named_right += counts.named_right
         for name, counts in {**which, "all": total}.items():
             row = [name]
-            for some in (counts.good, counts.defective):
-                number = sum(some.values())
-                other = some[Verdict.UNKNOWN_PRODUCT] + some[Verdict.BAD_IMAGE]
-                shown = (some[Verdict.FAIL], some[Verdict.REVIEW], other)
-                row += [str(number), *(_share(count, number) for count in shown)]
+            for verdicts in (counts.good, counts.defective):
+                number = sum(verdicts.values())
+                other = verdicts[Verdict.UNKNOWN_PRODUCT] + verdicts[Verdict.BAD_IMAGE]
+                shown = (verdicts[Verdict.FAIL], verdicts[Verdict.REVIEW], other)
+                row += [str(number), *(_percent(count, number) for count in shown)]
             images = sum(counts.good.values()) + sum(counts.defective.values())
-            rows.append([*row, _share(counts.named_right, images)])
+            rows.append([*row, _percent(counts.named_right, images)])
         return rows
 
     def unified_rows(self) -> list[list[str]]:
-        """A heading, and a row for each way of scaling, in per cent."""
+        """Make a heading and a row per way of scaling the scores, in per cent."""
         rows = [
             [
                 "scores scaled by",
-                *("I-AUROC", "I-AP", "I-F1", "P-AUROC", "P-AP", "P-F1", "AU-PRO"),
+                *(HEADINGS[metric] for metric in METRICS[:-1]),
                 *("false alarms", "worst class", "recall"),
             ]
         ]
@@ -107,138 +99,98 @@ class VerdictEvaluation:
         return rows
 
 
-def calibrated(
-    run: str | Path, precision: Precision = "float32", device: str = "cpu"
-) -> tuple[Inspector, Calibration]:
-    """An inspector that gives verdicts, and what they are based on.
+def check_calibrated(inspector: Inspector) -> Calibration:
+    """Return the calibration of an inspector.
 
     Raises:
-        RunError: the run or bundle has no calibration, or one of another precision.
+        RunError: no calibration, or one for another precision.
     """
-    inspector = Inspector(run, precision, device=device)
     if inspector.calibration is None:
-        raise RunError(f"{run} has no calibration for {precision}; run mambaad calibrate first")
-    return inspector, inspector.calibration
+        raise RunError(
+            f"{inspector.source} has no calibration for {inspector.precision}; run mambaad "
+            "calibrate first"
+        )
+    return inspector.calibration
 
 
-def evaluate_verdicts(
-    run: str | Path,
-    data: str | Path,
-    *,
-    precision: Precision = "float32",
-    device: str = "cpu",
-    report: str | Path | None = None,
-    skip_unreadable: bool = False,
-) -> VerdictEvaluation:
-    """Judge the test images of a data set.
+class VerdictMeasurement:
+    """A measurement of verdicts on observed test images: product given, inferred, and pooled.
 
     Args:
-        run: a calibrated run, or a bundle of one.
-        data: a folder in any known layout; its classes that the model does not know are left out.
-        precision: that it was calibrated with.
-        device: see :class:`mambaad.Inspector`.
-        report: a folder for a page with all images, their products told, and why flagged ones were
-            flagged.
-        skip_unreadable: leave unreadable images out instead of stopping.
-
-    Raises:
-        RunError: no calibration.
-        DataError: no test images of the model's classes, or one that cannot be read.
+        inspector: the inspector whose verdicts are measured.
+        calibration: the inspector's calibration.
+        classes: the classes whose images will be added.
     """
-    inspector, calibration = calibrated(run, precision, device)
-    layout = inspector.config.layout
-    known = [
-        name
-        for name in class_names(Path(data), split="test", layout=layout)
-        if name in calibration.classes
-    ]
-    with ProgressBar("reading images") as bar:
-        found, skipped = check_images(
-            read_data(Path(data), known, split="test", layout=layout),
-            skip_unreadable=skip_unreadable,
-            progress=bar.update,
-        )
-    for problem in skipped:
-        say(f"left out: {problem}")
-    classes = [c for c in found if c.test]
-    if not known or not classes:
-        raise DataError(
-            f"{data} has no test images of {', '.join(calibration.classes)}; give theirs"
-        )
-    page = InspectionReport(Path(report), Path(run), inspector, Path(data)) if report else None
-    evaluation = _judge(inspector, calibration, classes, page)
-    if page:
-        facts = {
-            "Model": Path(run).name,
-            "Data": Path(data).name,
-            "Products": ", ".join(c.name for c in classes),
-            "Thresholds": f"calibrated ({calibration.method})",
-        }
-        tables = {
-            "Verdicts, product told, in per cent of good and of defective parts": (
-                evaluation.to_rows(evaluation.told)
-            )
-        }
-        page.write("Inspection of test images", facts, tables)
-    return evaluation
 
+    def __init__(
+        self, inspector: Inspector, calibration: Calibration, classes: Sequence[ProductClass]
+    ) -> None:
+        self._inspector = inspector
+        self._calibration = calibration
+        self._given = {c.name: VerdictCounts() for c in classes}
+        self._inferred = {c.name: VerdictCounts() for c in classes}
+        has_masks = any(c.has_masks for c in classes)
+        self._pooled = {scale: ClassMetrics("exact", has_masks) for scale in SCALES}
+        self._alarms = {scale: Counter[tuple[str, bool]]() for scale in SCALES}
+        self._parts = Counter[tuple[str, bool]]()
+        self._limits = _pooled_thresholds(calibration)
 
-def _judge(
-    inspector: Inspector,
-    calibration: Calibration,
-    classes: Sequence[ProductClass],
-    page: InspectionReport | None,
-) -> VerdictEvaluation:
-    products = inspector.products
-    told = {c.name: VerdictCounts() for c in classes}
-    inferred = {c.name: VerdictCounts() for c in classes}
-    has_masks = any(c.has_masks for c in classes)
-    pooled = {scale: ClassMetrics("exact", has_masks) for scale in SCALES}
-    alarms = {scale: Counter[tuple[str, bool]]() for scale in SCALES}
-    limits = _pooled_thresholds(calibration)
-    with ProgressBar("inspecting") as bar:
-        samples = [sample for c in classes for sample in c.test]
-        images = read_ahead(lambda sample: read_image(sample.path), samples)
-        for done, (sample, pixels) in enumerate(zip(samples, images, strict=True), start=1):
-            look = inspector.look(pixels)
-            name, bad = sample.class_name, sample.is_defective
-            named = decide(look, products, calibration, None)
-            nearest, _ = nearest_product(products, look.distances, calibration)
-            judged = decide(look, products, calibration, name)
-            for counts, prediction in ((told, judged), (inferred, named)):
-                assert prediction.verdict is not None
-                counts[name].add(prediction.verdict, bad, named.product == name)
-            if page:
-                record = record_of(
-                    sample.path,
-                    judged,
-                    product_given=True,
-                    model=inspector.weights,
-                    defect_type=sample.defect_type,
-                )
-                page.add(record, pixels, judged)
-            mask = _mask(sample, inspector.size)
-            inferred_as, true = calibration.classes[nearest or name], calibration.classes[name]
-            for scale, c in zip(SCALES, (inferred_as, inferred_as, true), strict=True):
-                scaled = look.anomaly_map if scale == "raw" else _scaled(look.anomaly_map, c)
-                # Only where the class is inspected, as the scores that the threshold is made of.
-                score = float(inspected_map(scaled, c.settings).max())
-                pooled[scale].update(scaled, score, bad, mask)
-                alarms[scale][name, bad] += score > limits[scale]
-            bar.update(done, len(samples), name)
-    return VerdictEvaluation(
-        told, inferred, {s: _unified(pooled[s], alarms[s], classes) for s in SCALES}
-    )
+    def add(self, observed: Observed) -> Inspected:
+        """Count one image, and return its inspection with the product given."""
+        sample = observed.item.sample
+        assert sample is not None  # data sets only
+        name, bad = sample.class_name, sample.is_defective
+        self._parts[name, bad] += 1
+        given = self._inspector.judge(observed, name)
+        inferred = self._inspector.judge(observed, None)
+        assert inferred.prediction is not None
+        named_right = inferred.prediction.product == name
+        for counts, inspected in ((self._given, given), (self._inferred, inferred)):
+            assert inspected.record.verdict is not None
+            counts[name].add(inspected.record.verdict, bad, named_right)
+        self._pool(observed, name, bad)
+        return given
+
+    def _pool(self, observed: Observed, name: str, bad: bool) -> None:
+        """Add the image to the pooled figures, scaled in three ways."""
+        observation, _ = observed.result
+        classes = self._calibration.classes
+        products = self._inspector.products
+        nearest, _ = nearest_product(products, observation.distances, self._calibration)
+        mask = observed.mask
+        if mask is not None:
+            mask = resize_mask_nearest(mask, *self._inspector.size)
+        inferred, true = classes[nearest or name], classes[name]
+        for scale, c in zip(SCALES, (inferred, inferred, true), strict=True):
+            anomaly_map = observation.anomaly_map
+            scaled = anomaly_map if scale == "raw" else _scaled(anomaly_map, c)
+            # Only the inspected area, as in the scores from which the threshold was set.
+            score = float(inspected_map(scaled, c.settings).max())
+            self._pooled[scale].update(scaled, score, bad, mask)
+            self._alarms[scale][name, bad] += score > self._limits[scale]
+
+    def compute(self) -> VerdictEvaluation:
+        """Compute the counts and figures of all images so far."""
+        unified = {
+            scale: _unified(self._pooled[scale], self._alarms[scale], self._parts)
+            for scale in SCALES
+        }
+        seen = {name for name, _ in self._parts}
+        given, inferred = (
+            {name: counts for name, counts in by_class.items() if name in seen}
+            for by_class in (self._given, self._inferred)
+        )
+        return VerdictEvaluation(given, inferred, unified)
 
 
 def _scaled(anomaly_map: np.ndarray, c: ClassCalibration) -> np.ndarray:
-    """Such that good parts of every class have their median at 0, and FAIL begins at 1."""
+    """Scale a map so that the median of the class's good parts is 0 and its FAIL threshold 1."""
     scaled: np.ndarray = (anomaly_map - c.median) / max(c.fail.value - c.median, 1e-6)
     return scaled.astype(np.float32)
 
 
 def _pooled_thresholds(calibration: Calibration) -> dict[str, float]:
-    """One threshold for all classes' scores together, at the rate that FAIL was asked for."""
+    """Set one threshold for all classes' scores together, at the rate requested for FAIL."""
     classes = list(calibration.classes.values())
     asked = classes[0].fail.asked
     raw = np.concatenate([c.scores for c in classes])
@@ -250,29 +202,24 @@ def _pooled_thresholds(calibration: Calibration) -> dict[str, float]:
 
 
 def _unified(
-    metrics: ClassMetrics, alarms: Counter[tuple[str, bool]], classes: Sequence[ProductClass]
+    metrics: ClassMetrics,
+    alarms: Mapping[tuple[str, bool], int],
+    parts: Mapping[tuple[str, bool], int],
 ) -> Unified:
-    counts = Counter((c.name, s.is_defective) for c in classes for s in c.test)
+    """Compute the figures; ``alarms`` and ``parts`` are counts by class and defective or not."""
 
-    def share(wanted: Iterator[tuple[str, bool]]) -> float:
-        keys = list(wanted)
-        of = sum(counts[key] for key in keys)
-        return sum(alarms[key] for key in keys) / of if of else float("nan")
+    def share(keys: Sequence[tuple[str, bool]]) -> float:
+        total = sum(parts[key] for key in keys)
+        return sum(alarms.get(key, 0) for key in keys) / total if total else float("nan")
 
-    names = [c.name for c in classes]
+    good = [key for key in parts if not key[1]]
     return Unified(
         metrics.compute(),
-        share((name, False) for name in names),
-        max((share(iter([(n, False)])) for n in names if counts[n, False]), default=float("nan")),
-        share((name, True) for name in names),
+        share(good),
+        max((share([key]) for key in good), default=float("nan")),
+        share([key for key in parts if key[1]]),
     )
 
 
-def _mask(sample: Sample, size: tuple[int, int]) -> np.ndarray | None:
-    if sample.mask_path is None:
-        return None
-    return resize_mask_nearest(read_mask(sample.mask_path), *size)
-
-
-def _share(count: int, of: int) -> str:
-    return f"{100 * count / of:.1f}" if of else "-"
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f}" if total else "-"

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from mambaad.errors import ConfigError
-from mambaad.workflows.benchmark import read_plan
+from mambaad.workflows.benchmark.plan import read_plan
 
 PLAN = """
 protocol: exact
@@ -65,7 +65,7 @@ def test_results_know_what_they_depend_on(tmp_path):
             "{known_as: mvtech, path: parts",
             "known_as: expected one of mvtec",
         ),
-        ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: (1, 1) has one seed twice"),
+        ("seeds: [1, 2]", "seeds: [1, 1]", "seeds: expected distinct seeds, got (1, 1)"),
         ("weights.safetensors", "3", "--encoder-weights: "),
     ],
 )
@@ -79,7 +79,7 @@ def test_a_plan_that_cannot_work_is_one_line(tmp_path, old, new, complaint):
 
 def test_names_that_would_share_a_folder_are_refused(tmp_path):
     path = plan_file(tmp_path, PLAN.replace("PatchCore:", "RD 4-AD:"))
-    with pytest.raises(ConfigError, match="names that differ more"):
+    with pytest.raises(ConfigError, match="would share the folder"):
         read_plan(path)
 
 

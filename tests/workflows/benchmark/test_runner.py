@@ -14,9 +14,9 @@ import torch
 
 import mambaad
 from mambaad.errors import RunError
-from mambaad.metrics import METRICS
-from mambaad.workflows.benchmark import read_plan, run_plan
-from mambaad.workflows.benchmark.runner import RESULT, read_result
+from mambaad.metrics.protocols import METRICS
+from mambaad.workflows.benchmark.plan import read_plan
+from mambaad.workflows.benchmark.runner import RESULT, read_result, run_plan
 from mambaad.workflows.benchmark.tables import (
     Table,
     speed_plot,
@@ -47,7 +47,7 @@ def finished(parts, tmp_path_factory):
     return plan, run_plan(plan, folder / "out"), folder / "out"
 
 
-def test_a_system_that_fails_is_reported_and_the_others_go_on(finished):
+def test_a_system_that_fails_is_reported_and_the_others_run(finished):
     _, outcomes, _ = finished
     assert [o.job.system for o in outcomes if o.result] == ["MambaAD lite", "RD4AD"]
     (failed,) = [o for o in outcomes if o.problem]
@@ -79,11 +79,11 @@ def test_a_second_call_runs_what_failed_and_nothing_else(finished):
 def test_results_of_other_settings_are_not_mixed_in(finished):
     plan, _, out = finished
     changed = plan.model_copy(update={"settings": {**plan.settings, "epochs": 2}})
-    with pytest.raises(RunError, match="is of other settings than the plan"):
+    with pytest.raises(RunError, match="was made with other settings than the plan"):
         run_plan(changed, out)
 
 
-def test_a_training_of_other_settings_is_not_gone_on_with(finished, tmp_path):
+def test_a_training_of_other_settings_is_not_resumed(finished, tmp_path):
     """A setting that has left the plan is none that resuming would compare."""
     plan, _, _ = finished
     folder = tmp_path / plan.jobs()[0].folder
@@ -92,25 +92,25 @@ def test_a_training_of_other_settings_is_not_gone_on_with(finished, tmp_path):
     assert read_result(plan.jobs()[0], tmp_path) is None
     systems = {**plan.systems, "MambaAD lite": {}}
     changed = plan.model_copy(update={"systems": systems})
-    with pytest.raises(RunError, match="is of other settings than the plan"):
+    with pytest.raises(RunError, match="was made with other settings than the plan"):
         run_plan(changed, tmp_path)
 
 
 def test_another_protocol_needs_no_other_training(finished):
     plan, _, out = finished
     changed = plan.model_copy(update={"protocol": "ader-paper"})
-    with pytest.raises(RunError, match="of another protocol than the plan"):
+    with pytest.raises(RunError, match="under another protocol than the plan"):
         run_plan(changed, out)
 
 
-def test_an_interruption_is_passed_on_and_the_job_goes_on_later(parts, tmp_path):
+def test_an_interruption_is_passed_on_and_the_job_is_resumed_later(parts, tmp_path):
     """Told to stop as a service is: by SIGTERM to the command alone."""
     many = PLAN.replace("epochs: 1", "epochs: 400").split("  RD4AD")[0]
     (tmp_path / "plan.yaml").write_text(
         many.format(parts=parts) + f"data: {{parts: {{path: {parts}}}}}\n"
     )
     out = tmp_path / "out"
-    program = "from mambaad.cli import main; main()"
+    program = "from mambaad.cli.app import main; main()"
     arguments = ["benchmark", str(tmp_path / "plan.yaml"), "--out", str(out)]
     command = [sys.executable, "-c", program, *arguments]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
@@ -120,7 +120,7 @@ def test_an_interruption_is_passed_on_and_the_job_goes_on_later(parts, tmp_path)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with: mambaad benchmark" in said
+    assert "resume with: mambaad benchmark" in said
     (run,) = out.rglob("run")
     assert (run / "checkpoint.safetensors").is_file()
     epochs = len((run / "log.jsonl").read_text().splitlines())
@@ -172,7 +172,7 @@ def test_tables_show_what_was_found(finished):
     assert speed_plot(plan, outcomes, "parts").count("MambaAD lite") >= 1
 
 
-def test_costs_of_a_run_are_measured(finished):
+def test_a_run_is_profiled(finished):
     _, outcomes, _ = finished
     for o in outcomes[:2]:
         assert o.result["flops"] > 1e6

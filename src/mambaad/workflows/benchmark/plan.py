@@ -1,4 +1,4 @@
-"""What a benchmark is to run, read from a YAML file."""
+"""The plan of a benchmark, read from a YAML file."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mambaad.config import make_config, read_config_file
+from mambaad.config import check_names, make_config, read_config_file
 from mambaad.errors import ConfigError
-from mambaad.metrics import Protocol
-from mambaad.workflows.benchmark.peers import peer_settings
+from mambaad.metrics.protocols import Protocol
+from mambaad.workflows.benchmark.peer_settings import peer_settings
 from mambaad.workflows.benchmark.published import PUBLISHED
 
 
 class DataSet(BaseModel):
-    """Where a data set lies, and which of its classes are wanted.
+    """The folder of a data set, and the classes to use.
 
-    ``layout``: its name, where it is not to be recognised. ``known_as``: its name among the
-    published results (:mod:`mambaad.workflows.benchmark.published`).
+    ``classes``: omit for all. ``layout``: omit to have it recognised. ``known_as``: the data set's
+    name among the published results (:mod:`mambaad.workflows.benchmark.published`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +34,7 @@ class DataSet(BaseModel):
 
     @field_validator("known_as")
     @classmethod
-    def _known(cls, value: str | None) -> str | None:
+    def _check_known_as(cls, value: str | None) -> str | None:
         if value is not None and value not in PUBLISHED:
             raise ValueError(f"expected one of {', '.join(PUBLISHED)}, got '{value}'")
         return value
@@ -43,8 +43,9 @@ class DataSet(BaseModel):
 class Plan(BaseModel):
     """Systems x data sets x seeds.
 
-    ``settings``: of all systems (see :class:`mambaad.config.TrainConfig`); ``systems``: by the
-    name in the tables, what is different for each. One with ``peer: patchcore`` is anomalib's.
+    ``settings``: shared by all systems (see :class:`mambaad.config.TrainConfig`). ``systems``: by
+    name in the tables, the settings of each, which override them. A system with
+    ``peer: patchcore`` is anomalib's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,21 +59,21 @@ class Plan(BaseModel):
 
     @field_validator("seeds")
     @classmethod
-    def _different(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+    def _check_distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) < len(value):
-            raise ValueError(f"{value} has one seed twice")
+            raise ValueError(f"expected distinct seeds, got {value}")
         return value
 
     @field_validator("systems", mode="before")
     @classmethod
-    def _nothing_is_the_default(cls, value: Any) -> Any:
-        # "mambaad:" with nothing after it
+    def _empty_means_defaults(cls, value: Any) -> Any:
+        # YAML reads "mambaad:" with nothing after it as None.
         if isinstance(value, dict):
             return {name: {} if given is None else given for name, given in value.items()}
         return value
 
     def jobs(self) -> list[Job]:
-        """All that there is to run, every system once before any second seed."""
+        """List the jobs, every system once before any second seed."""
         return [
             Job(name, self._settings(given, data, seed), data_name, data, seed, self.protocol)
             for seed in self.seeds
@@ -84,13 +85,13 @@ class Plan(BaseModel):
         if "peer" in given:
             shared = {k: v for k, v in self.settings.items() if k in PEER_SETTINGS}
             return {**shared, **given, "seed": seed}
-        about = {"classes": data.classes, "layout": data.layout}
-        chosen = {name: value for name, value in about.items() if value is not None}
-        return {**self.settings, **given, **chosen, "seed": seed}
+        of_data = {"classes": data.classes, "layout": data.layout}
+        of_data = {name: value for name, value in of_data.items() if value is not None}
+        return {**self.settings, **given, **of_data, "seed": seed}
 
 
 PEER_SETTINGS = ("encoder", "encoder_weights", "size")
-"""Those of ``settings`` that peers share."""
+"""The ``settings`` of a plan that apply to peers too."""
 
 
 @dataclass(frozen=True)
@@ -106,38 +107,43 @@ class Job:
 
     @property
     def title(self) -> str:
-        """Its name for people."""
+        """The name of the job in messages."""
         return f"{self.system} on {self.data_name}, seed {self.seed}"
 
     @property
     def folder(self) -> Path:
-        """Its folder within the benchmark's."""
+        """The job's folder, relative to the benchmark's."""
         return Path(_file_name(self.data_name), _file_name(self.system), f"seed-{self.seed}")
 
     @property
     def fingerprint(self) -> str:
-        """Of all that its result depends on, as far as the plan says it."""
+        """The digest of everything in the plan that the job's result depends on."""
         return _digest([self.training, self.protocol])
 
     @property
     def training(self) -> str:
-        """The fingerprint of what its training depends on."""
-        about = self.data.model_dump(exclude={"known_as"})
-        return _digest([self.settings, {**about, "path": str(self.data.path.resolve())}])
+        """The digest of everything in the plan that the job's training depends on."""
+        data = self.data.model_dump(exclude={"known_as"})
+        return _digest([self.settings, {**data, "path": str(self.data.path.resolve())}])
 
     def check(self) -> None:
-        """Refuse settings that cannot work (ConfigError)."""
+        """Check the settings.
+
+        Raises:
+            ConfigError: an unknown setting, or a wrong value.
+        """
         try:
             if "peer" in self.settings:
                 peer_settings(self.settings)
             else:
+                check_names(self.settings)
                 make_config(self.settings)
         except ConfigError as error:
             raise ConfigError(f"system '{self.system}': {error}") from error
 
 
-def _digest(about: Any) -> str:
-    return hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode()).hexdigest()
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _file_name(name: str) -> str:
@@ -145,17 +151,19 @@ def _file_name(name: str) -> str:
 
 
 def read_plan(path: Path) -> Plan:
-    """Read and check a plan; paths in it are relative to its own folder.
+    """Read and check a plan; paths in it are relative to its folder.
 
     Raises:
-        ConfigError: one line that says what is wrong where.
+        ConfigError: a file that is not a valid plan; the message names the field.
     """
     given = read_config_file(path)
     try:
         plan = Plan(**given)
     except (ValidationError, TypeError) as error:
         if not isinstance(error, ValidationError):
-            raise ConfigError(f"{path} is no plan of a benchmark ({error})") from error
+            raise ConfigError(
+                f"{path} is not a benchmark plan ({error}); expected {', '.join(Plan.model_fields)}"
+            ) from error
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
@@ -167,21 +175,26 @@ def read_plan(path: Path) -> Plan:
     plan = plan.model_copy(
         update={
             "data": data,
-            "settings": _beside(path, plan.settings),
-            "systems": {name: _beside(path, given) for name, given in plan.systems.items()},
+            "settings": _resolve_weights(path, plan.settings),
+            "systems": {
+                name: _resolve_weights(path, given) for name, given in plan.systems.items()
+            },
         }
     )
     folders: dict[Path, str] = {}
     for job in plan.jobs():
-        twin = folders.setdefault(job.folder, job.title)
-        if twin != job.title:
-            raise ConfigError(f"{path}: '{twin}' and '{job.title}' need names that differ more")
+        other = folders.setdefault(job.folder, job.title)
+        if other != job.title:
+            raise ConfigError(
+                f"{path}: '{other}' and '{job.title}' would share the folder {job.folder}; "
+                "rename one"
+            )
         job.check()
     return plan
 
 
-def _beside(plan: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings with an encoder file that is named relative to the plan."""
+def _resolve_weights(plan: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """Resolve the path of an encoder file relative to the plan's folder."""
     weights = settings.get("encoder_weights", "timm")
     if weights in ("timm", "random") or not isinstance(weights, str):
         return settings

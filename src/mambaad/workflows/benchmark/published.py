@@ -1,4 +1,4 @@
-"""Published multi-class results, in per cent, to put beside our own.
+"""Published multi-class results, in per cent, to compare with.
 
 MVTec AD, VisA and Real-IAD: the tables of MambaAD (He et al., NeurIPS 2024, arXiv 2404.06564),
 whose authors ran all systems under one protocol, here called ``ader-paper``, at 256 x 256.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mambaad.metrics import METRICS
+from mambaad.metrics.protocols import METRICS
 
 _COLUMNS = [m for m in METRICS if m != "mad"]
 
@@ -39,14 +39,14 @@ PUBLISHED: Mapping[str, Mapping[str, Mapping[str, float]]] = {
     "uni-medical": {"mambaad": _row("83.7 80.1 82.0 96.9 45.4 47.3 87.5")},
     "mvtec-3d": {"mambaad": _row("86.2 95.8 92.8 98.6 37.5 41.1 93.6")},
 }
-"""By data set and system. (COCO-AD's are means over four splits, each with a model of its own.)"""
+"""By data set and system. COCO-AD's are omitted: means over four splits, a model for each."""
 
 _CLASSES = {"mvtec": 15, "visa": 12, "real-iad": 30, "uni-medical": 3, "mvtec-3d": 10}
 _ENCODERS = {"mambaad": "resnet34", "rd4ad": "wide_resnet50_2", "uniad": "tf_efficientnet_b4"}
 _PUBLISHED_TRAINING = {"encoder": "resnet34.bt_in1k", "epochs": 500}
-"""Of MambaAD, beside the default recipe; how the others were trained is not stated."""
+"""MambaAD's settings besides the default recipe; those of the others are unpublished."""
 
-_NO_MATTER = {
+_IRRELEVANT = {
     "system",
     "seed",
     "size",
@@ -62,12 +62,12 @@ _NO_MATTER = {
 def published(
     known_as: str | None, result: Mapping[str, Any]
 ) -> tuple[Mapping[str, float] | None, bool]:
-    """The published figures to put beside a job's result, and whether their difference says much.
+    """Find the published figures for a job's result, and whether the two are comparable.
 
-    Beside it: the same protocol and size, all classes, the same kind of encoder. The difference is
-    given where all the training is the published one too, which is known of MambaAD alone: the
-    encoder's weights (torchvision's first ones, timm's ``resnet34.bt_in1k``), 500 epochs, and
-    nothing else changed.
+    There are figures for a result with the same protocol and size, all classes, and the same
+    encoder architecture. They are comparable, so that their difference is shown, if the training
+    is the published one too, which is documented for MambaAD only: the encoder's weights
+    (torchvision's first ones, timm's ``resnet34.bt_in1k``), 500 epochs, and nothing else changed.
     """
     settings = result["settings"]
     system = settings.get("system", "mambaad")
@@ -82,5 +82,5 @@ def published(
         or encoder.split(".")[0] != _ENCODERS[system]
     ):
         return None, False
-    training = {name: value for name, value in settings.items() if name not in _NO_MATTER}
+    training = {name: value for name, value in settings.items() if name not in _IRRELEVANT}
     return theirs, system == "mambaad" and training == _PUBLISHED_TRAINING

@@ -1,4 +1,4 @@
-"""Runs a plan, job by job, each in a process of its own; goes on where it stopped."""
+"""Running a plan job by job, each in its own process, and resuming after an interruption."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import torch
 
@@ -17,14 +18,16 @@ from mambaad.artifacts.run_folder import CONFIG, read_config, read_log
 from mambaad.data.layouts import read_data
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import write_text
+from mambaad.inference.engine import Engine
 from mambaad.inspection.inspector import Inspector
-from mambaad.metrics import MetricValues
+from mambaad.metrics.protocols import MetricValues
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import say
 from mambaad.types import ProductClass
-from mambaad.workflows.benchmark.peers import PatchCore, peer_settings
+from mambaad.workflows.benchmark.peer_settings import peer_settings
+from mambaad.workflows.benchmark.peers import PatchCore
 from mambaad.workflows.benchmark.plan import Job, Plan
-from mambaad.workflows.evaluate import Evaluation, evaluate, evaluate_scorer
+from mambaad.workflows.evaluate import Evaluation, evaluate, evaluate_engine
 from mambaad.workflows.profile import profile
 from mambaad.workflows.train import train
 
@@ -34,7 +37,7 @@ _SPEED_ROUNDS = 7
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: its ``result`` (see ``docs/benchmark.md``), or the ``problem`` it had."""
+    """The outcome of a job: its ``result`` (see ``docs/benchmark.md``), or its ``problem``."""
 
     job: Job
     result: dict[str, Any] | None
@@ -42,22 +45,24 @@ class Outcome:
 
     @property
     def mean(self) -> MetricValues | None:
-        """The metrics' means over the classes."""
+        """The means of the metrics over the classes; None without a result."""
         return self.result["mean"] if self.result else None
 
 
 def run_plan(plan: Plan, out: Path) -> list[Outcome]:
-    """Run all jobs that have no result yet; one that fails is reported and the others go on.
+    """Run all jobs that have no result yet; a job that fails is reported, and the others run.
 
     Raises:
-        RunError: a folder that cannot be written, or that holds what another plan has made.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM; the running job has saved what it had.
+        RunError: a folder that cannot be written, or that holds another plan's results.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; the running job has saved its state.
     """
     jobs = plan.jobs()
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"--out: {out} cannot be made ({error.strerror})") from error
+        raise RunError(
+            f"--out: {out} cannot be created ({error.strerror}); choose another folder"
+        ) from error
     results = {job.folder: read_result(job, out) for job in jobs}
     took: list[float] = []
     outcomes = []
@@ -68,7 +73,7 @@ def run_plan(plan: Plan, out: Path) -> list[Outcome]:
             left = f" ({waiting * sum(took) / len(took) / 60:.0f} min left)" if took else ""
             say(f"[{number}/{len(jobs)}] {job.title}{left}")
             began = time.monotonic()
-            problem = _in_own_process(job, out)
+            problem = _run_in_process(job, out)
             if problem:
                 say(f"{job.title}: failed: {problem}")
             else:
@@ -79,23 +84,23 @@ def run_plan(plan: Plan, out: Path) -> list[Outcome]:
 
 
 def read_result(job: Job, out: Path) -> dict[str, Any] | None:
-    """The result of a job that is done.
+    """Read the result of a job; None if it has not ended.
 
     Raises:
-        RunError: what is there is of a job with other settings, or damaged.
+        RunError: the folder holds a damaged result, or one of a job with other settings.
     """
     folder = out / job.folder
     begun = _read_json(folder / BEGUN)
     if begun and begun.get("training") != job.training:
         raise RunError(
-            f"{folder} is of other settings than the plan has for '{job.title}'; choose another "
-            f"--out, or remove it"
+            f"{folder} was made with other settings than the plan's for '{job.title}'; choose "
+            f"another --out, or delete {folder} to train again"
         )
     result = _read_json(folder / RESULT)
     if result and result.get("fingerprint") != job.fingerprint:
         raise RunError(
-            f"{folder / RESULT} is of another protocol than the plan's; choose another --out, or "
-            "remove it to evaluate again"
+            f"{folder / RESULT} was made under another protocol than the plan's; choose another "
+            f"--out, or delete {folder / RESULT} to evaluate again"
         )
     return result
 
@@ -107,25 +112,25 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         content.get("fingerprint")
     except (OSError, ValueError, AttributeError) as error:
-        raise RunError(f"{path} is damaged; remove {path.parent} to run this job again") from error
+        raise RunError(f"{path} is damaged; delete {path.parent} to run this job again") from error
     return content
 
 
-def _in_own_process(job: Job, out: Path) -> str | None:
-    """Do a job where its memory is its own and a crash ends it alone; what went wrong, if so."""
+def _run_in_process(job: Job, out: Path) -> str | None:
+    """Run a job in its own process, whose crash ends no other; return its problem, if any."""
     folder = out / job.folder
     folder.mkdir(parents=True, exist_ok=True)
     problem = folder / PROBLEM
     problem.unlink(missing_ok=True)
     if not (folder / BEGUN).is_file():
         write_text(folder / BEGUN, json.dumps({"training": job.training}) + "\n")
-    process = multiprocessing.get_context("spawn").Process(target=_do, args=(job, folder))
+    process = multiprocessing.get_context("spawn").Process(target=_run_job, args=(job, folder))
     with sigterm_as_interrupt():  # so that a job does not outlive the benchmark
         process.start()
         try:
             process.join()
         except KeyboardInterrupt:
-            process.terminate()  # Ctrl-C may have reached it or not; on SIGTERM it saves
+            process.terminate()  # Ctrl-C may not have reached it; on SIGTERM it saves its state
             process.join()
             raise
     if process.exitcode == 0:
@@ -135,20 +140,20 @@ def _in_own_process(job: Job, out: Path) -> str | None:
     return f"its process ended with exit code {process.exitcode}"
 
 
-def _do(job: Job, folder: Path) -> None:
+def _run_job(job: Job, folder: Path) -> None:
     try:
         result = run_peer(job) if "peer" in job.settings else run_system(job, folder / RUN)
     except KeyboardInterrupt:
         sys.exit(130)
-    except Exception as error:  # a peer's own kinds too; the others must go on
-        known = isinstance(error, MambaADError)
-        reason = str(error) if known else f"{type(error).__name__}: {error}"
+    except Exception as error:  # of any kind, peers' included: the other jobs must run
+        is_ours = isinstance(error, MambaADError)
+        reason = str(error) if is_ours else f"{type(error).__name__}: {error}"
         write_text(folder / PROBLEM, " ".join(reason.split()))
         sys.exit(1)
     settings = dict(job.settings)
-    if "encoder_weights" in settings:  # its place says more of the machine than of the result
+    if "encoder_weights" in settings:  # its folder belongs to the machine, not to the result
         settings["encoder_weights"] = Path(settings["encoder_weights"]).name
-    about = {
+    record = {
         "system": job.system,
         "data": job.data_name,
         "seed": job.seed,
@@ -157,22 +162,23 @@ def _do(job: Job, folder: Path) -> None:
         "fingerprint": job.fingerprint,
         "threads": torch.get_num_threads(),
     }
-    text = json.dumps({**about, **result}, indent=2, default=str) + "\n"
+    text = json.dumps({**record, **result}, indent=2, default=str) + "\n"
     write_text(folder / RESULT, text)
 
 
 def run_system(job: Job, run: Path) -> dict[str, Any]:
-    """Train and evaluate one of our systems in a run folder; see ``docs/benchmark.md``."""
+    """Train and evaluate one of this project's systems; see ``docs/benchmark.md``."""
     train(job.data.path, run, resume=(run / CONFIG).is_file(), **job.settings)
-    evaluation = evaluate(run, job.data.path, protocol=job.protocol)
+    inspector = Inspector(run)
+    evaluation = evaluate(inspector, job.data.path, protocol=job.protocol)
     whole = profile(read_config(run))[-1]
     return {
-        **_figures(evaluation),
+        **_metrics(evaluation),
         "parameters": whole.parameters,
         "trained_parameters": whole.trained,
         "flops": whole.flops,
         "train_minutes": sum(epoch["seconds"] for epoch in read_log(run)) / 60,
-        "images_per_s": images_per_second(Inspector(run)),
+        "images_per_s": images_per_second(inspector.engine),
     }
 
 
@@ -183,10 +189,10 @@ def run_peer(job: Job) -> dict[str, Any]:
     began = time.perf_counter()
     peer.fit([sample for c in classes for sample in c.train])
     minutes = (time.perf_counter() - began) / 60
-    evaluation = evaluate_scorer(peer, [c for c in classes if c.test], job.protocol)
+    evaluation = evaluate_engine(peer, [c for c in classes if c.test], job.protocol)
     bank = peer.model.memory_bank.numel()
     return {
-        **_figures(evaluation),
+        **_metrics(evaluation),
         "parameters": sum(p.numel() for p in peer.model.parameters()) + bank,
         "trained_parameters": bank,
         "flops": None,
@@ -195,27 +201,27 @@ def run_peer(job: Job) -> dict[str, Any]:
     }
 
 
-def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    figures: dict[str, Any] = json.loads(evaluation.to_json())
-    return figures
+def _metrics(evaluation: Evaluation) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads(evaluation.to_json())
+    return metrics
 
 
-def images_per_second(scorer: Any) -> float:
-    """Of one image at a time, the median of some, with nothing but the model and its map."""
-    image = torch.randn(1, 3, *scorer.size, generator=torch.Generator().manual_seed(0))
+def images_per_second(engine: Engine) -> float:
+    """Measure the median rate of the model with its map alone, one image at a time."""
+    image = np.random.default_rng(0).integers(0, 256, (1, *engine.size, 3), dtype=np.uint8)
     times = []
     for _ in range(_SPEED_ROUNDS + 2):
         began = time.perf_counter()
-        scorer.score(image)
+        engine.observe(image)
         times.append(time.perf_counter() - began)
     return 1 / sorted(times[2:])[_SPEED_ROUNDS // 2]
 
 
 def _peak_mib() -> int:
-    """Of this process so far."""
+    """Return the peak memory of this process so far."""
     try:
         import resource
-    except ImportError:  # Windows, where psutil knows
+    except ImportError:  # on Windows
         memory: Any = psutil.Process().memory_info()
         return int(memory.peak_wset) // 2**20
     unit = 2**20 if sys.platform == "darwin" else 2**10

@@ -1,4 +1,4 @@
-"""From the outcomes of a benchmark to tables, and to the files that show them."""
+"""Tables of a benchmark's outcomes, and the files that show them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from mambaad.files import write_text
-from mambaad.metrics import METRICS
-from mambaad.report.run_html import svg_of
+from mambaad.metrics.protocols import HEADINGS, METRICS
+from mambaad.report.run_rendering import svg_of
 from mambaad.workflows.benchmark.plan import Plan
 from mambaad.workflows.benchmark.published import published
 from mambaad.workflows.benchmark.runner import Outcome
 
-_HEADINGS = ("I-AUROC", "I-AP", "I-F1", "P-AUROC", "P-AP", "P-F1", "AU-PRO", "mAD")
-_COSTS = {
+_METRIC_HEADINGS = tuple(HEADINGS[metric] for metric in METRICS)
+_PROFILE = {
     "M par.": ("parameters", 1e6, ".2f"),
     "GFLOPs": ("flops", 1e9, ".1f"),
     "images/s": ("images_per_s", 1, ".1f"),
@@ -34,43 +34,45 @@ _COSTS = {
 
 @dataclass(frozen=True)
 class Table:
-    """``rows``: a heading first, all as text."""
+    """A table; the first of ``rows`` is its heading."""
 
     title: str
     rows: Sequence[Sequence[str]]
 
 
 def tables(plan: Plan, outcomes: Sequence[Outcome]) -> list[Table]:
-    """For each data set the systems' means and costs, then each system's classes."""
-    made = []
+    """Make for each data set a table of the systems' means and profiles, then one per system."""
+    result_tables = []
     for data_name in plan.data:
-        here = [o for o in outcomes if o.job.data_name == data_name]
+        of_data = [o for o in outcomes if o.job.data_name == data_name]
         by_system = {
-            name: [o.result for o in here if o.job.system == name and o.result]
+            name: [o.result for o in of_data if o.job.system == name and o.result]
             for name in plan.systems
         }
-        made.append(Table(f"{data_name}, mean over classes", _summary(by_system, plan, data_name)))
-        made += [
+        result_tables.append(
+            Table(f"{data_name}, mean over classes", _summary(by_system, plan, data_name))
+        )
+        result_tables += [
             Table(f"{data_name}: {name}", _by_class(results))
             for name, results in by_system.items()
             if results
         ]
-    return made
+    return result_tables
 
 
 def _summary(
     by_system: Mapping[str, Sequence[Mapping[str, Any]]], plan: Plan, data_name: str
 ) -> list[list[str]]:
-    rows = [["system", *_HEADINGS, *_COSTS]]
+    rows = [["system", *_METRIC_HEADINGS, *_PROFILE]]
     for name, results in by_system.items():
         if not results:
-            rows.append([name, *["failed"] * len(_HEADINGS), *["-"] * len(_COSTS)])
+            rows.append([name, *["failed"] * len(METRICS), *["-"] * len(_PROFILE)])
             continue
         means = [_percent([r["mean"][m] for r in results]) for m in METRICS]
-        costs = [_cost(results, *how) for how in _COSTS.values()]
+        profile = [_median(results, *column) for column in _PROFILE.values()]
         missing = len(plan.seeds) - len(results)
         short = f" ({len(results)} of {len(plan.seeds)} seeds)" if missing else ""
-        rows.append([name + short, *means, *costs])
+        rows.append([name + short, *means, *profile])
         theirs, is_comparable = published(plan.data[data_name].known_as, results[0])
         if theirs:
             rows.append([f"{name}, published", *(f"{theirs[m]:.1f}" for m in METRICS)])
@@ -85,7 +87,7 @@ def _summary(
 
 
 def _by_class(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    rows = [["class", *_HEADINGS]]
+    rows = [["class", *_METRIC_HEADINGS]]
     for name in results[0]["classes"]:
         rows.append([name, *(_percent([r["classes"][name][m] for r in results]) for m in METRICS)])
     rows.append(["mean", *(_percent([r["mean"][m] for r in results]) for m in METRICS)])
@@ -93,23 +95,25 @@ def _by_class(results: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _percent(values: Sequence[float | None]) -> str:
-    """The mean over seeds in per cent, with the standard deviation where there are several."""
-    known = [100 * v for v in values if v is not None]
-    if len(known) < len(values):
+    """Format the mean over seeds in per cent, with the standard deviation if there are several."""
+    percentages = [100 * v for v in values if v is not None]
+    if len(percentages) < len(values):
         return "-"
-    mean = f"{statistics.mean(known):.1f}"
-    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.1f}"
+    mean = f"{statistics.mean(percentages):.1f}"
+    if len(percentages) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(percentages):.1f}"
 
 
-def _cost(results: Sequence[Mapping[str, Any]], key: str, unit: float, form: str) -> str:
+def _median(results: Sequence[Mapping[str, Any]], key: str, unit: float, spec: str) -> str:
     values = [r[key] for r in results if r.get(key) is not None]
-    return format(statistics.median(values) / unit, form) if values else "-"
+    return format(statistics.median(values) / unit, spec) if values else "-"
 
 
-def to_markdown(made: Iterable[Table]) -> str:
-    """GitHub's tables, each under a heading."""
+def to_markdown(result_tables: Iterable[Table]) -> str:
+    """Format tables as GitHub Markdown, each under a heading."""
     parts = []
-    for table in made:
+    for table in result_tables:
         heading, *rows = (
             " | ".join(" ".join(cell.replace("|", r"\|").split()) for cell in row)
             for row in table.rows
@@ -120,10 +124,10 @@ def to_markdown(made: Iterable[Table]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def to_latex(made: Iterable[Table]) -> str:
-    """``tabular`` environments for the package booktabs."""
+def to_latex(result_tables: Iterable[Table]) -> str:
+    """Format tables as ``tabular`` environments for the package booktabs."""
     parts = []
-    for table in made:
+    for table in result_tables:
         heading, *rows = (" & ".join(map(_latex, row)) + r" \\" for row in table.rows)
         columns = "l" + "r" * (len(table.rows[0]) - 1)
         parts.append(
@@ -159,23 +163,24 @@ def _latex(cell: str) -> str:
 
 
 def to_csv(outcomes: Iterable[Outcome]) -> str:
-    """Every class of every run in a row, values in [0, 1]."""
+    """Format every class of every run as a row of CSV, values in [0, 1]."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    costs = [key for key, *_ in _COSTS.values()]
-    writer.writerow(["data", "system", "seed", "protocol", "class", *METRICS, *costs])
+    profile = [key for key, *_ in _PROFILE.values()]
+    writer.writerow(["data", "system", "seed", "protocol", "class", *METRICS, *profile])
     for o in outcomes:
         if not o.result:
             continue
-        about = [o.job.data_name, o.job.system, o.job.seed, o.job.protocol]
+        job = [o.job.data_name, o.job.system, o.job.seed, o.job.protocol]
         for name, values in {**o.result["classes"], "mean": o.result["mean"]}.items():
-            spent = [o.result.get(key) for key in costs] if name == "mean" else [""] * len(costs)
-            writer.writerow([*about, name, *(values[m] for m in METRICS), *spent])
+            is_mean = name == "mean"  # the profile is that of the run, not of a class
+            cells = [o.result.get(key) if is_mean else "" for key in profile]
+            writer.writerow([*job, name, *(values[m] for m in METRICS), *cells])
     return text.getvalue()
 
 
 def speed_plot(plan: Plan, outcomes: Sequence[Outcome], data_name: str) -> str:
-    """Accuracy against speed, a point for each system: SVG text, or nothing without results."""
+    """Draw accuracy against speed, a point per system, as SVG; empty without results."""
     points = {}
     for name in plan.systems:
         results = [
@@ -194,10 +199,10 @@ def speed_plot(plan: Plan, outcomes: Sequence[Outcome], data_name: str) -> str:
     axes = figure.subplots()
     for marker, (name, (x, y)) in zip(itertools.cycle("osD^vPX"), points.items(), strict=False):
         axes.scatter(x, y, s=40, marker=marker, label=name)
-    # Not beside the points, where names of systems alike would lie on each other.
+    # Not labels beside the points: those of similar systems would overlap.
     legend = axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1, 0.5))
     for text in legend.get_texts():
-        text.set_parse_math(False)  # a name may have a dollar sign
+        text.set_parse_math(False)  # a name may contain a dollar sign
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
@@ -209,8 +214,8 @@ def speed_plot(plan: Plan, outcomes: Sequence[Outcome], data_name: str) -> str:
 
 
 def write_tables(plan: Plan, outcomes: Sequence[Outcome], out: Path) -> list[Path]:
-    """Write ``results.md``, ``.tex``, ``.csv`` and ``.html``; each whole or not at all."""
-    made = tables(plan, outcomes)
+    """Write ``results.md``, ``.tex``, ``.csv`` and ``.html``, each whole or not at all."""
+    result_tables = tables(plan, outcomes)
     failed = [(o.job.title, o.problem or "") for o in outcomes if o.problem]
     note = f"Protocol {plan.protocol}. Seeds: {', '.join(map(str, plan.seeds))}."
     if len(plan.seeds) > 1:
@@ -226,13 +231,13 @@ def write_tables(plan: Plan, outcomes: Sequence[Outcome], out: Path) -> list[Pat
     html = environment.get_template("benchmark.html").render(
         title=plan.title,
         note=note,
-        tables=made,
+        tables=result_tables,
         failed=failed,
         plots={name: plot for name in plan.data if (plot := speed_plot(plan, outcomes, name))},
     )
     texts = {
-        "results.md": f"## {plan.title}\n\n{note}\n\n{to_markdown(made)}{problems}",
-        "results.tex": to_latex(made),
+        "results.md": f"## {plan.title}\n\n{note}\n\n{to_markdown(result_tables)}{problems}",
+        "results.tex": to_latex(result_tables),
         "results.csv": to_csv(outcomes),
         "results.html": html,
     }

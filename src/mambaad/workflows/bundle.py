@@ -1,0 +1,131 @@
+"""``mambaad bundle``: a finished run as one file for the production line."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path, PurePath
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from mambaad.artifacts.bundle import (
+    ALLOWED,
+    FORMAT,
+    METRICS,
+    SUFFIX,
+    Manifest,
+    listed,
+    opened,
+    read_manifest,
+    write_bundle,
+)
+from mambaad.artifacts.provenance import git_revision
+from mambaad.artifacts.run_folder import (
+    CONFIG,
+    check_finished,
+    read_config,
+    read_data_summary,
+    read_version,
+)
+from mambaad.config import TrainConfig, config_json
+from mambaad.errors import RunError
+from mambaad.inspection.calibration import read_calibration
+
+
+def bundle(run: str | Path, out: str | Path, *, metrics: str | Path | None = None) -> Manifest:
+    """Write a finished run as a bundle, whole or not at all; the same run gives the same file.
+
+    Args:
+        run: the run folder, calibrated or not.
+        out: the file to write, ``*.mambaad``.
+        metrics: a file that ``mambaad evaluate --json`` wrote, to be included.
+
+    Raises:
+        RunError: an unfinished or damaged run, or a file that cannot be written.
+    """
+    run, out = Path(run), Path(out)
+    if out.suffix != SUFFIX:
+        raise RunError(
+            f"--out: expected a file name that ends in {SUFFIX}, got {out}; use {out.stem}{SUFFIX}"
+        )
+    if not run.is_dir():
+        raise RunError(f"{run} is not a run folder; give the folder of 'mambaad train --out'")
+    config, data = read_config(run), read_data_summary(run)
+    check_finished(run)
+    from mambaad.inference.weights import load_model  # importing PyTorch takes seconds
+
+    load_model(run)  # raises now rather than on the line
+    calibration = read_calibration(run, config.size)
+    members = {
+        name: (run / name).read_bytes()
+        for name in ALLOWED
+        if name not in (CONFIG, METRICS) and (run / name).is_file()
+    }
+    # Only the file's name: its folder belongs to the machine, not to the model.
+    weights = PurePath(config.encoder_weights).name
+    members[CONFIG] = config_json(config.model_copy(update={"encoder_weights": weights})).encode()
+    mean = None
+    if metrics:
+        figures = _read_metrics(Path(metrics))
+        mean = figures["mean"]
+        members[METRICS] = (json.dumps(figures, indent=2) + "\n").encode()
+    manifest = Manifest(
+        format=FORMAT,
+        files=listed(members),
+        versions={"bundled by mambaad": version("mambaad"), **read_version(run)},
+        git_revision=git_revision(),
+        classes=list(data["classes"]),
+        fingerprint=str(data["fingerprint"]),
+        calibrated=calibration.method if calibration else None,
+        metrics=mean,
+        encoder={"name": config.encoder, "weights": weights, "licence": _licence(config)},
+    )
+    write_bundle(out, manifest, members)
+    return manifest
+
+
+def check_bundle(source: Path) -> Manifest:
+    """Check a bundle by loading it, and return its manifest.
+
+    Raises:
+        RunError: see :func:`mambaad.artifacts.bundle.opened`; or the model cannot be loaded.
+    """
+    from mambaad.inference.weights import load_model
+
+    manifest = read_manifest(source)
+    with opened(source) as folder:
+        load_model(folder)
+        read_calibration(folder, read_config(folder).size)
+    return manifest
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        names = ("protocol", "size", "classes", "mean", "pooled")
+        figures = {name: content[name] for name in names}
+        TypeAdapter(dict[str, float | None]).validate_python(figures["mean"])
+        return figures
+    except OSError as error:
+        raise RunError(f"--metrics: {path} cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise RunError(
+            f"--metrics: {path} was not written by 'mambaad evaluate --json'; give a file that was"
+        ) from error
+
+
+def _licence(config: TrainConfig) -> str:
+    import timm
+
+    from mambaad.models.encoder import EMBEDDED
+
+    if config.encoder == EMBEDDED:
+        return "Apache-2.0: trained by this project on drawn images only"
+    if config.encoder_weights == "random":
+        return "none: random weights"
+    if config.encoder_weights == "timm":
+        pretrained = timm.get_pretrained_cfg(config.encoder)
+        stated = getattr(pretrained, "license", None) or "not stated"
+        return f"{stated}, as timm says of its weights; see also their training data's terms"
+    return "unknown: a local file; ask who made it"
