@@ -1,4 +1,4 @@
-"""``mambaad data``, by itself: what its commands do is tested in tests/data."""
+"""``mambaad data`` and ``make-data`` as they are typed; what they do is tested in tests/data."""
 
 import json
 
@@ -16,13 +16,6 @@ def invoke():
         return result.exit_code, result.output
 
     return run
-
-
-@pytest.mark.parametrize("command", ["check", "build-coco-ad"])
-def test_commands_explain_themselves(invoke, command):
-    code, output = invoke(command, "--help")
-    assert code == 0
-    assert "Usage" in output
 
 
 def test_check(invoke, parts, tmp_path):
@@ -67,4 +60,32 @@ def test_build_coco_ad(invoke, tmp_path):
     assert code == 0, output
     assert f"made: coco_0, coco_2; next: mambaad train {tmp_path} --classes coco_0" in output
     assert (tmp_path / "val2017_mask_ad_20_0" / "1.png").is_file()
-    assert "nothing, all were there" in invoke("build-coco-ad", tmp_path, "--split", 0)[1]
+    assert "nothing, all splits were there" in invoke("build-coco-ad", tmp_path, "--split", 0)[1]
+
+
+def test_make_data(mambaad_command, tmp_path):
+    data = tmp_path / "data"
+    code, out, err = mambaad_command(
+        *("make-data", data, "--classes", "wood, kit", "--train", "2", "--test", "3"),
+        *("--size", "64", "--seed", "5", "--difficulty", "0.2"),
+    )
+    assert code == 0, err
+    assert out == (
+        f"made: {data}, 2 classes of 2 good parts to train on and 3 to test on; "
+        f"next: mambaad train {data} --out RUN\n"
+    )
+    manifest = json.loads((data / "manifest.json").read_text())
+    assert (manifest["classes"], manifest["seed"]) == (["wood", "kit"], 5)
+    assert (manifest["size"], manifest["difficulty"]) == (64, 0.2)
+    assert len(list(data.rglob("*.png"))) == 2 * (2 + 3 + 1)
+
+
+def test_make_data_interrupted(mambaad_command, monkeypatch, tmp_path):
+    def draw(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mambaad.data.synthetic.factory._draw_all", draw)
+    code, out, err = mambaad_command("make-data", tmp_path / "data")
+    assert (code, out) == (130, "")
+    assert err == "mambaad: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""``mambaad benchmark`` and ``mambaad profile``."""
+"""``mambaad benchmark`` and ``mambaad profile``: systems compared, and what one costs."""
 
 from __future__ import annotations
 
@@ -8,44 +8,53 @@ from typing import Annotated, Any
 
 import typer
 
+from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.tables import profile_table
+
 
 def benchmark(
-    plan: Annotated[Path, typer.Argument(help="YAML file: systems, data sets, seeds.")],
-    out: Annotated[Path, typer.Option(help="Folder for runs and tables; a second call goes on.")],
+    plan: Annotated[
+        Path, typer.Argument(metavar="PLAN", help="YAML file of systems, data sets and seeds.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for runs and tables; the same command resumes in it.")
+    ],
 ) -> None:
-    """Train and evaluate systems x data sets x seeds, and write the tables."""
-    from mambaad.workflows.benchmark import read_plan, run_plan
-    from mambaad.workflows.benchmark.tables import tables, to_markdown, write_tables
+    """Compare systems on data sets. Trains and evaluates each with each seed; writes tables."""
+    from mambaad.workflows.benchmark.plan import read_plan
 
     wanted = read_plan(plan)
-    try:
+    command = ["mambaad", "benchmark", str(plan), "--out", str(out)]
+    with exit_on_interrupt(f"interrupted; resume with: {shlex.join(command)}"):
+        from mambaad.workflows.benchmark.runner import run_plan
+
         outcomes = run_plan(wanted, out)
-    except KeyboardInterrupt:
-        command = ["mambaad", "benchmark", str(plan), "--out", str(out)]
-        typer.echo(f"mambaad: interrupted; go on with: {shlex.join(command)}", err=True)
-        raise typer.Exit(130) from None
+    from mambaad.workflows.benchmark.tables import tables, to_markdown, write_tables
+
     files = write_tables(wanted, outcomes, out)
     typer.echo(to_markdown(tables(wanted, outcomes)))
     typer.echo("written: " + ", ".join(map(str, files)))
-    failed = [o.job.title for o in outcomes if o.problem]
+    failed = [outcome.job.title for outcome in outcomes if outcome.problem]
     if failed:
         typer.echo(f"mambaad: failed: {'; '.join(failed)}", err=True)
         raise typer.Exit(1)
 
 
 def profile(
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; flags override it.")
+    ] = None,
     system: Annotated[str | None, typer.Option(help="mambaad, rd4ad or uniad. [mambaad]")] = None,
     variant: Annotated[str | None, typer.Option(help="base or lite. [base]")] = None,
     encoder: Annotated[str | None, typer.Option(help="timm architecture. [resnet34]")] = None,
     size: Annotated[str | None, typer.Option(help="256, or 224x320. [256]")] = None,
 ) -> None:
-    """Parameters, arithmetic and time of each part of a system, on one image."""
-    from mambaad.cli.tables import profile_table
+    """Measure each module of a system. Parameters, FLOPs and time, on one image."""
     from mambaad.config import make_config, read_config_file
-    from mambaad.workflows.profile import profile as run_profile
 
     flags = {"system": system, "variant": variant, "encoder": encoder, "size": size}
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
     settings = make_config({**(read_config_file(config) if config else {}), **given})
+    from mambaad.workflows.profile import profile as run_profile
+
     typer.echo(profile_table(settings, run_profile(settings)))

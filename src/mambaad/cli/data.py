@@ -1,22 +1,31 @@
-"""``mambaad data``: looking at data sets, and making those that are made from others."""
+"""``mambaad data`` and ``mambaad make-data``: data sets checked, and data sets made."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Check a data set; make COCO-AD from COCO.", no_args_is_help=True)
+from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.options import Json, names
+from mambaad.cli.tables import aligned
+
+app = typer.Typer(
+    help="Check a data set; make COCO-AD from COCO.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
 _SHOWN = 20
 
 
 @app.command()
 def check(
-    root: Annotated[Path, typer.Argument(help="Folder of the data set, in any known layout.")],
+    root: Annotated[
+        Path, typer.Argument(metavar="ROOT", help="Folder of the data set, in any known layout.")
+    ],
     layout: Annotated[
         str | None,
         typer.Option(
@@ -24,11 +33,11 @@ def check(
         ),
     ] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Look at names only, open no image.")
+        bool, typer.Option("--quick", help="Look at names only; open no image.")
     ] = False,
-    json: Annotated[Path | None, typer.Option(help="Write everything found to this file.")] = None,
+    json: Json = None,
 ) -> None:
-    """Recognise a data set, count its images, and report what is missing or odd."""
+    """Count images and report problems. Recognises the layout of the data set."""
     from mambaad.data.inventory import check_data
     from mambaad.data.layouts import find_layout
     from mambaad.files import check_writable, write_text
@@ -39,7 +48,7 @@ def check(
     with ProgressBar("opening images") as bar:
         inventory = check_data(root, layout=layout, quick=quick, progress=bar.update)
     typer.echo(f"{root}: layout of {inventory.layout}\n")
-    typer.echo(_aligned(inventory.to_rows()))
+    typer.echo(aligned(inventory.to_rows(), last_is_text=True))
     for title, lines in (("notes", inventory.notes), ("problems", inventory.problems)):
         if lines:
             typer.echo(f"\n{title} ({len(lines)}):")
@@ -51,47 +60,67 @@ def check(
         write_text(json, inventory.to_json())
     if inventory.problems:
         raise typer.Exit(1)
-    chosen = f" --layout {layout}" if layout else ""
+    chosen = f" --layout {shlex.quote(layout)}" if layout else ""
     if find_layout(root, layout).one_by_one:
-        chosen += f" --classes {inventory.classes[0].name}"
+        chosen += f" --classes {shlex.quote(inventory.classes[0].name)}"
     typer.echo(f"\nno problems; next: mambaad train {shlex.quote(str(root))} --out RUN{chosen}")
 
 
 @app.command()
 def build_coco_ad(
     root: Annotated[
-        Path, typer.Argument(help="Folder of COCO 2017: annotations, train2017, val2017.")
+        Path,
+        typer.Argument(
+            metavar="ROOT", help="Folder of COCO 2017: annotations, train2017, val2017."
+        ),
     ],
     split: Annotated[
         list[int] | None, typer.Option(help="0, 1, 2 or 3; can be repeated. [all four]")
     ] = None,
 ) -> None:
-    """Draw the masks of COCO-AD beside the images, and list what is for training and testing."""
+    """Make COCO-AD from COCO. Draws the masks beside the images, and lists each split's images."""
     from mambaad.data.readers.coco_ad import SPLITS
     from mambaad.data.readers.coco_ad_build import build_coco_ad as run_building
     from mambaad.progress import ProgressBar
 
-    try:
-        with ProgressBar("drawing masks") as bar:
-            made = run_building(root, split or SPLITS, progress=bar.update)
-    except KeyboardInterrupt:
-        typer.echo("mambaad: interrupted; finished splits were kept", err=True)
-        raise typer.Exit(130) from None
-    names = [f"coco_{k}" for k in made]
+    with (
+        exit_on_interrupt("interrupted; finished splits were kept"),
+        ProgressBar("drawing masks") as bar,
+    ):
+        made = run_building(root, split or SPLITS, progress=bar.update)
+    built = ", ".join(f"coco_{k}" for k in made)
     typer.echo(
-        f"made: {', '.join(names) or 'nothing, all were there'}; "
+        f"made: {built or 'nothing, all splits were there'}; "
         f"next: mambaad train {shlex.quote(str(root))} --classes coco_0 --out RUN"
     )
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    # Numbers to the right; the names of classes and of types to the left.
-    lines = (
-        "  ".join(
-            cell.ljust(width) if i in (0, len(row) - 1) else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
+def make_data(
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Folder to create; refused if it has files.")
+    ],
+    classes: Annotated[
+        str | None, typer.Option(help="Draw these products only: a,b,c. [all eleven]")
+    ] = None,
+    train: Annotated[int, typer.Option(help="Good parts per class to train on.")] = 40,
+    test: Annotated[
+        int, typer.Option(help="Parts per class to test on, half of them defective.")
+    ] = 40,
+    size: Annotated[int, typer.Option(help="Side in pixels, a multiple of 32.")] = 256,
+    seed: Annotated[int, typer.Option(help="Seed; another one draws other parts.")] = 0,
+    difficulty: Annotated[
+        float, typer.Option(help="From 0 (large, plain defects) to 1 (small, faint ones).")
+    ] = 0.5,
+) -> None:
+    """Draw a synthetic data set. Parts with defects and exact masks, in the MVTec AD layout."""
+    from mambaad.data.synthetic.catalogue import PRODUCTS
+    from mambaad.data.synthetic.factory import make_data as run_making
+
+    chosen = names(classes)
+    with exit_on_interrupt("interrupted; nothing was written"):
+        run_making(out, chosen, train=train, test=test, size=size, seed=seed, difficulty=difficulty)
+    count = len(set(chosen or PRODUCTS))
+    typer.echo(
+        f"made: {out}, {count} classes of {train} good parts to train on and {test} to test on; "
+        f"next: mambaad train {shlex.quote(str(out))} --out RUN"
     )
-    return "\n".join(line.rstrip() for line in lines)

@@ -1,0 +1,111 @@
+"""Arguments refused before PyTorch is imported, which takes seconds.
+
+The workflows check them too, since Python calls those directly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from mambaad.errors import ConfigError, DataError, RunError
+
+
+def check_source(source: Path, *, product: str | None = None) -> None:
+    """Refuse what is neither a run folder nor a bundle, or has no such product.
+
+    Raises:
+        RunError, ConfigError: one line that says what was expected.
+    """
+    products = _products(source)
+    if product is not None and products and product not in products:
+        raise ConfigError(
+            f"--class: the model was not trained on '{product}'; choose from {', '.join(products)}"
+        )
+
+
+def _products(source: Path) -> list[str]:
+    """The products that a model can name: none before its training has ended."""
+    from mambaad.artifacts.bundle import read_manifest
+    from mambaad.artifacts.run_folder import is_finished, read_config, read_data_summary
+
+    if source.is_file():
+        return read_manifest(source).classes
+    read_config(source)
+    return list(read_data_summary(source)["classes"]) if is_finished(source) else []
+
+
+def check_calibrated(source: Path, precision: str) -> None:
+    """Refuse a run or bundle that gives no verdicts (RunError)."""
+    from mambaad.artifacts.bundle import read_manifest
+    from mambaad.artifacts.run_folder import read_config
+    from mambaad.inspection.calibration import read_calibration
+
+    if source.is_file():
+        found = read_manifest(source).calibrated is not None
+    else:
+        calibration = read_calibration(source, read_config(source).size)
+        found = calibration is not None and calibration.precision == precision
+    if not found:
+        raise RunError(f"{source} has no calibration for {precision}; run mambaad calibrate first")
+
+
+def check_protocol(protocol: str) -> None:
+    """Refuse an unknown protocol of metrics (ConfigError)."""
+    from mambaad.metrics.protocols import PROTOCOLS
+
+    if protocol not in PROTOCOLS:
+        raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
+
+
+def check_compute(precision: str, device: str = "cpu") -> None:
+    """Refuse a precision or a device that no machine has (ConfigError)."""
+    from mambaad.inference.engine import check_device
+    from mambaad.inference.precision import check_precision
+
+    check_precision(precision)
+    check_device(device)
+
+
+def check_images(images: Iterable[Path]) -> None:
+    """Refuse images and folders that do not exist (DataError)."""
+    for path in images:
+        if not path.exists():
+            raise DataError(f"{path} does not exist; give an image or a folder of images")
+
+
+def check_file(path: Path, flag: str) -> None:
+    """Refuse a file that does not exist (ConfigError)."""
+    if not path.is_file():
+        raise ConfigError(f"{flag}: there is no file {path}; check the path")
+
+
+def check_test_data(source: Path, data: Path) -> None:
+    """Refuse what is no folder with classes to test a run or bundle on (DataError)."""
+    from mambaad.artifacts.run_folder import read_config
+    from mambaad.data.layouts import class_names
+
+    if not source.is_file():
+        class_names(data, split="test", layout=read_config(source).layout)
+    elif not data.is_dir():  # which layout a bundle's data has is known once it is unpacked
+        class_names(data, split="test")
+
+
+def check_training(data: Path, out: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+    """Refuse settings that cannot work, and data that are not there or lack a class.
+
+    Raises:
+        ConfigError, DataError, RunError: one line that says what was expected.
+    """
+    from mambaad.artifacts.run_folder import is_finished, read_config
+    from mambaad.config import check_names, make_config
+    from mambaad.data.layouts import read_data
+
+    check_names(settings)
+    started = read_config(out).model_dump() if resume else {}
+    config = make_config({**started, **settings})
+    if not resume and config.encoder_weights not in ("timm", "random"):
+        check_file(Path(config.encoder_weights), "--encoder-weights")
+    if not (resume and is_finished(out)):  # then nothing is read
+        read_data(data, config.classes, layout=config.layout)

@@ -1,0 +1,244 @@
+"""``mambaad evaluate``, ``predict``, ``calibrate`` and ``monitor``: what a trained model is for."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mambaad.cli import checks
+from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.options import Csv, Device, Json, Precision, Run, SkipUnreadable, Source
+from mambaad.cli.tables import aligned, metrics_table, verdict_tables
+
+_LEGEND = (
+    "log evidence: the highest so far that something has changed; an alarm is raised at the alarm "
+    "level\nshift: of the latest parts' median, in standard deviations of the calibration's parts"
+)
+
+
+def evaluate(
+    source: Source,
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="Data set with test images.")],
+    protocol: Annotated[
+        str, typer.Option(help="exact, or ader-paper to compare with published figures.")
+    ] = "exact",
+    json: Json = None,
+    csv: Csv = None,
+    precision: Precision = "float32",
+    device: Device = "cpu",
+    skip_unreadable: SkipUnreadable = False,
+    verdicts: Annotated[
+        bool, typer.Option("--verdicts", help="Count right and wrong verdicts (once calibrated).")
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a page with every image; needs a calibrated model."),
+    ] = None,
+) -> None:
+    """Measure a model on test images. Seven metrics for each class, and their means."""
+    from mambaad.files import check_writable, write_text
+
+    for path in (json, csv):
+        if path:
+            check_writable(path)
+    checks.check_protocol(protocol)
+    checks.check_compute(precision, device)
+    checks.check_source(source)
+    checks.check_test_data(source, data)
+    if verdicts or report:
+        checks.check_calibrated(source, precision)
+    from mambaad.workflows.evaluate import evaluate as run_evaluation
+
+    evaluation = run_evaluation(
+        source,
+        data,
+        protocol=protocol,  # type: ignore[arg-type]  # checked above
+        precision=precision,  # type: ignore[arg-type]
+        device=device,
+        skip_unreadable=skip_unreadable,
+        verdicts=verdicts,
+        report=report,
+    )
+    typer.echo(metrics_table(evaluation))
+    if json:
+        write_text(json, evaluation.to_json())
+    if csv:
+        write_text(csv, evaluation.to_csv())
+    if evaluation.verdicts:
+        typer.echo("\n" + verdict_tables(evaluation.verdicts))
+    if report:
+        typer.echo(f"report: {report / 'index.html'}")
+
+
+def predict(
+    source: Source,
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGES", help="Images, or folders to search for them.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="Folder for predictions.csv, .jsonl, and each image's .heatmap.png and .map.npy."
+        ),
+    ],
+    product: Annotated[
+        str | None,
+        typer.Option("--class", help="Product shown in all images. [inferred for each image]"),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Folder for a page with every image (and verdict, once calibrated)."),
+    ] = None,
+    good: Annotated[
+        Path | None,
+        typer.Option(
+            help="Data set whose good parts the page shows beside flagged ones. Needs --report."
+        ),
+    ] = None,
+    junit: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write verdicts as JUnit XML; exit code 1 if any image is neither PASS nor REVIEW."
+        ),
+    ] = None,
+    precision: Precision = "float32",
+    device: Device = "cpu",
+) -> None:
+    """Inspect images. Heatmaps, and scores and verdicts in predictions.csv and .jsonl."""
+    from collections import Counter
+
+    from mambaad.files import check_writable, write_text
+
+    if junit:
+        check_writable(junit)
+    checks.check_compute(precision, device)
+    checks.check_source(source, product=product)
+    checks.check_images(images)
+    if junit:
+        checks.check_calibrated(source, precision)
+    from mambaad.workflows.predict import TABLE, verdicts_junit
+    from mambaad.workflows.predict import predict as run_prediction
+
+    records = run_prediction(
+        source,
+        images,
+        out,
+        product=product,
+        precision=precision,  # type: ignore[arg-type]  # checked above
+        device=device,
+        report=report,
+        good=good,
+        need_verdicts=junit is not None,
+    )
+    failed = [record for record in records if record.error]
+    typer.echo(f"{len(records) - len(failed)} images: {out / TABLE}")
+    if report:
+        typer.echo(f"report: {report / 'index.html'}")
+    counts = Counter(record.verdict.value for record in records if record.verdict)
+    for verdict, count in counts.most_common():
+        typer.echo(f"{verdict:16}{count}")
+    for record in failed:
+        typer.echo(f"mambaad: {record.error}", err=True)
+    if junit:
+        write_text(junit, verdicts_junit(records))
+    if failed or (junit and any(r.is_rejected for r in records)):
+        raise typer.Exit(1)
+
+
+def calibrate(
+    run: Run,
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Data set it was trained on; or see --new-parts.")
+    ],
+    target_fpr: Annotated[float, typer.Option(help="Share of good parts that may FAIL.")] = 0.01,
+    review_fpr: Annotated[
+        float, typer.Option(help="Share of good parts that may not PASS.")
+    ] = 0.05,
+    cross_fit: Annotated[
+        int | None,
+        typer.Option(
+            help="Train N more models, each leaving out 1/N of the good parts, and calibrate on "
+            "all of them.",
+            metavar="N",
+        ),
+    ] = None,
+    new_parts: Annotated[
+        bool, typer.Option("--new-parts", help="The model has seen none of the good parts in DATA.")
+    ] = False,
+    products: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML file with, for each class, any of mm_per_px, min_area_px or min_area_mm2, "
+            "region_of_interest, ignore."
+        ),
+    ] = None,
+    precision: Precision = "float32",
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Set the thresholds of PASS, REVIEW and FAIL. Uses good parts that were not trained on."""
+    checks.check_compute(precision)
+    checks.check_source(run)
+    with exit_on_interrupt("interrupted; run the same command again to resume"):
+        from mambaad.workflows.calibrate import calibrate as run_calibration
+        from mambaad.workflows.calibrate import calibration_rows
+
+        calibration = run_calibration(
+            run,
+            data,
+            target_fpr=target_fpr,
+            review_fpr=review_fpr,
+            cross_fit=cross_fit,
+            new_parts=new_parts,
+            products=products,
+            precision=precision,  # type: ignore[arg-type]  # checked above
+            skip_unreadable=skip_unreadable,
+        )
+    typer.echo(aligned(calibration_rows(calibration), last_is_text=True))
+    typer.echo(
+        f"\n{calibration.method}; rate: share of good parts above the threshold, with its 95 % "
+        f"confidence interval\nnext: mambaad evaluate {shlex.quote(str(run))} DATA --verdicts"
+    )
+
+
+def monitor(
+    predictions: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PREDICTIONS", help="Records that mambaad predict wrote, oldest first."
+        ),
+    ],
+    bundle: Annotated[Path, typer.Option(help="The calibrated bundle (or run) that wrote them.")],
+    false_alarm_rate: Annotated[
+        float, typer.Option(help="Probability of any alarm, ever, while nothing changes.")
+    ] = 0.01,
+    json: Json = None,
+    plot: Annotated[Path | None, typer.Option(help="Plot the evidence to a .png or .svg.")] = None,
+) -> None:
+    """Look for drift. Compares passed parts with calibration's; exit code 3 on an alarm."""
+    from mambaad.files import check_writable, write_text
+
+    for path in (json, plot):
+        if path:
+            check_writable(path)
+    checks.check_source(bundle)
+    from mambaad.workflows.monitor import monitor as run_monitoring
+
+    report = run_monitoring(predictions, bundle, false_alarm_rate=false_alarm_rate, plot=plot)
+    rows = [["class", "figure", "parts", "log evidence", "alarm level", "shift"]]
+    for name, watches in report.classes.items():
+        for figure, watch in watches.items():
+            highest = float(watch.evidence.max(initial=0.0))
+            numbers = (f"{highest:.2f}", f"{report.level:.2f}", f"{watch.shift:+.2f}")
+            rows.append([name, figure, str(watch.parts), *numbers])
+    typer.echo(f"{aligned(rows)}\n{_LEGEND}\n\n{aligned(report.verdict_rows())}\n")
+    if json:
+        write_text(json, report.to_json())
+    problems = [*report.alarms, *report.few_passed]
+    for line in [*report.notes, *problems]:
+        typer.echo(line)
+    if problems:
+        raise typer.Exit(3)
+    typer.echo("no drift" if report.is_watched else "no part passed, so there is nothing to watch")

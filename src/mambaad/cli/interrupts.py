@@ -1,0 +1,26 @@
+"""Ctrl-C on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+
+@contextmanager
+def exit_on_interrupt(
+    message: str | None = None, *, otherwise: str = "interrupted"
+) -> Iterator[None]:
+    """Turn a KeyboardInterrupt into one line on standard error and exit code 130.
+
+    Args:
+        message: the line. A command that trains on its way gives one: what the interrupt itself
+            says is how to resume the training alone.
+        otherwise: the line where neither a message is given nor the interrupt says anything.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        typer.echo(f"mambaad: {message or str(interrupt) or otherwise}", err=True)
+        raise typer.Exit(130) from None

@@ -1,0 +1,104 @@
+"""``mambaad info`` and ``mambaad bundle``: what a model is, and a model as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mambaad.cli.options import Run, Source
+from mambaad.cli.tables import aligned
+
+_UNSET = {"classes": "all", "layout": "detected", "fold": "none", "blocks": "default"}
+"""How a setting is shown whose value is None."""
+
+
+def info(source: Source) -> None:
+    """Show how a model was made. Its settings, classes, progress and versions."""
+    typer.echo(bundle_summary(source) if source.is_file() else run_summary(source))
+
+
+def bundle(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="File to write, *.mambaad.")],
+    metrics: Annotated[
+        Path | None, typer.Option(help="JSON file written by mambaad evaluate --json, to include.")
+    ] = None,
+) -> None:
+    """Write a model as one file. It holds the weights, calibration and provenance; no images."""
+    from mambaad.files import check_writable
+    from mambaad.workflows.bundle import bundle as make_bundle
+
+    check_writable(out)
+    manifest = make_bundle(run, out, metrics=metrics)
+    size = out.stat().st_size / 2**20
+    calibrated = (
+        f"calibrated ({manifest.calibrated})"
+        if manifest.calibrated
+        else "not calibrated (it gives scores but no verdicts)"
+    )
+    typer.echo(f"{out}: {len(manifest.classes)} classes, {calibrated}, {size:.1f} MiB")
+
+
+def run_summary(run: Path) -> str:
+    """Describe a run folder: its settings, progress, weights and classes."""
+    from mambaad.artifacts.run_folder import (
+        WEIGHTS,
+        is_finished,
+        read_config,
+        read_data_summary,
+        read_log,
+        read_version,
+    )
+
+    config, data, versions = read_config(run), read_data_summary(run), read_version(run)
+    epochs = read_log(run)
+    rows = [[name, _text(name, value)] for name, value in config.model_dump().items()]
+    rows += [[f"version of {name}", str(value)] for name, value in versions.items()]
+    if "imported" in data:
+        rows.append(["imported from", str(data["imported"])])
+    elif is_finished(run):
+        rows.append(["training", f"finished after {len(epochs)} epochs"])
+    else:
+        rows.append(["training", f"not finished: {len(epochs)} of {config.epochs} epochs"])
+    if epochs:
+        minutes = sum(epoch["seconds"] for epoch in epochs) / 60
+        rows.append(
+            ["loss, first and last epoch", f"{epochs[0]['loss']:.4f} {epochs[-1]['loss']:.4f}"]
+        )
+        rows.append(["training time", f"{minutes:.1f} min"])
+    if (run / WEIGHTS).is_file():
+        rows.append(["weights", f"{(run / WEIGHTS).stat().st_size / 2**20:.1f} MiB"])
+    classes = [["class", "train", "test"]]
+    classes += [[name, str(c["train"]), str(c["test"])] for name, c in data["classes"].items()]
+    text = aligned(rows, last_is_text=True)
+    return text + ("\n\n" + aligned(classes) if len(classes) > 1 else "")
+
+
+def bundle_summary(path: Path) -> str:
+    """Describe a bundle by its manifest."""
+    from mambaad.artifacts.bundle import read_manifest
+
+    manifest = read_manifest(path)
+    rows = [
+        ["classes", ", ".join(manifest.classes)],
+        ["calibrated", manifest.calibrated or "no"],
+        ["encoder", f"{manifest.encoder.get('name')} ({manifest.encoder.get('weights')})"],
+        ["licence of its weights", manifest.encoder.get("licence", "not known")],
+        ["fingerprint of the data", manifest.fingerprint],
+        ["git revision", manifest.git_revision or "not known"],
+        *([f"version of {name}", text] for name, text in manifest.versions.items()),
+        *(
+            [f"mean {name}", "-" if value is None else f"{100 * value:.1f}"]
+            for name, value in (manifest.metrics or {}).items()
+        ),
+        *([name, f"{file.size / 2**20:.2f} MiB"] for name, file in manifest.files.items()),
+    ]
+    return aligned(rows, last_is_text=True)
+
+
+def _text(name: str, value: object) -> str:
+    if value is None:
+        return _UNSET[name]
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,223 @@
+"""``mambaad train``, ``extend`` and ``import-checkpoint``: three ways to a trained model."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mambaad.cli import checks
+from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.options import Run, SkipUnreadable, names
+from mambaad.cli.tables import aligned
+
+if TYPE_CHECKING:
+    from mambaad.workflows.extend import Extension
+
+
+def train(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Data set in MVTec AD or another known layout.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder to create, or to resume.")],
+    classes: Annotated[
+        str | None, typer.Option(help="Train on these classes only: a,b,c. [all]")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Layout of DATA; see mambaad data check. [recognised]")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help="mambaad; rd4ad or uniad to compare with. [mambaad]")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="paper (released settings, but 100 epochs) or fast (small batches, cosine loss). "
+            "[paper]"
+        ),
+    ] = None,
+    variant: Annotated[
+        str | None,
+        typer.Option(help="base (as published) or lite (smaller, for edge devices). [base]"),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="timm architecture, or embedded (comes with mambaad). [resnet34]"),
+    ] = None,
+    encoder_weights: Annotated[
+        str | None,
+        typer.Option(help="Local .safetensors or .pth file. [downloaded by timm]"),
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Height and width of images: 256, or 224x320. [256]")
+    ] = None,
+    scan: Annotated[
+        str | None,
+        typer.Option(help="Scan order: hilbert, zorder, zigzag, scan or sweep. [hilbert]"),
+    ] = None,
+    directions: Annotated[
+        int | None, typer.Option(help="Scan directions: 1, 2, 4 or 8. [8; lite: 4]")
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(help="Passes over the training images. [100; fast: 6; fast and lite: 10]"),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Images per step, over all devices. [16; fast: 4]")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate of AdamW. [0.005; fast: 0.002]")
+    ] = None,
+    holdout: Annotated[
+        float | None,
+        typer.Option(help="Share of good parts to hold out for mambaad calibrate. [0]"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random. [42]")] = None,
+    devices: Annotated[int | None, typer.Option(help="Number of processes or GPUs. [1]")] = None,
+    precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed. [32-true]")] = None,
+    cache_features: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep the encoder's maps between epochs: auto, memory, disk or off. [auto]"
+        ),
+    ] = None,
+    cache_images: Annotated[
+        str | None,
+        typer.Option(
+            help="Keep resized images between epochs if the encoder's maps are not kept: auto, "
+            "memory, disk or off. [auto]"
+        ),
+    ] = None,
+    compile: Annotated[
+        str | None,
+        typer.Option(help="Use torch.compile: off, default or cuda-graphs. [off]"),
+    ] = None,
+    logger: Annotated[
+        str | None, typer.Option(help="Log to: none, tensorboard or mlflow. [none]")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file of settings; flags override it.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Train one model for all classes of a data set. Uses their good parts only."""
+    from mambaad.config import read_config_file
+
+    given: dict[str, Any] = {
+        "classes": names(classes or None),
+        "layout": layout,
+        "system": system,
+        "recipe": recipe,
+        "variant": variant,
+        "encoder": encoder,
+        "encoder_weights": encoder_weights,
+        "size": size,
+        "scan": scan,
+        "directions": directions,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "holdout": holdout,
+        "seed": seed,
+        "devices": devices,
+        "precision": precision,
+        "cache_features": cache_features,
+        "cache_images": cache_images,
+        "compile": compile,
+        "logger": logger,
+    }
+    settings = read_config_file(config) if config else {}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    checks.check_training(data, out, settings, resume=resume)
+    with exit_on_interrupt():
+        from mambaad.workflows.train import train as run_training
+
+        run_training(data, out, resume=resume, skip_unreadable=skip_unreadable, **settings)
+    typer.echo(f"trained: {out}; next: {shlex.join(['mambaad', 'evaluate', str(out), str(data)])}")
+
+
+def extend(
+    run: Run,
+    new: Annotated[
+        Path, typer.Argument(metavar="NEW", help="Folder of the new class, in MVTec AD's layout.")
+    ],
+    old: Annotated[Path, typer.Option(help="Data set that the run was trained on.")],
+    epochs: Annotated[int, typer.Option(help="Passes over the new and the replayed parts.")] = 3,
+    replay: Annotated[float, typer.Option(help="Share of the old good parts to replay.")] = 1.0,
+    max_drop: Annotated[
+        float, typer.Option(help="Most that any metric (0 to 1) of an old class may fall.")
+    ] = 0.03,
+    skip_unreadable: SkipUnreadable = False,
+) -> None:
+    """Teach a trained model a further class. Refused if it forgets the others."""
+    checks.check_source(run)
+    with exit_on_interrupt(otherwise="interrupted; run the same command again to resume"):
+        from mambaad.workflows.extend import extend as run_extension
+
+        found = run_extension(
+            run,
+            new,
+            old,
+            epochs=epochs,
+            replay=replay,
+            max_drop=max_drop,
+            skip_unreadable=skip_unreadable,
+        )
+    _report_extension(run, new, found, replay)
+
+
+def _report_extension(run: Path, new: Path, found: Extension, replay: float) -> None:
+    typer.echo(aligned(found.to_rows()))
+    typer.echo("per cent; old classes: before > after; protocol exact")
+    if found.untested:
+        typer.echo(
+            f"forgetting was not measured for {', '.join(found.untested)}, for lack of good or "
+            "defective test images"
+        )
+    if not found.is_accepted:
+        worst = max(found.too_large, key=lambda change: change.drop)
+        typer.echo(
+            f"mambaad: {run} was not changed: {worst.metric} of {worst.product} falls by "
+            f"{worst.drop:.3f}, more than --max-drop {found.max_drop}; to accept this, run the "
+            "same command with a larger --max-drop (nothing is trained again); to try again, "
+            f"delete {found.run} and give more --epochs"
+            f"{' or a larger --replay' if replay < 1 else ''}",
+            err=True,
+        )
+        raise typer.Exit(1)
+    typer.echo(
+        f"extended: {found.run}, the former is {found.former}; next: put {new} beside the other "
+        f"classes, and mambaad calibrate {shlex.quote(str(found.run))} DATA"
+    )
+
+
+def import_checkpoint(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="Released .pth (or .safetensors) file.")
+    ],
+    out: Annotated[Path, typer.Option(help="Run folder to create.")],
+    encoder: Annotated[str, typer.Option(help="timm architecture of its encoder.")] = "resnet34",
+    scan: Annotated[str, typer.Option(help="Scan order it was trained with.")] = "hilbert",
+    encoder_weights: Annotated[
+        str | None,
+        typer.Option(help="Local file, for a checkpoint without its encoder. [downloaded by timm]"),
+    ] = None,
+) -> None:
+    """Make a run from a checkpoint of the paper's authors. It is read as they released it."""
+    from mambaad.config import make_config
+
+    checks.check_file(checkpoint, "CHECKPOINT")
+    make_config({"encoder": encoder, "scan": scan})
+    from mambaad.workflows.import_checkpoint import import_checkpoint as run_import
+
+    run_import(
+        checkpoint,
+        out,
+        encoder=encoder,
+        encoder_weights=encoder_weights or "timm",
+        scan=scan,  # type: ignore[arg-type]  # checked above
+    )
+    typer.echo(f"imported: {out}; next: mambaad predict {shlex.quote(str(out))} IMAGES --out DIR")
