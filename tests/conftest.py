@@ -1,4 +1,4 @@
-"""What several tests need: the files beside the project, and the released model's values."""
+"""Fixtures of several tests: the files beside the project, and the released model's values."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ if not Path("/dev/nvidiactl").exists():
 # Before mambaad is imported: where tensors travel, their shapes are checked while testing.
 import jaxtyping
 
+import tests.shape_checks  # noqa: F401  # by name, below
+
 _tensors = (
     "data",
     "inference",
@@ -28,7 +30,9 @@ _tensors = (
     "ops.selective_scan.vectorised",
     "report",
 )
-_hook = jaxtyping.install_import_hook([f"mambaad.{name}" for name in _tensors], "beartype.beartype")
+_hook = jaxtyping.install_import_hook(
+    [f"mambaad.{name}" for name in _tensors], "tests.shape_checks.check"
+)
 
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402

@@ -1,4 +1,4 @@
-"""What the documents say is so."""
+"""The statements of the documents hold."""
 
 import re
 from pathlib import Path

@@ -42,7 +42,7 @@ def test_stages_one_by_one_are_the_trunk():
         torch.testing.assert_close(x, expected)
 
 
-def test_loss_is_nought_for_the_teacher_itself_and_falls_towards_it():
+def test_loss_is_zero_for_the_teacher_itself_and_falls_towards_it():
     from pretrain_encoder import loss_of, make_optimizer
 
     teacher, student = trunk(), trunk()
