@@ -1,9 +1,9 @@
-"""The embedded encoder beside the same architecture with ImageNet's weights, and with none.
+"""The embedded encoder beside the same architecture with ImageNet's and with random weights.
 
     python benchmarks/encoders.py DATA --imagenet-weights FILE --out DIR --json FILE
 
 One model of each on the same data: variant lite, recipe fast, the same seed; metrics under
-protocol ``exact``, by class. A second run goes on with what is missing.
+protocol ``exact``, by class. Run the same command again to resume.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from machine import machine
 
 
 def measure(run: Path, data: Path, epochs: int | None, settings: dict[str, str]) -> dict[str, Any]:
-    """Metrics by class after the training."""
+    """Train and evaluate; return the metrics by class."""
     given = {} if epochs is None else {"epochs": epochs}
     resume = (run / CONFIG).exists()
     mambaad.train(data, run, resume=resume, recipe="fast", variant="lite", **given, **settings)
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--imagenet-weights", required=True, help="a file, or timm")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--epochs", type=int, help="other than the recipe's")
+    parser.add_argument("--epochs", type=int, help="override the recipe's")
     arguments = parser.parse_args()
     check_writable(arguments.json)
     encoders = {
@@ -48,18 +48,18 @@ def main() -> None:
         "embedded": {"encoder": "embedded"},
         "random": {"encoder": "resnet18", "encoder_weights": "random"},
     }
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     for name, settings in encoders.items():
-        found[name] = measure(arguments.out / name, arguments.data, arguments.epochs, settings)
-        record = {"encoders": found, "threads": torch.get_num_threads(), "machine": machine()}
+        results[name] = measure(arguments.out / name, arguments.data, arguments.epochs, settings)
+        record = {"encoders": results, "threads": torch.get_num_threads(), "machine": machine()}
         write_text(arguments.json, json.dumps(record, indent=2) + "\n")
-    classes = list(found["ImageNet"]["classes"])
-    print(f"{'mAD':16}" + "".join(f"{name:>12}" for name in found))
+    classes = list(results["ImageNet"]["classes"])
+    print(f"{'mAD':16}" + "".join(f"{name:>12}" for name in results))
     for c in classes:
-        values = [result["classes"][c]["mad"] for result in found.values()]  # None without masks
+        values = [result["classes"][c]["mad"] for result in results.values()]  # None without masks
         shown = ("-" if v is None else f"{100 * v:.1f}" for v in values)
         print(f"{c:16}" + "".join(f"{v:>12}" for v in shown))
-    print(f"{'mean':16}" + "".join(f"{100 * r['mean']['mad']:12.1f}" for r in found.values()))
+    print(f"{'mean':16}" + "".join(f"{100 * r['mean']['mad']:12.1f}" for r in results.values()))
 
 
 if __name__ == "__main__":

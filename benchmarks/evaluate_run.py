@@ -1,4 +1,4 @@
-"""The per-class table of a trained run, with how it was trained and on which machine.
+"""The per-class table of a trained run, with its training and its machine.
 
     python benchmarks/evaluate_run.py RUN DATA --json FILE --markdown FILE [--command TEXT]
 
@@ -19,16 +19,16 @@ import torch
 import mambaad
 from mambaad.artifacts.run_folder import LOG, read_config, read_data_summary
 from mambaad.files import check_writable, write_text
-from mambaad.metrics import METRICS, PROTOCOLS
+from mambaad.metrics.protocols import METRICS, PROTOCOLS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
 
 
 def record(run: Path, data: Path, command: str | None) -> dict[str, Any]:
-    """Everything that is worth keeping of a run."""
+    """Collect a run's configuration, data, log and metrics under both protocols."""
     log = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "command": command,
         "config": read_config(run).model_dump(mode="json", exclude={"encoder_weights"}),
         "data": read_data_summary(run)["classes"],
@@ -38,27 +38,27 @@ def record(run: Path, data: Path, command: str | None) -> dict[str, Any]:
     }
     for protocol in PROTOCOLS:
         evaluation = mambaad.evaluate(run, data, protocol=protocol)
-        found[protocol] = {
+        results[protocol] = {
             **json.loads(evaluation.to_json()),
             "model_seconds": round(evaluation.model_seconds, 1),
             "metric_seconds": round(evaluation.metric_seconds, 1),
         }
-    return found
+    return results
 
 
-def markdown(found: Mapping[str, Any]) -> str:
-    """The record as a page."""
-    config, here = found["config"], found["machine"]
-    lines = [f"    {found['command']}", ""] if found["command"] else []
+def markdown(results: Mapping[str, Any]) -> str:
+    """Format the record as Markdown."""
+    config, here = results["config"], results["machine"]
+    lines = [f"    {results['command']}", ""] if results["command"] else []
     lines += [
-        f"{config['epochs']} epochs of {sum(c['train'] for c in found['data'].values())} images, "
-        f"{found['training_minutes']} minutes; loss {found['log'][0]['loss']:.3f} in the first "
-        f"epoch, {found['log'][-1]['loss']:.3f} in the last.",
+        f"{config['epochs']} epochs of {sum(c['train'] for c in results['data'].values())} images, "
+        f"{results['training_minutes']} minutes; loss {results['log'][0]['loss']:.3f} in the first "
+        f"epoch, {results['log'][-1]['loss']:.3f} in the last.",
         f"{here['processor']}, {here['cores']} cores, {here['memory_gib']} GiB; kernel "
         f"{here['kernel']}; Python {here['python']}, torch {here['torch']}, timm {here['timm']}.",
     ]
     for protocol in PROTOCOLS:
-        figures = found[protocol]
+        figures = results[protocol]
         size = " x ".join(map(str, figures["size"]))
         lines += [
             "",
@@ -81,16 +81,16 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--markdown", type=Path, required=True)
-    parser.add_argument("--command", help="the command that trained it, to be shown")
+    parser.add_argument("--command", help="the training command to show")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     for path in (arguments.json, arguments.markdown):
         check_writable(path)
     torch.set_num_threads(arguments.threads)
-    found = record(arguments.run, arguments.data, arguments.command)
-    page = markdown(found)
+    results = record(arguments.run, arguments.data, arguments.command)
+    page = markdown(results)
     print(page)
-    write_text(arguments.json, json.dumps(found, indent=2) + "\n")
+    write_text(arguments.json, json.dumps(results, indent=2) + "\n")
     write_text(arguments.markdown, page)
 
 

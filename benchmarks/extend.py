@@ -1,10 +1,11 @@
-"""What adding a product costs and what is forgotten, on a data set with one class held back.
+"""The time of adding a product, and how much is forgotten, with one class of a data set held out.
 
     python benchmarks/extend.py DATA --new CLASS --encoder-weights FILE --out DIR --json FILE
 
 One model is trained on the other classes (ResNet-18, lite, recipe fast, four epochs), then
 extended by CLASS in several ways, each from the same weights: by default, with less of the old
-parts replayed, and with next to none of them (one part a class). Called again it goes on.
+parts replayed, and with next to none of them (one part a class). Run the same command again to
+resume.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import mambaad
 from mambaad.artifacts.run_folder import read_log
 from mambaad.data.layouts import class_names
 from mambaad.files import check_writable, write_text
-from mambaad.metrics import METRICS
+from mambaad.metrics.protocols import METRICS
 from mambaad.workflows.extend import EPOCHS, LR_SHARE, Extension, extend
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -36,19 +37,21 @@ WAYS: dict[str, dict[str, Any]] = {
 BASE = {"encoder": "resnet18", "recipe": "fast", "variant": "lite", "epochs": 4}
 
 
-def summary(found: Extension, seconds: float) -> dict[str, Any]:
+def summary(extension: Extension, seconds: float) -> dict[str, Any]:
     """The new product's metrics, the old ones' means before and after, and the largest drop."""
-    worst = max(found.changes, key=lambda c: c.drop)
+    worst = max(extension.changes, key=lambda c: c.drop)
     means = {
-        when: {m: fmean(getattr(c, when) for c in found.changes if c.metric == m) for m in METRICS}
+        when: {
+            m: fmean(getattr(c, when) for c in extension.changes if c.metric == m) for m in METRICS
+        }
         for when in ("before", "after")
     }
     return {
-        "new": found.metrics,
+        "new": extension.metrics,
         **means,
-        "changes": [vars(c) for c in found.changes],
+        "changes": [vars(c) for c in extension.changes],
         "largest_drop": {"class": worst.product, "metric": worst.metric, "drop": worst.drop},
-        "training_seconds": sum(epoch["seconds"] for epoch in read_log(found.run)),
+        "training_seconds": sum(epoch["seconds"] for epoch in read_log(extension.run)),
         "seconds": seconds,
     }
 
@@ -77,9 +80,9 @@ def main() -> None:
                 shutil.copytree(base, run)
             started = time.perf_counter()
             new = arguments.data / arguments.new
-            found = extend(run, new, arguments.data, max_drop=1, **settings)
+            extension = extend(run, new, arguments.data, max_drop=1, **settings)
             taken = time.perf_counter() - started
-            write_text(done, json.dumps(summary(found, taken), indent=2) + "\n")
+            write_text(done, json.dumps(summary(extension, taken), indent=2) + "\n")
         ways[name] = json.loads(done.read_text())
     result = {
         "new": arguments.new,

@@ -7,8 +7,8 @@ Medians; what is compared is timed in turns in one run. Before anything is timed
 and gradients are compared with the reference: wrong ones end the run. "released" is the released
 arrangement, one permuted copy of the map for each direction and then mamba-ssm's scan, where that
 package is installed, else our own kernel on each copy. --device cpu runs every line with smaller
-sizes. --data trains on it, recipes fast and paper, and evaluates (protocol exact). What does not
-fit into the GPU's memory is null.
+sizes. With --data it also trains, recipes fast and paper, and evaluates (protocol exact). Figures
+that need more than the GPU's memory are null.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ from typing import Any
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import build_from, read_log
+from mambaad.artifacts.run_folder import read_log
 from mambaad.config import make_config
 from mambaad.files import check_writable, write_text
 from mambaad.inference.compiled import begin_step, compile_system
+from mambaad.models.build import build_system
 from mambaad.models.mixers import ss2d as hss
 from mambaad.ops.order_tables import order_table
 from mambaad.ops.selective_scan.dispatch import selective_scan
@@ -53,7 +54,7 @@ INPUTS = ("u", "proj", "dt_weight", "dt_bias", "A", "skip")
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is measured: as asked for on a GPU, smaller on a CPU."""
+    """The sizes that are measured; smaller ones on a CPU."""
 
     stages: tuple[tuple[int, int], ...]  # side, D
     batch: int
@@ -75,7 +76,7 @@ STATES, DIRECTIONS = 16, 8
 
 
 class Clock:
-    """Times actions on a device, and the memory that they take there."""
+    """A measurement of actions on a device: their time and memory."""
 
     def __init__(self, device: torch.device, rounds: int) -> None:
         self.device, self.rounds = device, rounds
@@ -92,7 +93,7 @@ class Clock:
         return time.perf_counter() - started
 
     def medians(self, actions: dict[str, Callable[[], Any]]) -> dict[str, float | None]:
-        """In turns; each three times beforehand: compiling and recording take the first calls."""
+        """Time actions in turns, after three calls of each, which compile and record."""
         times: dict[str, list[float]] = {name: [] for name in actions}
         fit = {name: action for name, action in actions.items() if self.fits(action)}
         for _ in range(self.rounds):
@@ -118,12 +119,12 @@ class Clock:
         return torch.cuda.max_memory_allocated(self.device) / 2**20
 
 
-def over(one: float | None, other: float | None) -> float | None:
+def ratio(one: float | None, other: float | None) -> float | None:
     return one / other if one and other else None
 
 
 def scan_inputs(side: int, channels: int, batch: int, device: torch.device) -> dict[str, Any]:
-    """Random inputs of a stage's scan, to be differentiated."""
+    """Make random inputs of a stage's scan that require gradients."""
     torch.manual_seed(0)
     rank, length = max(channels // 32, 1), side * side
     inputs: dict[str, Any] = {
@@ -138,15 +139,17 @@ def scan_inputs(side: int, channels: int, batch: int, device: torch.device) -> d
     return {**inputs, "order": order_table("hilbert", DIRECTIONS, side, side, device)}
 
 
-def both_ways(scan: Callable[..., torch.Tensor], inputs: dict[str, Any]) -> list[torch.Tensor]:
+def value_and_gradients(
+    scan: Callable[..., torch.Tensor], inputs: dict[str, Any]
+) -> list[torch.Tensor]:
     y = scan(*inputs.values())
     return [y, *torch.autograd.grad(y.square().sum(), [inputs[name] for name in INPUTS])]
 
 
 def check(sizes: Sizes, device: torch.device) -> dict[str, dict[str, float]]:
-    """Largest errors of values and gradients, of each one's scale; and from run to run.
+    """Measure the largest relative errors of values and gradients, and changes from run to run.
 
-    At the very shapes that are timed, against PyTorch in float64; also of bfloat16 maps.
+    At the shapes that are timed, against PyTorch in float64; also for bfloat16 maps.
     """
     table = {}
     for (side, channels), dtype in itertools.product(
@@ -156,10 +159,12 @@ def check(sizes: Sizes, device: torch.device) -> dict[str, dict[str, float]]:
         for name in ("u", "proj"):
             inputs[name] = inputs[name].detach().to(dtype).requires_grad_()
         exact = {n: t.detach().double().requires_grad_() for n, t in inputs.items() if n in INPUTS}
-        true = both_ways(selective_scan_vectorised, {**exact, "order": inputs["order"]})
-        found, again = (both_ways(selective_scan, inputs) for _ in range(2))
+        exact_results = value_and_gradients(
+            selective_scan_vectorised, {**exact, "order": inputs["order"]}
+        )
+        first, again = (value_and_gradients(selective_scan, inputs) for _ in range(2))
         errors, moved = {}, 0.0
-        for name, *three in zip(("y", *INPUTS), found, again, true, strict=True):
+        for name, *three in zip(("y", *INPUTS), first, again, exact_results, strict=True):
             ours, other, theirs = (t.detach().double() for t in three)
             scale = theirs.abs().max()
             errors[name] = float((ours - theirs).abs().max() / scale)
@@ -172,7 +177,7 @@ def check(sizes: Sizes, device: torch.device) -> dict[str, dict[str, float]]:
 
 
 def limits(device: torch.device) -> dict[str, float] | None:
-    """Bytes a second of a copy, measured; multiply-adds and exponentials, by clock and count."""
+    """Measure a copy's bytes a second; compute multiply-adds and exponentials from the clock."""
     if device.type != "cuda":
         return None
     source = torch.empty(2**30, dtype=torch.uint8, device=device)
@@ -189,17 +194,17 @@ def limits(device: torch.device) -> dict[str, float] | None:
     }
 
 
-def scan_table(sizes: Sizes, clock: Clock, most: dict[str, float] | None) -> list[dict[str, Any]]:
-    """Forward, and forward with backward, of each stage's scan, beside the released arrangement."""
+def scan_table(sizes: Sizes, clock: Clock, peak: dict[str, float] | None) -> list[dict[str, Any]]:
+    """Time each stage's scan, forward and with backward, beside the released arrangement."""
     scans = {"ours": selective_scan, "released": RELEASED}
-    found = []
+    results = []
     for side, channels in sizes.stages:
         inputs = scan_inputs(side, channels, sizes.batch, clock.device)
         plain = {name: t.detach() for name, t in inputs.items()}
         actions: dict[str, Callable[[], Any]] = {}
         for name, scan in scans.items():
             actions[f"{name}_forward"] = functools.partial(scan, *plain.values())
-            actions[f"{name}_both"] = functools.partial(both_ways, scan, inputs)
+            actions[f"{name}_both"] = functools.partial(value_and_gradients, scan, inputs)
         seconds = clock.medians(actions)
         values = sizes.batch * side**2 * channels
         states = values * DIRECTIONS * STATES
@@ -210,22 +215,22 @@ def scan_table(sizes: Sizes, clock: Clock, most: dict[str, float] | None) -> lis
             "batch": sizes.batch,
             **{f"{name}_ms": value and 1000 * value for name, value in seconds.items()},
             "least_bytes_forward": read,  # each map once, however many directions read it
-            "states_per_s_forward": over(states, seconds["ours_forward"]),
-            "released_over_ours_both": over(seconds["released_both"], seconds["ours_both"]),
+            "states_per_s_forward": ratio(states, seconds["ours_forward"]),
+            "released_over_ours_both": ratio(seconds["released_both"], seconds["ours_both"]),
         }
         spent = seconds["ours_forward"]
-        if most and spent:
-            row["of_bandwidth"] = read / spent / most["bytes_per_s"]
+        if peak and spent:
+            row["of_bandwidth"] = read / spent / peak["bytes_per_s"]
             # Decay, state, output and half of a scan's compositions: about 7 a state.
-            row["of_multiply_adds"] = 7 * states / spent / max(most["multiply_adds_per_s"], 1)
-            row["of_exponentials"] = states / spent / max(most["exponentials_per_s"], 1)
-        found.append(row)
-    return found
+            row["of_multiply_adds"] = 7 * states / spent / max(peak["multiply_adds_per_s"], 1)
+            row["of_exponentials"] = states / spent / max(peak["exponentials_per_s"], 1)
+        results.append(row)
+    return results
 
 
 @contextmanager
 def released_arrangement() -> Iterator[None]:
-    """The model's blocks over the released arrangement."""
+    """Make the model's blocks use the released arrangement."""
     hss.selective_scan = RELEASED  # type: ignore[assignment]
     try:
         yield
@@ -234,23 +239,29 @@ def released_arrangement() -> Iterator[None]:
 
 
 def training_step(
-    system: str, encoder: str, sizes: Sizes, device: torch.device, *, half: bool, how: Any = "off"
+    system: str,
+    encoder: str,
+    sizes: Sizes,
+    device: torch.device,
+    *,
+    half: bool,
+    compilation: Any = "off",
 ) -> Callable[[], Any]:
-    """Forward, backward and update of the paper's recipe."""
+    """Build a training step of the paper's recipe: forward, backward and update."""
     config = make_config({"system": system, "encoder": encoder, "size": str(sizes.size)})
     torch.manual_seed(0)
-    model = build_from(config, "random").to(device).train()
-    compile_system(model, how)
+    model = build_system(config, "random").to(device).train()
+    compile_system(model, compilation)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, 1e-4, fused=True)
     images = torch.randn(sizes.batch, 3, sizes.size, sizes.size, device=device)
 
     def step() -> None:
-        begin_step(how)
+        begin_step(compilation)
         optimizer.zero_grad()
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             features, reconstructed = model(images)
-        loss = squared_error_loss(features, reconstructed)
+        loss = squared_error_loss(features, reconstructed).mean()
         loss.backward()
         loss.item()  # as training does, to see whether it is a number
         torch.nn.utils.clip_grad_norm_(trained, 5.0)
@@ -260,7 +271,7 @@ def training_step(
 
 
 def training_table(sizes: Sizes, clock: Clock) -> dict[str, Any]:
-    """Seconds of a step and its peak memory; ours, the released arrangement, RD4AD."""
+    """Measure a step's seconds and peak memory: ours, the released arrangement, RD4AD."""
     plans: dict[str, tuple[str, str, bool, str]] = {
         "ours": ("mambaad", sizes.encoder, False, "off"),
         "ours_bf16": ("mambaad", sizes.encoder, True, "off"),
@@ -273,8 +284,10 @@ def training_table(sizes: Sizes, clock: Clock) -> dict[str, Any]:
     }
     steps: dict[str, Callable[[], Any]] = {}
     torch.compiler.reset()
-    for name, (system, encoder, half, how) in plans.items():
-        step = training_step(system, encoder, sizes, clock.device, half=half, how=how)
+    for name, (system, encoder, half, compilation) in plans.items():
+        step = training_step(
+            system, encoder, sizes, clock.device, half=half, compilation=compilation
+        )
         steps[name] = released_arrangement()(step) if name.startswith("released") else step
     seconds = clock.medians(steps)
     best = min((v for n, v in seconds.items() if n.startswith("ours") and v), default=None)
@@ -282,24 +295,28 @@ def training_table(sizes: Sizes, clock: Clock) -> dict[str, Any]:
     return {
         **{f"{name}_s": value for name, value in seconds.items()},
         **{f"{n}_peak_mib": clock.peak_mib(step) for n, step in steps.items() if seconds[n]},
-        "released_over_ours": over(seconds["released"], seconds["ours"]),
-        "best_released_over_best_ours": over(released, best),
-        "rd4ad_over_ours": over(seconds["rd4ad"], seconds["ours"]),
-        "rd4ad_bf16_over_best_ours": over(seconds["rd4ad_bf16"], best),
+        "released_over_ours": ratio(seconds["released"], seconds["ours"]),
+        "best_released_over_best_ours": ratio(released, best),
+        "rd4ad_over_ours": ratio(seconds["rd4ad"], seconds["ours"]),
+        "rd4ad_bf16_over_best_ours": ratio(seconds["rd4ad_bf16"], best),
     }
 
 
 def inference_table(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
-    """Images a second and peak memory, by batch and size, plain, in half precision, compiled."""
-    found = []
+    """Measure images a second and peak memory by size and batch: plain, half, compiled."""
+    results = []
     for size in sizes.sizes:
         config = make_config({"encoder": sizes.encoder, "size": str(size)})
         models = {}
-        for name, how in {"plain": "off", "compiled": "default", "graphs": "cuda-graphs"}.items():
-            models[name] = build_from(config, "random").to(clock.device).eval()
-            compile_system(models[name], how)  # type: ignore[arg-type]
+        for name, compilation in {
+            "plain": "off",
+            "compiled": "default",
+            "graphs": "cuda-graphs",
+        }.items():
+            models[name] = build_system(config, "random").to(clock.device).eval()
+            compile_system(models[name], compilation)  # type: ignore[arg-type]
         for batch in sizes.batches:
-            torch.compiler.reset()  # there is a limit to how often a graph is made anew
+            torch.compiler.reset()  # recompilations are limited
             images = torch.randn(batch, 3, size, size, device=clock.device)
 
             @torch.inference_mode()
@@ -314,11 +331,11 @@ def inference_table(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
                 for half in (False, True)
             }
             seconds = clock.medians(dict(actions))
-            found.append(
+            results.append(
                 {
                     "size": size,
                     "batch": batch,
-                    **{f"{name}_images_per_s": over(batch, v) for name, v in seconds.items()},
+                    **{f"{name}_images_per_s": ratio(batch, v) for name, v in seconds.items()},
                     **{
                         f"{name}_peak_mib": clock.peak_mib(actions[name])
                         for name in ("plain", "plain_bf16")
@@ -326,12 +343,12 @@ def inference_table(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
                     },
                 }
             )
-    return found
+    return results
 
 
 def whole_trainings(arguments: argparse.Namespace, device: torch.device) -> dict[str, Any]:
-    """Both recipes on real data, in bf16, and their metrics."""
-    found = {}
+    """Train both recipes on real data in bf16, and evaluate them."""
+    results = {}
     for recipe in ("fast", "paper"):
         run = arguments.out / recipe
         settings: dict[str, Any] = {
@@ -342,7 +359,7 @@ def whole_trainings(arguments: argparse.Namespace, device: torch.device) -> dict
         mambaad.train(arguments.data, run, resume=(run / "config.json").is_file(), **settings)
         log = read_log(run)
         evaluation = mambaad.evaluate(run, arguments.data, device=str(device))
-        found[recipe] = {
+        results[recipe] = {
             "epochs": len(log),
             "minutes": sum(epoch["seconds"] for epoch in log) / 60,
             "waited_minutes": sum(epoch["waited"] for epoch in log) / 60,
@@ -350,11 +367,11 @@ def whole_trainings(arguments: argparse.Namespace, device: torch.device) -> dict
             "images_per_s": log[-1]["images_per_s"],
             "mean": evaluation.mean,
         }
-    return found
+    return results
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A GPU's times; see the top of the file.")
+    parser = argparse.ArgumentParser(description="Times on a GPU; see the top of the file.")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=20)
@@ -370,7 +387,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     clock = Clock(device, arguments.rounds)
     sizes = ON_GPU if device.type == "cuda" else ON_CPU
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "released_scan": "mamba-ssm" if HAS_MAMBA_SSM else "ours, on each copy",
         "sizes": vars(sizes),
@@ -379,7 +396,7 @@ def main() -> None:
     parts: dict[str, Callable[[], Any]] = {
         "errors": lambda: check(sizes, device),
         "limits": lambda: limits(device),
-        "scan": lambda: scan_table(sizes, clock, found["limits"]),
+        "scan": lambda: scan_table(sizes, clock, results["limits"]),
         "training_step": lambda: training_table(sizes, clock),
         "inference": lambda: inference_table(sizes, clock),
     }
@@ -387,11 +404,11 @@ def main() -> None:
         parts["whole_trainings"] = lambda: whole_trainings(arguments, device)
     for name, part in parts.items():
         started = time.perf_counter()
-        found[name] = part()
+        results[name] = part()
         print(f"{name} ({time.perf_counter() - started:.0f} s)", flush=True)
-        print(json.dumps(found[name], indent=2), flush=True)
-        if arguments.json:  # what is there is kept, whatever comes
-            write_text(arguments.json, json.dumps(found, indent=2) + "\n")
+        print(json.dumps(results[name], indent=2), flush=True)
+        if arguments.json:  # after each part, so that an error in a later one loses nothing
+            write_text(arguments.json, json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":

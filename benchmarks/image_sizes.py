@@ -16,7 +16,7 @@ import torch
 
 from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
-from mambaad.inference.packed.pack import prepare
+from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -27,13 +27,13 @@ SIZES = (256, 320, 384, 512, 640, 768, 1024)
 
 
 def measure(size: int, rounds: int) -> dict[str, float]:
-    """Milliseconds of an image of size x size."""
+    """Measure milliseconds of an image of size x size."""
     small: Any = dict(VARIANTS["lite"])
     image = torch.randn(1, 3, size, size)
     networks = {
         "encoder": build_model("resnet34", "random").encoder,
-        "forward": prepare(build_model("resnet34", "random").eval()),
-        "lite": prepare(build_model("resnet18", "random", **small).eval()),
+        "forward": pack(build_model("resnet34", "random").eval()),
+        "lite": pack(build_model("resnet18", "random", **small).eval()),
     }
     actions = {name: functools.partial(network, image) for name, network in networks.items()}
     return {name: 1000 * value for name, value in medians(actions, rounds).items()}
@@ -48,17 +48,17 @@ def main() -> None:
     if arguments.json:
         check_writable(arguments.json)
     torch.set_num_threads(arguments.threads)
-    found = {size: measure(size, arguments.rounds) for size in SIZES}
-    least = found[SIZES[0]]
+    results = {size: measure(size, arguments.rounds) for size in SIZES}
+    least = results[SIZES[0]]
     print("size   encoder ms   forward ms      lite ms   forward, per pixel of 256")
-    for size, row in found.items():
+    for size, row in results.items():
         share = row["forward"] / least["forward"] / (size / SIZES[0]) ** 2
         print(
             f"{size:4}   {row['encoder']:10.1f}   {row['forward']:10.1f}   {row['lite']:10.1f}   "
             f"{share:.2f}"
         )
     if arguments.json:
-        record = {"milliseconds": found, "machine": machine()}
+        record = {"milliseconds": results, "machine": machine()}
         write_text(arguments.json, json.dumps(record, indent=2) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""What a figure was measured on."""
+"""The machine that a figure was measured on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mambaad.ops import native
 
 
 def machine() -> dict[str, Any]:
-    """Processor, memory, threads and versions."""
+    """Describe processor, memory, threads and versions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

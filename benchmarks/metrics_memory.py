@@ -17,20 +17,20 @@ from pathlib import Path
 import numpy as np
 
 from mambaad.files import check_writable, write_text
-from mambaad.metrics import ClassMetrics
+from mambaad.metrics.protocols import ClassMetrics
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
 
 
 def peak_gib() -> float:
-    """The most memory this process has had so far."""
+    """Return the peak memory of this process so far."""
     unit = 2**30 if sys.platform == "darwin" else 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def measure(images: int, size: int) -> dict[str, float]:
-    """Add the images one by one, compute, and look at the peak."""
+    """Add the images one by one, compute the metrics, and measure time and peak memory."""
     rng = np.random.default_rng(0)
     noise = rng.random((64, size, size), dtype=np.float32)
     mask = np.zeros((size, size), dtype=bool)
@@ -67,12 +67,12 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     args = parser.parse_args()
     check_writable(args.json)
-    found = measure(args.images, args.size)
-    write_text(args.json, json.dumps({**found, "machine": machine()}, indent=2) + "\n")
+    figures = measure(args.images, args.size)
+    write_text(args.json, json.dumps({**figures, "machine": machine()}, indent=2) + "\n")
     print(
-        f"{args.images} images of {args.size} px, {found['anomalous_pixels'] / 1e6:.0f} million "
-        f"anomalous pixels: peak {found['peak_gib']:.2f} GiB, {found['update_s']:.0f} s to add and "
-        f"{found['compute_s']:.0f} s to compute"
+        f"{args.images} images of {args.size} px, {figures['anomalous_pixels'] / 1e6:.0f} million "
+        f"anomalous pixels: peak {figures['peak_gib']:.2f} GiB, {figures['update_s']:.0f} s to add "
+        f"and {figures['compute_s']:.0f} s to compute"
     )
 
 

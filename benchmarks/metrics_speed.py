@@ -1,9 +1,9 @@
-"""The metrics of a run's test images beside the usual implementation of the same.
+"""The speed of the metrics beside the usual implementation, on a run's test images.
 
     python benchmarks/metrics_speed.py RUN DATA --json FILE [--classes a,b]
 
 The usual one: scikit-learn's curves, and for AU-PRO a loop of 100 thresholds in which every mask's
-regions are found anew with scikit-image, as in the published evaluation codes. Both get the same
+regions are recomputed with scikit-image, as in the published evaluation codes. Both get the same
 maps and masks, the same images and one run; the model's time is not counted.
 """
 
@@ -22,12 +22,11 @@ from skimage.measure import label, regionprops
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score
 
 import mambaad
-from mambaad.data.images import read_mask
-from mambaad.data.read_ahead import load_batches
-from mambaad.data.readers.mvtec import read_mvtec
-from mambaad.data.transforms import resize_mask_nearest
+from mambaad.data.masks import resize_mask_nearest
+from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.files import check_writable, write_text
-from mambaad.metrics import ClassMetrics
+from mambaad.inspection.stream import Item, observe_stream
+from mambaad.metrics.protocols import ClassMetrics
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -37,7 +36,7 @@ EXACT = ("auroc", "ap", "f1_max")
 
 
 def usual_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """AU-ROC, AP and F1-max of flat labels and scores, by scikit-learn."""
+    """Compute AU-ROC, AP and F1-max of flat labels and scores with scikit-learn."""
     precision, recall, _ = precision_recall_curve(labels, scores)
     f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return {
@@ -48,7 +47,7 @@ def usual_ranking(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 
 
 def usual_au_pro(maps: np.ndarray, masks: np.ndarray) -> float:
-    """AU-PRO to a rate of 0.3 from 100 thresholds."""
+    """Compute AU-PRO to a false-positive rate of 0.3 from 100 thresholds."""
     rates, overlaps = [], []
     normal = ~masks
     for threshold in np.linspace(maps.min(), maps.max(), THRESHOLDS, endpoint=False):
@@ -67,31 +66,28 @@ def usual_au_pro(maps: np.ndarray, masks: np.ndarray) -> float:
 
 
 def class_maps(run: Path, data: Path, names: Sequence[str] | None) -> dict[str, Any]:
-    """Per class: maps, masks, scores, labels."""
+    """Observe each class's test images: maps, masks, scores, labels."""
     inspector = mambaad.Inspector(run)
-    found = {}
-    for c in read_mvtec(data, names, split="test"):
+    by_class = {}
+    for c in MVTEC.read(data, names, split="test"):
         if not c.has_masks:
             continue
         maps, masks, scores, labels = [], [], [], []
-        for batch in load_batches(c.test, inspector.preprocess, 8):
-            batch_maps, batch_scores, _ = inspector.score(batch.images)
-            for sample, anomaly_map, score in zip(
-                batch.samples, batch_maps, batch_scores, strict=True
-            ):
-                mask = np.zeros(inspector.size, bool)
-                if sample.mask_path is not None:
-                    mask = resize_mask_nearest(read_mask(sample.mask_path), *inspector.size)
-                maps.append(np.asarray(anomaly_map))
-                masks.append(np.asarray(mask, bool))
-                scores.append(float(score))
-                labels.append(sample.is_defective)
-        found[c.name] = (maps, masks, scores, labels)
-    return found
+        for image in observe_stream(inspector.engine, map(Item.of, c.test)):
+            observation, _ = image.result
+            mask = np.zeros(inspector.size, bool)
+            if image.mask is not None:
+                mask = resize_mask_nearest(image.mask, *inspector.size)
+            maps.append(observation.anomaly_map)
+            masks.append(mask)
+            scores.append(observation.score)
+            labels.append(image.item.sample.is_defective)
+        by_class[c.name] = (maps, masks, scores, labels)
+    return by_class
 
 
 def compare(maps: Any, masks: Any, scores: Any, labels: Any) -> dict[str, Any]:
-    """Both implementations on one class: seconds, and by how much they differ."""
+    """Run both implementations on one class; return seconds and the largest difference."""
     started = time.perf_counter()
     metrics = ClassMetrics("exact", True)
     for anomaly_map, mask, score, defective in zip(maps, masks, scores, labels, strict=True):
@@ -128,19 +124,19 @@ def main() -> None:
     check_writable(args.json)
 
     classes = class_maps(args.run, args.data, args.classes)
-    found = {name: compare(*given) for name, given in classes.items()}
-    ours = sum(row["seconds"] for row in found.values())
-    usual = sum(row["usual_seconds"] for row in found.values())
+    by_class = {name: compare(*given) for name, given in classes.items()}
+    ours = sum(row["seconds"] for row in by_class.values())
+    usual = sum(row["usual_seconds"] for row in by_class.values())
     result = {
-        "classes": found,
+        "classes": by_class,
         "seconds": ours,
         "usual_seconds": usual,
         "speedup": usual / ours,
-        "largest_difference": max(row["largest_difference"] for row in found.values()),
+        "largest_difference": max(row["largest_difference"] for row in by_class.values()),
         "machine": machine(),
     }
     write_text(args.json, json.dumps(result, indent=2) + "\n")
-    for name, row in found.items():
+    for name, row in by_class.items():
         print(
             f"{name:16} {row['images']:4} images  {row['seconds']:6.2f} s  usual "
             f"{row['usual_seconds']:6.1f} s  AU-PRO {row['au_pro']:.4f} / {row['usual_au_pro']:.4f}"

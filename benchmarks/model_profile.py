@@ -1,4 +1,4 @@
-"""Where the time of one image goes: every operation of fusion and decoder, by kind.
+"""The time of one image by kind of operation, in fusion and decoder.
 
     python benchmarks/model_profile.py [--json FILE] [--threads N]
 
@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from mambaad.files import check_writable, write_text
-from mambaad.inference.packed import pack as inference
-from mambaad.inference.packed.pack import prepare
+from mambaad.inference.packed import lss as packed_lss
+from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
 from mambaad.ops.instance_norm import instance_norm_silu_
 
@@ -39,21 +39,21 @@ KINDS = {
 
 
 def kind_of(name: str) -> str:
-    """The first kind that has a part of the operation's name."""
+    """Find the first kind with a pattern that occurs in the operation's name."""
     return next(
-        (kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "other"
+        (kind for kind, patterns in KINDS.items() if any(p in name for p in patterns)), "other"
     )
 
 
 def norm_and_activate(x: torch.Tensor) -> torch.Tensor:
-    """The kernel that is no operator of torch's, under a name that the profiler sees."""
+    """Run the fused kernel, which is not a torch operator, under a name that the profiler sees."""
     with torch.profiler.record_function("instance_norm_silu"):
         return instance_norm_silu_(x)
 
 
 @torch.inference_mode()
 def profile(model: Any) -> dict[str, float]:
-    """Milliseconds by kind, the encoder as one of them."""
+    """Measure milliseconds by kind of operation, with the encoder as one kind."""
     image = torch.randn(1, 3, 256, 256)
     passes: list[dict[str, float]] = []
     for i in range(PASSES + 3):
@@ -79,20 +79,20 @@ def main() -> None:
     if arguments.json:
         check_writable(arguments.json)
     torch.set_num_threads(arguments.threads)
-    inference.instance_norm_silu_ = norm_and_activate
-    found = {
+    packed_lss.instance_norm_silu_ = norm_and_activate
+    results = {
         "before": profile(build_model("resnet34", "random").eval()),
-        "after": profile(prepare(build_model("resnet34", "random").eval())),
-        "bfloat16": profile(prepare(build_model("resnet34", "random").eval(), "bfloat16")),
+        "after": profile(pack(build_model("resnet34", "random").eval())),
+        "bfloat16": profile(pack(build_model("resnet34", "random").eval(), "bfloat16")),
     }
-    totals = {column: sum(rows.values()) for column, rows in found.items()}
-    print(f"{'ms':28}" + "".join(f"{column:>18}" for column in found))
-    for kind in found["before"]:
-        cells = (f"{r[kind]:9.1f} ({r[kind] / totals[c]:4.0%})" for c, r in found.items())
+    totals = {column: sum(rows.values()) for column, rows in results.items()}
+    print(f"{'ms':28}" + "".join(f"{column:>18}" for column in results))
+    for kind in results["before"]:
+        cells = (f"{r[kind]:9.1f} ({r[kind] / totals[c]:4.0%})" for c, r in results.items())
         print(f"{kind:28}" + "".join(f"{cell:>18}" for cell in cells))
     print(f"{'sum':28}" + "".join(f"{total:>11.1f}       " for total in totals.values()))
     if arguments.json:
-        record = {"milliseconds": found, "machine": machine()}
+        record = {"milliseconds": results, "machine": machine()}
         write_text(arguments.json, json.dumps(record, indent=2) + "\n")
 
 

@@ -26,7 +26,7 @@ import torch
 
 from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
-from mambaad.inference.packed.pack import prepare
+from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
 from mambaad.models.mixers import ss2d as hss
 from mambaad.ops.orders import directional_orders
@@ -48,10 +48,10 @@ PEERS = ("rd4ad", "efficientad", "patchcore")
 ONE_IMAGE = """
 import sys, torch
 from pathlib import Path
-from mambaad.models import build_model
-from mambaad.models.inference import prepare
+from mambaad.inference.packed.pack import pack
+from mambaad.models.build import build_model
 torch.set_num_threads(int(sys.argv[2]))
-model = prepare(build_model("resnet34", "random").eval())
+model = pack(build_model("resnet34", "random").eval())
 with torch.inference_mode():
     model(torch.randn(1, 3, int(sys.argv[1]), int(sys.argv[1])))
 # Not ru_maxrss: a new process begins with that of the one that started it.
@@ -60,7 +60,7 @@ print(int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) /
 
 
 def peak_mib(size: int, threads: int) -> float | None:
-    """Peak memory of a process that takes one image of this size (Linux only)."""
+    """Measure peak memory of a process that takes one image of this size (Linux only)."""
     if sys.platform != "linux":
         return None
     command = [sys.executable, "-c", ONE_IMAGE, str(size), str(threads)]
@@ -68,7 +68,7 @@ def peak_mib(size: int, threads: int) -> float | None:
 
 
 def scan_inputs(side: int, channels: int, directions: int, states: int) -> tuple[Any, ...]:
-    """Random inputs of a scan over a square map, like those of one of the model's stages."""
+    """Make random inputs of a scan over a square map, as in one of the model's stages."""
     torch.manual_seed(0)
     rank, length = channels // 32, side * side
     order = directional_orders("hilbert", directions, side, side)
@@ -85,33 +85,33 @@ def scan_inputs(side: int, channels: int, directions: int, states: int) -> tuple
 
 @torch.inference_mode()
 def slow_models(image: torch.Tensor) -> dict[str, float]:
-    """Seconds of the same model over the reference scan, and over the released arrangement."""
+    """Time the same model over the reference scan, and over the released arrangement."""
     model = build_model("resnet34", "random").eval()
-    found = {}
+    results = {}
     for name, scan in (("own", selective_scan_reference), ("released", released_scan)):
         print(f"\rmodel over the {name} reference scan ...", end="", file=sys.stderr, flush=True)
         hss.selective_scan = scan  # type: ignore[assignment]
         given = model(image[..., :64, :64]).reconstructed  # to warm up
-        found[name] = seconds(lambda: model(image))
+        results[name] = seconds(lambda: model(image))
         hss.selective_scan = selective_scan
         ours = model(image[..., :64, :64]).reconstructed
         for a, b in zip(given, ours, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
     print("\r" + " " * 50, end="\r", file=sys.stderr)
-    return found
+    return results
 
 
 def measure(rounds: int) -> dict[str, float | None]:
-    """All figures, medians over the rounds."""
+    """Measure all figures, medians over the rounds."""
     threads = torch.get_num_threads()
     image, large_image = torch.randn(1, 3, SIZE, SIZE), torch.randn(1, 3, LARGE_SIZE, LARGE_SIZE)
     stock, stock18 = (build_model(name, "random").encoder for name in ("resnet34", "resnet18"))
     plain = build_model("resnet34", "random").eval()
-    model = prepare(build_model("resnet34", "random").eval())
-    half = prepare(build_model("resnet34", "random").eval(), "bfloat16")
+    model = pack(build_model("resnet34", "random").eval())
+    half = pack(build_model("resnet34", "random").eval(), "bfloat16")
     small: Any = dict(VARIANTS["lite"])
-    lite = prepare(build_model("resnet18", "random", **small).eval())
-    half_lite = prepare(build_model("resnet18", "random", **small).eval(), "bfloat16")
+    lite = pack(build_model("resnet18", "random", **small).eval())
+    half_lite = pack(build_model("resnet18", "random", **small).eval(), "bfloat16")
     scans = {side: scan_inputs(side, width, DIRECTIONS, STATES) for side, width, _ in STAGES}
     networks: dict[str, Callable[[torch.Tensor], Any]] = {
         "encoder": stock,
@@ -129,7 +129,7 @@ def measure(rounds: int) -> dict[str, float | None]:
         **{f"scan{s}": functools.partial(selective_scan, *given) for s, given in scans.items()},
     }
     # A model of its own: packing for another size takes time.
-    large = prepare(build_model("resnet34", "random").eval())
+    large = pack(build_model("resnet34", "random").eval())
     actions["large"] = lambda: large(large_image)
     slow = ("large", *PEERS)
     median = medians(actions, rounds, {name: QUICK for name in actions if name not in slow})
@@ -196,7 +196,7 @@ def measure(rounds: int) -> dict[str, float | None]:
 
 
 def main() -> None:
-    """Measure, print a table, and write it as JSON where that is asked for."""
+    """Measure, print a table, and write it as JSON if requested."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--threads", type=int, default=2)

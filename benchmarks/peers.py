@@ -13,7 +13,7 @@ PATCHES = 24_000
 
 
 def peers(size: int) -> dict[str, Callable[[torch.Tensor], Any]]:
-    """Name to network, in eval mode; empty without anomalib."""
+    """Build the networks, by name and in eval mode; none without anomalib."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -18,16 +18,16 @@ HERE = Path(__file__).parent
 RESULTS, IMAGES = HERE / "results", HERE.parent / "docs" / "images"
 BLUE, ORANGE, GREY, GREEN = "#2f6db3", "#d9822b", "#9a9a9a", "#3b8f4a"
 PATCHCORE_MAD = 83.6
-"""Of anomalib's PatchCore on the same images, multi-class, 5 % of the patches."""
+"""mAD of anomalib's PatchCore on the same images, multi-class, 5 % of the patches."""
 
 
 def read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
-    return found
+    results: dict[str, Any] = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+    return results
 
 
 def speed_against_peers() -> None:
-    """Milliseconds of one image, ours and theirs."""
+    """Plot milliseconds of one image, this project's models beside peers."""
     figures = read("model_speed.json")
     rows = [
         ("MambaAD lite, ResNet-18", figures["lite_ms"], GREEN),
@@ -48,7 +48,7 @@ def speed_against_peers() -> None:
 
 
 def time_against_size() -> None:
-    """Time of one image against its number of pixels: linear is a straight line."""
+    """Plot the time of one image against its number of pixels; linear is a straight line."""
     rows = {int(size): row for size, row in read("image_sizes.json")["milliseconds"].items()}
     figure, axes = plt.subplots(figsize=(7, 3.4))
     pixels = [size**2 / 1e6 for size in rows]
@@ -68,7 +68,7 @@ def time_against_size() -> None:
 
 
 def quality_against_minutes() -> None:
-    """Mean of the seven metrics against minutes of training."""
+    """Plot the mean of the seven metrics against minutes of training."""
     figure, axes = plt.subplots(figsize=(7, 3.4))
     for name, label, colour in (
         ("curve_fast_lite.json", "recipe fast, lite", GREEN),

@@ -1,4 +1,4 @@
-"""What bfloat16 changes on real images: maps, scores, metrics and time, against float32.
+"""The effect of bfloat16 on real images: maps, scores, metrics and time, against float32.
 
 python benchmarks/precision_error.py RUN DATA --json FILE
 """
@@ -16,30 +16,29 @@ import numpy as np
 import torch
 
 import mambaad
-from mambaad.data.read_ahead import load_batches
-from mambaad.data.readers.mvtec import read_mvtec
+from mambaad.data.read_ahead import read_batches
+from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.files import check_writable, write_text
-from mambaad.inference.packed.pack import PRECISIONS
-from mambaad.metrics import METRICS
+from mambaad.inference.precision import PRECISIONS
+from mambaad.metrics.protocols import METRICS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
 
 
 def scores_and_maps(run: Path, data: Path, precision: Any) -> tuple[np.ndarray, np.ndarray, float]:
-    """Of all test images of the run's classes, and the seconds that the model took."""
+    """Observe all test images of the run's classes; return scores, maps and the model's seconds."""
     inspector = mambaad.Inspector(run, precision)
-    for size in (8, 1):  # what is done once for a shape of batches
-        inspector.score(torch.zeros(size, 3, *inspector.size))
-    scores, maps, seconds = [], [], 0.0
-    for c in read_mvtec(data, inspector.products, split="test"):
-        for batch in load_batches(c.test, inspector.preprocess, 8):
+    engine = inspector.engine
+    engine.observe(np.zeros((1, *engine.size, 3), np.uint8))  # lays out the weights
+    observations, seconds = [], 0.0
+    for c in MVTEC.read(data, inspector.products, split="test"):
+        for batch in read_batches(c.test, engine.size, 8):
             started = time.perf_counter()
-            scored = inspector.score(batch.images)
+            observations += engine.observe(batch.pixels)
             seconds += time.perf_counter() - started
-            scores.append(scored.scores)
-            maps.append(scored.anomaly_maps)
-    return np.concatenate(scores), np.concatenate(maps), seconds
+    scores = np.asarray([observation.score for observation in observations])
+    return scores, np.stack([observation.anomaly_map for observation in observations]), seconds
 
 
 def main() -> None:
@@ -57,7 +56,7 @@ def main() -> None:
         p: dict(mambaad.evaluate(arguments.run, arguments.data, precision=p).mean)
         for p in PRECISIONS
     }
-    found = {
+    results = {
         "images": len(scores),
         "score_relative_error_median": float(np.median(abs(half_scores - scores) / scores)),
         "score_relative_error_max": float(np.max(abs(half_scores - scores) / scores)),
@@ -71,10 +70,10 @@ def main() -> None:
             abs(means["bfloat16"][m] - means["float32"][m]) for m in METRICS
         ),
     }
-    for name, value in found.items():
+    for name, value in results.items():
         if not isinstance(value, dict):
             print(f"{name:28} {value:.4g}")
-    write_text(arguments.json, json.dumps({**found, "machine": machine()}, indent=2) + "\n")
+    write_text(arguments.json, json.dumps({**results, "machine": machine()}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

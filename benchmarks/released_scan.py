@@ -1,6 +1,6 @@
-"""The scan as the released model arranges it where CUDA is absent, to compare with.
+"""The scan as the released model arranges it without CUDA, for comparison.
 
-One map is laid out once for each direction, the decay and the input of every step are computed
+The map is copied once for each direction, the decay and the input of every step are computed
 beforehand as tensors over all positions and states, and a loop runs over the positions.
 """
 
@@ -21,7 +21,7 @@ def released_scan(
     skip: torch.Tensor,
     order: torch.Tensor,
 ) -> torch.Tensor:
-    """Arguments and result of :func:`mambaad.ops.selective_scan`."""
+    """Scan as released without CUDA; same arguments as :func:`mambaad.ops.selective_scan`."""
     (batch, length, channels), (directions, _, rank) = u.shape, dt_weight.shape
     states = A.shape[2]
     rows = proj.unflatten(2, (directions, rank + 2 * states))
@@ -53,7 +53,7 @@ def permuted_copies(
     skip: torch.Tensor,
     order: torch.Tensor,
 ) -> torch.Tensor:
-    """As released but with our kernel in mamba-ssm's place: a permuted copy for each direction."""
+    """Scan as released, with this project's kernel for mamba-ssm's: a permuted copy a direction."""
     directions, length = order.shape
     straight = torch.arange(length, dtype=torch.int32, device=u.device)[None]
     rows = proj.unflatten(2, (directions, -1))
@@ -74,7 +74,7 @@ def mamba_ssm_scan(
     skip: torch.Tensor,
     order: torch.Tensor,
 ) -> torch.Tensor:
-    """As on the released model's GPUs: K permuted copies, one CUDA scan of package mamba-ssm.
+    """Scan as released on GPUs: K permuted copies, and one CUDA scan of package mamba-ssm.
 
     Raises:
         ImportError: mamba-ssm is not installed.

@@ -1,9 +1,9 @@
-"""Keep what ``mambaad benchmark`` measured, with the machine, in one file.
+"""Store the results of ``mambaad benchmark``, with the machine, in one file.
 
     python benchmarks/store_benchmark.py OUT --json FILE --markdown FILE
 
-Run it on the machine that OUT was made on. The minutes of the fastest epoch times the epochs
-stand beside those that training took, in which other work may have been done.
+Run it on the machine that OUT was made on. ``quiet_minutes`` is the time of the fastest epoch times
+the number of epochs, because the machine may have done other work during training.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for path in (arguments.json, arguments.markdown):
         check_writable(path)
-    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for path in sorted(arguments.out.rglob(RESULT)):
         result = json.loads(path.read_text(encoding="utf-8"))
         run = path.parent / RUN
@@ -39,14 +39,14 @@ def main() -> None:
             seconds = [epoch["seconds"] for epoch in read_log(run)]
             result["epoch_seconds"] = seconds
             result["quiet_minutes"] = min(seconds) * len(seconds) / 60
-        found.append(result)
-    if not found:
+        results.append(result)
+    if not results:
         sys.exit(f"store_benchmark: {arguments.out} has no results; run mambaad benchmark first")
-    record = {"results": found, "machine": machine()}
+    record = {"results": results, "machine": machine()}
     write_text(arguments.json, json.dumps(record, indent=2) + "\n")
     tables = (arguments.out / "results.md").read_text(encoding="utf-8")
     write_text(arguments.markdown, tables)
-    for result in found:
+    for result in results:
         mad = 100 * result["mean"]["mad"]
         quiet = result.get("quiet_minutes", result["train_minutes"])
         print(

@@ -1,4 +1,4 @@
-"""Throughput with 1, 2 and 4 threads asked for, whatever the number of cores.
+"""Throughput with 1, 2 and 4 threads requested, whatever the number of cores.
 
     python benchmarks/thread_counts.py [--json FILE] [--rounds N]
 
@@ -20,7 +20,7 @@ import torch
 
 from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
-from mambaad.inference.packed.pack import prepare
+from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
 from mambaad.process import keep_freed_memory, limit_threads
 from mambaad.training.loss import cosine_loss
@@ -33,17 +33,17 @@ COUNTS = (1, 2, 4)
 
 
 def measure() -> dict[str, float]:
-    """Images a second in this process; training: forward and backward."""
+    """Measure images a second in this process; training is forward and backward."""
     # As train() and an Inspector do.
     keep_freed_memory()
     limit_threads()
     image = torch.randn(1, 3, 256, 256)
-    model = prepare(build_model("resnet34", "random").eval())
+    model = pack(build_model("resnet34", "random").eval())
     forward = medians({"forward": lambda: model(image)}, 7)["forward"]
     small: Any = dict(VARIANTS["lite"])
     trained = build_model("resnet18", "random", **small).train()
     images = torch.randn(4, 3, 256, 256)
-    step = lambda: cosine_loss(*trained(images)).backward()  # noqa: E731
+    step = lambda: cosine_loss(*trained(images)).mean().backward()  # noqa: E731
     step()
     return {
         "inference": 1 / forward,
@@ -69,15 +69,15 @@ def main() -> None:
             command = [sys.executable, __file__, "--threads", str(count)]
             process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             runs[count].append(json.loads(process.stdout))
-    found = {
+    results = {
         count: {name: statistics.median(run[name] for run in rows) for name in rows[0]}
         for count, rows in runs.items()
     }
     print("threads   inference images/s   training images/s")
-    for count, row in found.items():
+    for count, row in results.items():
         print(f"{count:7}   {row['inference']:18.2f}   {row['training']:17.2f}")
     if arguments.json:
-        record = {"images_per_s": found, "machine": machine()}
+        record = {"images_per_s": results, "machine": machine()}
         write_text(arguments.json, json.dumps(record, indent=2) + "\n")
 
 

@@ -12,7 +12,7 @@ import torch
 
 
 def seconds(action: Callable[[], Any]) -> float:
-    """Wall-clock time of one call."""
+    """Measure the wall-clock time of one call."""
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
@@ -22,10 +22,9 @@ def seconds(action: Callable[[], Any]) -> float:
 def medians(
     actions: Mapping[str, Callable[[], Any]], rounds: int, repeats: Mapping[str, int] | None = None
 ) -> dict[str, float]:
-    """Median seconds of each action, after one call to warm up; ``repeats`` a round, 1 or as given.
+    """Measure each action's median seconds, after one call to warm up; ``repeats`` a round or 1.
 
-    The first call of an action after another's is not timed: it finds the other one's data in the
-    cache.
+    An action's first call in a round is not timed: the cache holds another action's data then.
     """
     repeats = repeats or {}
     for action in actions.values():

@@ -4,8 +4,8 @@
 
 The training runs undisturbed; each epoch's weights are set aside while it goes on and evaluated
 after it has ended (protocol ``exact``). The minutes are those of the run's own log: all of an
-epoch, the encoder's part of the first included, reading of the images before it left out. A run
-that is finished is evaluated only.
+epoch, with the encoder's part of the first, but without reading the images before it. A finished
+run is evaluated only.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ import mambaad
 from mambaad.artifacts.run_folder import (
     CONFIG,
     DATA,
-    GOOD_PARTS,
     LOG,
+    PROTOTYPES,
     VERSION,
     WEIGHTS,
     read_config,
 )
 from mambaad.files import check_writable, write_text
-from mambaad.metrics import METRICS
+from mambaad.metrics.protocols import METRICS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -46,9 +46,9 @@ def epochs_of(run: Path) -> list[dict[str, Any]]:
 def train(data: Path, run: Path, options: list[str]) -> list[str]:
     """Train in a process of its own, keeping ``epoch-N`` runs of each epoch's weights beside it."""
     command = ["train", str(data), "--out", str(run), *options]
-    if (run / GOOD_PARTS).is_file():
+    if (run / PROTOTYPES).is_file():
         return ["mambaad", *command]
-    program = "from mambaad.cli import main; main()"
+    program = "from mambaad.cli.app import main; main()"
     process = subprocess.Popen([sys.executable, "-c", program, *command])
     kept = 0
     try:

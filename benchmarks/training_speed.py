@@ -31,7 +31,7 @@ BATCH, SIZE = 16, 256
 
 
 def measure(variant: str, rounds: int) -> dict[str, float | None]:
-    """Median seconds and peak memory in this process."""
+    """Measure median seconds and peak memory in this process."""
     keep_freed_memory()
     settings: Any = dict(VARIANTS[variant])
     model = build_model("resnet18", "random", **settings).train()
@@ -41,7 +41,7 @@ def measure(variant: str, rounds: int) -> dict[str, float | None]:
 
     def step() -> None:
         optimizer.zero_grad()
-        squared_error_loss(*model(images)).backward()
+        squared_error_loss(*model(images)).mean().backward()
         torch.nn.utils.clip_grad_norm_(trained, 5.0)
         optimizer.step()
 
@@ -62,23 +62,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quiet", action="store_true", help="nothing but JSON")
-    parser.add_argument("--variant", choices=sorted(VARIANTS), help="this one only")
+    parser.add_argument("--quiet", action="store_true", help="print JSON only")
+    parser.add_argument("--variant", choices=sorted(VARIANTS), help="measure this variant only")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.variant:
         print(json.dumps(measure(arguments.variant, arguments.rounds)))
         return
-    found: dict[str, float | None] = {}
+    results: dict[str, float | None] = {}
     for variant in VARIANTS:
         command = [sys.executable, __file__, "--variant", variant]
         command += ["--threads", str(arguments.threads), "--rounds", str(arguments.rounds)]
         process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        found |= json.loads(process.stdout)
+        results |= json.loads(process.stdout)
     if arguments.quiet:
-        print(json.dumps(found))
+        print(json.dumps(results))
         return
-    for name, value in found.items():
+    for name, value in results.items():
         print(f"{name:28} " + ("-" if value is None else f"{value:10.4g}"))
 
 

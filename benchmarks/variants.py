@@ -1,10 +1,10 @@
-"""Cuts of the decoder: what each costs and what it is worth.
+"""Cuts of the decoder: size, time and metrics of each.
 
     python benchmarks/variants.py DATA --encoder-weights FILE --out DIR --json FILE [--epochs N]
 
 Each cut is trained like the others (recipe fast, few epochs, ResNet-18) and evaluated (protocol
 ``exact``); its forward, and its forward and backward in training, are timed with nothing else
-running. A second run trains the cuts that are missing, and times all of them again.
+running. Run the same command again to train missing cuts; it times all of them anew.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import mambaad
 from mambaad.artifacts.run_folder import CONFIG
 from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
-from mambaad.inference.packed.pack import prepare
+from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
 from mambaad.process import keep_freed_memory
 from mambaad.training.loss import cosine_loss
@@ -50,16 +50,16 @@ CUTS: dict[str, dict[str, Any]] = {
 }
 
 
-def cost(settings: dict[str, Any]) -> dict[str, float]:
-    """Parameters, and times in this process: batch 1 forward, batch 16 training step."""
+def profile_cut(settings: dict[str, Any]) -> dict[str, float]:
+    """Count parameters and time this process: batch 1 forward, batch 16 training step."""
     model = build_model("resnet18", "random", **settings)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     images = torch.randn(16, 3, 256, 256)
-    step = lambda: cosine_loss(*model.train()(images)).backward()  # noqa: E731
+    step = lambda: cosine_loss(*model.train()(images)).mean().backward()  # noqa: E731
     step()
     train = statistics.median(seconds(step) for _ in range(3)) / 16
     stock = build_model("resnet18", "random").encoder
-    ready = prepare(model.eval())
+    ready = pack(model.eval())
     times = medians(
         {"encoder": lambda: stock(images[:1]), "forward": lambda: ready(images[:1])}, 15
     )
@@ -71,8 +71,10 @@ def cost(settings: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def worth(settings: dict[str, Any], name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Metrics after a short training."""
+def train_and_evaluate(
+    settings: dict[str, Any], name: str, arguments: argparse.Namespace
+) -> dict[str, Any]:
+    """Train shortly and return the mean metrics."""
     run = arguments.out / name.replace(" ", "-").replace(",", "")
     mambaad.train(
         arguments.data,
@@ -107,9 +109,9 @@ def main() -> None:
     known = stored.get("cuts", {})
     for name, settings in CUTS.items():
         if known.get(name, {}).get("settings") != json.loads(json.dumps(settings)):
-            known[name] = {"settings": settings, **worth(settings, name, arguments)}
+            known[name] = {"settings": settings, **train_and_evaluate(settings, name, arguments)}
         row = known[name]
-        row.update(cost(settings))
+        row.update(profile_cut(settings))
         record = {"epochs": arguments.epochs, "cuts": known, "machine": machine()}
         write_text(arguments.json, json.dumps(record, indent=2) + "\n")
         print(

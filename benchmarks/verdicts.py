@@ -1,10 +1,10 @@
-"""How far verdicts can be trusted: false alarms, recall, products, drift, and what they cost.
+"""The reliability of verdicts: false alarms, recall, products, drift, and inspection time.
 
     python benchmarks/verdicts.py RUN DATA --json FILE --markdown FILE
 
-RUN is calibrated. Test images are looked at once; everything else is computed from that. False
-alarms are counted on the test images, and over many random divisions of all good parts that were
-not trained on into calibration and new ones, by class. Drift is simulated on good test images.
+RUN is calibrated. Test images are observed once; everything else is computed from that. False
+alarms are counted on the test images, and over many random divisions of each class's held-out good
+parts into calibration parts and new ones. Drift is simulated on good test images.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from PIL import Image, ImageFilter
 from scipy import stats
 
 import mambaad
-from mambaad.data.images import read_image
+from mambaad.data.images import read_image, resize_image
 from mambaad.data.layouts import read_data
 from mambaad.data.read_ahead import read_ahead
 from mambaad.files import check_writable, write_text
 from mambaad.inspection.calibration import Calibration
 from mambaad.inspection.drift import drift_evidence, first_alarm
+from mambaad.inspection.stream import Item, observe_stream
 from mambaad.inspection.thresholds import conformal_threshold
 from mambaad.types import ProductClass
 from mambaad.workflows.monitor import WATCHED
-from mambaad.workflows.verdicts import evaluate_verdicts
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -66,12 +66,12 @@ def _shifted(pixels: Pixels, share: float) -> Pixels:
 
 
 def coverage(good: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Thresholds set on half of the good parts, tried on the rest, over many divisions.
+    """Set thresholds on half of the good parts and test them on the rest, over many divisions.
 
     ``inside``: share of divisions whose count of false alarms lies where the stated distribution
     of the rate has 95 % of it (Beta, hence beta-binomial for a count); ``mean_rate``: measured.
     """
-    found = []
+    results = []
     for name, scores in good.items():
         for asked in RATES:
             random = np.random.default_rng(0)
@@ -87,7 +87,7 @@ def coverage(good: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
                 inside += low <= alarms <= high
                 rates.append(alarms / len(new))
                 stated = threshold.rate
-            found.append(
+            results.append(
                 {
                     "class": name,
                     "good_parts": len(scores),
@@ -97,52 +97,54 @@ def coverage(good: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
                     "inside": inside / DIVISIONS,
                 }
             )
-    return found
+    return results
 
 
 def figures(inspector: mambaad.Inspector, images: Sequence[Pixels]) -> dict[str, np.ndarray]:
-    """Score, sharpness and brightness of images of one class."""
-    looks = [inspector.look(pixels) for pixels in images]
+    """Measure score, sharpness and brightness of images of one class."""
+    observed = [image.result for image in observe_stream(inspector.engine, map(Item, images))]
     return {
-        "score": np.asarray([float(look.anomaly_map.max()) for look in looks]),
-        "sharpness": np.asarray([look.quality.sharpness for look in looks]),
-        "brightness": np.asarray([look.quality.brightness for look in looks]),
+        "score": np.asarray([observation.score for observation, _ in observed]),
+        "sharpness": np.asarray([quality.sharpness for _, quality in observed]),
+        "brightness": np.asarray([quality.brightness for _, quality in observed]),
     }
 
 
 def drift(
     inspector: mambaad.Inspector, calibration: Calibration, classes: Sequence[ProductClass]
 ) -> list[dict[str, Any]]:
-    """Parts until an alarm, after a change; and alarms without one.
+    """Count the parts from a change to the alarm, and the alarms without a change.
 
-    Sequences are drawn with replacement from good test images. Only parts that pass go in. So
-    that test images count as calibration's kind, both are mixed and dealt out anew.
+    Sequences are drawn with replacement from good test images; only parts that pass go in. Test
+    images and calibration parts are pooled and split anew, so that both have one distribution.
     """
-    each = FALSE_ALARMS / (len(WATCHED) * len(calibration.classes))
-    found = []
+    rate_per_test = FALSE_ALARMS / (len(WATCHED) * len(calibration.classes))
+    results = []
     for c in classes:
         paths = [s.path for s in c.test if not s.is_defective]
         images = list(read_ahead(read_image, paths))
         before = calibration.classes[c.name]
         limit = before.review.value
-        plain = figures(inspector, images)
+        unchanged = figures(inspector, images)
         own = {"score": before.scores, "sharpness": before.sharpness}
         own["brightness"] = before.brightness
-        ground = {f: np.concatenate([own[f], plain[f]]) for f in WATCHED}
+        pool = {f: np.concatenate([own[f], unchanged[f]]) for f in WATCHED}
         for name, change in {"nothing": None, **CHANGES}.items():
-            changed = plain if change is None else figures(inspector, [change(i) for i in images])
+            changed = (
+                unchanged if change is None else figures(inspector, [change(i) for i in images])
+            )
             random = np.random.default_rng(0)
             delays, false = [], 0
             for _ in range(SEQUENCES):
                 first: list[int] = []
                 for figure in WATCHED:
-                    deal = random.permutation(ground[figure])
+                    deal = random.permutation(pool[figure])
                     fixed, new = deal[: len(own[figure])], deal[len(own[figure]) :]
                     later = random.choice(changed[figure], AFTER)
                     sequence = np.concatenate([new[:BEFORE], later if change else later[:0]])
                     if figure == "score":
                         fixed, sequence = fixed[fixed < limit], sequence[sequence <= limit]
-                    alarm = first_alarm(drift_evidence(fixed, sequence), each)
+                    alarm = first_alarm(drift_evidence(fixed, sequence), rate_per_test)
                     if alarm is not None:
                         first.append(alarm)
                 start = min(len(paths), BEFORE)
@@ -150,26 +152,26 @@ def drift(
                 after = [alarm - start for alarm in first if alarm >= start]
                 if change and after:
                     delays.append(min(after) + 1)
-            found.append(
+            results.append(
                 {
                     "class": c.name,
                     "change": name,
                     "found": len(delays) / SEQUENCES if change else None,
                     "median_delay": median(delays) if delays else None,
                     "false_alarms": false / SEQUENCES,
-                    "mean_score_shift": float(changed["score"].mean() - plain["score"].mean()),
+                    "mean_score_shift": float(changed["score"].mean() - unchanged["score"].mean()),
                 }
             )
-    return found
+    return results
 
 
-def cost(inspector: mambaad.Inspector, image: Pixels) -> dict[str, float]:
-    """Milliseconds of the model with its map alone, and of ``inspect`` (medians, alternating)."""
-    batch = inspector.preprocess(image)[None]
+def inspection_times(inspector: mambaad.Inspector, image: Pixels) -> dict[str, float]:
+    """Time the model with its map alone, and ``inspect``: medians in ms, alternating."""
+    batch = resize_image(image, inspector.size)[None].copy()
     bare, whole = [], []
     for _ in range(25):
         started = time.perf_counter()
-        inspector.score(batch)
+        inspector.engine.observe(batch)
         bare.append(time.perf_counter() - started)
         started = time.perf_counter()
         inspector.inspect(image)
@@ -181,22 +183,22 @@ def cost(inspector: mambaad.Inspector, image: Pixels) -> dict[str, float]:
     }
 
 
-def markdown(found: Mapping[str, Any]) -> str:
-    """The tables of the README."""
+def markdown(results: Mapping[str, Any]) -> str:
+    """Format the tables of the README."""
     lines = ["Verdicts on test images, per cent of good and of defective parts.", ""]
-    for title in ("told", "inferred", "unified"):
-        heading, *rows = found[title]
+    for title in ("given", "inferred", "unified"):
+        heading, *rows = results[title]
         lines += [f"**{title}**", "", "| " + " | ".join(heading) + " |"]
         lines += ["|---" * len(heading) + "|"]
         lines += ["| " + " | ".join(row) + " |" for row in rows] + [""]
     lines += ["| class | good parts | asked | stated | measured | inside the interval |"]
     lines += ["|---|---|---|---|---|---|"]
-    for c in found["coverage"]:
+    for c in results["coverage"]:
         numbers = (f"{100 * c[k]:.1f} %" for k in ("asked", "stated", "mean_rate", "inside"))
         lines.append(f"| {c['class']} | {c['good_parts']} | " + " | ".join(numbers) + " |")
     lines += ["", "| change | class | found | parts until then | false alarms before |"]
     lines += ["|---|---|---|---|---|"]
-    for d in found["drift"]:
+    for d in results["drift"]:
         share = "-" if d["found"] is None else f"{100 * d['found']:.0f} %"
         delay = "-" if d["median_delay"] is None else f"{d['median_delay']:.0f}"
         false = f"{100 * d['false_alarms']:.0f} %"
@@ -218,27 +220,27 @@ def main() -> None:
     if calibration is None:
         sys.exit(f"verdicts: {arguments.run} is not calibrated; run mambaad calibrate first")
     classes = read_data(arguments.data, inspector.products, split="test")
-    judged = evaluate_verdicts(arguments.run, arguments.data)
+    judged = mambaad.evaluate(inspector, arguments.data, verdicts=True).verdicts
     good = {}
     for c in classes:
         paths = [s.path for s in c.test if not s.is_defective]
         new = figures(inspector, list(read_ahead(read_image, paths)))["score"]
         good[c.name] = np.concatenate([calibration.classes[c.name].scores, new])
-    found = {
+    results = {
         "method": calibration.method,
-        "told": judged.to_rows(judged.told),
+        "given": judged.to_rows(judged.given),
         "inferred": judged.to_rows(judged.inferred),
         "unified": judged.unified_rows(),
         "coverage": coverage(good),
         "drift": drift(inspector, calibration, classes),
-        "cost": cost(inspector, read_image(classes[0].test[0].path)),
+        "cost": inspection_times(inspector, read_image(classes[0].test[0].path)),
         "threads": torch.get_num_threads(),
         "machine": machine(),
     }
-    write_text(arguments.json, json.dumps(found, indent=2) + "\n")
-    write_text(arguments.markdown, markdown(found))
-    print(markdown(found))
-    print(json.dumps(found["cost"]))
+    write_text(arguments.json, json.dumps(results, indent=2) + "\n")
+    write_text(arguments.markdown, markdown(results))
+    print(markdown(results))
+    print(json.dumps(results["cost"]))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The main job from beginning to end on images that this script draws: nothing is downloaded.
+"""Train, evaluate and predict on images that this script draws; nothing is downloaded.
 
     python examples/quickstart.py [--out DIR] [--encoder-weights timm|FILE] [--epochs N]
 
 Draws two products, trains one model for both on their good parts, evaluates it on good and
-defective ones, and writes heatmaps. The encoder is random unless weights are given: it sees
-colours and edges and misses some defects (image AU-ROC about 0.8). With a ResNet-18 trained on
-ImageNet (``--encoder-weights timm``) the same training finds all of them.
+defective ones, and writes heatmaps. Unless weights are given, the encoder is random: it responds to
+colours and edges, and misses some defects (image AU-ROC about 0.8). With a ResNet-18 trained on
+ImageNet (``--encoder-weights timm``), the same training finds all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIDE = 128
 
 
 def draw_washer(random: np.random.Generator) -> Image.Image:
-    """A metal ring on a dark table, somewhere near the middle."""
+    """Draw a metal ring on a dark table, near the middle."""
     image = Image.new("RGB", (SIDE, SIDE), (52, 56, 62))
     draw = ImageDraw.Draw(image)
     x, y = 64 + random.uniform(-4, 4, 2)
@@ -34,7 +34,7 @@ def draw_washer(random: np.random.Generator) -> Image.Image:
 
 
 def draw_weave(random: np.random.Generator) -> Image.Image:
-    """A plain weave of two threads, seen from a slightly different place each time."""
+    """Draw a plain weave of two threads, shifted a little differently each time."""
     rows, columns = np.mgrid[:SIDE, :SIDE] + random.uniform(0, 16, 2)[:, None, None]
     over = np.sin(rows * np.pi / 8) * np.sin(columns * np.pi / 8) > 0
     thread = np.where(over, np.abs(np.sin(columns * np.pi / 8)), np.abs(np.sin(rows * np.pi / 8)))
@@ -43,7 +43,7 @@ def draw_weave(random: np.random.Generator) -> Image.Image:
 
 
 def damage(image: Image.Image, random: np.random.Generator) -> tuple[Image.Image, Image.Image]:
-    """Add a scratch or a stain; returns the image and the mask of what has changed."""
+    """Add a scratch or a stain; return the image and the mask of the changed pixels."""
     mask = Image.new("L", image.size)
     draw = ImageDraw.Draw(mask)
     angle = random.uniform(0, 2 * np.pi)
@@ -61,14 +61,14 @@ def damage(image: Image.Image, random: np.random.Generator) -> tuple[Image.Image
 
 
 def photograph(image: Image.Image, random: np.random.Generator) -> Image.Image:
-    """A little blur, other light and noise, as every camera adds them."""
+    """Add a little blur, a change of brightness, and noise, as a camera would."""
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(0.6)), np.float64)
     pixels = pixels * random.uniform(0.98, 1.02) + random.normal(0, 2, pixels.shape)
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
 def make_parts(root: Path, *, train: int = 32, test: int = 8) -> None:
-    """Write both products in MVTec AD layout, the same on every machine."""
+    """Write both products in MVTec AD's layout, the same on every machine."""
     for number, (name, draw) in enumerate((("washer", draw_washer), ("weave", draw_weave))):
         random = np.random.default_rng(number)
         for folder, count in (("train/good", train), ("test/good", test), ("test/damaged", test)):

@@ -4,8 +4,8 @@
         [--difficulty 0.5] [--plain] [--small]
 
 A row is a product: some good parts, then each of its defects, outlined unless ``--plain``.
-``--small`` halves the sheet and drops the two lowest bits, which are noise:
-``docs/images/factory.png`` is made so.
+``--small`` halves the sheet and drops the two lowest bits, which are noise, as for
+``docs/images/factory.png``.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_dilation
 
-from mambaad.data.synthetic import PRODUCTS, Part, render_part
-from mambaad.data.synthetic.render import check_part
+from mambaad.data.synthetic.catalogue import PRODUCTS
+from mambaad.data.synthetic.render import Part, check_part, render_part
 from mambaad.errors import MambaADError
 from mambaad.files import written_whole
 
@@ -27,7 +27,7 @@ CAPTION = 30
 
 
 def outlined(part: Part) -> np.ndarray:
-    """The image with a line around its mask, three pixels away from it."""
+    """Draw a line around the mask, three pixels away from it."""
     near = binary_dilation(part.mask, np.ones((3, 3)), iterations=3)
     line = binary_dilation(near, np.ones((3, 3)), iterations=2) & ~near
     image = part.image.copy()
@@ -38,7 +38,7 @@ def outlined(part: Part) -> np.ndarray:
 def draw_sheet(
     products: list[str], good: int, seed: int, size: int, difficulty: float, plain: bool
 ) -> Image.Image:
-    """One sheet of all these products."""
+    """Draw one sheet of the products."""
     columns = good + max(len(PRODUCTS[name].defects) for name in products)
     sheet = Image.new("RGB", (columns * size, len(products) * (size + CAPTION)), "white")
     draw = ImageDraw.Draw(sheet)

@@ -1,4 +1,4 @@
-"""Trains the embedded encoder: a ResNet-18 trunk that learns an ImageNet ResNet-18's features.
+"""Train the embedded encoder: a ResNet-18 trunk that learns an ImageNet ResNet-18's features.
 
     python tools/pretrain_encoder.py train  --teacher FILE|timm --out DIR --minutes M
     python tools/pretrain_encoder.py finish --teacher FILE|timm --out DIR --weights FILE --json FILE
@@ -9,9 +9,9 @@ three stages, the squared error over the teacher's variance, and one minus the c
 feature vectors at each position. While training begins, a stage is given the teacher's maps mixed
 with the student's, so that it need not wait for the stages before it.
 
-``train`` goes on from where an earlier call or a Ctrl-C ended, at a constant learning rate, and can
-be called as often as there is time. ``finish`` lets the learning rate of a copy fall to zero,
-folds the batch norms, and writes the weights in half precision and what was measured.
+``train`` resumes from an earlier call or a Ctrl-C, at a constant learning rate, and can be called
+any number of times. ``finish`` lets the learning rate of a copy fall to zero, folds the batch
+norms, and writes the weights in half precision and the measurements.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ import torch
 from procedural_images import ProceduralImages
 from torch import Tensor, nn
 
-from mambaad.artifacts.run_folder import save_tensors
-from mambaad.data.synthetic import DEFECTS, PRODUCTS, render_part
+from mambaad.artifacts.tensors import save_tensors
+from mambaad.data.synthetic.catalogue import DEFECTS, PRODUCTS
+from mambaad.data.synthetic.render import render_part
 from mambaad.errors import ConfigError, MambaADError
 from mambaad.files import check_writable, write_text, written_whole
 from mambaad.models.encoder import Encoder
@@ -61,7 +62,7 @@ class Trunk(nn.Module):
         )
 
     def stage(self, number: int, x: Tensor) -> Tensor:
-        """The map of stage 1, 2 or 3 from the one before it, or from the image."""
+        """Compute the map of stage 1, 2 or 3 from the one before it, or from the image."""
         net = self.backbone
         if number == 1:
             x = net["maxpool"](net["act1"](net["bn1"](net["conv1"](x))))
@@ -70,7 +71,7 @@ class Trunk(nn.Module):
 
 
 def loss_of(student: Trunk, images: Tensor, target: list[Tensor], forcing: float) -> Tensor:
-    """The distillation loss; ``forcing`` is the teacher's share in what a stage is given."""
+    """Compute the distillation loss; ``forcing`` is the teacher's share in a stage's input."""
     loss = torch.zeros(())
     x = images
     for number, features in enumerate(target, start=1):
@@ -84,7 +85,7 @@ def loss_of(student: Trunk, images: Tensor, target: list[Tensor], forcing: float
 
 @torch.no_grad()
 def feature_error(encoder: nn.Module, teacher: nn.Module, images: ProceduralImages) -> list[Any]:
-    """On held-out images, for each stage: unexplained share of the variance, mean cosine."""
+    """Measure on held-out images, by stage, the unexplained variance and the mean cosine."""
     rows: list[list[tuple[float, float]]] = []
     for number, (side, count) in enumerate(SIZES * 2):
         x = normalised(images.batch(number, count, side))
@@ -115,12 +116,13 @@ def _render(index: int) -> np.ndarray:
 
 
 def factory_parts(path: Path, count: int) -> np.ndarray:
-    """Parts of the synthetic factory, good and defective, kept in a file for the next call."""
+    """Render parts of the synthetic factory, good and defective, or read an earlier call's."""
     if path.exists():
         parts: np.ndarray = np.load(path)
         if len(parts) != count:
             raise ConfigError(
-                f"--parts: {path} holds {len(parts)}, not {count}; leave it, or remove the file"
+                f"--parts: expected {count} parts in {path}, got {len(parts)}; give that number "
+                "or remove the file"
             )
         return parts
     print(f"rendering {count} parts of the synthetic factory", flush=True)
@@ -139,7 +141,7 @@ def run(
     step: int,
     learning_rate: float,
 ) -> float:
-    """One step; returns its loss."""
+    """Train one step, and return its loss."""
     side, count = SIZES[step % len(SIZES)]
     x = normalised(images.batch(step, count, side))
     forcing = max(0.0, 1 - step / TEACHER_FORCING)
@@ -154,7 +156,7 @@ def run(
 
 
 def train(arguments: argparse.Namespace, student: Trunk, teacher: nn.Module) -> None:
-    """Train for some minutes at a constant learning rate, from where the last call ended."""
+    """Train for some minutes at a constant learning rate, resuming from the last call."""
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     parts = factory_parts(out / "parts.npy", arguments.parts)
@@ -185,13 +187,13 @@ def train(arguments: argparse.Namespace, student: Trunk, teacher: nn.Module) -> 
                 save_checkpoint(state, student, optimizer, position)
                 print(json.dumps(record), flush=True)
                 losses, began = [], time.monotonic()
-    finally:  # after Ctrl-C too, which may come within a step: that one is then done twice
+    finally:  # after Ctrl-C too, which may interrupt a step: that step is then repeated
         position.seconds += time.monotonic() - began
         save_checkpoint(state, student, optimizer, position)
 
 
 def finish(arguments: argparse.Namespace, student: Trunk, teacher: nn.Module) -> None:
-    """Let the learning rate fall to zero, and write the weights and what was measured."""
+    """Let the learning rate fall to zero, and write the weights and the measurements."""
     check_writable(arguments.weights)
     check_writable(arguments.json)
     parts = factory_parts(arguments.out / "parts.npy", arguments.parts)
@@ -220,7 +222,7 @@ def finish(arguments: argparse.Namespace, student: Trunk, teacher: nn.Module) ->
 
 
 def make_optimizer(student: Trunk) -> torch.optim.Optimizer:
-    """AdamW, the weights of batch norms not decayed."""
+    """Make AdamW, without decay of batch norms' weights."""
     matrices = [p for p in student.parameters() if p.dim() > 1]
     vectors = [p for p in student.parameters() if p.dim() == 1]
     groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
@@ -234,7 +236,7 @@ def evaluated(student: Trunk) -> nn.Module:
 
 @torch.no_grad()
 def folded(student: Trunk) -> dict[str, Tensor]:
-    """The trunk in half precision, each batch norm a bias alone: timm's names, loads into timm."""
+    """Fold each batch norm into a bias; return the trunk in half precision under timm's names."""
     state = {name: t.double() for name, t in student.backbone.state_dict().items()}
     for name in [n for n in state if n.endswith("running_var")]:
         norm = name.removesuffix(".running_var")
@@ -254,16 +256,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("action", choices=("train", "finish"))
     parser.add_argument("--teacher", required=True, help="weights of a ResNet-18, or timm")
-    parser.add_argument("--out", type=Path, required=True, help="where the state is kept")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the training's state")
     parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--parts", type=int, default=3000, help="of the synthetic factory")
-    parser.add_argument("--share", type=float, default=0.2, help="of the steps: those of finish")
+    parser.add_argument(
+        "--parts", type=int, default=3000, help="number of parts of the synthetic factory"
+    )
+    parser.add_argument(
+        "--share", type=float, default=0.2, help="finish: steps to add, as a share of those trained"
+    )
     parser.add_argument("--weights", type=Path, help="finish: file to write")
-    parser.add_argument("--json", type=Path, help="finish: what was measured")
+    parser.add_argument("--json", type=Path, help="finish: file for the measurements")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     if arguments.action == "finish" and not (arguments.weights and arguments.json):
-        parser.error("finish writes --weights FILE and --json FILE; give both")
+        parser.error("finish needs --weights FILE and --json FILE; give both")
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(SEED)
     keep_freed_memory()

@@ -1,11 +1,10 @@
-"""Images that nobody photographed: textures, shapes, shading, text and lines, drawn in batches.
+"""Procedural images: textures, shapes, shading, text and lines, drawn in batches.
 
-Each image is a texture, mostly with shapes laid over each other on it ("dead leaves"), with
-marks (text, bar codes, traces, cracks) and then seen through a camera: colour cast, exposure,
-blur, noise. Drawing takes longer than a training step, so each is seen several times, from another
-place and through another camera. Statistics of this kind are what makes procedural images worth
-training on (Baradad et al., "Learning to See by Looking at Noise", NeurIPS 2021). Everything is
-drawn from one seed and the number of the batch.
+Each image is a texture, usually with overlapping shapes ("dead leaves") and marks (text, bar codes,
+traces, cracks), seen through a camera: colour cast, exposure, blur, noise. Drawing takes longer
+than a training step, so each image is used several times, with another crop and another camera.
+Such statistics make procedural images useful for training (Baradad et al., "Learning to See by
+Looking at Noise", NeurIPS 2021). Everything is drawn from one seed and the number of the batch.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ class ProceduralImages:
 
     Args:
         seed: of everything drawn.
-        parts: uint8 images n x s x s x 3 of which crops are mixed in; for one image in four.
-        marks: how many masks of text and lines are drawn in advance.
+        parts: uint8 images n x s x s x 3; a crop of one replaces one image in four.
+        marks: number of masks of text and lines that are drawn in advance.
     """
 
     def __init__(self, seed: int, parts: np.ndarray | None = None, marks: int = 400) -> None:
@@ -41,7 +40,7 @@ class ProceduralImages:
         self._kept: dict[int, Tensor] = {}
 
     def batch(self, number: int, count: int, side: int) -> Tensor:
-        """Batch ``number``: float32 in [0, 1], count x 3 x side x side, the same every time."""
+        """Draw batch ``number``: float32 in [0, 1], count x 3 x side x side, deterministic."""
         drawn = number // (KEPT * VIEWS) * KEPT + number % KEPT
         if self._kept.get(drawn, torch.empty(0)).shape != (count, 3, side, side):
             self._kept[drawn] = self._draw(drawn, count, side)
@@ -68,7 +67,7 @@ class ProceduralImages:
         return torch.Generator().manual_seed(int(state[0] >> 1))
 
     def _add_marks(self, draw: _Draw, images: Tensor) -> Tensor:
-        """Text or lines on two images in five, in one colour."""
+        """Draw text or lines on two images in five, in one colour."""
         on = draw.chance(0.4)
         which = torch.randint(len(self.marks), (draw.count,), generator=draw.generator)
         masks = self.marks[which][:, None].float() / 255
@@ -209,7 +208,7 @@ def _palette(value: Tensor, draw: _Draw) -> Tensor:
 
 
 def lay_shapes(draw: _Draw, images: Tensor) -> Tensor:
-    """Up to 20 shapes over each image, filled with a colour or with another image's texture."""
+    """Lay up to 20 shapes over each image, filled with a colour or with another image's texture."""
     shapes = (draw.uniform(0, 1) ** 2 * 20).ceil() * draw.chance(0.8)
     fills = images
     images = images.clone()
@@ -251,7 +250,7 @@ def _lay_shape(draw: _Draw, images: Tensor, texture: Tensor) -> Tensor:
 
 
 def photograph(draw: _Draw, images: Tensor) -> Tensor:
-    """What a camera makes of them: light, colour cast, exposure, blur, noise; in [0, 1]."""
+    """Simulate a camera: light, colour cast, exposure, blur, noise; in [0, 1]."""
     fall = draw.uniform(-0.4, 0.4) * draw.x + draw.uniform(-0.4, 0.4) * draw.y
     images = images.clamp(0, 1) * (1 + draw.chance(0.5) * fall)
     grey = images.mean(dim=1, keepdim=True)
@@ -268,7 +267,7 @@ def photograph(draw: _Draw, images: Tensor) -> Tensor:
 
 
 def draw_marks(rng: np.random.Generator) -> np.ndarray:
-    """A mask of text, a bar code, traces, cracks or hatching: uint8, MARK_SIDE x MARK_SIDE."""
+    """Draw a mask of text, a bar code, traces, cracks or hatching: uint8, MARK_SIDE squared."""
     side = MARK_SIDE
     image = Image.new("L", (side, side))
     pen = ImageDraw.Draw(image)
