@@ -143,8 +143,11 @@ def test_a_training_step():
     [
         ({"scan": "spiral"}, "^--scan: input should be 'sweep'"),
         ({"directions": 3}, "^--directions: input should be 1, 2, 4 or 8, got 3"),
-        ({"depths": (1, 1, 1)}, "^--depths: expected four numbers"),
-        ({"depths": (1, 1, 0, 1)}, "^--depths: expected 1 block or more a stage"),
+        ({"depths": (1, 1, 1)}, "depths .in the file of settings.: expected four numbers"),
+        (
+            {"depths": (1, 1, 0, 1)},
+            "depths .in the file of settings.: expected 1 block or more a stage",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message):

@@ -132,7 +132,7 @@ def test_a_damaged_result_is_one_line(finished, tmp_path):
     path = tmp_path / plan.jobs()[0].folder / RESULT
     path.parent.mkdir(parents=True)
     path.write_text('{"mean":')
-    with pytest.raises(RunError, match="is damaged; remove"):
+    with pytest.raises(RunError, match="is damaged; delete"):
         run_plan(plan, tmp_path)
 
 
