@@ -19,8 +19,8 @@ from typing import Any
 
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import check_writable, write_text
-from mambaad.workflows import evaluate
 from mambaad.workflows.demo import DATA, RUN
+from mambaad.workflows.evaluate import evaluate
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

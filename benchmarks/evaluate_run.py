@@ -19,7 +19,7 @@ import torch
 import mambaad
 from mambaad.artifacts.run_folder import LOG, read_config, read_data_summary
 from mambaad.files import check_writable, write_text
-from mambaad.metrics.protocols import METRICS, PROTOCOLS
+from mambaad.metrics.names import METRICS, PROTOCOLS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

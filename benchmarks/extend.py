@@ -23,7 +23,7 @@ import mambaad
 from mambaad.artifacts.run_folder import read_log
 from mambaad.data.layouts import class_names
 from mambaad.files import check_writable, write_text
-from mambaad.metrics.protocols import METRICS
+from mambaad.metrics.names import METRICS
 from mambaad.workflows.extend import EPOCHS, LR_SHARE, Extension, extend
 
 sys.path.insert(0, str(Path(__file__).parent))

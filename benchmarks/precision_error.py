@@ -19,8 +19,8 @@ import mambaad
 from mambaad.data.read_ahead import read_batches
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.files import check_writable, write_text
-from mambaad.inference.precision import PRECISIONS
-from mambaad.metrics.protocols import METRICS
+from mambaad.inference.compute import PRECISIONS
+from mambaad.metrics.names import METRICS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -32,7 +32,7 @@ from mambaad.artifacts.run_folder import (
     read_config,
 )
 from mambaad.files import check_writable, write_text
-from mambaad.metrics.protocols import METRICS
+from mambaad.metrics.names import METRICS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import platform
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any
 
 # From glibc's malloc.h.
@@ -41,6 +43,19 @@ def keep_freed_memory() -> bool:
     kept = bool(mallopt(_TRIM_THRESHOLD, -1)) and bool(mallopt(_TOP_PAD, 2**26))
     # Older versions accept at most 32 MiB.
     return kept and bool(mallopt(_MMAP_THRESHOLD, 2**30) or mallopt(_MMAP_THRESHOLD, 2**25))
+
+
+def process_context(*modules: str) -> ForkServerContext | SpawnContext:
+    """Return a context whose processes begin with ``modules`` imported, where that is possible.
+
+    PyTorch and what is built on it take ten seconds of processor time to import: a server
+    process does so once, and each further process is a copy of it. Windows has no such copies.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(modules))
+    return context
 
 
 @contextmanager

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-from jaxtyping import Bool, Float
+if TYPE_CHECKING:  # many read data sets' names alone
+    import numpy as np
+    from jaxtyping import Bool, Float
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 import json
-import multiprocessing
 import shutil
 
 import pytest
 
 from mambaad.artifacts.registry import Registry
 from mambaad.errors import ConfigError, RunError
+from mambaad.process import process_context
 from mambaad.workflows.bundle import bundle as make_bundle
 from mambaad.workflows.bundle import check_bundle
 from tests.artifacts.test_bundle import manifest_with, members, with_other_shape, write
@@ -153,7 +153,7 @@ def _add(root, bundle):
 
 
 def test_two_processes_at_once(bundle, tmp_path):
-    context = multiprocessing.get_context("spawn")
+    context = process_context("mambaad.inference.torch_engine")
     processes = [context.Process(target=_add, args=(tmp_path, bundle)) for _ in range(2)]
     for process in processes:
         process.start()

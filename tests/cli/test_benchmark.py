@@ -1,5 +1,10 @@
 """``mambaad benchmark`` and ``profile`` as they are typed."""
 
+import os
+import signal
+import threading
+import time
+
 
 def test_profile_shows_the_published_count(mambaad_command, monkeypatch):
     monkeypatch.setattr("mambaad.workflows.profile._ROUNDS", 1)
@@ -24,3 +29,28 @@ def test_benchmark_writes_its_tables(mambaad_command, parts, tmp_path):
     assert "| lite |" in out
     made = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
     assert made == {"results.md", "results.html", "results.csv", "results.tex"}
+
+
+def test_an_interruption_is_passed_on_and_the_job_is_resumed_later(
+    mambaad_command, parts, tmp_path
+):
+    """Told to stop as a service is: by SIGTERM to the command alone."""
+    (tmp_path / "plan.yaml").write_text(
+        "settings: {encoder: resnet18, encoder_weights: random, size: 32, epochs: 400}\n"
+        f"systems: {{lite: {{variant: lite}}}}\ndata: {{parts: {{path: {parts}}}}}\n"
+    )
+    out = tmp_path / "out"
+
+    def stop_after_an_epoch():
+        while not list(out.rglob("log.jsonl")):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=stop_after_an_epoch, daemon=True).start()
+    code, _, err = mambaad_command("benchmark", tmp_path / "plan.yaml", "--out", out)
+    assert code == 130
+    assert "resume with: mambaad benchmark" in err
+    (run,) = out.rglob("run")
+    assert (run / "checkpoint.safetensors").is_file()
+    epochs = len((run / "log.jsonl").read_text().splitlines())
+    assert 1 <= epochs < 400

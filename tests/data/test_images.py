@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from torchvision.transforms import Resize
 
-from mambaad.data.images import IMAGE_SUFFIXES, is_image, read_image, read_mask, resize_image
+from mambaad.data.images import read_image, read_mask, resize_image
 from tests.data.conftest import Complains, WriteImage, noise
 
 RGB = noise(6, 10, 3)
@@ -230,12 +230,6 @@ def test_palette_mask_goes_by_colour_not_by_index(tmp_path: Path) -> None:
     image.putpalette([255, 255, 255, 0, 0, 0])
     image.save(tmp_path / "a.png")
     assert read_mask(tmp_path / "a.png").tolist() == [[True, False, False]]
-
-
-def test_is_image() -> None:
-    assert all(is_image(Path(f"a{suffix}")) for suffix in IMAGE_SUFFIXES)
-    assert is_image(Path("A.PNG"))
-    assert not any(is_image(Path(name)) for name in ("._a.png", "a.txt", "Thumbs.db", "png"))
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask])

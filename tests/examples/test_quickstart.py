@@ -1,17 +1,18 @@
 import csv
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart.py"
 
 
-def test_quickstart_does_the_whole_job_twice(tmp_path):
-    command = [sys.executable, str(ROOT / "examples" / "quickstart.py"), "--epochs", "1"]
-    outputs = [
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
-        for _ in range(2)
-    ]
+def test_quickstart_does_the_whole_job_twice(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(QUICKSTART), "--epochs", "1"])
+    outputs = []
+    for _ in range(2):
+        runpy.run_path(str(QUICKSTART), run_name="__main__")
+        outputs.append(capsys.readouterr().out)
     assert "washer" in outputs[0]
     assert "mean" in outputs[0]
     table = (tmp_path / "quickstart" / "results" / "predictions.csv").read_text()

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from mambaad.metrics.names import METRICS
 from mambaad.metrics.pixel import pixel_metrics
-from mambaad.metrics.protocols import METRICS, ClassMetrics, mean_over_classes
+from mambaad.metrics.protocols import ClassMetrics, mean_over_classes
 from mambaad.metrics.ranking import roc_auc
 from tests.metrics.test_pixel import class_of_images
 

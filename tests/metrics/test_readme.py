@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import mambaad.metrics
-from mambaad.metrics.protocols import PROTOCOLS
+from mambaad.metrics.names import PROTOCOLS
 
 FOLDER = Path(mambaad.metrics.__file__).parent
 NAMES = sorted(set(re.findall(r"`([^`]+)`", (FOLDER / "README.md").read_text(encoding="utf-8"))))

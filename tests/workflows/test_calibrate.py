@@ -68,7 +68,7 @@ def test_too_few_parts_are_refused(run, many_parts):
 def test_cross_fitting_scores_every_part_by_a_model_that_has_not_seen_it(
     many_parts, tmp_path, monkeypatch
 ):
-    settings = {**SMALL, "epochs": 1}
+    settings = {**SMALL, "epochs": 1, "size": "32"}
     run = mambaad.train(many_parts, tmp_path / "run", **settings)
     calibration = calibrate(run, many_parts, cross_fit=2)
     assert (calibration.method, calibration.folds) == ("cross-fit", 2)

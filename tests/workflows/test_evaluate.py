@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 import mambaad
 from mambaad.errors import ConfigError, DataError
-from mambaad.metrics.protocols import METRICS
+from mambaad.metrics.names import METRICS
 from tests.conftest import make_parts
 
 

@@ -13,7 +13,7 @@ from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.inference.weights import as_torch
-from mambaad.metrics.protocols import METRICS
+from mambaad.metrics.names import METRICS
 from mambaad.workflows import extend as module
 from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.evaluate import evaluate

@@ -7,7 +7,7 @@ from scipy import stats
 import mambaad
 from mambaad.data.synthetic.factory import make_data
 from mambaad.inspection.thresholds import conformal_threshold
-from tests.conftest import SMALL
+from tests.conftest import SMALL_BASE
 
 PRODUCTS = ("bottle", "tile")
 NEW, CALIBRATED, SEEDS = 150, 60, 300
@@ -23,7 +23,7 @@ def scores(tmp_path_factory):
     for name, paths in good.items():
         (root / name).mkdir()
         later[name] = [path.rename(root / name / path.name) for path in paths[10:]]
-    run = mambaad.train(root / "data", root / "run", **{**SMALL, "encoder": "resnet18"})
+    run = mambaad.train(root / "data", root / "run", **SMALL_BASE)
     inspector = mambaad.Inspector(run)
     return {
         name: np.array([p.score for p in inspector.inspect_many(paths, name)])

@@ -39,21 +39,25 @@ def _products(source: Path) -> list[str]:
 def check_calibrated(source: Path, precision: str) -> None:
     """Refuse a run or bundle that gives no verdicts (RunError)."""
     from mambaad.artifacts.bundle import read_manifest
-    from mambaad.artifacts.run_folder import read_config
-    from mambaad.inspection.calibration import read_calibration
+    from mambaad.artifacts.run_folder import CALIBRATION, read_config
 
     if source.is_file():
         found = read_manifest(source).calibrated is not None
     else:
-        calibration = read_calibration(source, read_config(source).size)
-        found = calibration is not None and calibration.precision == precision
+        size = read_config(source).size
+        found = (source / CALIBRATION).is_file()
+        if found:  # only then is NumPy worth its time
+            from mambaad.inspection.calibration import read_calibration
+
+            calibration = read_calibration(source, size)
+            found = calibration is not None and calibration.precision == precision
     if not found:
         raise RunError(f"{source} has no calibration for {precision}; run mambaad calibrate first")
 
 
 def check_protocol(protocol: str) -> None:
     """Refuse an unknown protocol of metrics (ConfigError)."""
-    from mambaad.metrics.protocols import PROTOCOLS
+    from mambaad.metrics.names import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
@@ -61,8 +65,7 @@ def check_protocol(protocol: str) -> None:
 
 def check_compute(precision: str, device: str = "cpu") -> None:
     """Refuse a precision or a device that no machine has (ConfigError)."""
-    from mambaad.inference.engine import check_device
-    from mambaad.inference.precision import check_precision
+    from mambaad.inference.compute import check_device, check_precision
 
     check_precision(precision)
     check_device(device)

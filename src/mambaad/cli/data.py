@@ -38,13 +38,16 @@ def check(
     json: Json = None,
 ) -> None:
     """Count images and report problems. Recognises the layout of the data set."""
-    from mambaad.data.inventory import check_data
-    from mambaad.data.layouts import find_layout
+    from mambaad.data.layouts import class_names, find_layout
     from mambaad.files import check_writable, write_text
     from mambaad.progress import ProgressBar
 
     if json:
         check_writable(json)
+    if not root.is_dir():
+        class_names(root, layout=layout)  # says so
+    from mambaad.data.inventory import check_data
+
     with ProgressBar("opening images") as bar:
         inventory = check_data(root, layout=layout, quick=quick, progress=bar.update)
     typer.echo(f"{root}: layout of {inventory.layout}\n")
@@ -113,14 +116,16 @@ def make_data(
     ] = 0.5,
 ) -> None:
     """Draw a synthetic data set. Parts with defects and exact masks, in the MVTec AD layout."""
-    from mambaad.data.synthetic.catalogue import PRODUCTS
-    from mambaad.data.synthetic.factory import make_data as run_making
+    from mambaad.data.synthetic.settings import PRODUCT_NAMES, check_drawing
 
     chosen = names(classes)
+    drawn = list(PRODUCT_NAMES if chosen is None else chosen)
+    check_drawing(drawn, train, test, size, seed, difficulty)
+    from mambaad.data.synthetic.factory import make_data as run_making
+
     with exit_on_interrupt("interrupted; nothing was written"):
         run_making(out, chosen, train=train, test=test, size=size, seed=seed, difficulty=difficulty)
-    count = len(set(chosen or PRODUCTS))
     typer.echo(
-        f"made: {out}, {count} classes of {train} good parts to train on and {test} to test on; "
-        f"next: mambaad train {shlex.quote(str(out))} --out RUN"
+        f"made: {out}, {len(set(drawn))} classes of {train} good parts to train on and {test} to "
+        f"test on; next: mambaad train {shlex.quote(str(out))} --out RUN"
     )

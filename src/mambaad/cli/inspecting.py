@@ -179,7 +179,10 @@ def calibrate(
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Set the thresholds of PASS, REVIEW and FAIL. Uses good parts that were not trained on."""
+    from mambaad.config import check_rates
+
     checks.check_compute(precision)
+    check_rates(target_fpr, review_fpr)
     checks.check_source(run)
     with exit_on_interrupt("interrupted; run the same command again to resume"):
         from mambaad.workflows.calibrate import calibrate as run_calibration

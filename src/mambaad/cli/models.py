@@ -27,10 +27,14 @@ def bundle(
     ] = None,
 ) -> None:
     """Write a model as one file. It holds the weights, calibration and provenance; no images."""
+    from mambaad.artifacts.run_folder import check_finished, read_config
     from mambaad.files import check_writable
-    from mambaad.workflows.bundle import bundle as make_bundle
 
     check_writable(out)
+    read_config(run)
+    check_finished(run)
+    from mambaad.workflows.bundle import bundle as make_bundle
+
     manifest = make_bundle(run, out, metrics=metrics)
     size = out.stat().st_size / 2**20
     calibrated = (

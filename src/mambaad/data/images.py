@@ -10,15 +10,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mambaad.errors import DataError
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 # Only these decoders are tried, whatever the file's name: others run programs (EPS) or are rare.
 _FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-
-
-def is_image(path: Path) -> bool:
-    """Whether the name is that of an image file that is not hidden."""
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:

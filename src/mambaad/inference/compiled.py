@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mambaad.errors import ConfigError
-from mambaad.inference.engine import Compilation, check_device
+from mambaad.inference.compute import Compilation, check_device
 from mambaad.models.system import System
 
 

@@ -5,18 +5,13 @@ Inspection depends on this protocol alone, whatever runs the network.
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mambaad.errors import ConfigError
-
 if TYPE_CHECKING:
     from mambaad.models.system import System
-
-Compilation = Literal["off", "default", "cuda-graphs"]
 
 
 class Observation(NamedTuple):
@@ -54,18 +49,3 @@ class Engine(Protocol):
 
         On a CPU an image's observation is the same to the bit, whatever else is in its batch.
         """
-
-
-def check_compilation(how: str) -> Compilation:
-    """Refuse an unknown way to compile (ConfigError)."""
-    for known in get_args(Compilation):
-        if how == known:
-            return how  # type: ignore[return-value]
-    raise ConfigError(f"--compile: expected one of {', '.join(get_args(Compilation))}, got '{how}'")
-
-
-def check_device(name: str) -> str:
-    """Refuse an invalid device name, without loading PyTorch (ConfigError)."""
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"--device: expected cpu, cuda or cuda:N, got '{name}'")
-    return name

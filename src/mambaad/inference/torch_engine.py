@@ -13,9 +13,9 @@ from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import read_config
 from mambaad.data.read_ahead import reader_threads
 from mambaad.inference.compiled import begin_step, compile_system, find_device
-from mambaad.inference.engine import Compilation, Observation
+from mambaad.inference.compute import Compilation, Precision
+from mambaad.inference.engine import Observation
 from mambaad.inference.packed.pack import pack
-from mambaad.inference.precision import Precision
 from mambaad.inference.weights import load_model
 from mambaad.models.embedding import distances_to, embedding
 from mambaad.models.normalise import normalise

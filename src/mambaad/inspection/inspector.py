@@ -13,8 +13,13 @@ from mambaad.artifacts.bundle import opened
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import read_config, read_data_summary, weights_digest
 from mambaad.errors import ConfigError
-from mambaad.inference.engine import Compilation, check_compilation, check_device
-from mambaad.inference.precision import Precision, check_precision
+from mambaad.inference.compute import (
+    Compilation,
+    Precision,
+    check_compilation,
+    check_device,
+    check_precision,
+)
 from mambaad.inspection.calibration import Calibration, read_calibration
 from mambaad.inspection.decision import decide
 from mambaad.inspection.records import Record, record_of

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from mambaad.metrics.ader_paper import published_pixel_metrics
+from mambaad.metrics.names import (
+    IMAGE_METRICS,
+    PIXEL_METRICS,
+    MetricValues,
+    Protocol,
+)
 from mambaad.metrics.pixel import exact_pixel_metrics
 from mambaad.metrics.pixel_scores import PixelScores
 from mambaad.metrics.ranking import RankingCurve
-
-Protocol = Literal["exact", "ader-paper"]
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
-
-IMAGE_METRICS = ("image_auroc", "image_ap", "image_f1_max")
-PIXEL_METRICS = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "pixel_aupro")
-METRICS = (*IMAGE_METRICS, *PIXEL_METRICS, "mad")
-HEADINGS: Mapping[str, str] = {
-    "image_auroc": "I-AUROC",
-    "image_ap": "I-AP",
-    "image_f1_max": "I-F1",
-    "pixel_auroc": "P-AUROC",
-    "pixel_ap": "P-AP",
-    "pixel_f1_max": "P-F1",
-    "pixel_aupro": "AU-PRO",
-    "mad": "mAD",
-}
-"""The column heading of each of ``METRICS``."""
-
-MetricValues = dict[str, float | None]
-"""A value in [0, 1], or None where it is not defined, for each of ``METRICS``."""
 
 
 def image_metrics(scores: Sequence[float], labels: Sequence[bool]) -> MetricValues:

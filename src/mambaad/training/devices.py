@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import functools
-import multiprocessing
 import os
+import pickle
 import signal
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from typing import Any, Literal, Protocol
 
 from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
-from torch.multiprocessing.spawn import ProcessException
+from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
 from mambaad.errors import ConfigError, MambaADError, RunError
 from mambaad.models.system import System
-from mambaad.process import on_signals
+from mambaad.process import on_signals, process_context
+
+Precision = Literal["32-true", "bf16-mixed"]
 
 
 class Work(Protocol):
@@ -26,13 +27,13 @@ class Work(Protocol):
     ) -> bool: ...
 
 
-def make_fabric(devices: int, precision: Literal["32-true", "bf16-mixed"]) -> Fabric:
+def make_fabric(devices: int, precision: Precision) -> Fabric:
     """Make Lightning Fabric for a number of devices and a precision.
 
     Raises:
         ConfigError: this machine has not as many, or not that precision.
     """
-    strategy = DDPStrategy(start_method="spawn") if devices > 1 else "auto"
+    strategy = "ddp" if devices > 1 else "auto"
     try:
         return Fabric(devices=devices, strategy=strategy, precision=precision)
     except Exception as error:  # Fabric's own kinds, none of them public
@@ -40,11 +41,20 @@ def make_fabric(devices: int, precision: Literal["32-true", "bf16-mixed"]) -> Fa
         raise ConfigError(f"--devices {devices}, --precision: {reason}") from error
 
 
-def run_on_devices(fabric: Fabric, model: System, devices: int, work: Work) -> bool:
+def run_on_devices(
+    fabric: Fabric, model: System, devices: int, precision: Precision, work: Work
+) -> bool:
     """Run ``work`` here, or in one process for each device; True if it came to its end.
 
     Ctrl-C and SIGTERM reach every process, which stop at the same step. ``work`` calls
     ``when_ready`` as soon as it reacts to them; before that, they end everything at once.
+
+    Args:
+        fabric: of one device; each of several processes makes its own.
+        model: trained itself on one device; each of several processes trains a copy.
+        devices: their number.
+        precision: of the arithmetic.
+        work: can be pickled if there are several devices.
 
     Raises:
         MambaADError: from one of the processes.
@@ -52,39 +62,80 @@ def run_on_devices(fabric: Fabric, model: System, devices: int, work: Work) -> b
     """
     if devices == 1:
         return work(fabric, model, when_ready=lambda: None)
-    context = multiprocessing.get_context("spawn")
-    ready, problems = context.Semaphore(0), context.SimpleQueue()
-    # Fabric gives each process its own copy of a model among the plain arguments, which would
-    # else be one in shared memory; but it refuses our frozen records there.
-    in_process: Any = functools.partial(_in_process, work=work, ready=ready, problems=problems)
+    context = process_context("mambaad.models.build", "mambaad.training.loop")
+    ready, results = context.Semaphore(0), context.SimpleQueue()
+    # As bytes: PyTorch would share the memory of tensors among the processes.
+    content = pickle.dumps((model, work))
+    address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(find_free_network_port())}
+    children = [
+        context.Process(
+            target=_run_in_process,
+            args=({**address, "LOCAL_RANK": str(rank)}, devices, precision, content),
+            kwargs={"ready": ready, "results": results},
+        )
+        for rank in range(devices)
+    ]
 
     def pass_on() -> None:
         # The children stop at the same step and save, and this process waits for them. Until all
         # of them can, there is nothing to save.
         if not all(ready.acquire(block=False) for _ in range(devices)):
             raise KeyboardInterrupt
-        for child in multiprocessing.active_children():
+        for child in children:
             if child.pid:
                 os.kill(child.pid, signal.SIGTERM)
 
     with on_signals(pass_on):
         try:
-            return bool(fabric.launch(in_process, model))
+            for child in children:
+                child.start()
+            _wait_for_all(children)
         except KeyboardInterrupt:
-            for child in multiprocessing.active_children():
-                child.kill()
             return False
-        except ProcessException as error:
-            if not problems.empty():
-                raise problems.get() from None
-            last = str(error).strip().splitlines()[-1]
-            raise RunError(f"a training process ended early: {last}") from error
+        finally:
+            for child in children:
+                if child.pid:
+                    child.kill()  # nothing to those that have ended
+                    child.join()
+    found = []
+    while not results.empty():
+        found.append(results.get())
+    for result in found:
+        if isinstance(result, MambaADError):
+            raise result
+    if len(found) < devices:
+        codes = ", ".join(str(child.exitcode) for child in children)
+        raise RunError(f"a training process ended early (exit codes {codes}); see its message")
+    return all(found)
 
 
-def _in_process(fabric: Fabric, model: System, *, work: Work, ready: Any, problems: Any) -> bool:
-    """Run ``work`` in one of several processes, and report an error to the first."""
+def _wait_for_all(children: list[Any]) -> None:
+    """Wait until all processes have ended, or one has failed: the others would wait for it."""
+    running = {child.sentinel: child for child in children}
+    while running:
+        for sentinel in wait(list(running)):
+            child = running.pop(sentinel)
+            child.join()
+            if child.exitcode:
+                return
+
+
+def _run_in_process(
+    environment: dict[str, str],
+    devices: int,
+    precision: Precision,
+    content: bytes,
+    *,
+    ready: Any,
+    results: Any,
+) -> None:
+    """Run the work in one of several processes, and report its result or error to the first."""
+    os.environ.update(environment)  # which tell Fabric that this is one of several
+    model, work = pickle.loads(content)
     try:
-        return work(fabric, model, when_ready=ready.release)
+        fabric = make_fabric(devices, precision)
+        fabric.launch()
+        results.put(work(fabric, model, when_ready=ready.release))
     except MambaADError as error:
-        problems.put(error)
-        raise
+        results.put(error)
+        raise SystemExit(1) from error

@@ -69,7 +69,7 @@ def fit(
         DataError, RunError: an image that cannot be read, a process that ended, no room.
     """
     work = functools.partial(_fit, config=config, samples=samples, out=out)
-    return run_on_devices(fabric, model, config.devices, work)
+    return run_on_devices(fabric, model, config.devices, config.precision, work)
 
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], config: TrainConfig) -> Any:

@@ -17,11 +17,12 @@ from mambaad.artifacts.run_folder import (
     read_data_summary,
     weights_digest,
 )
+from mambaad.config import check_rates
 from mambaad.data.checks import check_images
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, DataError
-from mambaad.inference.precision import Precision, check_precision
+from mambaad.inference.compute import Precision, check_precision
 from mambaad.inspection.calibration import (
     Calibration,
     CalibrationPart,
@@ -87,7 +88,7 @@ def calibrate(
     """
     run, data = Path(run), Path(data)
     check_precision(precision)
-    _check_rates(target_fpr, review_fpr)
+    check_rates(target_fpr, review_fpr)
     config = read_config(run)
     check_finished(run)
     if cross_fit is not None and (new_parts or config.holdout):
@@ -208,17 +209,6 @@ def _check_new(run: Path, data: Path, source: _Source) -> None:
         raise DataError(
             f"{data} holds {len(known)} of the parts that {run} was trained on, such as "
             f"{known[0]}; remove them, or omit --new-parts"
-        )
-
-
-def _check_rates(target_fpr: float, review_fpr: float) -> None:
-    for flag, rate in (("--target-fpr", target_fpr), ("--review-fpr", review_fpr)):
-        if not 0 < rate < 1:
-            raise ConfigError(f"{flag}: expected a share above 0 and below 1, got {rate}")
-    if review_fpr < target_fpr:
-        raise ConfigError(
-            f"--review-fpr {review_fpr} is below --target-fpr {target_fpr}, but every FAIL counts "
-            "as not passed; give a larger one"
         )
 
 

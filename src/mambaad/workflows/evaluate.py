@@ -16,20 +16,12 @@ from jaxtyping import Bool
 from mambaad.data.layouts import class_names, read_data
 from mambaad.data.masks import resize_mask_bilinear, resize_mask_nearest
 from mambaad.errors import ConfigError, DataError
+from mambaad.inference.compute import Precision
 from mambaad.inference.engine import Engine
-from mambaad.inference.precision import Precision
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.stream import Item, Observed, observe_stream, readable
-from mambaad.metrics.protocols import (
-    HEADINGS,
-    METRICS,
-    PROTOCOLS,
-    ClassMetrics,
-    MetricValues,
-    Protocol,
-    image_metrics,
-    mean_over_classes,
-)
+from mambaad.metrics.names import HEADINGS, METRICS, PROTOCOLS, MetricValues, Protocol
+from mambaad.metrics.protocols import ClassMetrics, image_metrics, mean_over_classes
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass
 from mambaad.workflows.verdicts import VerdictEvaluation, VerdictMeasurement, check_calibrated

@@ -31,7 +31,7 @@ from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import TEMPORARY
 from mambaad.inference.weights import load_model
 from mambaad.inspection.inspector import Inspector
-from mambaad.metrics.protocols import HEADINGS, METRICS, MetricValues
+from mambaad.metrics.names import HEADINGS, METRICS, MetricValues
 from mambaad.progress import say
 from mambaad.training.devices import make_fabric
 from mambaad.training.loop import fit

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mambaad.data.images import is_image
+from mambaad.data.file_names import is_image
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import printable, write_text, written_whole
-from mambaad.inference.precision import Precision
+from mambaad.inference.compute import Precision
 from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.records import Record
 from mambaad.inspection.stream import Item

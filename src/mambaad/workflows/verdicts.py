@@ -19,7 +19,8 @@ from mambaad.inspection.decision import nearest_product
 from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.stream import Observed
 from mambaad.inspection.thresholds import conformal_threshold
-from mambaad.metrics.protocols import HEADINGS, METRICS, ClassMetrics, MetricValues
+from mambaad.metrics.names import HEADINGS, METRICS, MetricValues
+from mambaad.metrics.protocols import ClassMetrics
 from mambaad.types import ProductClass, Verdict
 
 SCALES = ("raw", "inferred product", "true product")

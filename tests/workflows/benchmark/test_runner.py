@@ -3,10 +3,6 @@
 import csv
 import io
 import json
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,7 +10,7 @@ import torch
 
 import mambaad
 from mambaad.errors import RunError
-from mambaad.metrics.protocols import METRICS
+from mambaad.metrics.names import METRICS
 from mambaad.workflows.benchmark.plan import read_plan
 from mambaad.workflows.benchmark.runner import RESULT, read_result, run_plan
 from mambaad.workflows.benchmark.tables import (
@@ -101,30 +97,6 @@ def test_another_protocol_needs_no_other_training(finished):
     changed = plan.model_copy(update={"protocol": "ader-paper"})
     with pytest.raises(RunError, match="under another protocol than the plan"):
         run_plan(changed, out)
-
-
-def test_an_interruption_is_passed_on_and_the_job_is_resumed_later(parts, tmp_path):
-    """Told to stop as a service is: by SIGTERM to the command alone."""
-    many = PLAN.replace("epochs: 1", "epochs: 400").split("  RD4AD")[0]
-    (tmp_path / "plan.yaml").write_text(
-        many.format(parts=parts) + f"data: {{parts: {{path: {parts}}}}}\n"
-    )
-    out = tmp_path / "out"
-    program = "from mambaad.cli.app import main; main()"
-    arguments = ["benchmark", str(tmp_path / "plan.yaml"), "--out", str(out)]
-    command = [sys.executable, "-c", program, *arguments]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        while not list(out.rglob("log.jsonl")):  # an epoch has ended
-            assert process.poll() is None
-            time.sleep(0.1)
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "resume with: mambaad benchmark" in said
-    (run,) = out.rglob("run")
-    assert (run / "checkpoint.safetensors").is_file()
-    epochs = len((run / "log.jsonl").read_text().splitlines())
-    assert 1 <= epochs < 400
 
 
 def test_a_damaged_result_is_one_line(finished, tmp_path):

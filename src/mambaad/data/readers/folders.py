@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mambaad.data.images import is_image
+from mambaad.data.file_names import is_image
 from mambaad.data.readers.base import Complain
 
 # Folders of these names are surely intended as one of the parts of a class.

@@ -24,8 +24,9 @@ from PIL import Image
 
 from mambaad.data.synthetic.catalogue import PRODUCTS
 from mambaad.data.synthetic.noise import stream
-from mambaad.data.synthetic.render import check_part, render_part
-from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.data.synthetic.render import render_part
+from mambaad.data.synthetic.settings import PRODUCT_NAMES, check_drawing
+from mambaad.errors import DataError, RunError
 from mambaad.files import TEMPORARY
 from mambaad.progress import ProgressBar
 
@@ -33,7 +34,6 @@ MANIFEST = "manifest.json"
 FORMAT = 1
 _CHUNK = 8  # images a process draws before it reports
 _WORTH_PROCESSES = 64  # starting processes takes as long as drawing this many
-_MOST = 100_000  # images a class and split
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -84,8 +84,8 @@ def make_data(
         RunError: writing failed.
     """
     out = Path(out)
-    names = list(dict.fromkeys(PRODUCTS if classes is None else classes))
-    _check(names, train, test, size, seed, difficulty)
+    names = list(dict.fromkeys(PRODUCT_NAMES if classes is None else classes))
+    check_drawing(names, train, test, size, seed, difficulty)
     _check_free(out)
     place = out.resolve()
     temporary = place.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}")
@@ -121,18 +121,6 @@ def make_data(
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
-
-
-def _check(
-    names: list[str], train: int, test: int, size: int, seed: int, difficulty: float
-) -> None:
-    if not names:
-        raise ConfigError(f"--classes: none given; choose from {', '.join(PRODUCTS)}")
-    for name in names:
-        check_part(name, seed, size, None, difficulty)
-    for flag, count, least in (("--train", train, 2), ("--test", test, 0)):
-        if not least <= count <= _MOST:
-            raise ConfigError(f"{flag}: expected {least} to {_MOST}, got {count}")
 
 
 def _check_free(out: Path) -> None:

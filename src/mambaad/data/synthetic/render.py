@@ -15,6 +15,7 @@ from mambaad.data.synthetic.defects import damage
 from mambaad.data.synthetic.noise import Frame
 from mambaad.data.synthetic.optics import expose, look
 from mambaad.data.synthetic.scene import Plan, Severity
+from mambaad.data.synthetic.settings import check_part
 from mambaad.errors import ConfigError, DataError
 
 _SEEN, _FAINT = 10, 4
@@ -60,7 +61,8 @@ def render_part(
         ConfigError: an argument is not as described.
         DataError: the defect cannot be seen, however often it is drawn (not met so far).
     """
-    check_part(product, seed, size, defect, difficulty)
+    check_part(product, seed, size, difficulty)
+    _check_defect(product, defect)
     frame = Frame(size, seed, product)
     plan = PRODUCTS[product].plan(frame.random("plan"))
     scene = PRODUCTS[product].build(plan, frame)
@@ -85,21 +87,10 @@ def render_part(
     )
 
 
-def check_part(product: str, seed: int, size: int, defect: str | None, difficulty: float) -> None:
-    """Raise ConfigError for arguments that :func:`render_part` cannot render."""
-    if product not in PRODUCTS:
-        raise ConfigError(
-            f"--classes: there is no product '{product}'; choose from {', '.join(PRODUCTS)}"
-        )
+def _check_defect(product: str, defect: str | None) -> None:
     kinds = PRODUCTS[product].defects
     if defect is not None and defect not in kinds:
         raise ConfigError(f"{product} has no defect '{defect}'; choose from {', '.join(kinds)}")
-    if seed < 0:
-        raise ConfigError(f"--seed: expected 0 or more, got {seed}")
-    if size % 32 or not 64 <= size <= 1024:
-        raise ConfigError(f"--size: expected a multiple of 32 from 64 to 1024, got {size}")
-    if not 0 <= difficulty <= 1:
-        raise ConfigError(f"--difficulty: expected 0 (easy) to 1 (hard), got {difficulty:g}")
 
 
 def _with_defect(

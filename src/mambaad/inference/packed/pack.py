@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from mambaad.errors import ConfigError
+from mambaad.inference.compute import Precision, check_precision
 from mambaad.inference.packed.decoder import PatchExpand
 from mambaad.inference.packed.encoder import pack_encoder
 from mambaad.inference.packed.lss import LSSModule
 from mambaad.inference.packed.rewrite import rewrite_convolutions
-from mambaad.inference.precision import Precision, check_precision
 from mambaad.models import decoder as plain
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.system import System

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mambaad.config import check_names, make_config, read_config_file
 from mambaad.errors import ConfigError
-from mambaad.metrics.protocols import Protocol
+from mambaad.metrics.names import Protocol
 from mambaad.workflows.benchmark.peer_settings import peer_settings
 from mambaad.workflows.benchmark.published import PUBLISHED
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mambaad.metrics.protocols import METRICS
+from mambaad.metrics.names import METRICS
 
 _COLUMNS = [m for m in METRICS if m != "mad"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sys
 import time
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from mambaad.errors import MambaADError, RunError
 from mambaad.files import write_text
 from mambaad.inference.engine import Engine
 from mambaad.inspection.inspector import Inspector
-from mambaad.metrics.protocols import MetricValues
-from mambaad.process import sigterm_as_interrupt
+from mambaad.metrics.names import MetricValues
+from mambaad.process import process_context, sigterm_as_interrupt
 from mambaad.progress import say
 from mambaad.types import ProductClass
 from mambaad.workflows.benchmark.peer_settings import peer_settings
@@ -124,7 +123,7 @@ def _run_in_process(job: Job, out: Path) -> str | None:
     problem.unlink(missing_ok=True)
     if not (folder / BEGUN).is_file():
         write_text(folder / BEGUN, json.dumps({"training": job.training}) + "\n")
-    process = multiprocessing.get_context("spawn").Process(target=_run_job, args=(job, folder))
+    process = process_context(__name__).Process(target=_run_job, args=(job, folder))
     with sigterm_as_interrupt():  # so that a job does not outlive the benchmark
         process.start()
         try:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from mambaad.files import write_text
-from mambaad.metrics.protocols import HEADINGS, METRICS
+from mambaad.metrics.names import HEADINGS, METRICS
 from mambaad.report.run_rendering import svg_of
 from mambaad.workflows.benchmark.plan import Plan
 from mambaad.workflows.benchmark.published import published

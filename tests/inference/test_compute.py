@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from mambaad.errors import ConfigError
-from mambaad.inference.precision import PRECISIONS, check_precision
+from mambaad.inference.compute import PRECISIONS, check_precision
 
 
 def test_known_precisions_are_taken_and_others_refused_in_one_line():
@@ -18,5 +18,5 @@ def test_known_precisions_are_taken_and_others_refused_in_one_line():
 
 
 def test_checking_one_does_not_wait_for_pytorch():
-    program = "import mambaad.inference.precision, sys; assert 'torch' not in sys.modules"
+    program = "import mambaad.inference.compute, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

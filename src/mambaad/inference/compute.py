@@ -1,0 +1,36 @@
+"""What inference computes with, by name: precision, device, compilation. Loads no library."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+from mambaad.errors import ConfigError
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""Precisions of matrix products and convolutions."""
+
+Compilation = Literal["off", "default", "cuda-graphs"]
+
+
+def check_precision(precision: str) -> None:
+    """Refuse an unknown precision (ConfigError)."""
+    if precision not in PRECISIONS:
+        known = ", ".join(PRECISIONS)
+        raise ConfigError(f"--precision: expected one of {known}, got '{precision}'")
+
+
+def check_compilation(how: str) -> Compilation:
+    """Refuse an unknown way to compile (ConfigError)."""
+    for known in get_args(Compilation):
+        if how == known:
+            return how  # type: ignore[return-value]
+    raise ConfigError(f"--compile: expected one of {', '.join(get_args(Compilation))}, got '{how}'")
+
+
+def check_device(name: str) -> str:
+    """Refuse an invalid device name, without loading PyTorch (ConfigError)."""
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ConfigError(f"--device: expected cpu, cuda or cuda:N, got '{name}'")
+    return name
