@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mambaad
+from mambaad.artifacts.tensors import load_tensors, save_tensors
 from mambaad.config import make_config
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.data.splits import hold_out
@@ -15,7 +16,7 @@ from mambaad.inspection.thresholds import conformal_threshold
 from mambaad.workflows import calibrate as module
 from mambaad.workflows.calibrate import calibrate, calibration_rows
 from mambaad.workflows.train import train_run
-from tests.conftest import SMALL, make_parts
+from tests.conftest import SMALL, SMALL_BASE, make_parts
 
 SIZE = (64, 64)
 
@@ -43,7 +44,7 @@ def test_held_out_parts_are_not_trained_on(calibrated_run, many_parts, tmp_path)
         target = tmp_path / "data" / sample.path.relative_to(many_parts)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(sample.path, target)
-    other = mambaad.train(tmp_path / "data", tmp_path / "other", **SMALL)
+    other = mambaad.train(tmp_path / "data", tmp_path / "other", **SMALL_BASE)
     ours = (calibrated_run / "weights.safetensors").read_bytes()
     assert ours == (other / "weights.safetensors").read_bytes()
 
@@ -205,8 +206,11 @@ def test_models_of_an_interrupted_cross_fit_outlast_other_calibrations(run, many
     assert (run / "cross_fit" / "1_of_3").is_dir()
 
 
-def test_a_model_trained_on_since_has_no_verdicts(run, trained_run, many_parts, capsys):
-    shutil.copy(trained_run / "weights.safetensors", run)
+def test_a_model_trained_on_since_has_no_verdicts(run, many_parts, capsys):
+    path = run / "weights.safetensors"
+    tensors, metadata = load_tensors(path)
+    first = next(name for name, values in tensors.items() if values.dtype == np.float32)
+    save_tensors(path, {**tensors, first: tensors[first] + 1e-3}, metadata)
     inspector = mambaad.Inspector(run)
     assert inspector.calibration is None
     assert "trained further after calibration" in capsys.readouterr().err
