@@ -126,7 +126,7 @@ def ratio(one: float | None, other: float | None) -> float | None:
 def scan_inputs(side: int, channels: int, batch: int, device: torch.device) -> dict[str, Any]:
     """Make random inputs of a stage's scan that require gradients."""
     torch.manual_seed(0)
-    rank, length = max(channels // 32, 1), side * side
+    rank, length = max(channels // 32, 1), side * side  # R = C / 16, and D = 2 C
     inputs: dict[str, Any] = {
         "u": torch.randn(batch, length, channels),
         "proj": torch.randn(batch, length, DIRECTIONS * (rank + 2 * STATES)),
@@ -195,13 +195,21 @@ def limits(device: torch.device) -> dict[str, float] | None:
 
 
 def scan_table(sizes: Sizes, clock: Clock, peak: dict[str, float] | None) -> list[dict[str, Any]]:
-    """Time each stage's scan, forward and with backward, beside the released arrangement."""
+    """Time each stage's scan, forward, backward and both, beside the released arrangement."""
     scans = {"ours": selective_scan, "released": RELEASED}
     results = []
     for side, channels in sizes.stages:
         inputs = scan_inputs(side, channels, sizes.batch, clock.device)
         plain = {name: t.detach() for name, t in inputs.items()}
         actions: dict[str, Callable[[], Any]] = {}
+        half = {n: t.bfloat16() if n in ("u", "proj") else t for n, t in plain.items()}
+        actions["ours_forward_bf16"] = functools.partial(selective_scan, *half.values())
+        y = selective_scan(*inputs.values())
+        actions["ours_backward"] = functools.partial(
+            torch.autograd.grad,
+            *(y, [inputs[name] for name in INPUTS], torch.randn_like(y)),
+            retain_graph=True,
+        )
         for name, scan in scans.items():
             actions[f"{name}_forward"] = functools.partial(scan, *plain.values())
             actions[f"{name}_both"] = functools.partial(value_and_gradients, scan, inputs)
@@ -221,8 +229,8 @@ def scan_table(sizes: Sizes, clock: Clock, peak: dict[str, float] | None) -> lis
         spent = seconds["ours_forward"]
         if peak and spent:
             row["of_bandwidth"] = read / spent / peak["bytes_per_s"]
-            # Decay, state, output and half of a scan's compositions: about 7 a state.
-            row["of_multiply_adds"] = 7 * states / spent / max(peak["multiply_adds_per_s"], 1)
+            # dt A, its exponential, dt u B, the state and its part of y.
+            row["of_multiply_adds"] = 5 * states / spent / max(peak["multiply_adds_per_s"], 1)
             row["of_exponentials"] = states / spent / max(peak["exponentials_per_s"], 1)
         results.append(row)
     return results

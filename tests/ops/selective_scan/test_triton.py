@@ -1,9 +1,7 @@
 """The Triton kernels: natively where there is a GPU, else in Triton's interpreter.
 
-The interpreter takes some 10 ms for each tile of each program, so that shapes are few and small.
+The interpreter takes some 10 ms for each step of each program, so that shapes are few and small.
 """
-
-import itertools
 
 import pytest
 import torch
@@ -27,36 +25,15 @@ from tests.ops.conftest import (
 
 pytest.importorskip("triton")
 
-from triton.runtime.interpreter import ScanOps
-
 from mambaad.ops.selective_scan.triton import launch
-from mambaad.ops.selective_scan.triton.launch import TILING, Tiling
+from mambaad.ops.selective_scan.triton.launch import Tiling, channels_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-
-scan_by_elements = ScanOps.generic_scan
-
-
-def scan_by_slices(self, tensors):
-    """As :func:`scan_by_elements`, a hundred times as fast for a tile of 16 x 16 x 16."""
-    steps = range(tensors[0].handle.data.shape[self.axis])
-    whole = (slice(None),) * self.axis
-    slices = [(*whole, slice(step, step + 1)) for step in steps]
-    results = [t.handle.data.copy() for t in tensors]
-    for last, this in itertools.pairwise(slices):
-        arrays = [r[last] for r in results] + [t.handle.data[this] for t in tensors]
-        types = [t.dtype for t in tensors] * 2
-        combined = self.combine_fn.fn(*map(self.to_tensor, arrays, types))
-        for result, c in zip(results, combined, strict=True):
-            result[this] = c.handle.data
-    return [self.to_tensor(r, t.dtype) for r, t in zip(results, tensors, strict=True)]
 
 
 @pytest.fixture(autouse=True)
 def triton_everywhere(monkeypatch):
     monkeypatch.setattr(operator, "triton_on_cpu", True)
-    if DEVICE == "cpu":
-        monkeypatch.setattr(ScanOps, "generic_scan", scan_by_slices)
 
 
 def scan(**inputs: torch.Tensor) -> torch.Tensor:
@@ -76,48 +53,76 @@ def run_tiled(inputs: Tensors, tiling: Tiling) -> dict[str, torch.Tensor]:
     return {n: t.cpu() for n, t in zip(("y", *FLOATS), (y, *grads), strict=True)}
 
 
-@pytest.mark.skipif(DEVICE == "cuda", reason="nothing is interpreted")
-@pytest.mark.parametrize("nan", [False, True])
-def test_scanning_by_slices_gives_exactly_what_the_interpreter_gives(nan, monkeypatch):
-    inputs = make_inputs(batch=1, length=5, channels=2)
-    if nan:
-        inputs["u"][0, 0, 0] = torch.nan
-    found = run_tiled(inputs, Tiling(4, 2))
-    monkeypatch.setattr(ScanOps, "generic_scan", scan_by_elements)
-    expected = run_tiled(inputs, Tiling(4, 2))
-    assert expected["y"].isnan().any() == nan
-    torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
-
-
 # Chosen so that every mask, loop and padding of the kernels is met on either side of its limit,
-# one side of the problem at a time, on one image and one direction of two tiles:
-#   length    one step; a tile less one, full, and one more; tiles before and after a full one
+# one side of the problem at a time, on one image and one direction:
+#   length    one step; four steps and a tile less one, full, and one more; several tiles
 #   channels  one; a block full, and one more (fewer in all the others)
 #   states    one, a power of two, one that is padded to the next (3 in all the others), the model's
 #   rank      one, a power of two, one that is padded (3, 33) to a value below and above a tile
 #   batch     none, several (an image's offset); directions 2 and 8 (a direction's offset)
 # then all of them uneven at once, and the model's widths in all of its directions.
-STEPS, CHANNELS = TILING.steps, TILING.channels
+SMALL = Tiling(steps=8)  # two fours of steps, where a GPU gets four
+CHANNELS = channels_of(3, wide=False)
 SHAPES = [
-    *({"length": n} for n in (1, STEPS - 1, STEPS, STEPS + 1, 2 * STEPS + 3)),
+    *({"length": n} for n in (1, 3, 4, 5, 7, 8, 9, 19)),
     *({"channels": n} for n in (1, CHANNELS, CHANNELS + 1)),
-    *({"states": n} for n in (1, 2, 16)),
+    *({"states": n} for n in (1, 2, 16, 32)),
     *({"rank": n} for n in (1, 3, 4, 33)),
     *({"batch": n} for n in (0, 3)),
     *({"directions": n, "length": 5} for n in (2, 8)),
-    {"batch": 2, "directions": 2, "length": STEPS + 5, "channels": 19, "states": 7, "rank": 5},
-    {"directions": 8, "length": STEPS + 1, "channels": CHANNELS, "states": 16, "rank": 4},
+    {"batch": 2, "directions": 2, "length": 11, "channels": 19, "states": 7, "rank": 5},
 ]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=sizes_text)
 def test_kernel_equals_the_reference(shape):
-    sizes = {"batch": 1, "directions": 1, "length": STEPS + 2, **shape}
+    sizes = {"batch": 1, "directions": 1, "length": 10, **shape}
+    assert_close(run_tiled(make_inputs(**sizes), SMALL), truth_of_size(**sizes))
+
+
+@pytest.mark.parametrize("length", [20, 21])
+def test_operator_equals_the_reference(length):
+    sizes = {"batch": 1, "directions": 8, "length": length, "channels": 16, "states": 16, "rank": 4}
     assert_close(run(scan, make_inputs(**sizes)), truth_of_size(**sizes))
 
 
+def test_a_fixed_order_of_sums_gives_the_same_bits_and_the_same_values():
+    sizes = {"batch": 2, "directions": 2, "length": 11, "channels": 19, "states": 7, "rank": 5}
+    torch.use_deterministic_algorithms(True)
+    try:
+        first, again = (run_tiled(make_inputs(**sizes), SMALL) for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert_close(first, truth_of_size(**sizes))
+    torch.testing.assert_close(again, first, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_images_that_do_not_fit_at_once_are_scanned_in_groups(fixed, monkeypatch):
+    sizes = {"batch": 3, "directions": 2, "length": 6}
+    inputs = make_inputs(**sizes)
+    # Of five channels, as make_inputs gives: two images at a time.
+    monkeypatch.setattr(launch, "SCRATCH", 2 * 4 * 2 * 6 * 5)
+    torch.use_deterministic_algorithms(fixed)
+    try:
+        assert_close(run_tiled(inputs, SMALL), truth_of_size(**sizes))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_offsets_of_64_bits_change_nothing(monkeypatch):
+    real, sizes = launch._plans, {"batch": 2, "directions": 2, "length": 6}
+
+    def widened(*args, **kwargs):
+        for images, plan in real(*args, **kwargs):
+            yield images, plan._replace(tile={**plan.tile, "WIDE": True})
+
+    monkeypatch.setattr(launch, "_plans", widened)
+    assert_close(run_tiled(make_inputs(**sizes), SMALL), truth_of_size(**sizes))
+
+
 def test_errors_do_not_add_up_over_many_tiles():
-    inputs = make_inputs(length=1500, batch=1, channels=2, directions=1, states=1, rank=1)
+    inputs = make_inputs(length=400, batch=1, channels=2, directions=1, states=1, rank=1)
     expected = selective_scan_reference(**cast(inputs, torch.float64))
     assert_close({"y": scan(**inputs)}, {"y": expected})
 
@@ -130,7 +135,7 @@ def test_map_without_positions_has_no_gradients():
 
 @pytest.mark.parametrize("fill", EXTREMES)
 def test_extreme_values(fill):
-    inputs = make_inputs(batch=1, directions=1, length=STEPS + 2)
+    inputs = make_inputs(batch=1, directions=1, length=10)
     for name, value in fill.items():
         inputs[name].fill_(value)
     found = run(scan, inputs)
@@ -159,7 +164,7 @@ def test_segments_of_the_sequence_change_nothing(length, tiling):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_inputs_are_scanned_in_float32(dtype):
-    inputs = make_inputs(batch=1, length=STEPS + 2)
+    inputs = make_inputs(batch=1, length=10)
     halves = {n: t.to(dtype) if n in ("u", "proj") else t for n, t in inputs.items()}
     found = run(scan, halves)
     # The scan of the rounded inputs is exact; only the gradients of the halves are rounded again.
@@ -195,7 +200,7 @@ RANK, STATES = 2, 3
     [("u", 0), ("proj", 0), ("proj", RANK), ("proj", RANK + STATES), ("dt_weight", 0), ("A", 0)],
 )
 def test_nan_reaches_what_depends_on_it_and_nothing_else(name, index):
-    inputs = make_inputs(rank=RANK, states=STATES, length=STEPS + 2)
+    inputs = make_inputs(rank=RANK, states=STATES, length=10)
     inputs[name].view(-1)[index] = torch.nan
     found, expected = scan(**inputs), selective_scan_reference(**inputs)
     assert expected.isnan().any()

@@ -1,17 +1,21 @@
 """The selective scan on a GPU, in Triton.
 
-A program has one image, one direction, a block of channels and a segment of the sequence. It goes
-through the segment a tile of steps at a time; within a tile the recurrence is an associative scan
-over [steps, channels, states] (Blelloch 1990). It reads the map through the order table, expands
-the time step itself, and adds its results at the cells they belong to, so that nothing is permuted
-in memory. Where images, directions and channels do not fill the device, the sequence is cut into
-segments: a first pass finds the state at the end of each from a zero state, and from these follow
-the states at their beginnings.
+A program is one warp: it has one image, one direction, a block of channels and a segment of the
+sequence, and goes through it one step after the other with the states in its registers. It reads
+the map through the order table and adds its results at the cells they belong to, so that nothing is
+permuted in memory. Where images, directions and channels do not fill the device, the sequence is
+cut into segments: a first pass finds the state at the end of each from a zero state, and from these
+follow the states at their beginnings.
+
+dt, which every state of a channel shares, is expanded before the scan by tensor cores and stored in
+the order of the steps; the backward stores its gradient in the same place, and two products give
+those of low, W and the bias.
 
 Inputs may be float32, bfloat16 or float16; all arithmetic and every sum is float32. Sums over
-directions, images and channel blocks are atomic: results vary by rounding from run to run.
+directions, and for B and C over blocks of channels, are atomic: results vary by rounding from run
+to run, unless ``torch.use_deterministic_algorithms`` is set, which costs memory for each direction.
 ``TRITON_INTERPRET=1`` runs the same code on a CPU, slowly.
 
-``launch`` holds the functions of tensors, ``forward`` and ``backward`` the kernels, and ``tile``
-what both kernels read and compute of a tile.
+``launch`` holds the functions of tensors, ``forward`` and ``backward`` the scan, ``time_steps`` the
+products, and ``step`` what both directions of the scan read and compute.
 """

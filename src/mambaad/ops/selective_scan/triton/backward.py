@@ -1,127 +1,206 @@
-"""The backward kernel: from the last tile to the first, the gradients of all inputs.
+"""The backward kernel: from the last step to the first, the gradients of all inputs.
 
-Each tile's states are computed again from the state before it, which the forward has kept in the
-carry. With lambda_t ("costate") the gradient of h_t, and g_t that of y_t,
+With lambda_t ("costate") the gradient of h_t, and g_t that of y_t,
 
     lambda_t = C_t g_t + a_(t+1) lambda_(t+1),
 
-a scan in reverse. The gradient of a decay needs a_t h_(t-1) by itself: h_t - b_t would have lost
-its digits where the decay is small, so the forward scan carries it beside h_t.
+a scan in reverse. It needs every h_(t-1), which are not kept: from the state before a tile of T
+steps, which the forward has kept in the carry, those before each four steps are computed again,
+and from each of these the states of its four steps, in registers. (h_(t-1) cannot be had from h_t:
+where the decay is small it has lost its digits.)
 """
 
 # No "from __future__ import annotations": Triton reads the annotations of its functions.
 import triton
 import triton.language as tl
 
-from mambaad.ops.selective_scan.triton.tile import (
-    carry_offset,
-    compose,
-    compose_apart,
-    read_parameters,
-    read_states,
-    read_steps,
-    sigmoid,
+from mambaad.ops.selective_scan.triton.step import (
+    LN_2,
+    LOG2_E,
+    channel_numbers,
+    offset,
+    read_cell,
+    read_values,
+    softplus_gradient,
+    state_numbers,
+    sum_channels,
+    sum_states,
+    within,
 )
 
 
 @triton.jit
+def _advance(
+    h, u, proj, dt, order, A_d, start, image, direction, t, last, n, d, is_n, is_d, L, D, K,
+    R: tl.constexpr, N: tl.constexpr, WIDE: tl.constexpr, EVEN: tl.constexpr,
+):  # fmt: skip
+    """One step of the forward scan: where and what it read, its decay, and the state after it."""
+    is_nt, is_dt = within(is_n, t, last, EVEN), within(is_d, t, last, EVEN)
+    cell = read_cell(order, image, direction, t, last, L, WIDE)
+    B = read_values(proj, (cell * K + direction) * (R + 2 * N) + R + n, is_nt)
+    # Beyond the segment nothing decays and nothing is added.
+    dt_t = tl.load(dt + (start + t) * D + d, mask=is_dt, other=0.0)
+    u_t = read_values(u, cell * D + d, is_dt)
+    decay = tl.exp2(dt_t * A_d)
+    return cell, B, dt_t, u_t, decay, decay * h + (dt_t * u_t) * B
+
+
+@triton.jit
+def _retreat(
+    coming, sum_A, sum_skip, before, cell, B, dt_t, u_t, decay, after,
+    proj, dt, grad_y, grad_u, grad_proj, A_d, skip_d, start, image, direction, t, last,
+    n, d, is_n, is_d, L, D, K, R: tl.constexpr, N: tl.constexpr, WIDE: tl.constexpr,
+    EVEN: tl.constexpr, ATOMIC: tl.constexpr,
+):  # fmt: skip
+    """One step of the reverse scan, from what ``_advance`` gave and the states around it."""
+    is_nt, is_dt = within(is_n, t, last, EVEN), within(is_d, t, last, EVEN)
+    row = (cell * K + direction) * (R + 2 * N) + R
+    C = read_values(proj, row + N + n, is_nt)
+    g = tl.load(grad_y + cell * D + d, mask=is_dt, other=0.0)
+    costate = C * g + coming
+    coming = decay * costate
+    on_decay = coming * before  # lambda_t a_t h_(t-1)
+    on_input = sum_states(costate * B)
+    grad_dt = sum_states(on_decay * A_d) * LN_2 + on_input * u_t
+    grad_z = grad_dt * softplus_gradient(dt_t)
+    # In place of dt, which no other program reads.
+    tl.store(dt + (start + t) * D + d, grad_z, mask=is_dt)
+    grad_u_t = on_input * dt_t + skip_d * g
+    grad_B, grad_C = sum_channels(costate * (dt_t * u_t)), sum_channels(after * g)
+    if ATOMIC:
+        tl.atomic_add(grad_u + cell * D + d, grad_u_t, mask=is_dt, sem="relaxed")
+        tl.atomic_add(grad_proj + row + n, grad_B, mask=is_nt, sem="relaxed")
+        tl.atomic_add(grad_proj + row + N + n, grad_C, mask=is_nt, sem="relaxed")
+    else:
+        own = start + cell - image * L
+        tl.store(grad_u + own * D + d, grad_u_t, mask=is_dt)
+        block, pairs = offset(tl.program_id(0), WIDE), tl.num_programs(2)
+        part = grad_proj + (block * pairs * L + own) * (2 * N)
+        tl.store(part + n, grad_B, mask=is_nt)
+        tl.store(part + N + n, grad_C, mask=is_nt)
+    return coming, sum_A + on_decay * dt_t, sum_skip + g * u_t
+
+
+@triton.jit
+def costate_kernel(
+    proj, dt, A, order, grad_y, before, dt_sum, L, D, K, first_pair, steps, R: tl.constexpr,
+    N: tl.constexpr, D1: tl.constexpr, D2: tl.constexpr, N2: tl.constexpr, N1: tl.constexpr,
+    WIDE: tl.constexpr, EVEN: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """Scan each segment in reverse from zero: what flows out ``before`` it, and its sum of dt."""
+    segment, segments = tl.program_id(1), tl.num_programs(1)
+    here = tl.program_id(2)
+    image, direction = (first_pair + here) // K, (first_pair + here) % K
+    n, d = state_numbers(N2, N1), channel_numbers(tl.program_id(0), D1, D2)
+    is_n, is_d = n < N, d < D
+    A_d = tl.load(A + (direction * D + d) * N + n, mask=is_n & is_d, other=0.0) * LOG2_E
+    first, last = segment * steps, tl.minimum(L, (segment + 1) * steps)
+    start = offset(here, WIDE) * L  # step of the pair, in dt
+    coming = tl.zeros((D1, D2, N2, N1), tl.float32)
+    total = tl.zeros((D1, D2, 1, 1), tl.float32)
+    for back in tl.range(0, last - first, num_stages=STAGES):
+        t = last - 1 - back
+        cell = read_cell(order, image, direction, t, last, L, WIDE)
+        C = read_values(proj, (cell * K + direction) * (R + 2 * N) + R + N + n, is_n)
+        dt_t = tl.load(dt + (start + t) * D + d, mask=is_d, other=0.0)
+        g = tl.load(grad_y + cell * D + d, mask=is_d, other=0.0)
+        coming = tl.exp2(dt_t * A_d) * (C * g + coming)
+        total += dt_t
+    part = offset(here * segments + segment, WIDE)
+    tl.store(before + (part * D + d) * N + n, coming, mask=is_n & is_d)
+    tl.store(dt_sum + part * D + d, total, mask=is_d)
+
+
+@triton.jit
 def backward_kernel(
-    u, proj, dt_weight, dt_bias, A, skip, order, carry, grad_y, after,
-    grad_u, grad_proj, grad_dt_weight, grad_dt_bias, grad_A, grad_skip, before, dt_sum,
-    L, D, K, tiles, R: tl.constexpr, N: tl.constexpr, RP: tl.constexpr, NP: tl.constexpr,
-    BD: tl.constexpr, T: tl.constexpr, COSTATES_ONLY: tl.constexpr,
+    u, proj, dt, A, skip, order, carry, grad_y, after, states,
+    grad_u, grad_proj, grad_A, grad_skip, L, D, K, first_pair, steps, R: tl.constexpr,
+    N: tl.constexpr, D1: tl.constexpr, D2: tl.constexpr, N2: tl.constexpr, N1: tl.constexpr,
+    T: tl.constexpr, WIDE: tl.constexpr, STAGES: tl.constexpr, EVEN: tl.constexpr,
+    ATOMIC: tl.constexpr,
 ):  # fmt: skip
     """Scan the segments in reverse from what flows in ``after`` them, and add to the gradients.
 
-    With ``COSTATES_ONLY`` from zero, and only into ``before`` and ``dt_sum``: what flows out
-    before each segment and the sum of its dt.
+    That of z, from which dt = softplus(z), takes the place of dt; those of A and skip are stored
+    for each segment. ``states``: room for the states before each four steps of a tile. ``EVEN``:
+    L is a multiple of four, and T divides a segment. Not
+    ``ATOMIC``: the gradients of u are stored for each direction, those of B and C for each
+    direction and block of channels.
     """
-    segment, segments = tl.program_id(1), tl.num_programs(1)
-    pair = tl.program_id(2)
+    block, segment, segments = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
+    here = tl.program_id(2)  # the pair of image and direction, of those in dt
+    pair = first_pair + here
     image, direction = pair // K, pair % K
-    d = tl.program_id(0) * BD + tl.arange(0, BD)
-    n, r, is_d = tl.arange(0, NP), tl.arange(0, RP), d < D
-    W, bias, A_d, skip_d, dr, is_dr, dn, is_dn = read_parameters(
-        dt_weight, dt_bias, A, skip, direction, d, D, R, N, RP, NP
-    )
+    n, d = state_numbers(N2, N1), channel_numbers(block, D1, D2)
+    is_n, is_d = n < N, d < D
+    is_dn = is_n & is_d
+    A_d = tl.load(A + (direction * D + d) * N + n, mask=is_dn, other=0.0) * LOG2_E
+    skip_d = tl.load(skip + direction * D + d, mask=is_d, other=0.0)
+    part = offset(here * segments + segment, WIDE)
+    start = offset(here, WIDE) * L  # step of the pair, in dt
+    state_at = (part * D + d) * N + n
+    first, last = segment * steps, tl.minimum(L, (segment + 1) * steps)
+    coming = tl.load(after + state_at, mask=is_dn, other=0.0)  # a lambda of the step that follows
+    sum_A = tl.zeros((D1, D2, N2, N1), tl.float32)
+    sum_skip = tl.zeros((D1, D2, 1, 1), tl.float32)
 
-    part = (pair * segments + segment).to(tl.int64)
-    state_at = (part * D + d[:, None]) * N + n[None, :]
-    # a lambda of the step after this tile.
-    coming = tl.zeros((BD, NP), tl.float32)
-    if not COSTATES_ONLY:
-        coming = tl.load(after + state_at, mask=is_dn, other=0.0)
-    sum_W = tl.zeros((BD, RP), tl.float32)
-    sum_bias = tl.zeros((BD,), tl.float32)
-    sum_A = tl.zeros((BD, NP), tl.float32)
-    sum_skip = tl.zeros((BD,), tl.float32)
-    total = tl.zeros((BD,), tl.float32)
-    i = tl.arange(0, T)
-
-    count = tl.minimum(tiles, tl.cdiv(L, T) - segment * tiles)
-    for back in range(0, count):
-        tile = count - 1 - back
-        t = (segment * tiles + tile) * T + i
-        is_step = t < L
-        cell, row, low, z, dt = read_steps(
-            proj, order, W, bias, image, direction, t, is_step, L, K, R, N, RP, NP
-        )
-        C = read_states(row, R + N, is_step, N, NP)
-        at = cell[:, None] * D + d[None, :]
-        is_td = is_step[:, None] & is_d[None, :]
-        g = tl.load(grad_y + at, mask=is_td, other=0.0).to(tl.float32)
-
-        # The decay of the step after each; that after the tile's last one is in ``coming``.
-        has_next = (t + 1 < L) & (i < T - 1)
-        _, _, _, _, next_dt = read_steps(
-            proj, order, W, bias, image, direction, t + 1, has_next, L, K, R, N, RP, NP
-        )
-        next_decay = tl.exp(next_dt[:, :, None] * A_d[None, :, :])
-        from_y = C[:, None, :] * g[:, :, None]
-        until, alone = tl.associative_scan((next_decay, from_y), 0, compose, reverse=True)
-        costates = alone + until * coming[None, :, :]
-        decay = tl.exp(dt[:, :, None] * A_d[None, :, :])
-        first = tl.where((i == 0)[:, None, None], decay * costates, 0.0)
-        coming = tl.sum(first, axis=0)
-        total += tl.sum(dt, axis=0)
-
-        if not COSTATES_ONLY:
-            B = read_states(row, R, is_step, N, NP)
-            u_t = tl.load(u + at, mask=is_td, other=0.0).to(tl.float32)
-            carry_at = carry_offset(pair, segment * tiles + tile, d, n, L, D, T, N)
-            h = tl.load(carry + carry_at, mask=is_dn, other=0.0)
-            added = (dt * u_t)[:, :, None] * B[:, None, :]
-            since, alone, faded = tl.associative_scan(
-                (decay, added, tl.zeros_like(added)), 0, compose_apart
-            )
-            states = alone + since * h[None, :, :]
-
-            on_decay = costates * (faded + since * h[None, :, :])  # lambda_t a_t h_(t-1)
-            on_input = tl.sum(costates * B[:, None, :], axis=2)
-            grad_dt = tl.sum(on_decay * A_d[None, :, :], axis=2) + on_input * u_t
-            grad_z = tl.where(is_td, grad_dt * sigmoid(z), 0.0)
-            tl.atomic_add(grad_u + at, on_input * dt + skip_d[None, :] * g, mask=is_td)
-
-            grad_row = grad_proj + cell * (K * (R + 2 * N)) + direction * (R + 2 * N)
-            grad_low = tl.sum(grad_z[:, :, None] * W[None, :, :], axis=1)
-            grad_B = tl.sum(costates * (dt * u_t)[:, :, None], axis=1)
-            grad_C = tl.sum(states * g[:, :, None], axis=1)
-            is_tr = is_step[:, None] & (r < R)[None, :]
-            is_tn = is_step[:, None] & (n < N)[None, :]
-            tl.atomic_add(grad_row[:, None] + r[None, :], grad_low, mask=is_tr)
-            tl.atomic_add(grad_row[:, None] + R + n[None, :], grad_B, mask=is_tn)
-            tl.atomic_add(grad_row[:, None] + R + N + n[None, :], grad_C, mask=is_tn)
-
-            sum_W += tl.sum(grad_z[:, :, None] * low[:, None, :], axis=0)
-            sum_bias += tl.sum(grad_z, axis=0)
-            sum_A += tl.sum(on_decay * dt[:, :, None], axis=0)
-            sum_skip += tl.sum(g * u_t, axis=0)
-
-    if COSTATES_ONLY:
-        tl.store(before + state_at, coming, mask=is_dn)
-        tl.store(dt_sum + part * D + d, total, mask=is_d)
-    else:
-        tl.atomic_add(grad_dt_weight + dr, sum_W, mask=is_dr)
-        tl.atomic_add(grad_dt_bias + direction * D + d, sum_bias, mask=is_d)
-        tl.atomic_add(grad_A + dn, sum_A, mask=is_dn)
-        tl.atomic_add(grad_skip + direction * D + d, sum_skip, mask=is_d)
+    SIZE: tl.constexpr = D1 * D2 * N2 * N1
+    place = (d - block * (D1 * D2)) * (N2 * N1) + n
+    room = states + (part * tl.num_programs(0) + block) * (T // 4 * SIZE) + place
+    tiles = tl.cdiv(last - first, T)
+    for back in range(0, tiles):
+        tile = first + (tiles - 1 - back) * T
+        kept = (offset(pair, WIDE) * tl.cdiv(L, T) + tile // T) * D + d
+        h = tl.load(carry + kept * N + n, mask=is_dn, other=0.0)
+        fours = tl.cdiv(tl.minimum(T, last - tile), 4)
+        # Not in stages: the reads of four steps are on their way at a time as it is.
+        for i in tl.range(0, fours, num_stages=1):
+            tl.store(room + i * SIZE, h)
+            for j in tl.static_range(4):
+                _cell, _B, _dt, _u, _decay, h = _advance(
+                    h, u, proj, dt, order, A_d, start, image, direction, tile + i * 4 + j, last,
+                    n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+                )  # fmt: skip
+        tl.debug_barrier()  # what one thread has stored another may load
+        for i in tl.range(0, fours, num_stages=1):
+            t = tile + (fours - 1 - i) * 4
+            h0 = tl.load(room + (fours - 1 - i) * SIZE)
+            cell0, B0, dt0, u0, decay0, h1 = _advance(
+                h0, u, proj, dt, order, A_d, start, image, direction, t, last,
+                n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+            )  # fmt: skip
+            cell1, B1, dt1, u1, decay1, h2 = _advance(
+                h1, u, proj, dt, order, A_d, start, image, direction, t + 1, last,
+                n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+            )  # fmt: skip
+            cell2, B2, dt2, u2, decay2, h3 = _advance(
+                h2, u, proj, dt, order, A_d, start, image, direction, t + 2, last,
+                n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+            )  # fmt: skip
+            cell3, B3, dt3, u3, decay3, h4 = _advance(
+                h3, u, proj, dt, order, A_d, start, image, direction, t + 3, last,
+                n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+            )  # fmt: skip
+            coming, sum_A, sum_skip = _retreat(
+                coming, sum_A, sum_skip, h3, cell3, B3, dt3, u3, decay3, h4,
+                proj, dt, grad_y, grad_u, grad_proj, A_d, skip_d, start, image, direction,
+                t + 3, last, n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN, ATOMIC,
+            )  # fmt: skip
+            coming, sum_A, sum_skip = _retreat(
+                coming, sum_A, sum_skip, h2, cell2, B2, dt2, u2, decay2, h3,
+                proj, dt, grad_y, grad_u, grad_proj, A_d, skip_d, start, image, direction,
+                t + 2, last, n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN, ATOMIC,
+            )  # fmt: skip
+            coming, sum_A, sum_skip = _retreat(
+                coming, sum_A, sum_skip, h1, cell1, B1, dt1, u1, decay1, h2,
+                proj, dt, grad_y, grad_u, grad_proj, A_d, skip_d, start, image, direction,
+                t + 1, last, n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN, ATOMIC,
+            )  # fmt: skip
+            coming, sum_A, sum_skip = _retreat(
+                coming, sum_A, sum_skip, h0, cell0, B0, dt0, u0, decay0, h1,
+                proj, dt, grad_y, grad_u, grad_proj, A_d, skip_d, start, image, direction,
+                t, last, n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN, ATOMIC,
+            )  # fmt: skip
+        tl.debug_barrier()
+    tl.store(grad_A + state_at, sum_A, mask=is_dn)
+    tl.store(grad_skip + part * D + d, sum_skip, mask=is_d)

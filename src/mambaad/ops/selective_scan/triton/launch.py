@@ -2,85 +2,162 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 import triton
 
-from mambaad.ops.selective_scan.triton.backward import backward_kernel
+from mambaad.ops.selective_scan.triton.backward import backward_kernel, costate_kernel
 from mambaad.ops.selective_scan.triton.forward import forward_kernel
+from mambaad.ops.selective_scan.triton.time_steps import (
+    expand_kernel,
+    low_gradient_kernel,
+    weight_gradient_kernel,
+)
 
 Tensors = tuple[torch.Tensor, ...]
 
+SCRATCH = 2**30
+"""Bytes of the time steps that are held at a time; more images are scanned one group after another.
+
+A single image takes 4 K L D bytes, however many. The backward needs as many again where the order
+of sums must be fixed (see :func:`forward`), and N / 8 times as many for each further block.
+"""
+
 
 class Tiling(NamedTuple):
-    """Steps and channels of a tile, powers of two; segments of the sequence, 0: by the device."""
+    """How a scan is divided; all are powers of two but ``segments``.
+
+    ``steps`` between two states that are kept for the backward, 4 or more; ``channels`` of a
+    program, 0: by the number of states; ``segments`` of the sequence, 0: by the device.
+    """
 
     steps: int = 16
-    channels: int = 16
+    channels: int = 0
     segments: int = 0
 
 
 TILING = Tiling()
 _PROGRAMS_A_PROCESSOR = 8
-"""Enough programs to keep a multiprocessor busy while some of them wait for memory."""
+"""Enough programs of a warp each to keep a multiprocessor busy while some wait for memory."""
+_SHORTEST_SEGMENT = 256
+"""Steps below which a segment saves less than finding its first state costs."""
+STAGES = 3
+"""Iterations, of four steps each, whose values are on their way from memory at a time.
+
+In the backward's second loop one, as its registers have no room for more.
+"""
+_TILE = 64
+"""Steps, and channels, of the tiles of the time step's matrix products."""
 
 
 class _Plan(NamedTuple):
-    """The division of a scan: the grid of programs, and the kernels' arguments that follow."""
+    """The division of a scan of some images: the grid of programs, and the kernels' arguments."""
 
-    grid: tuple[int, int, int]  # channel blocks, segments, images x directions
-    sizes: tuple[int, int, int, int]  # L, D, K, tiles a segment
-    state_shape: tuple[int, ...]  # of one state a segment
-    meta: dict[str, Any]  # compile-time arguments
+    grid: tuple[int, int, int]  # blocks of channels, segments, pairs of image and direction
+    sizes: tuple[int, int, int, int, int]  # L, D, K, the first pair, steps of a segment
+    tile: dict[str, int]  # compile-time arguments of the scan
+    product: dict[str, Any]  # and of the time step's products
 
     @property
-    def segments(self) -> int:
-        return self.grid[1]
+    def state_shape(self) -> tuple[int, int, int, int]:
+        """Of one state a segment: pairs, segments, D, N."""
+        return self.grid[2], self.grid[1], self.sizes[1], self.tile["N"]
 
 
-def _plan(inputs: Tensors, tiling: Tiling, warps: int = 4) -> _Plan:
+def tile_of(states: int, channels: int) -> dict[str, int]:
+    """The tile of a program: 32 lanes of states and channels, and what each lane has of them."""
+    padded = triton.next_power_of_2(states)
+    together = min(padded, 4)  # side by side in memory, read as one vector
+    lanes = padded // together
+    beside = min(channels, max(32 // lanes, 1))
+    return {"D1": channels // beside, "D2": beside, "N2": lanes, "N1": together}
+
+
+def product_of(rank: int) -> dict[str, Any]:
+    """The tile of a product over the rank, which tensor cores take from 16 values up."""
+    hip = torch.version.hip is not None
+    return {
+        "RP": max(triton.next_power_of_2(rank), 16),
+        "BT": _TILE,
+        "BD": _TILE,
+        "PRECISION": "ieee" if hip else "tf32x3",  # both of float32's precision
+    }
+
+
+def channels_of(states: int, *, wide: bool) -> int:
+    """The channels of a program: in the backward, or where few programs fill the device, half.
+
+    As many values in a lane as leave registers for what is computed of them.
+    """
+    padded = triton.next_power_of_2(states)
+    channels = 16 if padded <= 16 else max(128 // padded, 1)
+    return 2 * channels if wide else channels
+
+
+def _plans(inputs: Tensors, tiling: Tiling, *, wide: bool) -> Iterator[tuple[slice, _Plan]]:
+    """Groups of images, each with its plan, so that their time steps fit into ``SCRATCH``.
+
+    ``wide``: take twice the channels where there are programs enough.
+    """
     u, _, dt_weight, _, A, *_ = inputs
     batch, length, channels = u.shape
     directions, _, rank = dt_weight.shape
-    states = A.shape[2]
-    blocks = -(-channels // tiling.channels)
-    all_tiles = max(-(-length // tiling.steps), 1)
-    segments = tiling.segments
-    if not segments:
-        segments = 1
-        if u.is_cuda:
-            processors = torch.cuda.get_device_properties(u.device).multi_processor_count
-            wanted = _PROGRAMS_A_PROCESSOR * processors
-            segments = wanted // max(batch * directions * blocks, 1)
-    tiles = -(-all_tiles // min(max(segments, 1), all_tiles))
-    segments = -(-all_tiles // tiles)
-    meta = {
-        "R": rank,
-        "N": states,
-        "RP": triton.next_power_of_2(rank),
-        "NP": triton.next_power_of_2(states),
-        "BD": tiling.channels,
-        "T": tiling.steps,
-        "num_warps": warps,
-    }
-    return _Plan(
-        (blocks, segments, batch * directions),
-        (length, channels, directions, tiles),
-        (batch, directions, segments, channels, states),
-        meta,
-    )
+    states, wanted = A.shape[2], _wanted_programs(u.device)
+    at_once = max(SCRATCH // (4 * directions * length * channels), 1)
+    for first in range(0, batch, at_once):
+        images = slice(first, min(first + at_once, batch))
+        pairs = (images.stop - first) * directions
+        width = tiling.channels or channels_of(states, wide=wide)
+        if not tiling.channels and wide and pairs * -(-channels // width) < wanted:
+            width = channels_of(states, wide=False)
+        tile, blocks = tile_of(states, width), -(-channels // width)
+        most = max(length // _SHORTEST_SEGMENT, 1)
+        segments = tiling.segments or max(min(wanted // (blocks * pairs), most), 1)
+        tiles = -(-length // tiling.steps)
+        steps = -(-tiles // min(segments, tiles)) * tiling.steps
+        largest = max(
+            batch * length * max(channels, directions * (rank + 2 * states)),
+            pairs * length * max(channels, 2 * states * blocks),
+            batch * directions * tiles * channels * states,
+        )
+        yield (
+            images,
+            _Plan(
+                (blocks, -(-length // steps), pairs),
+                (length, channels, directions, first * directions, steps),
+                {
+                    **{"R": rank, "N": states, **tile, "EVEN": length % 4 == 0},
+                    **{
+                        "WIDE": largest >= 2**31,
+                        "STAGES": STAGES,
+                        "num_warps": 1,
+                    },
+                },
+                {"R": rank, "N": states, **product_of(rank), "num_warps": 4},
+            ),
+        )
+
+
+def _wanted_programs(device: torch.device) -> int:
+    if device.type != "cuda":
+        return 1
+    processors = torch.cuda.get_device_properties(device).multi_processor_count
+    return _PROGRAMS_A_PROCESSOR * processors
 
 
 def carry_shape(u: torch.Tensor, A: torch.Tensor, tiling: Tiling = TILING) -> tuple[int, ...]:
-    """The shape of the states that the backward starts from: one before each tile."""
+    """The shape of the states that the backward starts from: one before each tile of steps."""
     tiles = -(-u.shape[1] // tiling.steps)
     return u.shape[0], A.shape[0], tiles, u.shape[2], A.shape[2]
 
 
 def forward(inputs: Tensors, carry: torch.Tensor, tiling: Tiling = TILING) -> torch.Tensor:
     """The scan of u, proj, dt_weight, dt_bias, A, skip and order.
+
+    Sums over directions are atomic, and vary by rounding from run to run, unless
+    ``torch.use_deterministic_algorithms`` asks for a fixed order: that takes more memory and time.
 
     Args:
         inputs: u and proj float32, bfloat16 or float16; order int32; the others float32.
@@ -90,24 +167,29 @@ def forward(inputs: Tensors, carry: torch.Tensor, tiling: Tiling = TILING) -> to
     Returns:
         y in float32.
     """
-    u, *_, A, _, _ = inputs = tuple(t.contiguous() for t in inputs)
-    plan = _plan(inputs, tiling)
+    u, proj, _, _, A, skip, order = inputs = tuple(t.contiguous() for t in inputs)
     y = _zeros(u, u.shape)
     if not u.numel():
         return y
-    start = _zeros(u, plan.state_shape)
+    flags = {"T": tiling.steps, "KEEP": carry.shape[2] > 0, "ATOMIC": _atomic()}
     with torch.cuda.device_of(u):  # Triton launches on the current GPU
-        if plan.segments > 1:
-            end, dt_sum = _zeros(u, plan.state_shape), _zeros(u, plan.state_shape[:4])
+        for images, plan in _plans(inputs, tiling, wide=True):
+            dt = _expand(inputs, plan)
+            start = _zeros(u, plan.state_shape)
+            if plan.grid[1] > 1:
+                end, dt_sum = torch.empty_like(start), _empty(u, plan.state_shape[:3])
+                forward_kernel[plan.grid](
+                    u, proj, dt, A, skip, order, start, y, carry, end, dt_sum, *plan.sizes,
+                    **plan.tile, **flags | {"KEEP": False}, STATES_ONLY=True,
+                )  # fmt: skip
+                _chain(start, end, dt_sum, A, range(plan.grid[1]))
+            out = y if flags["ATOMIC"] else torch.empty_like(dt)
             forward_kernel[plan.grid](
-                *inputs, start, y, carry, end, dt_sum, *plan.sizes, **plan.meta, STATES_ONLY=True,
-                KEEP=False,
+                u, proj, dt, A, skip, order, start, out, carry, start, start, *plan.sizes,
+                **plan.tile, **flags, STATES_ONLY=False,
             )  # fmt: skip
-            _chain(start, end, dt_sum, A, range(plan.segments))
-        forward_kernel[plan.grid](
-            *inputs, start, y, carry, start, start, *plan.sizes, **plan.meta, STATES_ONLY=False,
-            KEEP=carry.shape[2] > 0,
-        )  # fmt: skip
+            if out is not y:
+                y[images] = _by_image(out, plan).sum(1)
     return y
 
 
@@ -125,29 +207,99 @@ def backward(
     Raises:
         ValueError: ``carry`` has no states, or those of another tiling.
     """
-    u, *_, A, _, _ = inputs = tuple(t.contiguous() for t in inputs)
+    u, _, _, _, A, *_ = inputs = tuple(t.contiguous() for t in inputs)
     expected = carry_shape(u, A, tiling)
     if carry.shape != expected:
         raise ValueError(
             f"carry has shape {tuple(carry.shape)}, expected {expected}: give forward one to fill"
         )
-    plan = _plan(inputs, tiling, warps=8)  # it holds twice as much at a time
-    grads = [_zeros(u, tensor.shape) for tensor in inputs[:-1]]
-    if not u.numel():
-        return tuple(g.to(t.dtype) for g, t in zip(grads, inputs, strict=False))
-    with torch.cuda.device_of(u):
-        given = (*inputs, carry.contiguous(), grad_y.contiguous())
-        after = _zeros(u, plan.state_shape)
-        if plan.segments > 1:
-            before, dt_sum = _zeros(u, plan.state_shape), _zeros(u, plan.state_shape[:4])
-            backward_kernel[plan.grid](
-                *given, after, *grads, before, dt_sum, *plan.sizes, **plan.meta, COSTATES_ONLY=True
-            )
-            _chain(after, before, dt_sum, A, range(plan.segments)[::-1])
-        backward_kernel[plan.grid](
-            *given, after, *grads, after, after, *plan.sizes, **plan.meta, COSTATES_ONLY=False
-        )
+    grads = tuple(_zeros(u, tensor.shape) for tensor in inputs[:-1])
+    if u.numel():
+        with torch.cuda.device_of(u):
+            for images, plan in _plans(inputs, tiling, wide=False):
+                _add_gradients(
+                    grads, inputs, carry.contiguous(), grad_y.contiguous(), images, plan, tiling
+                )
     return tuple(g.to(t.dtype) for g, t in zip(grads, inputs, strict=False))
+
+
+def _add_gradients(
+    grads: Tensors,
+    inputs: Tensors,
+    carry: torch.Tensor,
+    grad_y: torch.Tensor,
+    images: slice,
+    plan: _Plan,
+    tiling: Tiling,
+) -> None:
+    """Add what some images give to the gradients."""
+    u, proj, _, _, A, skip, order = inputs
+    grad_u, grad_proj, grad_W, grad_bias, grad_A, grad_skip = grads
+    (blocks, segments, pairs), (length, channels, directions, *_) = plan.grid, plan.sizes
+    states, rank = plan.tile["N"], plan.tile["R"]
+    dt = _expand(inputs, plan)
+    after = _zeros(u, plan.state_shape)
+    if segments > 1:
+        before, dt_sum = torch.empty_like(after), _empty(u, plan.state_shape[:3])
+        costate_kernel[plan.grid](
+            proj, dt, A, order, grad_y, before, dt_sum, *plan.sizes, **plan.tile
+        )
+        _chain(after, before, dt_sum, A, range(segments)[::-1])
+
+    atomic = _atomic()
+    parts_u, parts_proj = grad_u, grad_proj
+    if not atomic:
+        parts_u = torch.empty_like(dt)
+        parts_proj = _empty(u, (blocks, pairs, length, 2 * states))
+    parts_A, parts_skip = torch.empty_like(after), _empty(u, plan.state_shape[:3])
+    tile = plan.tile["N1"] * plan.tile["N2"] * plan.tile["D1"] * plan.tile["D2"]
+    room = _empty(u, (pairs * segments * blocks * (tiling.steps // 4) * tile,))
+    backward_kernel[plan.grid](
+        u, proj, dt, A, skip, order, carry, grad_y, after, room, parts_u, parts_proj, parts_A,
+        parts_skip, *plan.sizes, **plan.tile, T=tiling.steps, ATOMIC=atomic,
+    )  # fmt: skip
+    grad_A += _by_image(parts_A, plan).sum((0, 2))
+    grad_skip += _by_image(parts_skip, plan).sum((0, 2))
+    if not atomic:
+        grad_u[images] = _by_image(parts_u, plan).sum(1)
+        rows = grad_proj[images].unflatten(2, (directions, rank + 2 * states))
+        rows[..., rank:] = _by_image(parts_proj.sum(0), plan).transpose(1, 2)
+
+    # dt holds the gradient of z now.
+    product = plan.product
+    tiles = -(-length // product["BT"])
+    low_gradient_kernel[(tiles, pairs)](dt, inputs[2], order, grad_proj, *plan.sizes[:4], **product)
+    parts = min(tiles, 8)
+    steps = -(-tiles // parts) * product["BT"]
+    parts = -(-length // steps)
+    parts_W = _empty(u, (pairs, parts, channels, rank))
+    parts_bias = _empty(u, (pairs, parts, channels))
+    weight_gradient_kernel[(-(-channels // product["BD"]), parts, pairs)](
+        dt, proj, order, parts_W, parts_bias, *plan.sizes[:4], steps, **product
+    )
+    grad_W += _by_image(parts_W, plan).sum((0, 2))
+    grad_bias += _by_image(parts_bias, plan).sum((0, 2))
+
+
+def _expand(inputs: Tensors, plan: _Plan) -> torch.Tensor:
+    """dt of the plan's images, in each direction's order: pairs x L x D."""
+    u, proj, dt_weight, dt_bias, _, _, order = inputs
+    length, channels = plan.sizes[:2]
+    dt = _empty(u, (plan.grid[2], length, channels))
+    product = plan.product
+    grid = (-(-length // product["BT"]), -(-channels // product["BD"]), plan.grid[2])
+    expand_kernel[grid](proj, dt_weight, dt_bias, order, dt, *plan.sizes[:4], **product)
+    return dt
+
+
+def _by_image(values: torch.Tensor, plan: _Plan) -> torch.Tensor:
+    """Values of pairs, as values of images and directions."""
+    unflattened: torch.Tensor = values.unflatten(0, (-1, plan.sizes[2]))
+    return unflattened
+
+
+def _atomic() -> bool:
+    return not torch.are_deterministic_algorithms_enabled()
 
 
 def _chain(
@@ -156,17 +308,21 @@ def _chain(
     """Fill in the state at the beginning of each segment, in the order they are scanned.
 
     Args:
-        at: filled: what comes into each segment.
+        at: filled: what comes into each segment, pairs x segments x D x N.
         out: what comes out of each segment that starts from zero.
         dt_sum: the sum of each segment's dt, from which its whole decay follows.
         A: the state matrix.
         segments: in their order, first to last in the direction of the scan.
     """
-    coming = torch.zeros_like(out[:, :, 0])
+    coming = torch.zeros_like(out[:, 0])
     for segment in segments:
-        at[:, :, segment] = coming
-        decay = torch.exp(dt_sum[:, :, segment, :, None] * A)
-        coming = decay * coming + out[:, :, segment]
+        at[:, segment] = coming
+        decay = torch.exp(dt_sum[:, segment].unflatten(0, (-1, len(A)))[..., None] * A)
+        coming = decay.flatten(0, 1) * coming + out[:, segment]
+
+
+def _empty(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    return torch.empty(tuple(shape), dtype=torch.float32, device=like.device)
 
 
 def _zeros(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

@@ -1,0 +1,155 @@
+"""Compile the Triton kernels for GPUs, on a machine without one; report what the code needs.
+
+    python tests/ops/selective_scan/gpu_compile.py CAPABILITY... [--dtypes DTYPE...] [--states N...]
+
+Prints a JSON line a kernel: its registers, its spilled bytes, its shared memory, and the
+instructions of its longest loop. Triton brings the tools. In a process of its own, since a process
+that has interpreted kernels compiles none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends import nvidia
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from mambaad.ops.selective_scan.triton.backward import backward_kernel, costate_kernel
+from mambaad.ops.selective_scan.triton.forward import forward_kernel
+from mambaad.ops.selective_scan.triton.launch import (
+    STAGES,
+    TILING,
+    channels_of,
+    product_of,
+    tile_of,
+)
+from mambaad.ops.selective_scan.triton.time_steps import (
+    expand_kernel,
+    low_gradient_kernel,
+    weight_gradient_kernel,
+)
+
+TOOLS = Path(nvidia.__file__).parent / "bin"
+SIZES = {"L", "D", "K", "first_pair", "steps"}
+RANKS = (4, 32)  # of the model's first and last stage
+STATES = (16, 8, 32)  # the published decoder's, lite's, and the most
+FORWARD = {
+    "states only": {"STATES_ONLY": True, "KEEP": False, "ATOMIC": True},
+    "inference": {"STATES_ONLY": False, "KEEP": False, "ATOMIC": True},
+    "training": {"STATES_ONLY": False, "KEEP": True, "ATOMIC": True},
+    "deterministic": {"STATES_ONLY": False, "KEEP": True, "ATOMIC": False},
+}
+
+
+def kernels(states: Sequence[int] = STATES) -> Iterator[tuple[str, Any, dict[str, Any], int]]:
+    """Each kernel with each set of compile-time arguments that is shipped, and its warps."""
+    for count in states:
+        for wide in (True, False):
+            width = channels_of(count, wide=wide)
+            scan = {
+                **{"R": RANKS[0], "N": count, **tile_of(count, width)},
+                **{"WIDE": False, "EVEN": True, "STAGES": STAGES},
+            }
+            tile, sizes = {**scan, "T": TILING.steps}, f"{count} states x {width} channels"
+            for name, flags in FORWARD.items():
+                yield f"forward, {name}, {sizes}", forward_kernel, {**tile, **flags}, 1
+            if not wide:
+                yield f"costates, {sizes}", costate_kernel, scan, 1
+                yield f"backward, {sizes}", backward_kernel, {**tile, "ATOMIC": True}, 1
+                fixed = {**tile, "ATOMIC": False}
+                yield f"backward, deterministic, {sizes}", backward_kernel, fixed, 1
+    for rank in RANKS:
+        product = {"R": rank, "N": STATES[0], **product_of(rank)}
+        for kernel in (expand_kernel, low_gradient_kernel, weight_gradient_kernel):
+            name = kernel.__name__.removesuffix("_kernel").replace("_", " ")
+            yield f"{name}, rank {rank}", kernel, product, 4
+
+
+def compile_kernel(
+    kernel: Any, constants: dict[str, Any], warps: int, dtype: str, capability: int
+) -> Any:
+    """Compile for a GPU, with pointers aligned as PyTorch's are and sizes as the model's are."""
+    types, attributes = {}, {}
+    for index, name in enumerate(kernel.arg_names):
+        if name in constants:
+            types[name] = "constexpr"
+            continue
+        pointer = {"order": "*i32", "u": f"*{dtype}", "proj": f"*{dtype}"}.get(name, "*fp32")
+        types[name] = "i32" if name in SIZES else pointer
+        if name not in ("K", "first_pair"):
+            attributes[(index,)] = [["tt.divisibility", 16]]
+    values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    source = ASTSource(fn=kernel, signature=types, constexprs=values, attrs=attributes)
+    target = GPUTarget("cuda", capability, 32)
+    return triton.compile(source, target=target, options={"num_warps": warps})
+
+
+def needs(compiled: Any) -> dict[str, Any]:
+    """Of the machine code: registers a thread, spilled and shared bytes, the longest loop."""
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(compiled.asm["cubin"])
+        usage = _said_by("cuobjdump", "--dump-resource-usage", file.name)
+        code = _said_by("nvdisasm", "-c", file.name)
+    found = {name: int(count) for name, count in re.findall(r"(REG|STACK|SHARED):(\d+)", usage)}
+    length, kinds = longest_loop(code)
+    return {
+        "registers": found["REG"],
+        "spilled": found["STACK"],  # nothing else is on the stack
+        "shared": found["SHARED"],
+        "loop": length,
+        "of which": {kind: kinds[kind] for kind in ("MUFU", "SHFL", "LDG", "LDS", "LDGSTS", "STG")},
+    }
+
+
+def _said_by(tool: str, *arguments: str) -> str:
+    return subprocess.run(
+        [TOOLS / tool, *arguments], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def longest_loop(code: str) -> tuple[int, Counter[str]]:
+    """The instructions of the longest loop that has no other within, and how many of each kind."""
+    labels: dict[str, int] = {}
+    instructions: list[tuple[str, str]] = []
+    for line in code.splitlines():
+        if label := re.match(r"\s*\.(L_x_\d+):", line):
+            labels[label[1]] = len(instructions)
+        elif found := re.match(r"\s+/\*\w+\*/\s+(?:@!?U?P\d+\s+)?([A-Z0-9]+)(.*);", line):
+            instructions.append((found[1], found[2]))
+    loops = []
+    for end, (kind, rest) in enumerate(instructions):
+        target = re.search(r"L_x_\d+", rest) if kind == "BRA" else None
+        begin = labels.get(target[0], end + 1) if target else end + 1
+        if begin < end:
+            loops.append((begin, end))
+    inner = [a for a in loops if not any(a[0] <= b[0] and b[1] <= a[1] and a != b for b in loops)]
+    begin, end = max(inner, key=lambda loop: loop[1] - loop[0], default=(0, -1))
+    return end + 1 - begin, Counter(kind for kind, _ in instructions[begin : end + 1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Compile the kernels; see the top of the file.")
+    parser.add_argument("capabilities", type=int, nargs="+", metavar="CAPABILITY")
+    parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16", "fp16"], metavar="DTYPE")
+    parser.add_argument("--states", type=int, nargs="+", default=STATES, metavar="N")
+    arguments = parser.parse_args()
+    for capability in arguments.capabilities:
+        for dtype in arguments.dtypes:
+            for name, kernel, constants, warps in kernels(arguments.states):
+                compiled = compile_kernel(kernel, constants, warps, dtype, capability)
+                row = {"capability": capability, "dtype": dtype, "kernel": name}
+                print(json.dumps({**row, **needs(compiled)}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
