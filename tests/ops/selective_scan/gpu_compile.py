@@ -10,6 +10,7 @@ that has interpreted kernels compiles none.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 import subprocess
@@ -29,6 +30,7 @@ from mambaad.ops.selective_scan.triton.forward import forward_kernel
 from mambaad.ops.selective_scan.triton.launch import (
     STAGES,
     TILING,
+    WIDTHS,
     channels_of,
     product_of,
     tile_of,
@@ -53,21 +55,21 @@ FORWARD = {
 
 def kernels(states: Sequence[int] = STATES) -> Iterator[tuple[str, Any, dict[str, Any], int]]:
     """Each kernel with each set of compile-time arguments that is shipped, and its warps."""
-    for count in states:
-        for wide in (True, False):
-            width = channels_of(count, wide=wide)
-            scan = {
-                **{"R": RANKS[0], "N": count, **tile_of(count, width)},
-                **{"WIDE": False, "EVEN": True, "STAGES": STAGES},
-            }
-            tile, sizes = {**scan, "T": TILING.steps}, f"{count} states x {width} channels"
+    for count, width in itertools.product(states, WIDTHS):
+        channels = channels_of(count, width)
+        scan = {
+            **{"R": RANKS[0], "N": count, **tile_of(count, channels)},
+            **{"WIDE": False, "EVEN": True, "STAGES": STAGES[width]},
+        }
+        tile, sizes = {**scan, "T": TILING.steps}, f"{count} states x {channels} channels"
+        if width != "deterministic":
             for name, flags in FORWARD.items():
                 yield f"forward, {name}, {sizes}", forward_kernel, {**tile, **flags}, 1
-            if not wide:
-                yield f"costates, {sizes}", costate_kernel, scan, 1
-                yield f"backward, {sizes}", backward_kernel, {**tile, "ATOMIC": True}, 1
-                fixed = {**tile, "ATOMIC": False}
-                yield f"backward, deterministic, {sizes}", backward_kernel, fixed, 1
+        if width != "many":
+            yield f"costates, {sizes}", costate_kernel, scan, 1
+            atomic = {"ATOMIC": width == "few"}
+            kind = "training" if width == "few" else width
+            yield f"backward, {kind}, {sizes}", backward_kernel, {**tile, **atomic}, 1
     for rank in RANKS:
         product = {"R": rank, "N": STATES[0], **product_of(rank)}
         for kernel in (expand_kernel, low_gradient_kernel, weight_gradient_kernel):

@@ -62,7 +62,7 @@ def run_tiled(inputs: Tensors, tiling: Tiling) -> dict[str, torch.Tensor]:
 #   batch     none, several (an image's offset); directions 2 and 8 (a direction's offset)
 # then all of them uneven at once, and the model's widths in several of its directions.
 SMALL = Tiling(steps=8)  # two fours of steps, where a GPU gets four
-CHANNELS = channels_of(3, wide=False)
+CHANNELS = channels_of(3, "few")
 SHAPES = [
     *({"length": n} for n in (1, 3, 4, 5, 8, 19)),
     *({"channels": n} for n in (1, CHANNELS, CHANNELS + 1)),

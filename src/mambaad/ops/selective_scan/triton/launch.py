@@ -43,13 +43,15 @@ _PROGRAMS_A_PROCESSOR = 8
 """Enough programs of a warp each to keep a multiprocessor busy while some wait for memory."""
 _SHORTEST_SEGMENT = 256
 """Steps below which a segment saves less than finding its first state costs."""
-STAGES = 3
-"""Iterations, of four steps each, whose values are on their way from memory at a time.
-
-In the backward's second loop one, as its registers have no room for more.
-"""
-_TILE = 64
-"""Steps, and channels, of the tiles of the time step's matrix products."""
+WIDTHS = {"many": 32, "few": 16, "deterministic": 8}
+"""Channels of a program, of 16 states: where there are programs enough for twice as many, where not
+and in the backward, and in the backward with a fixed order of sums. As many values in a lane as
+leave registers for what is computed of them."""
+STAGES = {"many": 2, "few": 3, "deterministic": 3}
+"""Iterations, of four steps each, whose values are on their way from memory at a time; in the loops
+of the backward one."""
+_BLOCK_OF_STEPS, _BLOCK_OF_CHANNELS = 64, 32
+"""The tiles of the time step's matrix products."""
 
 
 class _Plan(NamedTuple):
@@ -80,27 +82,20 @@ def product_of(rank: int) -> dict[str, Any]:
     hip = torch.version.hip is not None
     return {
         "RP": max(triton.next_power_of_2(rank), 16),
-        "BT": _TILE,
-        "BD": _TILE,
+        "BT": _BLOCK_OF_STEPS,
+        "BD": _BLOCK_OF_CHANNELS,
         "PRECISION": "ieee" if hip else "tf32x3",  # both of float32's precision
     }
 
 
-def channels_of(states: int, *, wide: bool) -> int:
-    """The channels of a program: in the backward, or where few programs fill the device, half.
-
-    As many values in a lane as leave registers for what is computed of them.
-    """
-    padded = triton.next_power_of_2(states)
-    channels = 16 if padded <= 16 else max(128 // padded, 1)
-    return 2 * channels if wide else channels
+def channels_of(states: int, width: str) -> int:
+    """The channels of a program, for one of ``WIDTHS``: fewer of more than 16 states."""
+    channels = WIDTHS[width]
+    return channels if states <= 16 else max(8 * channels // triton.next_power_of_2(states), 1)
 
 
-def _plans(inputs: Tensors, tiling: Tiling, *, wide: bool) -> Iterator[tuple[slice, _Plan]]:
-    """Groups of images, each with its plan, so that their time steps fit into ``SCRATCH``.
-
-    ``wide``: take twice the channels where there are programs enough.
-    """
+def _plans(inputs: Tensors, tiling: Tiling, width: str) -> Iterator[tuple[slice, _Plan]]:
+    """Groups of images, each with its plan, so that their time steps fit into ``SCRATCH``."""
     u, _, dt_weight, _, A, *_ = inputs
     batch, length, channels = u.shape
     directions, _, rank = dt_weight.shape
@@ -109,10 +104,10 @@ def _plans(inputs: Tensors, tiling: Tiling, *, wide: bool) -> Iterator[tuple[sli
     for first in range(0, batch, at_once):
         images = slice(first, min(first + at_once, batch))
         pairs = (images.stop - first) * directions
-        width = tiling.channels or channels_of(states, wide=wide)
-        if not tiling.channels and wide and pairs * -(-channels // width) < wanted:
-            width = channels_of(states, wide=False)
-        tile, blocks = tile_of(states, width), -(-channels // width)
+        if width == "many" and pairs * -(-channels // channels_of(states, width)) < wanted:
+            width = "few"
+        block = tiling.channels or channels_of(states, width)
+        tile, blocks = tile_of(states, block), -(-channels // block)
         most = max(length // _SHORTEST_SEGMENT, 1)
         segments = tiling.segments or max(min(wanted // (blocks * pairs), most), 1)
         tiles = -(-length // tiling.steps)
@@ -131,7 +126,7 @@ def _plans(inputs: Tensors, tiling: Tiling, *, wide: bool) -> Iterator[tuple[sli
                     **{"R": rank, "N": states, **tile, "EVEN": length % 4 == 0},
                     **{
                         "WIDE": largest >= 2**31,
-                        "STAGES": STAGES,
+                        "STAGES": STAGES[width],
                         "num_warps": 1,
                     },
                 },
@@ -173,7 +168,7 @@ def forward(inputs: Tensors, carry: torch.Tensor, tiling: Tiling = TILING) -> to
         return y
     flags = {"T": tiling.steps, "KEEP": carry.shape[2] > 0, "ATOMIC": _atomic()}
     with torch.cuda.device_of(u):  # Triton launches on the current GPU
-        for images, plan in _plans(inputs, tiling, wide=True):
+        for images, plan in _plans(inputs, tiling, "many"):
             dt = _expand(inputs, plan)
             start = _zeros(u, plan.state_shape)
             if plan.grid[1] > 1:
@@ -216,7 +211,7 @@ def backward(
     grads = tuple(_zeros(u, tensor.shape) for tensor in inputs[:-1])
     if u.numel():
         with torch.cuda.device_of(u):
-            for images, plan in _plans(inputs, tiling, wide=False):
+            for images, plan in _plans(inputs, tiling, "few" if _atomic() else "deterministic"):
                 _add_gradients(
                     grads, inputs, carry.contiguous(), grad_y.contiguous(), images, plan, tiling
                 )
