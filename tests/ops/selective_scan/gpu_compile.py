@@ -62,14 +62,14 @@ def kernels(states: Sequence[int] = STATES) -> Iterator[tuple[str, Any, dict[str
             **{"WIDE": False, "EVEN": True, "STAGES": STAGES[width]},
         }
         tile, sizes = {**scan, "T": TILING.steps}, f"{count} states x {channels} channels"
-        if width != "deterministic":
+        if width != "fixed":
             for name, flags in FORWARD.items():
                 yield f"forward, {name}, {sizes}", forward_kernel, {**tile, **flags}, 1
         if width != "many":
             yield f"costates, {sizes}", costate_kernel, scan, 1
             atomic = {"ATOMIC": width == "few"}
-            kind = "training" if width == "few" else width
-            yield f"backward, {kind}, {sizes}", backward_kernel, {**tile, **atomic}, 1
+            name = "training" if width == "few" else "deterministic"
+            yield f"backward, {name}, {sizes}", backward_kernel, {**tile, **atomic}, 1
     for rank in RANKS:
         product = {"R": rank, "N": STATES[0], **product_of(rank)}
         for kernel in (expand_kernel, low_gradient_kernel, weight_gradient_kernel):

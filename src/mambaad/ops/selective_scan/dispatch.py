@@ -61,7 +61,7 @@ def selective_scan(
     keep_carry = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     # Triton's kernels load half-precision maps directly: half the memory traffic.
     first = 2 if operator.uses_triton(u.device) else 0
-    given = (*tensors[:first], *_widened(tensors)[first:])
+    given = (*tensors[:first], *(t.float() for t in tensors[first:]))
     y: torch.Tensor = operator.selective_scan(*given, order.int(), keep_carry)[0]
     return y
 

@@ -5,8 +5,8 @@ With lambda_t ("costate") the gradient of h_t, and g_t that of y_t,
     lambda_t = C_t g_t + a_(t+1) lambda_(t+1),
 
 a scan in reverse. It needs every h_(t-1), which are not kept: from the state before a tile of T
-steps, which the forward has kept in the carry, those before each four steps are computed again,
-and from each of these the states of its four steps, in registers. (h_(t-1) cannot be had from h_t:
+steps, which the forward has kept in the carry, those before each two steps are computed again,
+and from each of these the states of its two steps, in registers. (h_(t-1) cannot be had from h_t:
 where the decay is small it has lost its digits.)
 """
 
@@ -81,7 +81,7 @@ def _retreat(
     return coming, sum_A + on_decay * dt_t, sum_skip + g * u_t
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_pair"])
 def costate_kernel(
     proj, dt, A, order, grad_y, before, dt_sum, L, D, K, first_pair, steps, R: tl.constexpr,
     N: tl.constexpr, D1: tl.constexpr, D2: tl.constexpr, N2: tl.constexpr, N1: tl.constexpr,
@@ -111,7 +111,7 @@ def costate_kernel(
     tl.store(dt_sum + part * D + d, total, mask=is_d)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_pair"])
 def backward_kernel(
     u, proj, dt, A, skip, order, carry, grad_y, after, states,
     grad_u, grad_proj, grad_A, grad_skip, L, D, K, first_pair, steps, R: tl.constexpr,
@@ -122,8 +122,8 @@ def backward_kernel(
     """Scan the segments in reverse from what flows in ``after`` them, and add to the gradients.
 
     That of z, from which dt = softplus(z), takes the place of dt; those of A and skip are stored
-    for each segment. ``states``: room for the states before each four steps of a tile. ``EVEN``:
-    L is a multiple of four, and T divides a segment. Not
+    for each segment. ``states``: room for the states before each two steps of a tile. ``EVEN``:
+    L is a multiple of two. Not
     ``ATOMIC``: the gradients of u are stored for each direction, those of B and C for each
     direction and block of channels.
     """
@@ -146,25 +146,25 @@ def backward_kernel(
 
     SIZE: tl.constexpr = D1 * D2 * N2 * N1
     place = (d - block * (D1 * D2)) * (N2 * N1) + n
-    room = states + (part * tl.num_programs(0) + block) * (T // 4 * SIZE) + place
+    room = states + (part * tl.num_programs(0) + block) * (T // 2 * SIZE) + place
     tiles = tl.cdiv(last - first, T)
     for back in range(0, tiles):
         tile = first + (tiles - 1 - back) * T
         kept = (offset(pair, WIDE) * tl.cdiv(L, T) + tile // T) * D + d
         h = tl.load(carry + kept * N + n, mask=is_dn, other=0.0)
-        fours = tl.cdiv(tl.minimum(T, last - tile), 4)
-        # Not in stages: the reads of four steps are on their way at a time as it is.
-        for i in tl.range(0, fours, num_stages=1):
+        twos = tl.cdiv(tl.minimum(T, last - tile), 2)
+        # Not in stages: the reads of two steps are on their way at a time as it is.
+        for i in tl.range(0, twos, num_stages=1):
             tl.store(room + i * SIZE, h)
-            for j in tl.static_range(4):
+            for j in tl.static_range(2):
                 _cell, _B, _dt, _u, _decay, h = _advance(
-                    h, u, proj, dt, order, A_d, start, image, direction, tile + i * 4 + j, last,
+                    h, u, proj, dt, order, A_d, start, image, direction, tile + i * 2 + j, last,
                     n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
                 )  # fmt: skip
         tl.debug_barrier()  # what one thread has stored another may load
-        for i in tl.range(0, fours, num_stages=1):
-            t = tile + (fours - 1 - i) * 4
-            h0 = tl.load(room + (fours - 1 - i) * SIZE)
+        for i in tl.range(0, twos, num_stages=1):
+            t = tile + (twos - 1 - i) * 2
+            h0 = tl.load(room + (twos - 1 - i) * SIZE)
             cell0, B0, dt0, u0, decay0, h1 = _advance(
                 h0, u, proj, dt, order, A_d, start, image, direction, t, last,
                 n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
@@ -172,24 +172,6 @@ def backward_kernel(
             cell1, B1, dt1, u1, decay1, h2 = _advance(
                 h1, u, proj, dt, order, A_d, start, image, direction, t + 1, last,
                 n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
-            )  # fmt: skip
-            cell2, B2, dt2, u2, decay2, h3 = _advance(
-                h2, u, proj, dt, order, A_d, start, image, direction, t + 2, last,
-                n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
-            )  # fmt: skip
-            cell3, B3, dt3, u3, decay3, h4 = _advance(
-                h3, u, proj, dt, order, A_d, start, image, direction, t + 3, last,
-                n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
-            )  # fmt: skip
-            coming, sum_A, sum_skip = _retreat(
-                coming, sum_A, sum_skip, h3, cell3, B3, dt3, u3, decay3, h4,
-                proj, dt, grad_y, grad_u, grad_proj, A_d, skip_d, start, image, direction,
-                t + 3, last, n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN, ATOMIC,
-            )  # fmt: skip
-            coming, sum_A, sum_skip = _retreat(
-                coming, sum_A, sum_skip, h2, cell2, B2, dt2, u2, decay2, h3,
-                proj, dt, grad_y, grad_u, grad_proj, A_d, skip_d, start, image, direction,
-                t + 2, last, n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN, ATOMIC,
             )  # fmt: skip
             coming, sum_A, sum_skip = _retreat(
                 coming, sum_A, sum_skip, h1, cell1, B1, dt1, u1, decay1, h2,

@@ -16,7 +16,7 @@ from mambaad.ops.selective_scan.triton.step import (
 )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_pair"])
 def forward_kernel(
     u, proj, dt, A, skip, order, start, y, carry, end, dt_sum,
     L, D, K, first_pair, steps, R: tl.constexpr, N: tl.constexpr, D1: tl.constexpr,

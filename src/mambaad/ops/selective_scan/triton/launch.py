@@ -21,9 +21,12 @@ Tensors = tuple[torch.Tensor, ...]
 SCRATCH = 2**30
 """Bytes of the time steps that are held at a time; more images are scanned one group after another.
 
-A single image takes 4 K L D bytes, however many. The backward needs as many again where the order
-of sums must be fixed (see :func:`forward`), and N / 8 times as many for each further block.
+A single image takes 4 K L D bytes, however many. Where the order of sums must be fixed (see
+:func:`forward`), what is held for each direction and block of channels counts too.
 """
+_MOST_PAIRS = 65535
+"""Pairs of image and direction: a grid's third dimension has no more."""
+_MOST_SEGMENTS = 64
 
 
 class Tiling(NamedTuple):
@@ -43,13 +46,13 @@ _PROGRAMS_A_PROCESSOR = 8
 """Enough programs of a warp each to keep a multiprocessor busy while some wait for memory."""
 _SHORTEST_SEGMENT = 256
 """Steps below which a segment saves less than finding its first state costs."""
-WIDTHS = {"many": 32, "few": 16, "deterministic": 8}
-"""Channels of a program, of 16 states: where there are programs enough for twice as many, where not
-and in the backward, and in the backward with a fixed order of sums. As many values in a lane as
-leave registers for what is computed of them."""
-STAGES = {"many": 2, "few": 3, "deterministic": 3}
+WIDTHS = {"many": 32, "few": 16, "fixed": 8}
+"""Channels of a program, of 16 states: in the forward where there are programs enough for twice as
+many channels; where not, and in the backward; and in a backward with a fixed order of sums. As many
+values in a lane as leave registers for what is computed of them."""
+STAGES = {"many": 2, "few": 3, "fixed": 3}
 """Iterations, of four steps each, whose values are on their way from memory at a time; in the loops
-of the backward one."""
+of the backward one, of two steps."""
 _BLOCK_OF_STEPS, _BLOCK_OF_CHANNELS = 64, 32
 """The tiles of the time step's matrix products."""
 
@@ -91,24 +94,32 @@ def product_of(rank: int) -> dict[str, Any]:
 def channels_of(states: int, width: str) -> int:
     """The channels of a program, for one of ``WIDTHS``: fewer of more than 16 states."""
     channels = WIDTHS[width]
-    return channels if states <= 16 else max(8 * channels // triton.next_power_of_2(states), 1)
+    return channels if states <= 16 else max(8 * channels // triton.next_power_of_2(states), 4)
 
 
-def _plans(inputs: Tensors, tiling: Tiling, width: str) -> Iterator[tuple[slice, _Plan]]:
+def _plans(
+    inputs: Tensors, tiling: Tiling, *, backward: bool = False
+) -> Iterator[tuple[slice, _Plan]]:
     """Groups of images, each with its plan, so that their time steps fit into ``SCRATCH``."""
     u, _, dt_weight, _, A, *_ = inputs
     batch, length, channels = u.shape
     directions, _, rank = dt_weight.shape
     states, wanted = A.shape[2], _wanted_programs(u.device)
-    at_once = max(SCRATCH // (4 * directions * length * channels), 1)
+    row = channels  # values of a step and direction
+    if backward and not _atomic():
+        row += channels + 2 * states * -(-channels // channels_of(states, "fixed"))
+    at_once = max(min(SCRATCH // (4 * directions * length * row), _MOST_PAIRS // directions), 1)
+    at_once = -(-batch // -(-batch // at_once))  # groups of a size need one set of kernels
     for first in range(0, batch, at_once):
         images = slice(first, min(first + at_once, batch))
         pairs = (images.stop - first) * directions
-        if width == "many" and pairs * -(-channels // channels_of(states, width)) < wanted:
-            width = "few"
+        programs = pairs * -(-channels // channels_of(states, "many"))
+        width = "many" if programs >= wanted else "few"
+        if backward:
+            width = "few" if _atomic() else "fixed"
         block = tiling.channels or channels_of(states, width)
         tile, blocks = tile_of(states, block), -(-channels // block)
-        most = max(length // _SHORTEST_SEGMENT, 1)
+        most = max(min(length // _SHORTEST_SEGMENT, _MOST_SEGMENTS), 1)
         segments = tiling.segments or max(min(wanted // (blocks * pairs), most), 1)
         tiles = -(-length // tiling.steps)
         steps = -(-tiles // min(segments, tiles)) * tiling.steps
@@ -116,6 +127,7 @@ def _plans(inputs: Tensors, tiling: Tiling, width: str) -> Iterator[tuple[slice,
             batch * length * max(channels, directions * (rank + 2 * states)),
             pairs * length * max(channels, 2 * states * blocks),
             batch * directions * tiles * channels * states,
+            pairs * segments * blocks * (tiling.steps // 2) * block * tile["N1"] * tile["N2"],
         )
         yield (
             images,
@@ -123,12 +135,13 @@ def _plans(inputs: Tensors, tiling: Tiling, width: str) -> Iterator[tuple[slice,
                 (blocks, -(-length // steps), pairs),
                 (length, channels, directions, first * directions, steps),
                 {
-                    **{"R": rank, "N": states, **tile, "EVEN": length % 4 == 0},
-                    **{
-                        "WIDE": largest >= 2**31,
-                        "STAGES": STAGES[width],
-                        "num_warps": 1,
-                    },
+                    "R": rank,
+                    "N": states,
+                    **tile,
+                    "WIDE": largest >= 2**31,
+                    "EVEN": length % 4 == 0,
+                    "STAGES": STAGES[width],
+                    "num_warps": 1,
                 },
                 {"R": rank, "N": states, **product_of(rank), "num_warps": 4},
             ),
@@ -160,15 +173,15 @@ def forward(inputs: Tensors, carry: torch.Tensor, tiling: Tiling = TILING) -> to
         tiling: the division of the work.
 
     Returns:
-        y in float32.
+        y in float32; of an ``order`` that is no permutation, any values.
     """
     u, proj, _, _, A, skip, order = inputs = tuple(t.contiguous() for t in inputs)
     y = _zeros(u, u.shape)
-    if not u.numel():
+    if not u.numel() or not len(A):
         return y
     flags = {"T": tiling.steps, "KEEP": carry.shape[2] > 0, "ATOMIC": _atomic()}
     with torch.cuda.device_of(u):  # Triton launches on the current GPU
-        for images, plan in _plans(inputs, tiling, "many"):
+        for images, plan in _plans(inputs, tiling):
             dt = _expand(inputs, plan)
             start = _zeros(u, plan.state_shape)
             if plan.grid[1] > 1:
@@ -177,7 +190,7 @@ def forward(inputs: Tensors, carry: torch.Tensor, tiling: Tiling = TILING) -> to
                     u, proj, dt, A, skip, order, start, y, carry, end, dt_sum, *plan.sizes,
                     **plan.tile, **flags | {"KEEP": False}, STATES_ONLY=True,
                 )  # fmt: skip
-                _chain(start, end, dt_sum, A, range(plan.grid[1]))
+                start = _chain(end, dt_sum, A)
             out = y if flags["ATOMIC"] else torch.empty_like(dt)
             forward_kernel[plan.grid](
                 u, proj, dt, A, skip, order, start, out, carry, start, start, *plan.sizes,
@@ -209,12 +222,11 @@ def backward(
             f"carry has shape {tuple(carry.shape)}, expected {expected}: give forward one to fill"
         )
     grads = tuple(_zeros(u, tensor.shape) for tensor in inputs[:-1])
-    if u.numel():
+    if u.numel() and len(A):
+        carry, grad_y = carry.contiguous(), grad_y.contiguous()
         with torch.cuda.device_of(u):
-            for images, plan in _plans(inputs, tiling, "few" if _atomic() else "deterministic"):
-                _add_gradients(
-                    grads, inputs, carry.contiguous(), grad_y.contiguous(), images, plan, tiling
-                )
+            for images, plan in _plans(inputs, tiling, backward=True):
+                _add_gradients(grads, inputs, carry, grad_y, images, plan, tiling)
     return tuple(g.to(t.dtype) for g, t in zip(grads, inputs, strict=False))
 
 
@@ -239,7 +251,7 @@ def _add_gradients(
         costate_kernel[plan.grid](
             proj, dt, A, order, grad_y, before, dt_sum, *plan.sizes, **plan.tile
         )
-        _chain(after, before, dt_sum, A, range(segments)[::-1])
+        after = _chain(before.flip(1), dt_sum.flip(1), A).flip(1)
 
     atomic = _atomic()
     parts_u, parts_proj = grad_u, grad_proj
@@ -248,7 +260,7 @@ def _add_gradients(
         parts_proj = _empty(u, (blocks, pairs, length, 2 * states))
     parts_A, parts_skip = torch.empty_like(after), _empty(u, plan.state_shape[:3])
     tile = plan.tile["N1"] * plan.tile["N2"] * plan.tile["D1"] * plan.tile["D2"]
-    room = _empty(u, (pairs * segments * blocks * (tiling.steps // 4) * tile,))
+    room = _empty(u, (pairs * segments * blocks * (tiling.steps // 2) * tile,))
     backward_kernel[plan.grid](
         u, proj, dt, A, skip, order, carry, grad_y, after, room, parts_u, parts_proj, parts_A,
         parts_skip, *plan.sizes, **plan.tile, T=tiling.steps, ATOMIC=atomic,
@@ -297,23 +309,21 @@ def _atomic() -> bool:
     return not torch.are_deterministic_algorithms_enabled()
 
 
-def _chain(
-    at: torch.Tensor, out: torch.Tensor, dt_sum: torch.Tensor, A: torch.Tensor, segments: range
-) -> None:
-    """Fill in the state at the beginning of each segment, in the order they are scanned.
+def _chain(out: torch.Tensor, dt_sum: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
+    """What comes into each segment: what came out of those before it, decayed by those between.
 
     Args:
-        at: filled: what comes into each segment, pairs x segments x D x N.
-        out: what comes out of each segment that starts from zero.
+        out: what comes out of each segment that starts from zero, pairs x segments x D x N, first
+            to last in the direction of the scan.
         dt_sum: the sum of each segment's dt, from which its whole decay follows.
         A: the state matrix.
-        segments: in their order, first to last in the direction of the scan.
     """
-    coming = torch.zeros_like(out[:, 0])
-    for segment in segments:
-        at[:, segment] = coming
-        decay = torch.exp(dt_sum[:, segment].unflatten(0, (-1, len(A)))[..., None] * A)
-        coming = decay.flatten(0, 1) * coming + out[:, segment]
+    number = torch.arange(out.shape[1], device=out.device)
+    s, j, i = number[:, None, None], number[None, :, None], number[None, None, :]
+    between = torch.einsum("sji,pid->psjd", ((j < i) & (i < s)).to(out.dtype), dt_sum)
+    decay = torch.exp(torch.einsum("bksjd,kdn->bksjdn", between.unflatten(0, (-1, len(A))), A))
+    decay = decay.flatten(0, 1) * (j < s)[..., None]
+    return torch.einsum("psjdn,pjdn->psdn", decay, out).contiguous()
 
 
 def _empty(like: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

@@ -30,7 +30,7 @@ def _read_low(proj, order, image, direction, t, r, L, K, R: tl.constexpr, N: tl.
     return tl.load(proj + at, mask=is_tr, other=0.0).to(tl.float32), at, is_tr
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_pair"])
 def expand_kernel(
     proj, dt_weight, dt_bias, order, dt, L, D, K, first_pair, R: tl.constexpr, N: tl.constexpr,
     RP: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
@@ -52,7 +52,7 @@ def expand_kernel(
     tl.store(dt + place, softplus(z), mask=(t < L)[:, None] & (d < D)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_pair"])
 def low_gradient_kernel(
     grad_z, dt_weight, order, grad_proj, L, D, K, first_pair, R: tl.constexpr,
     N: tl.constexpr, RP: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr, PRECISION: tl.constexpr,
@@ -77,7 +77,7 @@ def low_gradient_kernel(
     tl.store(grad_proj + at, total, mask=(t < L)[:, None] & (r < R)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["first_pair"])
 def weight_gradient_kernel(
     grad_z, proj, order, grad_dt_weight, grad_dt_bias, L, D, K, first_pair, steps,
     R: tl.constexpr, N: tl.constexpr, RP: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr,
