@@ -44,6 +44,24 @@ from mambaad.workflows.calibrate import calibrate  # noqa: E402
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
+LONGEST = (
+    "test_triton_compiles.py",
+    "test_demo.py",
+    "test_train.py",
+    "test_compiled.py",
+    "test_mixed_precision.py",
+    "test_calibrate.py",
+    "test_triton.py",
+    "test_quickstart.py",
+    "test_anomalib.py",
+)
+"""The files of tests that take longest, a quarter of a minute or more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no process is left alone with one at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 def needs_shared(path: str) -> Path:
     """A file or folder beside the project, or a skip that says what is missing."""

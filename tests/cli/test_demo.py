@@ -1,5 +1,6 @@
 """The README's first command, as typed but for ``--quick``."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,15 @@ from pathlib import Path
 
 def test_quick_demo_from_beginning_to_end(tmp_path):
     command = [Path(sys.executable).with_name("mambaad"), "demo", "--quick"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    # One thread, as the other tests: two that wait for each other beside them cost more.
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
     headings = rows["class"]
     mean = dict(zip(headings, map(float, rows["mean"]), strict=True))

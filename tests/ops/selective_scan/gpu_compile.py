@@ -1,10 +1,11 @@
 """Compile the Triton kernels for GPUs, on a machine without one; report what the code needs.
 
     python tests/ops/selective_scan/gpu_compile.py CAPABILITY... [--dtypes DTYPE...] [--states N...]
+                                                   [--loops]
 
-Prints a JSON line a kernel: its registers, its spilled bytes, its shared memory, and the
-instructions of its longest loop. Triton brings the tools. In a process of its own, since a process
-that has interpreted kernels compiles none.
+Prints a JSON line a kernel: its registers, its spilled bytes, its shared memory, and with --loops
+the instructions of its longest loop. Triton brings the tools. In a process of its own, since a
+process that has interpreted kernels compiles none.
 """
 
 from __future__ import annotations
@@ -96,21 +97,23 @@ def compile_kernel(
     return triton.compile(source, target=target, options={"num_warps": warps})
 
 
-def needs(compiled: Any) -> dict[str, Any]:
-    """Of the machine code: registers a thread, spilled and shared bytes, the longest loop."""
+def needs(compiled: Any, *, loops: bool) -> dict[str, Any]:
+    """Of the machine code: registers a thread, spilled and shared bytes; also the longest loop."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(compiled.asm["cubin"])
         usage = _said_by("cuobjdump", "--dump-resource-usage", file.name)
-        code = _said_by("nvdisasm", "-c", file.name)
+        code = _said_by("nvdisasm", "-c", file.name) if loops else ""
     found = {name: int(count) for name, count in re.findall(r"(REG|STACK|SHARED):(\d+)", usage)}
-    length, kinds = longest_loop(code)
-    return {
+    figures: dict[str, Any] = {
         "registers": found["REG"],
         "spilled": found["STACK"],  # nothing else is on the stack
         "shared": found["SHARED"],
-        "loop": length,
-        "of which": {kind: kinds[kind] for kind in ("MUFU", "SHFL", "LDG", "LDS", "LDGSTS", "STG")},
     }
+    if loops:
+        length, kinds = longest_loop(code)
+        kinds_shown = ("MUFU", "SHFL", "LDG", "LDS", "LDGSTS", "STG")
+        figures |= {"loop": length, "of which": {kind: kinds[kind] for kind in kinds_shown}}
+    return figures
 
 
 def _said_by(tool: str, *arguments: str) -> str:
@@ -144,13 +147,14 @@ def main() -> None:
     parser.add_argument("capabilities", type=int, nargs="+", metavar="CAPABILITY")
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16", "fp16"], metavar="DTYPE")
     parser.add_argument("--states", type=int, nargs="+", default=STATES, metavar="N")
+    parser.add_argument("--loops", action="store_true")
     arguments = parser.parse_args()
     for capability in arguments.capabilities:
         for dtype in arguments.dtypes:
             for name, kernel, constants, warps in kernels(arguments.states):
                 compiled = compile_kernel(kernel, constants, warps, dtype, capability)
                 row = {"capability": capability, "dtype": dtype, "kernel": name}
-                print(json.dumps({**row, **needs(compiled)}), flush=True)
+                print(json.dumps({**row, **needs(compiled, loops=arguments.loops)}), flush=True)
 
 
 if __name__ == "__main__":
