@@ -1,6 +1,7 @@
 """The scan, a training step, inference and a whole training on a GPU, in one call.
 
     python benchmarks/gpu.py [--json FILE] [--device cuda] [--rounds N]
+                             [--seconds N]
                              [--data DIR --encoder-weights FILE --out DIR [--epochs N]]
 
 Medians; what is compared is timed in turns in one run. Before anything is timed the kernels' values
@@ -8,13 +9,14 @@ and gradients are compared with the reference: wrong ones end the run. "released
 arrangement, one permuted copy of the map for each direction and then mamba-ssm's scan, where that
 package is installed, else our own kernel on each copy. --device cpu runs every line with smaller
 sizes. With --data it also trains, recipes fast and paper, and evaluates (protocol exact). Figures
-that need more than the GPU's memory are null.
+that need more than the GPU's memory are null, and those for which --seconds leave no time.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import itertools
 import json
 import sys
 import time
@@ -29,7 +31,7 @@ import mambaad
 from mambaad.artifacts.run_folder import read_log
 from mambaad.config import make_config
 from mambaad.files import check_writable, write_text
-from mambaad.inference.compiled import begin_step, compile_system
+from mambaad.inference.compiled import begin_step, compile_for_inference, compile_for_training
 from mambaad.models.build import build_system
 from mambaad.models.mixers import ss2d as hss
 from mambaad.ops.selective_scan.dispatch import selective_scan
@@ -39,6 +41,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from gpu_clock import ON_CPU, ON_GPU, Clock, Sizes, ratio
 from gpu_scan import HAS_MAMBA_SSM, RELEASED, check, limits, scan_table
 from machine import machine
+
+BATCHES = 4
+"""Batches that training steps take in turns."""
 
 
 @contextmanager
@@ -59,77 +64,106 @@ def training_step(
     *,
     half: bool,
     compilation: Any = "off",
-) -> Callable[[], Any]:
-    """Build a training step of the paper's recipe: forward, backward and update."""
+    kept: bool = False,
+) -> Callable[[], float]:
+    """Build a training step of the paper's recipe: forward, backward and update; returns the loss.
+
+    Each step has a batch of its own. With ``kept`` the encoder's maps are computed once, as
+    ``--cache-features`` does.
+    """
     config = make_config({"system": system, "encoder": encoder, "size": str(sizes.size)})
     torch.manual_seed(0)
-    model = build_system(config, "random").to(device).train()
-    compile_system(model, compilation)
+    model = build_system(config, "random").train()
+    model.to(device, memory_format=torch.channels_last)  # as training does
+    compile_for_training(model, compilation)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, 1e-4, fused=True)
-    images = torch.randn(sizes.batch, 3, sizes.size, sizes.size, device=device)
+    shape = (BATCHES, sizes.batch, 3, sizes.size, sizes.size)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(device)
+    number = itertools.count()
 
-    def step() -> None:
+    def encode(batch: torch.Tensor) -> list[torch.Tensor]:
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            return model.encoder(batch)  # type: ignore[no-any-return]
+
+    maps = [[m.clone() for m in encode(batch)] for batch in images] if kept else None
+
+    def step() -> float:
         begin_step(compilation)
         optimizer.zero_grad()
+        which = next(number) % BATCHES
+        torch.manual_seed(which)
+        features = maps[which] if maps else encode(images[which])
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            features, reconstructed = model(images)
+            reconstructed = model.reconstruct(features)
         loss = squared_error_loss(features, reconstructed).mean()
         loss.backward()
-        loss.item()  # as training does, to see whether it is a number
+        value = loss.item()  # as training does, to see whether it is a number
         torch.nn.utils.clip_grad_norm_(trained, 5.0)
         optimizer.step()
+        return value
 
     return step
 
 
 def training_table(sizes: Sizes, clock: Clock) -> dict[str, Any]:
     """Measure a step's seconds and peak memory: ours, the released arrangement, RD4AD."""
-    plans: dict[str, tuple[str, str, bool, str]] = {
-        "ours": ("mambaad", sizes.encoder, False, "off"),
-        "ours_bf16": ("mambaad", sizes.encoder, True, "off"),
-        "ours_bf16_compiled": ("mambaad", sizes.encoder, True, "default"),
-        "ours_bf16_cuda_graphs": ("mambaad", sizes.encoder, True, "cuda-graphs"),
-        "released": ("mambaad", sizes.encoder, False, "off"),
-        "released_bf16": ("mambaad", sizes.encoder, True, "off"),
-        "rd4ad": ("rd4ad", sizes.rival, False, "off"),
-        "rd4ad_bf16": ("rd4ad", sizes.rival, True, "off"),
+    ours, rd4ad = ("mambaad", sizes.encoder), ("rd4ad", sizes.rival)
+    graphs: dict[str, Any] = {"half": True, "compilation": "cuda-graphs"}
+    plans: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {
+        "ours": (ours, {"half": False}),
+        "ours_bf16": (ours, {"half": True}),
+        "rd4ad": (rd4ad, {"half": False}),
+        "rd4ad_bf16": (rd4ad, {"half": True}),
+        "released": (ours, {"half": False}),
+        "ours_bf16_cuda_graphs": (ours, graphs),
+        "ours_bf16_cuda_graphs_features_kept": (ours, {**graphs, "kept": True}),
+        "ours_cuda_graphs": (ours, {**graphs, "half": False}),
+        "rd4ad_bf16_cuda_graphs": (rd4ad, graphs),
+        "ours_bf16_compiled": (ours, {**graphs, "compilation": "default"}),
     }
     steps: dict[str, Callable[[], Any]] = {}
     torch.compiler.reset()
-    for name, (system, encoder, half, compilation) in plans.items():
-        step = training_step(
-            system, encoder, sizes, clock.device, half=half, compilation=compilation
-        )
-        steps[name] = released_arrangement()(step) if name.startswith("released") else step
+    for name, (which, options) in plans.items():
+        step = training_step(*which, sizes, clock.device, **options)
+        steps[name] = released_arrangement()(step) if name == "released" else step
     seconds = clock.medians(steps)
     best = min((v for n, v in seconds.items() if n.startswith("ours") and v), default=None)
-    released = min((v for n, v in seconds.items() if n.startswith("released") and v), default=None)
     return {
         **{f"{name}_s": value for name, value in seconds.items()},
         **{f"{n}_peak_mib": clock.peak_mib(step) for n, step in steps.items() if seconds[n]},
+        "first_calls_s": {name: clock.first.get(name) for name in plans},
         "released_over_ours": ratio(seconds["released"], seconds["ours"]),
-        "best_released_over_best_ours": ratio(released, best),
-        "rd4ad_over_ours": ratio(seconds["rd4ad"], seconds["ours"]),
-        "rd4ad_bf16_over_best_ours": ratio(seconds["rd4ad_bf16"], best),
+        "released_over_best_ours": ratio(seconds["released"], best),
+        "best_ours_over_rd4ad": ratio(best, seconds["rd4ad"]),
+        "best_ours_over_rd4ad_bf16": ratio(best, seconds["rd4ad_bf16"]),
+        "float32_over_bf16_cuda_graphs": ratio(
+            seconds["ours_cuda_graphs"], seconds["ours_bf16_cuda_graphs"]
+        ),
     }
 
 
+def half_precision(sizes: Sizes, device: torch.device) -> dict[str, Any]:
+    """Compare the losses after some steps of the same training in float32 and in bfloat16."""
+    losses = {}
+    for name, half in {"float32": False, "bf16": True}.items():
+        step = training_step("mambaad", sizes.encoder, sizes, device, half=half)
+        history = [step() for _ in range(sizes.steps)]
+        losses[name] = sum(history[-BATCHES:]) / BATCHES
+    return {"steps": sizes.steps, **losses, "bf16_over_float32": losses["bf16"] / losses["float32"]}
+
+
 def inference_table(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
-    """Measure images a second and peak memory by size and batch: plain, half, compiled."""
+    """Measure images a second and peak memory by size and batch: plain, half, recorded."""
     results = []
     for size in sizes.sizes:
         config = make_config({"encoder": sizes.encoder, "size": str(size)})
         models = {}
-        for name, compilation in {
-            "plain": "off",
-            "compiled": "default",
-            "graphs": "cuda-graphs",
-        }.items():
-            models[name] = build_system(config, "random").to(clock.device).eval()
-            compile_system(models[name], compilation)  # type: ignore[arg-type]
+        for name in ("plain", "graphs") if size == sizes.size else ("plain",):
+            model = build_system(config, "random").eval()
+            models[name] = model.to(clock.device, memory_format=torch.channels_last)
+            compile_for_inference(model, "cuda-graphs" if name == "graphs" else "off")
         for batch in sizes.batches:
-            torch.compiler.reset()  # recompilations are limited
             images = torch.randn(batch, 3, size, size, device=clock.device)
 
             @torch.inference_mode()
@@ -148,12 +182,14 @@ def inference_table(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
                 {
                     "size": size,
                     "batch": batch,
+                    **{f"{name}_ms": v and 1000 * v for name, v in seconds.items()},
                     **{f"{name}_images_per_s": ratio(batch, v) for name, v in seconds.items()},
                     **{
                         f"{name}_peak_mib": clock.peak_mib(actions[name])
                         for name in ("plain", "plain_bf16")
                         if seconds[name]
                     },
+                    "first_calls_s": {name: clock.first.get(name) for name in actions},
                 }
             )
     return results
@@ -188,6 +224,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="for all figures")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--encoder-weights")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu"))
@@ -198,7 +235,7 @@ def main() -> None:
     if arguments.json:
         check_writable(arguments.json)
     device = torch.device(arguments.device)
-    clock = Clock(device, arguments.rounds)
+    clock = Clock(device, arguments.rounds, arguments.seconds)
     sizes = ON_GPU if device.type == "cuda" else ON_CPU
     results: dict[str, Any] = {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -211,6 +248,7 @@ def main() -> None:
         "limits": lambda: limits(device),
         "scan": lambda: scan_table(sizes, clock, results["limits"]),
         "training_step": lambda: training_table(sizes, clock),
+        "half_precision": lambda: half_precision(sizes, device),
         "inference": lambda: inference_table(sizes, clock),
     }
     if arguments.data:

@@ -22,22 +22,29 @@ class Sizes:
     size: int
     batches: tuple[int, ...]
     sizes: tuple[int, ...]
+    steps: int  # of training, until losses are compared
 
 
 ON_GPU = Sizes(
     ((64, 128), (32, 256), (16, 512), (8, 1024)),
-    *(16, "resnet34", "wide_resnet50_2", 256, (1, 16, 64), (256, 512, 1024)),
+    *(16, "resnet34", "wide_resnet50_2", 256, (1, 16, 64), (256, 512, 1024), 200),
 )
 ON_CPU = Sizes(
-    ((16, 32), (8, 64), (4, 128), (2, 256)), *(2, "resnet18", "resnet18", 64, (1,), (64,))
+    ((16, 32), (8, 64), (4, 128), (2, 256)), *(2, "resnet18", "resnet18", 64, (1,), (64,), 8)
 )
 
 
 class Clock:
-    """A measurement of actions on a device: their time and memory."""
+    """A measurement of actions on a device: their time and memory.
 
-    def __init__(self, device: torch.device, rounds: int) -> None:
+    Attributes:
+        first: seconds of each timed action's first three calls, in which it is compiled.
+    """
+
+    def __init__(self, device: torch.device, rounds: int, seconds: float = float("inf")) -> None:
         self.device, self.rounds = device, rounds
+        self.deadline = time.perf_counter() + seconds
+        self.first: dict[str, float] = {}
 
     def wait(self) -> None:
         if self.device.type == "cuda":
@@ -51,18 +58,22 @@ class Clock:
         return time.perf_counter() - started
 
     def medians(self, actions: dict[str, Callable[[], Any]]) -> dict[str, float | None]:
-        """Time actions in turns, after three calls of each, which compile and record."""
+        """Time actions in turns, after three calls of each, which compile and record.
+
+        None for what has no room in memory, or no time before the deadline.
+        """
         times: dict[str, list[float]] = {name: [] for name in actions}
-        fit = {name: action for name, action in actions.items() if self.fits(action)}
+        fit = {name: action for name, action in actions.items() if self.fits(name, action)}
         for _ in range(self.rounds):
             for name, action in fit.items():
                 times[name].append(self.seconds(action))
         return {name: statistics.median(t) if t else None for name, t in times.items()}
 
-    def fits(self, action: Callable[[], Any]) -> bool:
+    def fits(self, name: str, action: Callable[[], Any]) -> bool:
+        if time.perf_counter() > self.deadline:
+            return False
         try:
-            for _ in range(3):
-                action()
+            self.first[name] = sum(self.seconds(action) for _ in range(3))
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
             return False

@@ -195,15 +195,16 @@ class TrainConfig(BaseModel):
     )
     seed: int = Field(42, ge=0, lt=2**32)
     devices: int = Field(1, ge=1)
-    cache_features: Literal["auto", "memory", "disk", "off"] = Field(
+    cache_features: Literal["auto", "device", "memory", "disk", "off"] = Field(
         "auto", description="where to keep the encoder's maps between epochs (one device only)"
     )
     cache_images: Literal["auto", "memory", "disk", "off"] = Field(
         "auto",
         description="where to keep resized images between epochs, where features are not kept",
     )
-    compile: Literal["off", "default", "cuda-graphs"] = Field(
-        "off", description="compile the network with torch.compile"
+    compile: Literal["auto", "off", "default", "cuda-graphs"] = Field(
+        "auto",
+        description="compile the network with torch.compile: auto does, with CUDA graphs, on a GPU",
     )
     logger: Literal["none", "tensorboard", "mlflow"] = "none"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"

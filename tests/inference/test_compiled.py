@@ -10,7 +10,7 @@ from mambaad.artifacts.run_folder import read_log
 from mambaad.artifacts.tensors import load_tensors
 from mambaad.config import SYSTEMS, make_config
 from mambaad.errors import ConfigError
-from mambaad.inference.compiled import compile_system, find_device
+from mambaad.inference.compiled import compile_for_training
 from mambaad.inference.compute import check_compilation
 from mambaad.models.build import build_model, build_system
 from mambaad.ops import order_tables
@@ -125,7 +125,7 @@ def test_what_is_kept_is_made_before_anything_is_recorded(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda f, **_: lambda *a: events.append("ran") or f(*a))
     real = order_tables._kept.__wrapped__
     monkeypatch.setattr(order_tables, "_kept", lambda *a: events.append("table") or real(*a))
-    compile_system(model, "cuda-graphs")
+    compile_for_training(model, "cuda-graphs")
     maps = [torch.randn(2, c, s, s) for c, s in ((64, 16), (128, 8), (256, 4))]
     modes = [part.training for part in model.modules()]
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -148,15 +148,8 @@ def test_other_systems_are_one_graph_too(name):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_a_device_or_way_that_there_is_not():
-    assert find_device("cpu") == torch.device("cpu")
-    for name in ("warp", "meta"):
-        with pytest.raises(
-            ConfigError, match=f"--device: expected cpu, cuda or cuda:N, got '{name}'"
-        ):
-            find_device(name)
-    absent = f"cuda:{torch.cuda.device_count()}"
-    with pytest.raises(ConfigError, match=f"--device: '{absent}' is not available"):
-        find_device(absent)
-    with pytest.raises(ConfigError, match="--compile: expected one of off, default, cuda-graphs"):
+def test_a_way_to_compile_that_there_is_not():
+    with pytest.raises(
+        ConfigError, match="--compile: expected one of auto, off, default, cuda-graphs, got 'fast'"
+    ):
         check_compilation("fast")

@@ -5,10 +5,14 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mambaad.models.lss import HSSBlock, LocalBranch, LSSModule
+from mambaad.models.mixers import ss2d
 from mambaad.models.released import load_released
+from mambaad.ops.selective_scan import operator
 from tests.conftest import fill
 from tests.models.conftest import lss_shapes
 
@@ -88,3 +92,45 @@ def test_hss_block_skips_the_scan_for_whole_images():
     changed = (block(x) != x).flatten(1).float().mean(1)
     assert set((changed > 0.5).tolist()) == {True, False}
     assert (changed[changed <= 0.5] == 0).all()
+
+
+class MapCasts(TorchDispatchMode):
+    """Lists the casts of tensors of some size or more, as pairs of dtypes."""
+
+    def __init__(self, least: int) -> None:
+        super().__init__()
+        self.least = least
+        self.found: list[tuple[torch.dtype, torch.dtype]] = []
+
+    def __torch_dispatch__(self, function, types, given=(), named=None):
+        result = function(*given, **(named or {}))
+        if function is torch.ops.aten._to_copy.default and given[0].numel() >= self.least:
+            self.found.append((given[0].dtype, result.dtype))
+        return result
+
+
+def test_in_half_precision_a_gpu_casts_each_map_once(monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setattr(operator, "_wanted", "auto")
+    blocks, (batch, side, channels) = 2, (2, 16, 8)
+    module = LSSModule(channels, blocks, states=2, directions=2)
+    with FakeTensorMode():  # the operations on a GPU, without one
+        weights = {n: torch.empty(p.shape, device="cuda") for n, p in module.named_parameters()}
+        x = torch.empty(batch, side, side, channels, device="cuda")
+        monkeypatch.setattr(
+            ss2d,
+            "order_table",
+            lambda *_: torch.empty(2, side**2, dtype=torch.int32, device="cuda"),
+        )
+        torch.set_autocast_dtype("cuda", torch.bfloat16)
+        torch.set_autocast_enabled("cuda", True)
+        try:
+            with MapCasts(x.numel()) as casts:
+                y = torch.func.functional_call(module, weights, (x,))
+        finally:
+            torch.set_autocast_enabled("cuda", False)
+            torch.clear_autocast_cache()
+    assert (y.dtype, y.shape) == (torch.float32, x.shape)
+    # What enters each block and the product at its end; the module's own map, and what its blocks
+    # make of it. Nothing goes back: the scan and the norms take bfloat16, and sum in float32.
+    assert casts.found == [(torch.float32, torch.bfloat16)] * (2 * blocks + 2)

@@ -39,6 +39,7 @@ def test_every_step_runs_in_mixed_precision(parts, tmp_path, monkeypatch):
     assert set(seen) == {(True, torch.bfloat16)}
 
 
+@pytest.mark.usefixtures("users_checks_only")  # thousands of the same shapes
 def test_200_steps_end_where_float32_ends(tmp_path):
     make_data(tmp_path / "data", ["bottle", "tile"], train=PARTS, test=2, size=64)
     losses = {}

@@ -14,7 +14,7 @@ def maps_of(images: int) -> list[torch.Tensor]:
     return [torch.randn(images, 3, 4, 6), torch.randn(images, 5, 2, 3).bfloat16()]
 
 
-@pytest.mark.parametrize("place", ["auto", "memory", "disk"])
+@pytest.mark.parametrize("place", ["auto", "device", "memory", "disk"])
 def test_what_is_read_is_what_was_written(tmp_path, place):
     cache = TensorCache(7, tmp_path, place)
     maps = maps_of(7)
@@ -26,7 +26,7 @@ def test_what_is_read_is_what_was_written(tmp_path, place):
     for read, written in zip(cache.get([2, 0, 4]), maps, strict=True):
         assert torch.equal(read, written[[2, 0, 4]])
         assert read.dtype == written.dtype
-    assert cache.place == ("disk" if place == "disk" else "memory")
+    assert cache.place == ("memory" if place == "auto" else place)
     assert cache.bytes == 7 * (3 * 4 * 6 * 4 + 5 * 2 * 3 * 2)
 
 
@@ -47,6 +47,22 @@ def test_auto_takes_half_of_what_is_free(tmp_path, monkeypatch, memory, disk, pl
     cache.put([0], [torch.randn(1, 5, 5, 1)])  # 100 bytes an image
     assert cache.place == place
     assert cache.has([0]) == (place is not None)
+
+
+@pytest.mark.parametrize(("on_gpu", "place"), [(2000, "device"), (1998, "memory")])
+def test_auto_prefers_the_memory_of_a_gpu(tmp_path, monkeypatch, on_gpu, place):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (on_gpu, 10**6))
+    made, real = [], torch.empty
+
+    def empty(shape, *, dtype, device):  # there need not be a GPU
+        made.append(device.type)
+        return real(shape, dtype=dtype)
+
+    monkeypatch.setattr(torch, "empty", empty)
+    cache = TensorCache(10, tmp_path, device=torch.device("cuda"))
+    cache.put([0], [torch.randn(1, 5, 5, 1)])  # 100 bytes an image
+    assert cache.place == place
+    assert made == ["cuda" if place == "device" else "cpu"]
 
 
 def test_a_full_disk_is_one_line(tmp_path, monkeypatch):

@@ -318,9 +318,10 @@ def test_cached_features_change_nothing(parts, tmp_path, capsys):
     settings = SMALL | {"epochs": 3, "batch_size": 3}
     without = mambaad.train(parts, tmp_path / "without", **settings, cache_features="off")
     assert "features of" not in capsys.readouterr().err
-    for place in ("memory", "disk"):
+    places = {"memory": "in memory", "disk": "on disk", "device": "on the device"}
+    for place, said in places.items():
         kept = mambaad.train(parts, tmp_path / place, **settings, cache_features=place)
-        assert f"GiB, in {place}" in capsys.readouterr().err
+        assert f"GiB, {said}" in capsys.readouterr().err
         assert_same_weights(without, kept)
 
 

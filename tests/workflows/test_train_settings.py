@@ -13,7 +13,7 @@ from mambaad.config import SETTINGS, SYSTEMS, TrainConfig
 
 def test_every_setting_is_a_documented_parameter():
     parameters = inspect.signature(mambaad.train).parameters
-    own = {"data", "out", "resume", "skip_unreadable"}
+    own = {"data", "out", "resume", "skip_unreadable", "device"}
     assert set(parameters) - own == set(SETTINGS) == set(TrainConfig.model_fields) - {"fold"}
     described = re.findall(
         r"^ {8}(\w+): ", mambaad.train.__doc__.split("Returns:")[0], re.MULTILINE

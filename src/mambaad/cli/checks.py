@@ -63,12 +63,13 @@ def check_protocol(protocol: str) -> None:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
 
 
-def check_compute(precision: str, device: str = "cpu") -> None:
-    """Refuse a precision or a device that no machine has (ConfigError)."""
-    from mambaad.inference.compute import check_device, check_precision
+def check_compute(precision: str, device: str, compile: str = "auto") -> None:
+    """Refuse a precision, a device or a way to compile that no machine has (ConfigError)."""
+    from mambaad.inference.compute import check_compilation, check_device, check_precision
 
     check_precision(precision)
     check_device(device)
+    check_compilation(compile)
 
 
 def check_images(images: Iterable[Path]) -> None:
@@ -95,7 +96,9 @@ def check_test_data(source: Path, data: Path) -> None:
         class_names(data, split="test")
 
 
-def check_training(data: Path, out: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
+def check_training(
+    data: Path, out: Path, settings: Mapping[str, Any], device: str, *, resume: bool
+) -> None:
     """Refuse settings that cannot work, and data that are not there or lack a class.
 
     Raises:
@@ -104,7 +107,9 @@ def check_training(data: Path, out: Path, settings: Mapping[str, Any], *, resume
     from mambaad.artifacts.run_folder import is_finished, read_config
     from mambaad.config import check_names, make_config
     from mambaad.data.layouts import read_data
+    from mambaad.inference.compute import check_device
 
+    check_device(device)
     check_names(settings)
     started = read_config(out).model_dump() if resume else {}
     config = make_config({**started, **settings})

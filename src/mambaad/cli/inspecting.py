@@ -10,7 +10,7 @@ import typer
 
 from mambaad.cli import checks
 from mambaad.cli.interrupts import exit_on_interrupt
-from mambaad.cli.options import Csv, Device, Json, Precision, Run, SkipUnreadable, Source
+from mambaad.cli.options import Compile, Csv, Device, Json, Precision, Run, SkipUnreadable, Source
 from mambaad.cli.tables import aligned, metrics_table, verdict_tables
 
 _LEGEND = (
@@ -28,7 +28,8 @@ def evaluate(
     json: Json = None,
     csv: Csv = None,
     precision: Precision = "float32",
-    device: Device = "cpu",
+    device: Device = "auto",
+    compile: Compile = "auto",
     skip_unreadable: SkipUnreadable = False,
     verdicts: Annotated[
         bool, typer.Option("--verdicts", help="Count right and wrong verdicts (once calibrated).")
@@ -45,7 +46,7 @@ def evaluate(
         if path:
             check_writable(path)
     checks.check_protocol(protocol)
-    checks.check_compute(precision, device)
+    checks.check_compute(precision, device, compile)
     checks.check_source(source)
     checks.check_test_data(source, data)
     if verdicts or report:
@@ -58,6 +59,7 @@ def evaluate(
         protocol=protocol,  # type: ignore[arg-type]  # checked above
         precision=precision,  # type: ignore[arg-type]
         device=device,
+        compile=compile,  # type: ignore[arg-type]
         skip_unreadable=skip_unreadable,
         verdicts=verdicts,
         report=report,
@@ -105,7 +107,8 @@ def predict(
         ),
     ] = None,
     precision: Precision = "float32",
-    device: Device = "cpu",
+    device: Device = "auto",
+    compile: Compile = "auto",
 ) -> None:
     """Inspect images. Heatmaps, and scores and verdicts in predictions.csv and .jsonl."""
     from collections import Counter
@@ -114,7 +117,7 @@ def predict(
 
     if junit:
         check_writable(junit)
-    checks.check_compute(precision, device)
+    checks.check_compute(precision, device, compile)
     checks.check_source(source, product=product)
     checks.check_images(images)
     if junit:
@@ -129,6 +132,7 @@ def predict(
         product=product,
         precision=precision,  # type: ignore[arg-type]  # checked above
         device=device,
+        compile=compile,  # type: ignore[arg-type]
         report=report,
         good=good,
         need_verdicts=junit is not None,
@@ -176,12 +180,13 @@ def calibrate(
         ),
     ] = None,
     precision: Precision = "float32",
+    device: Device = "auto",
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Set the thresholds of PASS, REVIEW and FAIL. Uses good parts that were not trained on."""
     from mambaad.config import check_rates
 
-    checks.check_compute(precision)
+    checks.check_compute(precision, device)
     check_rates(target_fpr, review_fpr)
     checks.check_source(run)
     with exit_on_interrupt("interrupted; run the same command again to resume"):
@@ -197,6 +202,7 @@ def calibrate(
             new_parts=new_parts,
             products=products,
             precision=precision,  # type: ignore[arg-type]  # checked above
+            device=device,
             skip_unreadable=skip_unreadable,
         )
     typer.echo(aligned(calibration_rows(calibration), last_is_text=True))

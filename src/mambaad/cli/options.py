@@ -14,7 +14,15 @@ Source = Annotated[
 Precision = Annotated[
     str, typer.Option(help="float32, or bfloat16 (faster where the processor supports it).")
 ]
-Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")]
+Device = Annotated[
+    str, typer.Option(help="cpu, cuda, cuda:1, mps; auto: the first GPU that works, else the CPU.")
+]
+Compile = Annotated[
+    str,
+    typer.Option(
+        help="Use torch.compile: off, default or cuda-graphs; auto: cuda-graphs on a GPU, else off."
+    ),
+]
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Skip unreadable images instead of stopping.")
 ]

@@ -10,7 +10,7 @@ import typer
 
 from mambaad.cli import checks
 from mambaad.cli.interrupts import exit_on_interrupt
-from mambaad.cli.options import Run, SkipUnreadable, names
+from mambaad.cli.options import Device, Run, SkipUnreadable, names
 from mambaad.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -75,12 +75,14 @@ def train(
         typer.Option(help="Share of good parts to hold out for mambaad calibrate. [0]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random. [42]")] = None,
+    device: Device = "auto",
     devices: Annotated[int | None, typer.Option(help="Number of processes or GPUs. [1]")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed. [32-true]")] = None,
     cache_features: Annotated[
         str | None,
         typer.Option(
-            help="Keep the encoder's maps between epochs: auto, memory, disk or off. [auto]"
+            help="Keep the encoder's maps between epochs: auto, device (a GPU's memory), memory, "
+            "disk or off. [auto]"
         ),
     ] = None,
     cache_images: Annotated[
@@ -92,7 +94,9 @@ def train(
     ] = None,
     compile: Annotated[
         str | None,
-        typer.Option(help="Use torch.compile: off, default or cuda-graphs. [off]"),
+        typer.Option(
+            help="Use torch.compile: auto (on a GPU), off, default or cuda-graphs. [auto]"
+        ),
     ] = None,
     logger: Annotated[
         str | None, typer.Option(help="Log to: none, tensorboard or mlflow. [none]")
@@ -131,11 +135,13 @@ def train(
     }
     settings = read_config_file(config) if config else {}
     settings |= {name: value for name, value in given.items() if value is not None}
-    checks.check_training(data, out, settings, resume=resume)
+    checks.check_training(data, out, settings, device, resume=resume)
     with exit_on_interrupt():
         from mambaad.workflows.train import train as run_training
 
-        run_training(data, out, resume=resume, skip_unreadable=skip_unreadable, **settings)
+        run_training(
+            data, out, resume=resume, skip_unreadable=skip_unreadable, device=device, **settings
+        )
     typer.echo(f"trained: {out}; next: {shlex.join(['mambaad', 'evaluate', str(out), str(data)])}")
 
 

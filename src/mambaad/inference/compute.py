@@ -11,7 +11,8 @@ Precision = Literal["float32", "bfloat16"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """Precisions of matrix products and convolutions."""
 
-Compilation = Literal["off", "default", "cuda-graphs"]
+Compilation = Literal["auto", "off", "default", "cuda-graphs"]
+"""Ways to compile a network; ``auto``: ``cuda-graphs`` on a GPU, ``off`` elsewhere."""
 
 
 def check_precision(precision: str) -> None:
@@ -31,6 +32,6 @@ def check_compilation(how: str) -> Compilation:
 
 def check_device(name: str) -> str:
     """Refuse an invalid device name, without loading PyTorch (ConfigError)."""
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ConfigError(f"--device: expected cpu, cuda or cuda:N, got '{name}'")
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise ConfigError(f"--device: expected auto, cpu, cuda, cuda:N or mps, got '{name}'")
     return name

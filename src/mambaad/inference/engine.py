@@ -33,12 +33,14 @@ class Engine(Protocol):
     """A trained model, ready to observe images.
 
     Attributes:
+        device: the type of device that it computes on: ``"cpu"``, ``"cuda"``, ...
         size: height and width of its images and anomaly maps, in pixels.
         batch_size: the number of images at a time that is fastest.
         reads_ahead: the number of threads that should decode images for it.
         trained: the model as trained, for explanations; None if it was not kept.
     """
 
+    device: str
     size: tuple[int, int]
     batch_size: int
     reads_ahead: int

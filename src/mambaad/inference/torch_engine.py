@@ -12,26 +12,46 @@ from jaxtyping import Float, UInt8
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import read_config
 from mambaad.data.read_ahead import reader_threads
-from mambaad.inference.compiled import begin_step, compile_system, find_device
+from mambaad.errors import RunError
+from mambaad.inference.compiled import (
+    begin_step,
+    choose_compilation,
+    compile_for_inference,
+    is_compiled,
+    or_plain,
+)
 from mambaad.inference.compute import Compilation, Precision
+from mambaad.inference.device import (
+    find_device,
+    first_line,
+    is_lost,
+    is_out_of_memory,
+    memory_of,
+)
 from mambaad.inference.engine import Observation
 from mambaad.inference.packed.pack import pack
 from mambaad.inference.weights import load_model
 from mambaad.models.embedding import distances_to, embedding
 from mambaad.models.normalise import normalise
 from mambaad.models.scoring import anomaly_map, image_score
-from mambaad.models.system import System
+from mambaad.models.system import Reconstruction, System
 from mambaad.process import limit_threads
+from mambaad.progress import say
 
-_GPU_BATCH = 8
+_GPU_PIXELS = 16 * 256 * 256
+"""Pixels of a batch on a GPU: enough to fill it, in a few GiB."""
+_CHECKED = 3
+"""Batches of each shape whose compiled maps are compared: compiled, recorded, and replayed ones."""
+_TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 5e-2}
+"""Of the compiled maps' largest value, how far any may lie from the plain one."""
 
 
 def load_engine(
     run: Path,
     precision: Precision = "float32",
     *,
-    device: str = "cpu",
-    compile: Compilation = "off",
+    device: str = "auto",
+    compile: Compilation = "auto",
     keep_trained: bool = False,
 ) -> TorchEngine:
     """Load a run's model in the form that runs fastest on a device.
@@ -59,14 +79,17 @@ def load_engine(
 class TorchEngine:
     """A model, its prototypes, and where they run (an :class:`mambaad.inference.engine.Engine`).
 
+    On a GPU with too little memory it takes smaller batches. In float32 it goes on on the CPU when
+    the GPU fails.
+
     Args:
         model: in eval mode, on the CPU; it is changed in place.
         size: height and width of its images.
         means: the products' mean embeddings, products x channels; products may be 0.
         precision: of matrix products and convolutions; on a GPU by autocast.
         device: of the computation.
-        compile: see :func:`mambaad.inference.compiled.compile_system`. On a CPU without it the
-            model is packed (:func:`mambaad.inference.packed.pack.pack`).
+        compile: see :func:`mambaad.inference.compiled.compile_for_inference`. On a CPU without it
+            the model is packed (:func:`mambaad.inference.packed.pack.pack`).
         trained: the model as trained, for explanations; None if they are not needed.
     """
 
@@ -78,52 +101,114 @@ class TorchEngine:
         precision: Precision = "float32",
         *,
         device: torch.device | None = None,
-        compile: Compilation = "off",
+        compile: Compilation = "auto",
         trained: System | None = None,
     ) -> None:
         self.size = size
-        self.device = device or torch.device("cpu")
-        is_gpu = self.device.type != "cpu"
-        self.batch_size = _GPU_BATCH if is_gpu else 1
-        self.reads_ahead = reader_threads(is_gpu)
         self.trained = trained
-        self._compile = compile
-        self._autocast = False
-        self._means = means.to(self.device)
+        self._precision: Precision = precision
+        self._spare: System | None = None
+        self._means_on_cpu = means
+        place = device or torch.device("cpu")
+        if place.type != "cpu" and precision == "float32":
+            self._spare = copy.deepcopy(model)
+        self._move(model, place, choose_compilation(compile, place))
+
+    def _move(self, model: System, device: torch.device, compile: Compilation) -> None:
+        """Compute with a model, which is on the CPU, on a device from here on."""
+        is_gpu = device.type != "cpu"
+        self.device = device.type
+        self.batch_size = max(_GPU_PIXELS // (self.size[0] * self.size[1]), 1) if is_gpu else 1
+        self.reads_ahead = reader_threads(is_gpu)
         self.model = model
+        self._place = device
+        self._compile = compile
+        self._checks: dict[tuple[int, ...], int] = {}
+        self._means = self._means_on_cpu.to(device)
+        self._autocast = False
         if is_gpu or compile != "off":
-            model.to(self.device)
-            compile_system(model, compile)
-            self._autocast = precision == "bfloat16"
+            # Channels last, as the decoder's maps are: a GPU's convolutions are faster in it.
+            model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            compile_for_inference(model, compile)
+            self._autocast = self._precision == "bfloat16"
         else:
-            pack(model, precision)
+            pack(model, self._precision)
 
     def observe(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Observation]:
         """See :meth:`mambaad.inference.engine.Engine.observe`."""
-        if self.batch_size > 1:
-            return self._observe(images)
-        # One by one: oneDNN sums in another order in a larger batch, and is no faster with it.
-        return [self._observe(image[None])[0] for image in images]
+        try:
+            return self._in_batches(images)
+        except RuntimeError as error:
+            if not is_lost(error):
+                raise
+            if self._spare is None:
+                raise RunError(f"the GPU failed ({first_line(error)}); start again") from error
+            reason = first_line(error)
+        say(f"the GPU failed ({reason}); going on on the CPU")
+        # Not copied back: nothing can be read from that GPU any more.
+        model, self._spare = self._spare, None
+        self._move(model, torch.device("cpu"), "off")
+        return self._in_batches(images)
+
+    def _in_batches(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Observation]:
+        # On a CPU one by one: oneDNN sums in another order in a larger batch, and is no faster.
+        found: list[Observation] = []
+        while len(found) < len(images):
+            try:
+                found += self._observe(images[len(found) :][: self.batch_size])
+                continue
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.batch_size == 1:
+                    raise RunError(
+                        f"{memory_of(self._place)} is too small for an image of "
+                        f"{self.size[0]} x {self.size[1]}; end other programs, or use another "
+                        "--device"
+                    ) from error
+            self.batch_size //= 2
+            say(f"{memory_of(self._place)} is too small: {self.batch_size} images at a time now")
+            if self._place.type == "cuda":
+                torch.cuda.empty_cache()
+        return found
 
     @torch.inference_mode()
     def _observe(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Observation]:
-        batch = normalise(torch.from_numpy(images).to(self.device))
-        begin_step(self._compile)
+        count = len(images)
+        if is_compiled(self.model) and 1 < count < self.batch_size:
+            # Two shapes are compiled, one image and a full batch.
+            padding = np.repeat(images[-1:], self.batch_size - count, axis=0)
+            images = np.concatenate([images, padding])
+        batch = normalise(torch.from_numpy(images).to(self._place))
         with (
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self._autocast),
+            torch.autocast(self._place.type, torch.bfloat16, enabled=self._autocast),
             # With TF32 a GPU's convolutions would keep ten bits of float32's mantissa.
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
         ):
-            features, reconstructed = self.model(batch)
+            features, reconstructed = or_plain(self.model, lambda: self._maps(batch))
         maps = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
         distances = distances_to(self._means, embedding(features))
         return [
             # A copy: a view would keep the whole batch's maps alive.
             Observation(float(score), map_of_image.copy(), distances_of_image.copy())
             for score, map_of_image, distances_of_image in zip(
-                image_score(maps).tolist(),
+                image_score(maps).tolist()[:count],
                 maps.cpu().numpy(),
                 distances.cpu().numpy(),
-                strict=True,
+                strict=False,  # what pads the batch comes last
             )
         ]
+
+    def _maps(self, batch: Float[torch.Tensor, "b 3 h w"]) -> Reconstruction:
+        """The network's maps; those of the first compiled batches are compared with plain ones."""
+        begin_step(self._compile)
+        found: Reconstruction = self.model(batch)
+        checks = self._checks.get(batch.shape, 0)
+        if is_compiled(self.model) and checks < _CHECKED:
+            self._checks[batch.shape] = checks + 1
+            expected: Reconstruction = type(self.model).forward(self.model, batch)
+            for ours, plain in zip(found.reconstructed, expected.reconstructed, strict=True):
+                far = float((ours.float() - plain.float()).abs().max())
+                if not far <= _TOLERANCE[self._precision] * float(plain.float().abs().max()):
+                    raise RuntimeError(f"its maps differ by up to {far:.2g}")
+        return found

@@ -83,6 +83,7 @@ class Calibration:
 
     ``method``: where the good parts came from. ``folds``: the number of cross-fitting folds, else
     0. ``precision``: the precision that the model ran in. ``weights``: the SHA-256 of its weights.
+    ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``.
     """
 
     classes: Mapping[str, ClassCalibration]
@@ -90,6 +91,7 @@ class Calibration:
     folds: int
     precision: str
     weights: str
+    device: str = "cpu"
 
 
 def inspected_map(
@@ -203,6 +205,7 @@ class _Record:
     precision: str
     weights: str
     classes: dict[str, _ClassRecord]
+    device: str = "cpu"
 
 
 def save_calibration(folder: Path, calibration: Calibration) -> None:
@@ -230,6 +233,7 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
         "folds": calibration.folds,
         "precision": calibration.precision,
         "weights": calibration.weights,
+        "device": calibration.device,
         "classes": classes,
     }
     save_tensors(folder / CALIBRATION, tensors, about)
@@ -268,7 +272,9 @@ def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
             f"{path} covers the classes {', '.join(classes) or 'none'}, expected the run's: "
             f"{', '.join(products) or 'none (training has not ended)'}; calibrate again"
         )
-    return Calibration(classes, record.method, record.folds, record.precision, record.weights)
+    return Calibration(
+        classes, record.method, record.folds, record.precision, record.weights, record.device
+    )
 
 
 def _class_calibration(

@@ -60,10 +60,11 @@ class Inspector:
         source: the run folder that training wrote, or a bundle (``.mambaad``) made from it.
         precision: ``"float32"``, or ``"bfloat16"`` for matrix products and convolutions: faster
             where the processor has it, to about three digits; on a GPU by autocast.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ...
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` is the first NVIDIA or
+            AMD GPU that works, else the CPU.
         compile: ``"default"`` or ``"cuda-graphs"`` compile the network with torch.compile, see
-            :func:`mambaad.inference.compiled.compile_system`; meant for GPUs, since on a CPU it
-            replaces the packed form.
+            :mod:`mambaad.inference.compiled`; on a CPU that replaces the packed form. ``"auto"``
+            is ``"cuda-graphs"`` on a GPU, else ``"off"``.
         keep_trained: also keep a copy of the model as trained, which explanations need.
 
     Attributes:
@@ -89,8 +90,8 @@ class Inspector:
         source: str | Path,
         precision: Precision = "float32",
         *,
-        device: str = "cpu",
-        compile: Compilation = "off",
+        device: str = "auto",
+        compile: Compilation = "auto",
         keep_trained: bool = False,
     ) -> None:
         check_precision(precision)
@@ -112,7 +113,9 @@ class Inspector:
             calibration = read_calibration(run, self.size)
         self.heatmap_range = prototypes.heatmap_range
         self.is_finished = not self.products or bool(prototypes.products)
-        problem = calibration and _mismatch(calibration, self.weights, precision, device)
+        problem = calibration and _mismatch(
+            calibration, self.weights, precision, self.engine.device
+        )
         if problem:
             say(f"{source}: {problem}")
         self.calibration = None if problem else calibration
@@ -153,9 +156,9 @@ class Inspector:
         )
         yield from map(_prediction, self.stream(items))
 
-    def stream(self, items: Iterable[Item]) -> Iterator[Inspected]:
+    def stream(self, items: Iterable[Item], *, batch_size: int = 1) -> Iterator[Inspected]:
         """Inspect images in their order; see :func:`mambaad.inspection.stream.observe_stream`."""
-        for observed in observe_stream(self.engine, items):
+        for observed in observe_stream(self.engine, items, batch_size=batch_size):
             yield self.judge(observed, observed.item.product)
 
     def judge(self, observed: Observed, product: str | None) -> Inspected:
@@ -213,9 +216,10 @@ def _mismatch(
             f"calibrated with --precision {calibration.precision}, so there are no verdicts "
             f"with {precision}; use {calibration.precision}, or calibrate again"
         )
-    if precision != "float32" and device != "cpu":
+    if precision != "float32" and device != calibration.device:
         return (
-            "calibrated with bfloat16 on a CPU, which differs from a GPU's, so there are no "
-            "verdicts; calibrate with float32"
+            f"calibrated with bfloat16 on '{calibration.device}', whose rounding is not that of "
+            f"'{device}', so there are no verdicts; use --device {calibration.device}, or "
+            "calibrate with float32"
         )
     return None

@@ -101,7 +101,7 @@ def observe_stream(
             for prepared in map(prepare, group):
                 yield from _observe(engine, [prepared])
             continue
-        ahead = 2 * batch_size
+        ahead = max(2, batch_size)  # not more: of large images these are GiB
         with closing(read_ahead(prepare, group, workers=engine.reads_ahead, ahead=ahead)) as read:
             while batch := list(islice(read, batch_size)):
                 yield from _observe(engine, batch)

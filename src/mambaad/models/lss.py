@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mambaad.models.mixers.ss2d import SS2D
 from mambaad.models.parallel import DropPath
+from mambaad.models.projection import cast_once
 from mambaad.ops.instance_norm import instance_norm
 from mambaad.ops.orders import ScanMethod
 
@@ -61,8 +62,8 @@ class LSSModule(nn.Module):
         if not self.local_branches:
             scanned: torch.Tensor = self.hss_blocks(x)
             return scanned
-        channels_first = x.permute(0, 3, 1, 2)
-        branches = [self.hss_blocks(x).permute(0, 3, 1, 2)]
+        channels_first = cast_once(x).permute(0, 3, 1, 2)
+        branches = [cast_once(self.hss_blocks(x)).permute(0, 3, 1, 2)]
         branches += [branch(channels_first) for branch in self.local_branches]
         merged: torch.Tensor = self.merge(torch.cat(branches, dim=1))
         return x + merged.permute(0, 2, 3, 1)

@@ -9,6 +9,14 @@ from torch.nn import functional as F
 _HAS_ONEDNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
 
 
+def cast_once(x: torch.Tensor) -> torch.Tensor:
+    """Cast to autocast's type, if it is on: each product of ``x`` would do it again."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        return x.to(torch.get_autocast_dtype(device))
+    return x
+
+
 def project(
     x: Float[torch.Tensor, "b h w c"], weight: Float[torch.Tensor, "n c"]
 ) -> Float[torch.Tensor, "b h w n"]:

@@ -18,7 +18,9 @@ def instance_norm(x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c
         return x - x  # a single value is its own mean; group_norm refuses it
     # Group normalisation with one channel a group is the same, and has a kernel for maps whose
     # channels are last in memory.
-    return F.group_norm(x, x.shape[1])
+    # It sums in float32, so that autocast need not cast maps of half precision to and fro.
+    with torch.autocast(x.device.type, enabled=False):
+        return F.group_norm(x, x.shape[1])
 
 
 def instance_norm_silu_(x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:

@@ -9,6 +9,8 @@ import os
 
 import torch
 
+from mambaad.errors import ConfigError
+
 try:
     from mambaad import _native
 
@@ -19,9 +21,11 @@ except ImportError:  # installed without the compiled module: the scan falls bac
     AVAILABLE = False
     VARIANTS = ()
 
-_wanted = os.environ.get("MAMBAAD_KERNEL")
-_is_ours = _wanted and _wanted not in ("triton", "torch")  # those are operator.py's
-variant: str | None = _wanted if _is_ours else (VARIANTS[0] if VARIANTS else None)
+wanted = os.environ.get("MAMBAAD_KERNEL") or "auto"
+"""The kernel that the user wants: one of ``VARIANTS``, or for GPUs see ``operator.py``."""
+if wanted not in (_known := ("auto", "triton", "torch", *VARIANTS)):
+    raise ConfigError(f"MAMBAAD_KERNEL: expected one of {', '.join(_known)}, got '{wanted}'")
+variant: str | None = wanted if wanted in VARIANTS else next(iter(VARIANTS), None)
 """The variant in use."""
 
 

@@ -30,6 +30,10 @@ class TrainingBatch(NamedTuple):
     features: list[torch.Tensor] | None
 
 
+_Prepared = tuple[bool, "list[torch.Tensor] | None"]
+"""Whether a batch is features, and its tensors; None if the device has them."""
+
+
 class TrainingBatches:
     """Loads the batches of every epoch; reads each image once where it can.
 
@@ -76,10 +80,10 @@ class TrainingBatches:
         ahead = 2 * len(batches[0]) if batches else 1
         pixels = read_ahead(self._read, unknown, workers=reader_threads(self._is_gpu), ahead=ahead)
 
-        def prepare(batch: Sequence[int]) -> tuple[bool, list[torch.Tensor]]:
+        def prepare(batch: Sequence[int]) -> _Prepared:
             return self._prepare(batch, pixels)
 
-        in_turn: Iterator[tuple[bool, list[torch.Tensor]]] = map(prepare, batches)
+        in_turn: Iterator[_Prepared] = map(prepare, batches)
         ahead_of_steps = read_ahead(prepare, batches, workers=1, ahead=1) if self._is_gpu else None
         prepared = ahead_of_steps or in_turn
         try:
@@ -87,6 +91,9 @@ class TrainingBatches:
                 started = time.perf_counter()
                 are_features, tensors = next(prepared)
                 self.waited += time.perf_counter() - started
+                if tensors is None:
+                    assert self._features is not None  # they are on the device already
+                    tensors = self._features.get(indices)
                 here = [t.to(self._device, non_blocking=True) for t in tensors]
                 if are_features:
                     yield TrainingBatch(indices, None, [rows.permute(0, 3, 1, 2) for rows in here])
@@ -110,11 +117,11 @@ class TrainingBatches:
         pixels = resize_image(read_image(self.samples[index].path), self._size)
         return torch.from_numpy(pixels.copy())
 
-    def _prepare(
-        self, batch: Sequence[int], pixels: Iterator[torch.Tensor]
-    ) -> tuple[bool, list[torch.Tensor]]:
+    def _prepare(self, batch: Sequence[int], pixels: Iterator[torch.Tensor]) -> _Prepared:
         """Take from a cache or read: whether it is features, and the tensors, channels last."""
         if self._features and self._features.has(batch):
+            if self._features.place == "device":
+                return True, None  # by the thread that computes: nothing is to be transferred
             return True, self._pinned(self._features.get(batch))
         if self._pixels and self._pixels.has(batch):
             return False, self._pinned(self._pixels.get(batch))
@@ -146,7 +153,7 @@ def make_batches(
     pixels: TensorCache | None = None
     if config.epochs > 1:
         if config.cache_features != "off" and config.devices == 1:
-            features = TensorCache(len(samples), folder, config.cache_features)
+            features = TensorCache(len(samples), folder, config.cache_features, device=device)
         if config.cache_images != "off":
             pixels = TensorCache(
                 len(samples), folder, config.cache_images, what="images", processes=config.devices

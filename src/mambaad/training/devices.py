@@ -9,6 +9,7 @@ from collections.abc import Callable
 from multiprocessing.connection import wait
 from typing import Any, Literal, Protocol
 
+import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
@@ -27,15 +28,23 @@ class Work(Protocol):
     ) -> bool: ...
 
 
-def make_fabric(devices: int, precision: Precision) -> Fabric:
+def make_fabric(devices: int, precision: Precision, device: torch.device) -> Fabric:
     """Make Lightning Fabric for a number of devices and a precision.
+
+    Args:
+        devices: their number.
+        precision: of the arithmetic.
+        device: the one, or of several any: its type is what counts.
 
     Raises:
         ConfigError: this machine has not as many, or not that precision.
     """
     strategy = "ddp" if devices > 1 else "auto"
+    chosen = [device.index or 0] if device.type == "cuda" and devices == 1 else devices
     try:
-        return Fabric(devices=devices, strategy=strategy, precision=precision)
+        return Fabric(
+            accelerator=device.type, strategy=strategy, devices=chosen, precision=precision
+        )
     except Exception as error:  # Fabric's own kinds, none of them public
         reason = " ".join(str(error).split())
         raise ConfigError(f"--devices {devices}, --precision: {reason}") from error
@@ -70,7 +79,7 @@ def run_on_devices(
     children = [
         context.Process(
             target=_run_in_process,
-            args=({**address, "LOCAL_RANK": str(rank)}, devices, precision, content),
+            args=({**address, "LOCAL_RANK": str(rank)}, devices, precision, fabric.device, content),
             kwargs={"ready": ready, "results": results},
         )
         for rank in range(devices)
@@ -124,6 +133,7 @@ def _run_in_process(
     environment: dict[str, str],
     devices: int,
     precision: Precision,
+    device: torch.device,
     content: bytes,
     *,
     ready: Any,
@@ -133,7 +143,7 @@ def _run_in_process(
     os.environ.update(environment)  # which tell Fabric that this is one of several
     model, work = pickle.loads(content)
     try:
-        fabric = make_fabric(devices, precision)
+        fabric = make_fabric(devices, precision, device)
         fabric.launch()
         results.put(work(fabric, model, when_ready=ready.release))
     except MambaADError as error:

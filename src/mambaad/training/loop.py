@@ -9,8 +9,8 @@ import functools
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,16 @@ from lightning_fabric import Fabric
 
 from mambaad.artifacts.run_folder import CHECKPOINT, LOG
 from mambaad.config import TrainConfig
-from mambaad.errors import NonFiniteLossError
+from mambaad.errors import NonFiniteLossError, RunError
 from mambaad.files import write_text
-from mambaad.inference.compiled import begin_step, compile_system
+from mambaad.inference.compiled import (
+    begin_step,
+    choose_compilation,
+    compile_for_training,
+    or_plain,
+)
+from mambaad.inference.compute import Compilation
+from mambaad.inference.device import first_line, is_lost, is_out_of_memory, memory_of
 from mambaad.inference.weights import save_weights
 from mambaad.models.system import System
 from mambaad.process import keep_freed_memory, limit_threads, on_signals
@@ -43,6 +50,8 @@ class _Training:
 
     fabric: Fabric
     config: TrainConfig
+    model: System
+    compilation: Compilation  # not "auto"
     network: Any  # the model and its optimizer, as Fabric wraps them
     optimizer: Any
     batches: TrainingBatches
@@ -96,7 +105,10 @@ def _fit(
     keep_freed_memory()
     limit_threads()
     adamw = make_optimizer(model.parameters(), config)
-    compile_system(model, config.compile)
+    compilation = choose_compilation(config.compile, fabric.device, config.devices)
+    if fabric.device.type == "cuda":  # as the decoder's maps are
+        model.to(memory_format=torch.channels_last)
+    compile_for_training(model, compilation)
     network, optimizer = fabric.setup(model, adamw)
     network.mark_forward_method("reconstruct")
     network.train()
@@ -111,11 +123,14 @@ def _fit(
             save_checkpoint(checkpoint, model, adamw, position)
 
     batches, stop = make_batches(samples, config, out, fabric.device), threading.Event()
-    training = _Training(fabric, config, network, optimizer, batches, position, stop)
+    training = _Training(
+        fabric, config, model, compilation, network, optimizer, batches, position, stop
+    )
     with on_signals(stop.set):
         when_ready()
         while position.epoch < config.epochs:
-            finished = _train_epoch(training)
+            with _one_line_errors(training):
+                finished = _train_epoch(training)
             if fabric.is_global_zero:
                 if finished:
                     save_weights(out, model)
@@ -161,23 +176,13 @@ def _train_epoch(training: _Training) -> bool:
 def _train_step(training: _Training, batch: TrainingBatch, rate: float) -> tuple[float, bool]:
     """Change the weights by one step: the loss, and whether any device is to stop after it."""
     fabric, config, network = training.fabric, training.config, training.network
-    # Nothing random depends on what came before: resuming repeats the same steps.
-    torch.manual_seed(step_seed(config.seed, training.position.epoch, training.position.step))
-    begin_step(config.compile)
-    # Both parts in the same precision whether features are kept or not. (Fabric itself sees to
-    # that in ``network(...)``, but not in a method of one device's network.)
-    with fabric.autocast():
-        features = batch.features
-        if features is None:
-            features = network.encoder(batch.images)
-            training.batches.keep(batch.indices, features)
-        reconstructed = network.reconstruct(features)
-    loss = LOSSES[config.loss](features, reconstructed).mean()
-    training.optimizer.zero_grad()
-    fabric.backward(loss)
+    if fabric.world_size == 1:
+        loss = or_plain(training.model, lambda: _compute_gradients(training, batch))
+    else:  # the others would wait for one that does its step again
+        loss = _compute_gradients(training, batch)
     # Read after the backward is under way, and before any weight changes.
     stop = torch.tensor(float(training.stop.is_set())).to(loss)
-    means: Any = fabric.all_reduce(torch.stack([loss.detach(), stop]))
+    means: Any = fabric.all_reduce(torch.stack([loss, stop]))
     mean_loss, stopping = means.tolist()
     if not math.isfinite(mean_loss):
         paths = ", ".join(str(training.batches.samples[i].path) for i in batch.indices)
@@ -190,3 +195,45 @@ def _train_step(training: _Training, batch: TrainingBatch, rate: float) -> tuple
     fabric.clip_gradients(network, training.optimizer, max_norm=config.clip_grad)
     training.optimizer.step()
     return mean_loss, stopping > 0
+
+
+def _compute_gradients(training: _Training, batch: TrainingBatch) -> torch.Tensor:
+    """The gradients of a step, in the weights' ``grad``; returns the loss, without its graph."""
+    fabric, network, position = training.fabric, training.network, training.position
+    # Nothing random depends on what came before: resuming repeats the same steps.
+    torch.manual_seed(step_seed(training.config.seed, position.epoch, position.step))
+    begin_step(training.compilation)
+    # Both parts in the same precision whether features are kept or not. (Fabric itself sees to
+    # that in ``network(...)``, but not in a method of one device's network.)
+    with fabric.autocast():
+        features = batch.features
+        if features is None:
+            features = network.encoder(batch.images)
+            training.batches.keep(batch.indices, features)
+        reconstructed = network.reconstruct(features)
+    loss = LOSSES[training.config.loss](features, reconstructed).mean()
+    training.optimizer.zero_grad()
+    fabric.backward(loss)
+    return loss.detach()
+
+
+@contextmanager
+def _one_line_errors(training: _Training) -> Iterator[None]:
+    """Say in one line, as a RunError, that memory is too small or that the GPU failed."""
+    config, device = training.config, training.fabric.device
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            size = "x".join(map(str, config.size))
+            raise RunError(
+                f"{memory_of(device)} is too small for this training; lower --batch-size "
+                f"({config.batch_size}) or --size ({size}), or give --precision bf16-mixed or "
+                "--cache-features off"
+            ) from error
+        if is_lost(error):
+            raise RunError(
+                f"the GPU failed ({first_line(error)}); continue from the last epoch with "
+                "--resume, elsewhere with --device cpu"
+            ) from error
+        raise

@@ -18,13 +18,20 @@ from mambaad.errors import RunError
 from mambaad.files import TEMPORARY
 from mambaad.progress import say
 
-Place = Literal["memory", "disk"]
+Place = Literal["device", "memory", "disk"]
 SHARE = 0.5
-"""Share of the free memory, or of the free disk, that a cache with place ``"auto"`` may take."""
+"""Share of what is free of a place that a cache with place ``"auto"`` may take."""
+
+
+_WHERE: dict[Place, str] = {
+    "device": "on the device",
+    "memory": "in memory",
+    "disk": "on disk",
+}
 
 
 class TensorCache:
-    """Tensors of each training image, in memory or on disk.
+    """Tensors of each training image: on the device, in memory or on disk.
 
     Tensors are read as they were written, to the bit. On disk they are in a nameless file in the
     run folder, which is gone when the process ends.
@@ -32,20 +39,22 @@ class TensorCache:
     Args:
         images: number of images.
         folder: where a cache on disk goes.
-        place: ``"memory"``, ``"disk"``, or ``"auto"``: memory if the cache takes at most half of
-            what is free, else disk on the same condition, else nowhere.
+        place: ``"device"`` (where the steps compute), ``"memory"``, ``"disk"``, or ``"auto"``: the
+            first of them of which the cache takes at most half of what is free, else nowhere.
         what: kind of tensors, for messages; the setting is called ``cache_<what>``.
         processes: number of processes that keep as much each.
+        device: that of ``"device"``. ``"auto"`` chooses it if it is a GPU with memory of its own.
     """
 
     def __init__(
         self,
         images: int,
         folder: Path,
-        place: Literal["auto", "memory", "disk"] = "auto",
+        place: Literal["auto", "device", "memory", "disk"] = "auto",
         *,
         what: Literal["features", "images"] = "features",
         processes: int = 1,
+        device: torch.device | None = None,
     ) -> None:
         self.place: Place | None = None
         self.bytes = 0
@@ -54,6 +63,7 @@ class TensorCache:
         self._folder = folder
         self._what = what
         self._processes = processes
+        self._device = device or torch.device("cpu")
         self._known: Bool[np.ndarray, " images"] = np.zeros(images, dtype=bool)
         self._kept: list[torch.Tensor] = []
 
@@ -63,8 +73,7 @@ class TensorCache:
 
     def get(self, indices: Sequence[int]) -> list[torch.Tensor]:
         """Copy the tensors of some images, each b x ..."""
-        chosen = torch.tensor(indices)
-        return [kept[chosen] for kept in self._kept]
+        return [kept[torch.tensor(indices, device=kept.device)] for kept in self._kept]
 
     def put(self, indices: Sequence[int], tensors: Sequence[torch.Tensor]) -> None:
         """Keep the tensors of some images, each b x ..., if there is room for those of all images.
@@ -76,9 +85,8 @@ class TensorCache:
             self._reserve(tensors)
         if self.place is None:
             return
-        chosen = torch.tensor(indices)
         for kept, rows in zip(self._kept, tensors, strict=True):
-            kept[chosen] = rows.to(kept.device)
+            kept[torch.tensor(indices, device=kept.device)] = rows.to(kept.device)
         self._known[list(indices)] = True
 
     def _reserve(self, tensors: Sequence[torch.Tensor]) -> None:
@@ -88,13 +96,14 @@ class TensorCache:
         self.bytes = sum(sizes)
         self.place = self._choose()
         self.has_no_room = self.place is None
-        where = f"in {self.place}" if self.place else "too much to keep"
+        where = _WHERE[self.place] if self.place else "too much to keep"
         what = "" if self._what == "images" else f"{self._what} of "
         say(f"{what}{count} images: {self.bytes / 2**30:.2f} GiB, {where}")
         try:
-            if self.place == "memory":
+            if self.place in ("device", "memory"):
+                device = self._device if self.place == "device" else torch.device("cpu")
                 self._kept = [
-                    torch.empty(shape, dtype=rows.dtype)
+                    torch.empty(shape, dtype=rows.dtype, device=device)
                     for shape, rows in zip(shapes, tensors, strict=True)
                 ]
             elif self.place == "disk":
@@ -112,6 +121,10 @@ class TensorCache:
     def _choose(self) -> Place | None:
         if self._asked != "auto":
             return self._asked
+        if self._device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self._device)
+            if self.bytes <= SHARE * free:
+                return "device"
         share = SHARE / self._processes
         if self.bytes <= share * psutil.virtual_memory().available:
             return "memory"

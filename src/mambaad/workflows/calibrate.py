@@ -22,7 +22,7 @@ from mambaad.data.checks import check_images
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, DataError
-from mambaad.inference.compute import Precision, check_precision
+from mambaad.inference.compute import Precision, check_device, check_precision
 from mambaad.inspection.calibration import (
     Calibration,
     CalibrationPart,
@@ -61,6 +61,7 @@ def calibrate(
     new_parts: bool = False,
     products: str | Path | None = None,
     precision: Precision = "float32",
+    device: str = "auto",
     skip_unreadable: bool = False,
 ) -> Calibration:
     """Set the thresholds of PASS, REVIEW and FAIL for each class, on good parts only.
@@ -80,6 +81,8 @@ def calibrate(
         products: a YAML file of settings, see
             :func:`mambaad.inspection.product_settings.read_product_settings`.
         precision: the precision that inspection will use.
+        device: see :class:`mambaad.Inspector`. Thresholds in float32 hold on any device, those in
+            bfloat16 on this type only.
         skip_unreadable: skip unreadable images instead of stopping.
 
     Raises:
@@ -88,6 +91,7 @@ def calibrate(
     """
     run, data = Path(run), Path(data)
     check_precision(precision)
+    check_device(device)
     check_rates(target_fpr, review_fpr)
     config = read_config(run)
     check_finished(run)
@@ -124,7 +128,7 @@ def calibrate(
     for source in sources:
         if source.fold:
             _train_fold(run, data, source.run, source.fold, skip_unreadable)
-    parts = _observe(sources, settings, precision, skip_unreadable)
+    parts, used = _observe(sources, settings, precision, device, skip_unreadable)
     for name in names:
         if not parts[name]:
             raise DataError(f"none of the good parts of {name} can be read; repair or replace them")
@@ -144,6 +148,7 @@ def calibrate(
         cross_fit or 0,
         precision,
         weights_digest(run),
+        used,
     )
     save_calibration(run, calibration)
     if cross_fit:
@@ -235,18 +240,19 @@ def _observe(
     sources: Sequence[_Source],
     settings: Mapping[str, ProductSettings],
     precision: Precision,
+    device: str,
     skip_unreadable: bool,
-) -> dict[str, list[CalibrationPart]]:
-    """Observe the good parts, each with its source's model, and summarise them by class."""
+) -> tuple[dict[str, list[CalibrationPart]], str]:
+    """Observe the good parts, each with its source's model: summaries by class, and the device."""
     counts = {name: sum(len(source.parts[name]) for source in sources) for name in settings}
     summaries: dict[str, list[CalibrationPart]] = {name: [] for name in settings}
-    done = 0
+    done, used = 0, ""
     with ProgressBar("calibrating") as bar:
         for source in sources:
-            engine = Inspector(source.run, precision).engine
+            engine = Inspector(source.run, precision, device=device, compile="off").engine
             samples = [sample for parts in source.parts.values() for sample in parts]
             classes = [ProductClass(name, parts) for name, parts in source.parts.items()]
-            stream = observe_stream(engine, map(Item.of, samples))
+            stream = observe_stream(engine, map(Item.of, samples), batch_size=engine.batch_size)
             for image in readable(stream, classes, skip_unreadable):
                 observation, quality = image.result
                 assert image.item.sample is not None
@@ -256,7 +262,8 @@ def _observe(
                 )
                 done += 1
                 bar.update(done, sum(counts.values()), name)
-    return summaries
+            used = engine.device
+    return summaries, used
 
 
 def calibration_rows(calibration: Calibration) -> list[list[str]]:

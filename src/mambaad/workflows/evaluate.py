@@ -16,7 +16,7 @@ from jaxtyping import Bool
 from mambaad.data.layouts import class_names, read_data
 from mambaad.data.masks import resize_mask_bilinear, resize_mask_nearest
 from mambaad.errors import ConfigError, DataError
-from mambaad.inference.compute import Precision
+from mambaad.inference.compute import Compilation, Precision
 from mambaad.inference.engine import Engine
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.stream import Item, Observed, observe_stream, readable
@@ -99,7 +99,8 @@ def evaluate(
     *,
     protocol: Protocol = "exact",
     precision: Precision = "float32",
-    device: str = "cpu",
+    device: str = "auto",
+    compile: Compilation = "auto",
     skip_unreadable: bool = False,
     verdicts: bool = False,
     report: str | Path | None = None,
@@ -111,7 +112,7 @@ def evaluate(
         run: a run folder or a bundle; or an inspector, whose own precision and device apply.
         data: a folder in any known layout; classes that the model was not trained on are skipped.
         protocol: ``"exact"``, or ``"ader-paper"`` to compare with published numbers.
-        precision, device: see :class:`mambaad.Inspector`.
+        precision, device, compile: see :class:`mambaad.Inspector`.
         skip_unreadable: skip unreadable images instead of stopping.
         verdicts: also measure how often verdicts are right; needs a calibrated model.
         report: a folder for a page that shows all images, judged with their product given, and
@@ -131,7 +132,9 @@ def evaluate(
     if isinstance(run, Inspector):
         inspector = run
     else:
-        inspector = Inspector(run, precision, device=device, keep_trained=report is not None)
+        inspector = Inspector(
+            run, precision, device=device, compile=compile, keep_trained=report is not None
+        )
     needs_verdicts = verdicts or report is not None
     calibration = check_calibrated(inspector) if needs_verdicts else None
     if protocol == "ader-paper" and inspector.size != (256, 256):

@@ -29,6 +29,7 @@ from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out, shuffled
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import TEMPORARY
+from mambaad.inference.device import find_device
 from mambaad.inference.weights import load_model
 from mambaad.inspection.inspector import Inspector
 from mambaad.metrics.names import HEADINGS, METRICS, MetricValues
@@ -287,7 +288,7 @@ def _train(
     shown = ", ".join(f"{name} {count}" for name, count in counts.items())
     say(f"{len(samples)} training images, the old products' replayed: {shown}")
     torch.manual_seed(config.seed)
-    fabric = make_fabric(tuned.devices, tuned.precision)
+    fabric = make_fabric(tuned.devices, tuned.precision, find_device())
     if not fit(fabric, tuned, load_model(run), samples, work):
         raise Interrupted(f"interrupted; run the same command again to resume in {work}")
     return fabric.device

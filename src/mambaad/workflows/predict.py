@@ -16,7 +16,7 @@ from PIL import Image
 from mambaad.data.file_names import is_image
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import printable, write_text, written_whole
-from mambaad.inference.compute import Precision
+from mambaad.inference.compute import Compilation, Precision
 from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.records import Record
 from mambaad.inspection.stream import Item
@@ -41,7 +41,8 @@ def predict(
     *,
     product: str | None = None,
     precision: Precision = "float32",
-    device: str = "cpu",
+    device: str = "auto",
+    compile: Compilation = "auto",
     report: str | Path | None = None,
     good: str | Path | None = None,
     need_verdicts: bool = False,
@@ -61,7 +62,7 @@ def predict(
             ``report`` if they lie inside.
         out: the folder to write to. Heatmaps (``*.heatmap.png``) are never taken as input.
         product: the product of all images, if known.
-        precision, device: see :class:`mambaad.Inspector`.
+        precision, device, compile: see :class:`mambaad.Inspector`.
         report: a folder for a page that shows all images and explains the flagged ones.
         good: a data set whose good parts the page shows beside flagged ones.
         need_verdicts: refuse a model without calibration, and record an error for each image
@@ -77,7 +78,12 @@ def predict(
     """
     out, page_folder = Path(out), Path(report) if report else None
     files = _find_images([Path(image) for image in images], out, page_folder)
-    inspector = _inspector(source, precision, device, keep_trained=report is not None)
+    if isinstance(source, Inspector):
+        inspector = source
+    else:
+        inspector = Inspector(
+            source, precision, device=device, compile=compile, keep_trained=report is not None
+        )
     name = Path(inspector.source).name
     inspector.check_product(product)
     if need_verdicts:
@@ -102,7 +108,8 @@ def predict(
     with sigterm_as_interrupt():
         try:
             with _records_file(out) as write_record, ProgressBar("predicting") as bar:
-                stream = inspector.stream(Item(path, product) for path in files)
+                items = (Item(path, product) for path in files)
+                stream = inspector.stream(items, batch_size=inspector.engine.batch_size)
                 for inspected, (path, target) in zip(stream, files.items(), strict=True):
                     inspected = _with_files(inspected, out / target, inspector)
                     record = inspected.record
@@ -118,14 +125,6 @@ def predict(
             if page:
                 page.write("Inspection", _facts(name, inspector, records))
     return records
-
-
-def _inspector(
-    source: str | Path | Inspector, precision: Precision, device: str, *, keep_trained: bool
-) -> Inspector:
-    if isinstance(source, Inspector):
-        return source
-    return Inspector(source, precision, device=device, keep_trained=keep_trained)
 
 
 @contextmanager

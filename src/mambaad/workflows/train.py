@@ -23,6 +23,7 @@ from mambaad.data.checks import read_checked
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import TEMPORARY
+from mambaad.inference.device import find_device
 from mambaad.inference.weights import load_model
 from mambaad.models.build import build_system
 from mambaad.progress import say
@@ -31,8 +32,8 @@ from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
 from mambaad.training.prototypes import measure_prototypes
 
-_MAY_CHANGE = ("cache_features", "cache_images", "logger")
-"""Settings that may change when resuming: the weights do not depend on them."""
+_MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
+"""Settings that may change when resuming: the weights do not depend on them, but for rounding."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -45,6 +46,7 @@ def train(
     *,
     resume: bool = False,
     skip_unreadable: bool = False,
+    device: str = "auto",
     system: Literal["mambaad", "rd4ad", "uniad"] | None = None,
     recipe: Literal["paper", "fast"] | None = None,
     variant: Literal["base", "lite"] | None = None,
@@ -75,9 +77,9 @@ def train(
     seed: int | None = None,
     devices: int | None = None,
     precision: Literal["32-true", "bf16-mixed"] | None = None,
-    cache_features: Literal["auto", "memory", "disk", "off"] | None = None,
+    cache_features: Literal["auto", "device", "memory", "disk", "off"] | None = None,
     cache_images: Literal["auto", "memory", "disk", "off"] | None = None,
-    compile: Literal["off", "default", "cuda-graphs"] | None = None,
+    compile: Literal["auto", "off", "default", "cuda-graphs"] | None = None,
     logger: Literal["none", "tensorboard", "mlflow"] | None = None,
 ) -> Path:
     """Train one model for all classes of a data set, on their good parts.
@@ -92,6 +94,8 @@ def train(
         resume: continue an interrupted run, to the same weights as if it had not been (on a GPU
             up to the rounding of atomic sums).
         skip_unreadable: leave unreadable images out instead of stopping.
+        device: where to compute, see :class:`mambaad.Inspector`; with several ``devices`` their
+            type. Resuming may use another.
 
         system: ``"mambaad"``, or a baseline, with defaults of its own. ["mambaad"]
         recipe: the published training, or a much shorter one. ["paper"]
@@ -132,10 +136,11 @@ def train(
         devices: processes, or GPUs; ``batch_size`` is a multiple. [1]
         precision: of the network's arithmetic. ["32-true"]
         cache_features: where the encoder's maps are kept between epochs (one device): ``"auto"``
-            takes what has room. ["auto"]
+            takes the first with room of a GPU's own memory (``"device"``), memory and disk.
+            ["auto"]
         cache_images: where resized images are kept, if those maps are not. ["auto"]
-        compile: how torch.compile builds the network, see :mod:`mambaad.inference.compiled`.
-            ["off"]
+        compile: how torch.compile builds the network, see :mod:`mambaad.inference.compiled`;
+            ``"auto"``: with CUDA graphs on one GPU, else not. ["auto"]
         logger: a further place for the figures of each epoch, beside the run's own log. ["none"]
 
     Returns:
@@ -151,7 +156,12 @@ def train(
     out = Path(out)
     settings = {**read_config(out).model_dump(), **given} if resume else given
     return train_run(
-        data, out, make_config(settings), resume=resume, skip_unreadable=skip_unreadable
+        data,
+        out,
+        make_config(settings),
+        resume=resume,
+        skip_unreadable=skip_unreadable,
+        device=device,
     )
 
 
@@ -162,6 +172,7 @@ def train_run(
     *,
     resume: bool = False,
     skip_unreadable: bool = False,
+    device: str = "auto",
 ) -> Path:
     """Train as :func:`train` does, with settings that are checked and complete.
 
@@ -196,7 +207,7 @@ def train_run(
     has_encoder = resume and (out / CHECKPOINT).is_file()
     model = build_system(config, "random" if has_encoder else config.encoder_weights)
     check_logger(config.logger)
-    fabric = make_fabric(config.devices, config.precision)
+    fabric = make_fabric(config.devices, config.precision, find_device(device))
     if not resume:
         create_run(out, config, summary)
     for leftover in out.glob(f"*{TEMPORARY}"):

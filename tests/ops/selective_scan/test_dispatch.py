@@ -65,7 +65,7 @@ def on_a_gpu(inputs: Tensors) -> dict[str, torch.Tensor]:
 @pytest.mark.usefixtures("nothing_said_yet")
 @pytest.mark.parametrize(
     ("wanted", "has_triton", "advice"),
-    [("torch", True, "Unset MAMBAAD_KERNEL"), (None, False, "Install the release of Triton")],
+    [("torch", True, "Unset MAMBAAD_KERNEL"), ("auto", False, "Install the release of Triton")],
 )
 def test_a_gpu_without_its_kernel_says_so_once(wanted, has_triton, advice, monkeypatch):
     monkeypatch.setattr(operator, "_wanted", wanted)
@@ -83,7 +83,7 @@ def test_a_gpu_without_its_kernel_says_so_once(wanted, has_triton, advice, monke
 @pytest.mark.usefixtures("nothing_said_yet")
 def test_a_gpu_with_its_kernel_uses_it_and_says_nothing(monkeypatch):
     pytest.importorskip("triton")
-    monkeypatch.setattr(operator, "_wanted", None)
+    monkeypatch.setattr(operator, "_wanted", "auto")
     calls = []
 
     def spy(*arguments):

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import nn
 from torch.nn import functional as F
 
-from mambaad.models.projection import project
+from mambaad.models.projection import cast_once, project
 from mambaad.ops.order_tables import order_table
 from mambaad.ops.orders import ScanMethod
 from mambaad.ops.selective_scan.dispatch import selective_scan
@@ -71,6 +71,7 @@ class SS2D(nn.Module):
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
         """Mix the cells of the map along every direction."""
         height, width = x.shape[1:3]
+        x = cast_once(x)
         # Two products instead of one that is split: u stays contiguous for what follows.
         u_weight, z_weight = self.in_proj.weight.chunk(2)
         u = self.conv(project(x, u_weight).permute(0, 3, 1, 2))

@@ -1,7 +1,8 @@
 """The scan as a PyTorch operator, ``torch.ops.mambaad.selective_scan``: one name, two kernels.
 
-C++ on a CPU, Triton on a GPU. ``MAMBAAD_KERNEL=triton`` uses Triton's on a CPU too, for tests in
-its interpreter (``TRITON_INTERPRET=1``); ``MAMBAAD_KERNEL=torch`` uses no kernel on a GPU.
+C++ on a CPU, Triton on a GPU (``MAMBAAD_KERNEL=auto``). ``MAMBAAD_KERNEL=triton`` uses Triton's on
+a CPU too, for tests in its interpreter (``TRITON_INTERPRET=1``); ``MAMBAAD_KERNEL=torch`` uses no
+kernel on a GPU.
 """
 
 # No "from __future__ import annotations" here: custom_op reads the types of the signatures.
@@ -12,9 +13,17 @@ from typing import Any
 
 import torch
 
+from mambaad.errors import ConfigError
 from mambaad.ops import native
 
-_wanted = os.environ.get("MAMBAAD_KERNEL")
+if native.wanted == "triton" and not (
+    torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"
+):
+    raise ConfigError(
+        "MAMBAAD_KERNEL=triton: there is no GPU; unset it, or set TRITON_INTERPRET=1 to interpret "
+        "the kernels, very slowly"
+    )
+_wanted = native.wanted
 _has_triton = importlib.util.find_spec("triton") is not None
 triton_on_cpu = _wanted == "triton"
 """Whether tensors on a CPU go to the Triton kernels."""

@@ -36,6 +36,7 @@ class PatchCore:
         ConfigError: anomalib is not installed.
     """
 
+    device = "cpu"
     batch_size = 1
     reads_ahead = 2
     trained: System | None = None
