@@ -52,11 +52,11 @@ def test_a_gpu_that_is_too_old(monkeypatch):
     monkeypatch.setattr(operator, "_wanted", "auto")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (6, 1))
     gpu = torch.device("cuda")
-    assert "its compute capability 6.1 is below 8.0" in device._too_old(gpu)
+    assert "its compute capability 6.1 is below 7.5" in device._too_old(gpu)
     monkeypatch.setattr(operator, "_wanted", "torch")  # then no kernel needs a newer one
     assert device._too_old(gpu) is None
     monkeypatch.setattr(operator, "_wanted", "auto")
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
     assert device._too_old(gpu) is None
 
 

@@ -12,7 +12,7 @@ from mambaad.inference.compute import check_device
 from mambaad.ops.selective_scan import operator
 from mambaad.progress import say
 
-OLDEST = (8, 0)
+OLDEST = (7, 5)
 """The lowest compute capability of an NVIDIA GPU that the Triton kernels are compiled for in CI."""
 
 _DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))

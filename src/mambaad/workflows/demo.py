@@ -49,9 +49,9 @@ class DemoSettings:
 
 
 CLASSES = ("bottle", "fabric", "screw", "tile")
-# Chosen to take five minutes, and one minute, on two cores.
+# Chosen to take five minutes, and half a minute or so, on two cores.
 FULL = DemoSettings(CLASSES, train=40, test=40, size=192, epochs=30)
-QUICK = DemoSettings(CLASSES, train=20, test=16, size=128, epochs=18)
+QUICK = DemoSettings(CLASSES, train=20, test=16, size=128, epochs=12)
 
 
 def demo(out: str | Path = "mambaad-demo", *, quick: bool = False) -> Evaluation:

@@ -1,11 +1,12 @@
 """Compile the Triton kernels for GPUs, on a machine without one; report what the code needs.
 
-    python tests/ops/selective_scan/gpu_compile.py CAPABILITY... [--dtypes DTYPE...] [--states N...]
+    python tests/ops/selective_scan/gpu_compile.py GPU... [--dtypes DTYPE...] [--states N...]
                                                    [--loops]
 
-Prints a JSON line a kernel: its registers, its spilled bytes, its shared memory, and with --loops
-the instructions of its longest loop. Triton brings the tools. In a process of its own, since a
-process that has interpreted kernels compiles none.
+A GPU is the compute capability of NVIDIA's (90), or the architecture of AMD's (gfx942). Prints a
+JSON line a kernel: its registers, what it spills, its shared memory, and with --loops the
+instructions of its longest loop (NVIDIA's only). Triton brings the tools. The exit code is 1 if a
+kernel spills. In a process of its own, since a process that has interpreted kernels compiles none.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import itertools
 import json
 import re
 import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -54,7 +56,9 @@ FORWARD = {
 }
 
 
-def kernels(states: Sequence[int] = STATES) -> Iterator[tuple[str, Any, dict[str, Any], int]]:
+def kernels(
+    states: Sequence[int] = STATES, *, hip: bool = False
+) -> Iterator[tuple[str, Any, dict[str, Any], int]]:
     """Each kernel with each set of compile-time arguments that is shipped, and its warps."""
     for count, width in itertools.product(states, WIDTHS):
         channels = channels_of(count, width)
@@ -72,14 +76,14 @@ def kernels(states: Sequence[int] = STATES) -> Iterator[tuple[str, Any, dict[str
             name = "training" if width == "few" else "deterministic"
             yield f"backward, {name}, {sizes}", backward_kernel, {**tile, **atomic}, 1
     for rank in RANKS:
-        product = {"R": rank, "N": STATES[0], **product_of(rank)}
+        product = {"R": rank, "N": STATES[0], **product_of(rank, hip=hip)}
         for kernel in (expand_kernel, low_gradient_kernel, weight_gradient_kernel):
             name = kernel.__name__.removesuffix("_kernel").replace("_", " ")
             yield f"{name}, rank {rank}", kernel, product, 4
 
 
 def compile_kernel(
-    kernel: Any, constants: dict[str, Any], warps: int, dtype: str, capability: int
+    kernel: Any, constants: dict[str, Any], warps: int, dtype: str, target: GPUTarget
 ) -> Any:
     """Compile for a GPU, with pointers aligned as PyTorch's are and sizes as the model's are."""
     types, attributes = {}, {}
@@ -93,12 +97,25 @@ def compile_kernel(
             attributes[(index,)] = [["tt.divisibility", 16]]
     values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
     source = ASTSource(fn=kernel, signature=types, constexprs=values, attrs=attributes)
-    target = GPUTarget("cuda", capability, 32)
     return triton.compile(source, target=target, options={"num_warps": warps})
+
+
+def target_of(name: str) -> GPUTarget:
+    if name.startswith("gfx"):
+        return GPUTarget("hip", name, 64 if name.startswith("gfx9") else 32)
+    return GPUTarget("cuda", int(name), 32)
 
 
 def needs(compiled: Any, *, loops: bool) -> dict[str, Any]:
     """Of the machine code: registers a thread, spilled and shared bytes; also the longest loop."""
+    if "amdgcn" in compiled.asm:
+        pattern = r"\.(vgpr_count|vgpr_spill_count|group_segment_fixed_size):\s*(\d+)"
+        counts = {name: int(n) for name, n in re.findall(pattern, compiled.asm["amdgcn"])}
+        return {
+            "registers": counts["vgpr_count"],
+            "spilled": counts["vgpr_spill_count"],
+            "shared": counts["group_segment_fixed_size"],
+        }
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         Path(file.name).write_bytes(compiled.asm["cubin"])
         usage = _said_by("cuobjdump", "--dump-resource-usage", file.name)
@@ -144,17 +161,22 @@ def longest_loop(code: str) -> tuple[int, Counter[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compile the kernels; see the top of the file.")
-    parser.add_argument("capabilities", type=int, nargs="+", metavar="CAPABILITY")
+    parser.add_argument("gpus", nargs="+", metavar="GPU")
     parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16", "fp16"], metavar="DTYPE")
     parser.add_argument("--states", type=int, nargs="+", default=STATES, metavar="N")
     parser.add_argument("--loops", action="store_true")
     arguments = parser.parse_args()
-    for capability in arguments.capabilities:
-        for dtype in arguments.dtypes:
-            for name, kernel, constants, warps in kernels(arguments.states):
-                compiled = compile_kernel(kernel, constants, warps, dtype, capability)
-                row = {"capability": capability, "dtype": dtype, "kernel": name}
-                print(json.dumps({**row, **needs(compiled, loops=arguments.loops)}), flush=True)
+    spilled = False
+    for gpu, dtype in itertools.product(arguments.gpus, arguments.dtypes):
+        target = target_of(gpu)
+        shipped = kernels(arguments.states, hip=target.backend == "hip")
+        for name, kernel, constants, warps in shipped:
+            compiled = compile_kernel(kernel, constants, warps, dtype, target)
+            figures = needs(compiled, loops=arguments.loops)
+            spilled |= figures["spilled"] > 0
+            row = {"gpu": gpu, "dtype": dtype, "kernel": name}
+            print(json.dumps({**row, **figures}), flush=True)
+    sys.exit(int(spilled))
 
 
 if __name__ == "__main__":

@@ -80,9 +80,8 @@ def tile_of(states: int, channels: int) -> dict[str, int]:
     return {"D1": channels // beside, "D2": beside, "N2": lanes, "N1": together}
 
 
-def product_of(rank: int) -> dict[str, Any]:
+def product_of(rank: int, *, hip: bool = torch.version.hip is not None) -> dict[str, Any]:
     """The tile of a product over the rank, which tensor cores take from 16 values up."""
-    hip = torch.version.hip is not None
     return {
         "RP": max(triton.next_power_of_2(rank), 16),
         "BT": _BLOCK_OF_STEPS,
