@@ -6,7 +6,6 @@ import pytest
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import read_log
 from mambaad.artifacts.tensors import load_tensors
 from mambaad.config import SYSTEMS, make_config
 from mambaad.errors import ConfigError
@@ -94,29 +93,6 @@ def test_kernels_are_made_around_the_scan():
         return torch.nn.functional.silu(selective_scan(**inputs)) * inputs["u"]
 
     torch.testing.assert_close(torch.compile(gated)(**inputs), gated(**inputs))
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("how", ["off", "default", "cuda-graphs"])
-def test_a_gpu_gives_what_the_cpu_gives(trained_run, how):
-    pixels = np.random.default_rng(0).integers(0, 256, (80, 72, 3), dtype=np.uint8)
-    expected = mambaad.Inspector(trained_run).inspect(pixels)
-    order_tables._kept.cache_clear()  # as in a new process
-    inspector = mambaad.Inspector(trained_run, device="cuda", compile=how)
-    for _ in range(3):  # the third time it is a recorded graph
-        found = inspector.inspect(pixels)
-        np.testing.assert_allclose(found.anomaly_map, expected.anomaly_map, rtol=0.01, atol=1e-3)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("cache", ["off", "memory"])
-def test_training_with_recorded_graphs(parts, tmp_path, cache):
-    settings = {**SMALL, "cache_features": cache, "epochs": 3}
-    plain = mambaad.train(parts, tmp_path / "plain", **settings)
-    order_tables._kept.cache_clear()
-    run = mambaad.train(parts, tmp_path / "run", **settings, compile="cuda-graphs")
-    ours, theirs = (read_log(r)[-1]["loss"] for r in (run, plain))
-    assert ours == pytest.approx(theirs, rel=0.1)
 
 
 def test_what_is_kept_is_made_before_anything_is_recorded(monkeypatch):
