@@ -1,7 +1,7 @@
 """The scan, a training step, inference and a whole training on a GPU, in one call.
 
     python benchmarks/gpu.py [--json FILE] [--device cuda] [--rounds N]
-                             [--seconds N]
+                             [--seconds N] [--parts PART...]
                              [--data DIR --encoder-weights FILE --out DIR [--epochs N]]
 
 Medians; what is compared is timed in turns in one run. Before anything is timed the kernels' values
@@ -224,6 +224,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--parts", nargs="+", metavar="PART", help="these only; by default all")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for all figures")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--encoder-weights")
@@ -246,7 +247,7 @@ def main() -> None:
     parts: dict[str, Callable[[], Any]] = {
         "errors": lambda: check(sizes, device),
         "limits": lambda: limits(device),
-        "scan": lambda: scan_table(sizes, clock, results["limits"]),
+        "scan": lambda: scan_table(sizes, clock, results.get("limits")),
         "training_step": lambda: training_table(sizes, clock),
         "half_precision": lambda: half_precision(sizes, device),
         "inference": lambda: inference_table(sizes, clock),
@@ -254,6 +255,8 @@ def main() -> None:
     if arguments.data:
         parts["whole_trainings"] = lambda: whole_trainings(arguments, device)
     for name, part in parts.items():
+        if arguments.parts and name not in arguments.parts:
+            continue
         started = time.perf_counter()
         results[name] = part()
         print(f"{name} ({time.perf_counter() - started:.0f} s)", flush=True)

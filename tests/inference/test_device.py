@@ -39,6 +39,22 @@ def test_auto_is_the_cpu_without_a_word_where_there_is_no_gpu(monkeypatch, tmp_p
 
 @no_gpu
 @pytest.mark.usefixtures("driver")
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_auto_says_nothing_of_a_gpu_that_is_hidden(monkeypatch, capsys, hidden):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert find_device() == torch.device("cpu")
+    assert capsys.readouterr().err == ""
+
+
+def test_tritons_kernels_on_a_cpu_are_for_the_interpreter(monkeypatch):
+    monkeypatch.setattr(operator, "triton_on_cpu", True)
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    with pytest.raises(ConfigError, match="MAMBAAD_KERNEL=triton needs a GPU, or TRITON_INT"):
+        find_device("cpu")
+
+
+@no_gpu
+@pytest.mark.usefixtures("driver")
 def test_auto_says_once_that_the_gpu_cannot_be_used(capsys):
     for _ in range(2):
         assert find_device("auto") == torch.device("cpu")
@@ -67,13 +83,26 @@ def test_errors_of_memory_and_of_lost_gpus_are_told_apart():
         caught.value,
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
         RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ):
         assert is_out_of_memory(error)
         assert not is_lost(error)
-    for text in ("CUDA error: unspecified launch failure", "HIP error: device not found"):
+    for text in (
+        "CUDA error: unspecified launch failure",
+        "HIP error: device not found",
+        "CUDA driver error: unknown error",
+        "Triton Error [CUDA]: an illegal memory access was encountered",
+        "cuDNN error: CUDNN_STATUS_EXECUTION_FAILED",
+    ):
         assert is_lost(RuntimeError(text))
         assert not is_out_of_memory(RuntimeError(text))
-    for error in (RuntimeError("shapes do not match"), ValueError("CUDA error"), KeyError("x")):
+    for error in (
+        RuntimeError("CUDA error: operation not permitted when stream is capturing"),
+        RuntimeError("CUDA error: operation failed due to a previous error during capture"),
+        RuntimeError("shapes do not match"),
+        ValueError("CUDA error"),
+        KeyError("x"),
+    ):
         assert not is_lost(error)
         assert not is_out_of_memory(error)
     if hasattr(torch, "AcceleratorError"):

@@ -12,11 +12,13 @@ import torch
 
 import mambaad
 from mambaad.artifacts.run_folder import read_log
+from mambaad.config import make_config
 from mambaad.errors import RunError
 from mambaad.inference.compiled import is_compiled
 from mambaad.inference.torch_engine import load_engine
 from mambaad.models.mambaad import MambaAD
 from mambaad.ops import order_tables
+from mambaad.training.loss import LOSSES
 from tests.conftest import SMALL
 
 pytestmark = [
@@ -69,6 +71,26 @@ def test_training_with_recorded_graphs(parts, tmp_path, cache):
     order_tables._kept.cache_clear()
     run = mambaad.train(parts, tmp_path / "run", **settings)  # the default of a GPU
     ours, theirs = (read_log(r)[-1]["loss"] for r in (run, plain))
+    assert ours == pytest.approx(theirs, rel=0.1)
+
+
+def test_a_training_on_a_cpu_is_resumed(parts, tmp_path, monkeypatch):
+    settings = {**SMALL, "epochs": 3}
+    real, epochs = LOSSES[make_config(settings).loss], []
+
+    def interrupted(*arguments):
+        epochs.append(None)
+        if len(epochs) == 5:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(LOSSES, make_config(settings).loss, interrupted)
+        with pytest.raises(RunError, match="is too small"):
+            mambaad.train(parts, tmp_path / "run", **settings, device="cpu")
+    run = mambaad.train(parts, tmp_path / "run", resume=True)
+    whole = mambaad.train(parts, tmp_path / "whole", **settings, device="cpu")
+    ours, theirs = (read_log(r)[-1]["loss"] for r in (run, whole))
     assert ours == pytest.approx(theirs, rel=0.1)
 
 

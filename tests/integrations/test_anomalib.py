@@ -27,7 +27,7 @@ SMALL = {
     "encoder": "resnet18",
     "encoder_weights": "random",
     "size": 64,
-    "depths": (1, 1, 1, 1),
+    "variant": "lite",
     "directions": 2,
     "epochs": 2,
 }

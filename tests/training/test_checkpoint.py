@@ -56,3 +56,25 @@ def test_the_next_epoch_starts_at_its_first_step_with_a_longer_log():
     position = Position(epoch=1, step=5, loss_sum=2.5, seconds=3.0, waited=1.0, log=[{"epoch": 1}])
     position.end_epoch({"epoch": 2})
     assert position == Position(epoch=2, log=[{"epoch": 1}, {"epoch": 2}])
+
+
+def test_the_optimizers_state_is_laid_out_as_the_weights_are(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+
+    def convolution(steps):
+        model = nn.Conv2d(3, 5, 3).to(memory_format=torch.channels_last)
+        optimizer = torch.optim.AdamW(model.parameters(), 0.1)
+        for _ in range(steps):
+            model(torch.ones(1, 3, 4, 4)).square().sum().backward()
+            optimizer.step()
+        return model, optimizer
+
+    model, optimizer = convolution(2)
+    save_checkpoint(path, model, optimizer, Position())
+    other, its_optimizer = convolution(0)
+    load_checkpoint(path, other, its_optimizer)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        for name, expected in optimizer.state[ours].items():
+            found = its_optimizer.state[theirs][name]
+            assert torch.equal(found, expected)
+            assert found.stride() == expected.stride()  # AdamW's fused kernel refuses others

@@ -24,7 +24,7 @@ class Broken(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad):
-        raise RuntimeError("operation not permitted when stream is capturing")
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
 
 
 def fails_at_once(method):
@@ -63,7 +63,8 @@ def test_a_compilation_that_fails_leaves_training_as_without(
         (
             torch.OutOfMemoryError("CUDA out of memory.\nOf the allocated memory ..."),
             r"the memory is too small for this training; lower --batch-size \(4\) or --size "
-            r"\(32x32\), or give --precision bf16-mixed or --cache-features off",
+            r"\(32x32\), or give --precision bf16-mixed, "
+            r"--cache-features off, or another --device",
         ),
         (
             RuntimeError("CUDA error: unspecified launch failure\nCompile with ..."),

@@ -157,8 +157,12 @@ def extend(
         float, typer.Option(help="Most that any metric (0 to 1) of an old class may fall.")
     ] = 0.03,
     skip_unreadable: SkipUnreadable = False,
+    device: Device = "auto",
 ) -> None:
     """Teach a trained model a further class. Refused if it forgets the others."""
+    from mambaad.inference.compute import check_device
+
+    check_device(device)
     checks.check_source(run)
     with exit_on_interrupt(otherwise="interrupted; run the same command again to resume"):
         from mambaad.workflows.extend import extend as run_extension
@@ -171,6 +175,7 @@ def extend(
             replay=replay,
             max_drop=max_drop,
             skip_unreadable=skip_unreadable,
+            device=device,
         )
     _report_extension(run, new, found, replay)
 

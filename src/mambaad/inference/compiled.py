@@ -11,7 +11,7 @@ import torch
 
 from mambaad.errors import MambaADError
 from mambaad.inference.compute import Compilation
-from mambaad.inference.device import first_line, is_lost
+from mambaad.inference.device import first_line, is_lost, is_out_of_memory
 from mambaad.models.system import System
 from mambaad.progress import say
 
@@ -53,11 +53,17 @@ def is_compiled(system: System) -> bool:
     return bool(vars(system).get(_COMPILED))
 
 
-def or_plain(system: System, work: Callable[[], Result]) -> Result:
+def or_plain(system: System, work: Callable[[], Result], *, on_no_memory: bool = True) -> Result:
     """Do some work with a system; if its compiled form fails, use the plain one from there on.
 
-    A line says so. ``work`` is then done again from the start. (Too little memory is a failure
-    too: a recorded graph keeps memory of its own.)
+    A line says so. ``work`` is then done again from the start (so that a step of training may count
+    twice in a batch norm's statistics).
+
+    Args:
+        system: compiled or not.
+        work: what to do with it.
+        on_no_memory: whether too little memory is a failure of the compiled form too: a recorded
+            graph keeps memory of its own.
 
     Raises:
         Exception: what the plain form raises, or a GPU that failed.
@@ -68,6 +74,8 @@ def or_plain(system: System, work: Callable[[], Result]) -> Result:
         return work()
     except Exception as error:  # of the compiler, of the recording, or of the network itself
         if isinstance(error, MambaADError) or is_lost(error):
+            raise
+        if is_out_of_memory(error) and not on_no_memory:
             raise
         reason = first_line(error)
     _undo(system)
@@ -126,7 +134,8 @@ def _undo(system: System) -> None:
     ):
         vars(module).pop(name, None)
     setattr(system, _COMPILED, False)
-    torch.compiler.reset()
+    with contextlib.suppress(Exception):  # older releases cannot in a thread of its own
+        torch.compiler.reset()
     device = next(system.parameters()).device
     if device.type == "cuda":
         # A recording that failed leaves the random state as if it still went on, and whatever

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 
@@ -9,39 +10,62 @@ import torch
 
 from mambaad.errors import ConfigError
 from mambaad.inference.compute import check_device
-from mambaad.ops.selective_scan import operator
+from mambaad.ops.selective_scan import operator, selective_scan
 from mambaad.progress import say
 
 OLDEST = (7, 5)
 """The lowest compute capability of an NVIDIA GPU that the Triton kernels are compiled for in CI."""
 
-_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
+_DRIVERS = (Path("/dev/nvidiactl"), Path("/dev/kfd"), Path("/dev/dxg"))  # the last: in WSL
 _said: set[str] = set()
 
 
 def find_device(name: str = "auto") -> torch.device:
     """Find a device by name (``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``), and try it out.
 
-    ``auto`` is the first GPU, or the CPU where there is none. Where there is one that cannot be
-    used, it is the CPU too, and a line says why, once.
+    ``auto`` is the first NVIDIA or AMD GPU that works, or the CPU where there is none. If there are
+    some and none works, a line says why, once.
 
     Raises:
         ConfigError: an invalid name, or a device that cannot be used (but for ``auto``).
     """
     if check_device(name) == "auto":
-        problem = _problem("cuda")
-        if not problem:
-            return torch.device("cuda", torch.cuda.current_device())
-        if any(driver.exists() for driver in _DRIVERS) and problem not in _said:
-            _said.add(problem)
-            say(f"the GPU is not used ({problem}); computing on the CPU")
-        return torch.device("cpu")
+        problems: list[str] = []
+        for index in range(max(torch.cuda.device_count(), 1)):
+            found = _problem(f"cuda:{index}")
+            if found is None:
+                return torch.device("cuda", index)
+            problems.append(found)
+        if _has_driver() and problems[0] not in _said:
+            _said.add(problems[0])
+            say(f"the GPU is not used ({problems[0]}); computing on the CPU")
+        name = "cpu"
     problem = _problem(name)
     if problem:
         raise ConfigError(
             f"--device: '{name}' is not available ({problem}); give cpu or another GPU"
         )
-    return torch.device(name)
+    device = torch.device(name)
+    return torch.device("cuda", 0) if name == "cuda" else device
+
+
+def find_type(name: str) -> torch.device:
+    """Find the type of several devices, as :func:`find_device` does, without using any of them.
+
+    Their processes would have to share the memory that trying takes.
+    """
+    if check_device(name) == "auto":
+        return torch.device("cuda" if torch.cuda.device_count() else "cpu")
+    return torch.device(name.split(":")[0])
+
+
+def _interprets() -> bool:
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _has_driver() -> bool:
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    return not hidden and any(driver.exists() for driver in _DRIVERS)
 
 
 def _problem(name: str) -> str | None:
@@ -51,11 +75,22 @@ def _problem(name: str) -> str | None:
         try:
             device = torch.device(name)
             torch.ones(2, device=device).sum().item()
-            if device.type == "cuda" and torch.version.hip is None:
-                return _too_old(device)
-        except (RuntimeError, AssertionError) as error:  # AssertionError: PyTorch without CUDA
+            if device.type == "cuda" and torch.version.hip is None and (old := _too_old(device)):
+                return old
+            if device.type == "cpu" and operator.triton_on_cpu and not _interprets():
+                return "MAMBAAD_KERNEL=triton needs a GPU, or TRITON_INTERPRET=1"
+            if operator.uses_triton(device):
+                _try_kernel(device)
+        except Exception as error:  # PyTorch's, Triton's, or those of a compiler that is missing
             return first_line(error)
     return None
+
+
+def _try_kernel(device: torch.device) -> None:
+    """Scan a single cell: Triton needs a C compiler, for one."""
+    u, proj, weight, row = (torch.ones(1, 1, n, device=device) for n in (1, 3, 1, 1))
+    order = torch.zeros(1, 1, dtype=torch.int32, device=device)
+    selective_scan(u, proj, weight, row[0], -row, row[0], order).sum().item()
 
 
 def _too_old(device: torch.device) -> str | None:
@@ -73,21 +108,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of PyTorch's says that the device has too little memory."""
     if isinstance(error, torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in str(error) or "can't allocate memory" in str(error)
-    )
+    texts = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
 def is_lost(error: BaseException) -> bool:
     """Whether an error says that a GPU failed: nothing more can be computed on it from here."""
-    if is_out_of_memory(error):
+    if is_out_of_memory(error) or "captur" in str(error):  # a graph that could not be recorded
         return False
     kind = getattr(torch, "AcceleratorError", None)  # not in every version
     if kind is not None and isinstance(error, kind):
         return True
-    return isinstance(error, RuntimeError) and any(
-        text in str(error) for text in ("CUDA error", "HIP error")
-    )
+    texts = ("CUDA error", "HIP error", "CUDA driver error", "cuDNN error", "Triton Error [")
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
 def memory_of(device: torch.device) -> str:

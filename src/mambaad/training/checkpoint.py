@@ -72,6 +72,11 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
         model.load_state_dict(weights)
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for parameter, kept in optimizer.state.items():
+            for name, tensor in kept.items():
+                # On a GPU, AdamW wants it laid out in memory as the parameter is.
+                if tensor.shape == parameter.shape and tensor.stride() != parameter.stride():
+                    kept[name] = torch.empty_like(parameter).copy_(tensor)
         return Position(**about)
     except (RuntimeError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:300]

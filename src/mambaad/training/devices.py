@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any, Literal, Protocol
 
@@ -13,7 +14,9 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import find_free_network_port
 
+from mambaad.config import TrainConfig
 from mambaad.errors import ConfigError, MambaADError, RunError
+from mambaad.inference.device import first_line, is_lost, is_out_of_memory, memory_of
 from mambaad.models.system import System
 from mambaad.process import on_signals, process_context
 
@@ -116,6 +119,27 @@ def run_on_devices(
         codes = ", ".join(str(child.exitcode) for child in children)
         raise RunError(f"a training process ended early (exit codes {codes}); see its message")
     return all(found)
+
+
+@contextmanager
+def one_line_errors(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Say in one line, as a RunError, that memory is too small or that the GPU failed."""
+    try:
+        yield
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            size = "x".join(map(str, config.size))
+            raise RunError(
+                f"{memory_of(device)} is too small for this training; lower --batch-size "
+                f"({config.batch_size}) or --size ({size}), or give --precision bf16-mixed, "
+                "--cache-features off, or another --device"
+            ) from error
+        if is_lost(error):
+            raise RunError(
+                f"the GPU failed ({first_line(error)}); continue from the last epoch with "
+                "--resume, elsewhere with --device cpu"
+            ) from error
+        raise
 
 
 def _wait_for_all(children: list[Any]) -> None:

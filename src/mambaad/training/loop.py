@@ -9,8 +9,8 @@ import functools
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 
 from mambaad.artifacts.run_folder import CHECKPOINT, LOG
 from mambaad.config import TrainConfig
-from mambaad.errors import NonFiniteLossError, RunError
+from mambaad.errors import NonFiniteLossError
 from mambaad.files import write_text
 from mambaad.inference.compiled import (
     begin_step,
@@ -29,13 +29,12 @@ from mambaad.inference.compiled import (
     or_plain,
 )
 from mambaad.inference.compute import Compilation
-from mambaad.inference.device import first_line, is_lost, is_out_of_memory, memory_of
 from mambaad.inference.weights import save_weights
 from mambaad.models.system import System
 from mambaad.process import keep_freed_memory, limit_threads, on_signals
 from mambaad.training.batches import TrainingBatch, TrainingBatches, make_batches
 from mambaad.training.checkpoint import Position, load_checkpoint, save_checkpoint
-from mambaad.training.devices import run_on_devices
+from mambaad.training.devices import one_line_errors, run_on_devices
 from mambaad.training.epoch_log import EpochLog
 from mambaad.training.gpu_meter import GpuMeter
 from mambaad.training.loggers import make_loggers
@@ -102,6 +101,23 @@ def _fit(
     when_ready: Callable[[], None],
 ) -> bool:
     """:func:`fit` in this process."""
+    with one_line_errors(config, fabric.device):
+        finished = _train(fabric, model, config, samples, out, when_ready)
+    if fabric.device.type == "cuda":
+        # What recorded graphs hold cannot be used by what comes next.
+        torch.compiler.reset()
+        torch.cuda.empty_cache()
+    return finished
+
+
+def _train(
+    fabric: Fabric,
+    model: System,
+    config: TrainConfig,
+    samples: Sequence[Sample],
+    out: Path,
+    when_ready: Callable[[], None],
+) -> bool:
     keep_freed_memory()
     limit_threads()
     adamw = make_optimizer(model.parameters(), config)
@@ -129,8 +145,7 @@ def _fit(
     with on_signals(stop.set):
         when_ready()
         while position.epoch < config.epochs:
-            with _one_line_errors(training):
-                finished = _train_epoch(training)
+            finished = _train_epoch(training)
             if fabric.is_global_zero:
                 if finished:
                     save_weights(out, model)
@@ -209,31 +224,10 @@ def _compute_gradients(training: _Training, batch: TrainingBatch) -> torch.Tenso
         features = batch.features
         if features is None:
             features = network.encoder(batch.images)
-            training.batches.keep(batch.indices, features)
         reconstructed = network.reconstruct(features)
     loss = LOSSES[training.config.loss](features, reconstructed).mean()
     training.optimizer.zero_grad()
     fabric.backward(loss)
+    if batch.features is None:  # now that it is known how much memory a step takes
+        training.batches.keep(batch.indices, features)
     return loss.detach()
-
-
-@contextmanager
-def _one_line_errors(training: _Training) -> Iterator[None]:
-    """Say in one line, as a RunError, that memory is too small or that the GPU failed."""
-    config, device = training.config, training.fabric.device
-    try:
-        yield
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            size = "x".join(map(str, config.size))
-            raise RunError(
-                f"{memory_of(device)} is too small for this training; lower --batch-size "
-                f"({config.batch_size}) or --size ({size}), or give --precision bf16-mixed or "
-                "--cache-features off"
-            ) from error
-        if is_lost(error):
-            raise RunError(
-                f"the GPU failed ({first_line(error)}); continue from the last epoch with "
-                "--resume, elsewhere with --device cpu"
-            ) from error
-        raise

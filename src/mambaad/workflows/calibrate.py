@@ -127,7 +127,7 @@ def calibrate(
             )
     for source in sources:
         if source.fold:
-            _train_fold(run, data, source.run, source.fold, skip_unreadable)
+            _train_fold(run, data, source.run, source.fold, device, skip_unreadable)
     parts, used = _observe(sources, settings, precision, device, skip_unreadable)
     for name in names:
         if not parts[name]:
@@ -218,7 +218,12 @@ def _check_new(run: Path, data: Path, source: _Source) -> None:
 
 
 def _train_fold(
-    run: Path, data: Path, folder: Path, fold: tuple[int, int], skip_unreadable: bool
+    run: Path,
+    data: Path,
+    folder: Path,
+    fold: tuple[int, int],
+    device: str,
+    skip_unreadable: bool,
 ) -> None:
     """Train a model without one of K folds of the good parts, for as many steps as the run."""
     from mambaad.workflows.train import train_run  # PyTorch takes seconds to load
@@ -233,6 +238,7 @@ def _train_fold(
         config,
         resume=(folder / CONFIG).is_file(),
         skip_unreadable=skip_unreadable,
+        device=device,
     )
 
 
@@ -249,7 +255,7 @@ def _observe(
     done, used = 0, ""
     with ProgressBar("calibrating") as bar:
         for source in sources:
-            engine = Inspector(source.run, precision, device=device, compile="off").engine
+            engine = Inspector(source.run, precision, device=device).engine
             samples = [sample for parts in source.parts.values() for sample in parts]
             classes = [ProductClass(name, parts) for name, parts in source.parts.items()]
             stream = observe_stream(engine, map(Item.of, samples), batch_size=engine.batch_size)

@@ -34,7 +34,7 @@ from mambaad.inference.weights import load_model
 from mambaad.inspection.inspector import Inspector
 from mambaad.metrics.names import HEADINGS, METRICS, MetricValues
 from mambaad.progress import say
-from mambaad.training.devices import make_fabric
+from mambaad.training.devices import make_fabric, one_line_errors
 from mambaad.training.loop import fit
 from mambaad.training.prototypes import measure_prototypes
 from mambaad.types import ProductClass, Sample
@@ -118,6 +118,7 @@ def extend(
     replay: float = 1.0,
     max_drop: float = 0.03,
     skip_unreadable: bool = False,
+    device: str = "auto",
 ) -> Extension:
     """Teach a trained model a further product, and accept the result only if it forgets nothing.
 
@@ -134,6 +135,7 @@ def extend(
         max_drop: largest drop of any of the seven metrics, each in [0, 1]. With 1 nothing is
             refused, and the old products need no test images.
         skip_unreadable: leave unreadable images out instead of stopping.
+        device: see :class:`mambaad.Inspector`.
 
     Returns:
         The metrics, and the folder of the extended run: ``RUN.extended-PRODUCT`` if it was
@@ -157,11 +159,14 @@ def extend(
     about = {"from": weights_digest(run), "product": name, "epochs": epochs, "replay": replay}
     _prepare_folder(work, config, {**summarise_data(classes, held_out), "extension": about})
     if not (work / PROTOTYPES).is_file():
-        device = _train(run, work, config, epochs, samples)
-        model = load_model(work).to(device)
-        save_prototypes(work, measure_prototypes(model, trained_on, config.size))
+        place = find_device(device)
+        _train(run, work, config, epochs, samples, place)
+        with one_line_errors(config, place):
+            model = load_model(work).to(place)
+            save_prototypes(work, measure_prototypes(model, trained_on, config.size))
         (work / CHECKPOINT).unlink(missing_ok=True)
-    before, after = _metrics(run, tested), _metrics(work, [*tested, added])
+    before = _metrics(run, tested, device)
+    after = _metrics(work, [*tested, added], device)
     changes = [
         MetricChange(c.name, metric, float(was), float(now))
         for c in tested
@@ -277,9 +282,14 @@ def _prepare_folder(work: Path, config: TrainConfig, summary: Mapping[str, Any])
 
 
 def _train(
-    run: Path, work: Path, config: TrainConfig, epochs: int, samples: tuple[Sample, ...]
-) -> torch.device:
-    """Continue from the run's weights, at a lower rate that falls to 0; return the device used."""
+    run: Path,
+    work: Path,
+    config: TrainConfig,
+    epochs: int,
+    samples: tuple[Sample, ...],
+    device: torch.device,
+) -> None:
+    """Continue from the run's weights, at a lower rate that falls to 0."""
     tuned = config.model_copy(
         # One device, whatever the run had: it is a short training.
         update={"epochs": epochs, "lr": LR_SHARE * config.lr, "schedule": "cosine", "devices": 1}
@@ -288,12 +298,13 @@ def _train(
     shown = ", ".join(f"{name} {count}" for name, count in counts.items())
     say(f"{len(samples)} training images, the old products' replayed: {shown}")
     torch.manual_seed(config.seed)
-    fabric = make_fabric(tuned.devices, tuned.precision, find_device())
+    fabric = make_fabric(tuned.devices, tuned.precision, device)
     if not fit(fabric, tuned, load_model(run), samples, work):
         raise Interrupted(f"interrupted; run the same command again to resume in {work}")
-    return fabric.device
 
 
-def _metrics(run: Path, classes: Sequence[ProductClass]) -> dict[str, MetricValues]:
+def _metrics(run: Path, classes: Sequence[ProductClass], device: str) -> dict[str, MetricValues]:
     tested = [c for c in classes if c.test]
-    return evaluate_engine(Inspector(run).engine, tested, "exact").classes if tested else {}
+    if not tested:
+        return {}
+    return evaluate_engine(Inspector(run, device=device).engine, tested, "exact").classes

@@ -23,11 +23,11 @@ from mambaad.data.checks import read_checked
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import TEMPORARY
-from mambaad.inference.device import find_device
+from mambaad.inference.device import find_device, find_type
 from mambaad.inference.weights import load_model
 from mambaad.models.build import build_system
 from mambaad.progress import say
-from mambaad.training.devices import make_fabric
+from mambaad.training.devices import make_fabric, one_line_errors
 from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
 from mambaad.training.prototypes import measure_prototypes
@@ -207,7 +207,11 @@ def train_run(
     has_encoder = resume and (out / CHECKPOINT).is_file()
     model = build_system(config, "random" if has_encoder else config.encoder_weights)
     check_logger(config.logger)
-    fabric = make_fabric(config.devices, config.precision, find_device(device))
+    fabric = make_fabric(
+        config.devices,
+        config.precision,
+        find_device(device) if config.devices == 1 else find_type(device),
+    )
     if not resume:
         create_run(out, config, summary)
     for leftover in out.glob(f"*{TEMPORARY}"):
@@ -221,9 +225,9 @@ def train_run(
         command = ["mambaad", "train", str(data), "--out", str(out), "--resume"]
         command += ["--skip-unreadable"] if skip_unreadable else []
         raise Interrupted(f"interrupted; resume with: {shlex.join(command)}")
-    save_prototypes(
-        out, measure_prototypes(load_model(out).to(fabric.device), classes, config.size)
-    )
+    with one_line_errors(config, fabric.device):
+        trained = load_model(out).to(fabric.device)
+        save_prototypes(out, measure_prototypes(trained, classes, config.size))
     (out / CHECKPOINT).unlink(missing_ok=True)
     return out
 

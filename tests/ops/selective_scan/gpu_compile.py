@@ -69,6 +69,8 @@ def kernels(
         tile, sizes = {**scan, "T": TILING.steps}, f"{count} states x {channels} channels"
         if width != "fixed":
             for name, flags in FORWARD.items():
+                if width == "many" and name == "states only":
+                    continue  # there are programs enough without segments
                 yield f"forward, {name}, {sizes}", forward_kernel, {**tile, **flags}, 1
         if width != "many":
             yield f"costates, {sizes}", costate_kernel, scan, 1

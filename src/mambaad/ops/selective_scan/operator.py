@@ -7,22 +7,13 @@ kernel on a GPU.
 
 # No "from __future__ import annotations" here: custom_op reads the types of the signatures.
 import importlib.util
-import os
 from types import ModuleType
 from typing import Any
 
 import torch
 
-from mambaad.errors import ConfigError
 from mambaad.ops import native
 
-if native.wanted == "triton" and not (
-    torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1"
-):
-    raise ConfigError(
-        "MAMBAAD_KERNEL=triton: there is no GPU; unset it, or set TRITON_INTERPRET=1 to interpret "
-        "the kernels, very slowly"
-    )
 _wanted = native.wanted
 _has_triton = importlib.util.find_spec("triton") is not None
 triton_on_cpu = _wanted == "triton"

@@ -19,3 +19,8 @@ to run, unless ``torch.use_deterministic_algorithms`` is set, which costs memory
 ``launch`` holds the functions of tensors, ``forward`` and ``backward`` the scan, ``time_steps`` the
 products, and ``step`` what both directions of the scan read and compute.
 """
+
+import os
+
+# Triton 3.9 warns where it is not said, in every process; this is what it has always done.
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")
