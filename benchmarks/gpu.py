@@ -106,22 +106,27 @@ def training_step(
     return step
 
 
-def training_table(sizes: Sizes, clock: Clock) -> dict[str, Any]:
+def training_table(sizes: Sizes, clock: Clock, *, compiled: bool) -> dict[str, Any]:
     """Measure a step's seconds and peak memory: ours, the released arrangement, RD4AD."""
     ours, rd4ad = ("mambaad", sizes.encoder), ("rd4ad", sizes.rival)
     graphs: dict[str, Any] = {"half": True, "compilation": "cuda-graphs"}
     plans: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {
-        "ours": (ours, {"half": False}),
-        "ours_bf16": (ours, {"half": True}),
         "rd4ad": (rd4ad, {"half": False}),
         "rd4ad_bf16": (rd4ad, {"half": True}),
-        "released": (ours, {"half": False}),
-        "ours_bf16_cuda_graphs": (ours, graphs),
-        "ours_bf16_cuda_graphs_features_kept": (ours, {**graphs, "kept": True}),
-        "ours_cuda_graphs": (ours, {**graphs, "half": False}),
-        "rd4ad_bf16_cuda_graphs": (rd4ad, graphs),
-        "ours_bf16_compiled": (ours, {**graphs, "compilation": "default"}),
     }
+    if compiled:
+        plans |= {
+            "ours_bf16_cuda_graphs_features_kept": (ours, {**graphs, "kept": True}),
+            "ours_bf16_cuda_graphs": (ours, graphs),
+            "ours_cuda_graphs": (ours, {**graphs, "half": False}),
+        }
+    else:
+        plans |= {
+            "ours": (ours, {"half": False}),
+            "ours_bf16": (ours, {"half": True}),
+            "ours_bf16_features_kept": (ours, {"half": True, "kept": True}),
+            "released": (ours, {"half": False}),
+        }
     steps: dict[str, Callable[[], Any]] = {}
     torch.compiler.reset()
     for name, (which, options) in plans.items():
@@ -133,13 +138,33 @@ def training_table(sizes: Sizes, clock: Clock) -> dict[str, Any]:
         **{f"{name}_s": value for name, value in seconds.items()},
         **{f"{n}_peak_mib": clock.peak_mib(step) for n, step in steps.items() if seconds[n]},
         "first_calls_s": {name: clock.first.get(name) for name in plans},
-        "released_over_ours": ratio(seconds["released"], seconds["ours"]),
-        "released_over_best_ours": ratio(seconds["released"], best),
+        "released_over_ours": ratio(seconds.get("released"), seconds.get("ours")),
+        "released_over_best_ours": ratio(seconds.get("released"), best),
         "best_ours_over_rd4ad": ratio(best, seconds["rd4ad"]),
         "best_ours_over_rd4ad_bf16": ratio(best, seconds["rd4ad_bf16"]),
-        "float32_over_bf16_cuda_graphs": ratio(
-            seconds["ours_cuda_graphs"], seconds["ours_bf16_cuda_graphs"]
-        ),
+    }
+
+
+def profile(sizes: Sizes, device: torch.device) -> dict[str, Any]:
+    """List where the time of a training step in bfloat16 goes: kernels by their total, in ms."""
+    step = training_step("mambaad", sizes.encoder, sizes, device, half=True)
+    for _ in range(3):
+        step()
+    activity = torch.profiler.ProfilerActivity
+    kinds = [activity.CPU, *([activity.CUDA] if device.type == "cuda" else [])]
+    with torch.profiler.profile(activities=kinds) as found:
+        step()
+    name = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
+    rows = [
+        (getattr(event, name) / 1000, event.count, event.key)
+        for event in found.key_averages()
+        if event.device_type.name.lower() == device.type  # operators have the times of theirs too
+    ]
+    rows = [row for row in sorted(rows, reverse=True) if row[0] > 0]
+    return {
+        "total_ms": sum(row[0] for row in rows),
+        "calls": sum(row[1] for row in rows),
+        "most": [{"ms": ms, "calls": calls, "kernel": key[:100]} for ms, calls, key in rows[:40]],
     }
 
 
@@ -153,45 +178,38 @@ def half_precision(sizes: Sizes, device: torch.device) -> dict[str, Any]:
     return {"steps": sizes.steps, **losses, "bf16_over_float32": losses["bf16"] / losses["float32"]}
 
 
-def inference_table(sizes: Sizes, clock: Clock) -> list[dict[str, Any]]:
-    """Measure images a second and peak memory by size and batch: plain, half, recorded."""
+def inference_table(sizes: Sizes, clock: Clock, *, compiled: bool) -> list[dict[str, Any]]:
+    """Measure images a second and peak memory by size and batch: plain, or recorded."""
     results = []
-    for size in sizes.sizes:
+    for size in sizes.sizes if not compiled else (sizes.size,):
         config = make_config({"encoder": sizes.encoder, "size": str(size)})
-        models = {}
-        for name in ("plain", "graphs") if size == sizes.size else ("plain",):
-            model = build_system(config, "random").eval()
-            models[name] = model.to(clock.device, memory_format=torch.channels_last)
-            compile_for_inference(model, "cuda-graphs" if name == "graphs" else "off")
-        for batch in sizes.batches:
+        model = build_system(config, "random").eval()
+        model.to(clock.device, memory_format=torch.channels_last)
+        compile_for_inference(model, "cuda-graphs" if compiled else "off")
+        for batch in (
+            dict.fromkeys((sizes.batches[0], sizes.batches[-1])) if compiled else sizes.batches
+        ):
             images = torch.randn(batch, 3, size, size, device=clock.device)
 
             @torch.inference_mode()
-            def infer(model: Any, half: bool, images: torch.Tensor = images) -> None:
+            def infer(half: bool, model: Any = model, images: torch.Tensor = images) -> None:
                 begin_step("cuda-graphs")
                 with torch.autocast(clock.device.type, torch.bfloat16, enabled=half):
                     model(images)
 
             actions = {
-                f"{name}{'_bf16' if half else ''}": functools.partial(infer, model, half)
-                for name, model in models.items()
-                for half in (False, True)
+                name: functools.partial(infer, half)
+                for name, half in (("bf16", True), ("float32", False))
             }
             seconds = clock.medians(dict(actions))
-            results.append(
-                {
-                    "size": size,
-                    "batch": batch,
-                    **{f"{name}_ms": v and 1000 * v for name, v in seconds.items()},
-                    **{f"{name}_images_per_s": ratio(batch, v) for name, v in seconds.items()},
-                    **{
-                        f"{name}_peak_mib": clock.peak_mib(actions[name])
-                        for name in ("plain", "plain_bf16")
-                        if seconds[name]
-                    },
-                    "first_calls_s": {name: clock.first.get(name) for name in actions},
-                }
-            )
+            row: dict[str, Any] = {"size": size, "batch": batch}
+            for name, value in seconds.items():
+                row[f"{name}_ms"] = value and 1000 * value
+                row[f"{name}_images_per_s"] = ratio(batch, value)
+                row[f"{name}_first_calls_s"] = clock.first.get(name)
+                row[f"{name}_peak_mib"] = clock.peak_mib(actions[name]) if value else None
+            results.append(row)
+            print(row, flush=True)
     return results
 
 
@@ -248,9 +266,12 @@ def main() -> None:
         "errors": lambda: check(sizes, device),
         "limits": lambda: limits(device),
         "scan": lambda: scan_table(sizes, clock, results.get("limits")),
-        "training_step": lambda: training_table(sizes, clock),
+        "training_step": lambda: training_table(sizes, clock, compiled=False),
+        "profile": lambda: profile(sizes, device),
+        "inference": lambda: inference_table(sizes, clock, compiled=False),
         "half_precision": lambda: half_precision(sizes, device),
-        "inference": lambda: inference_table(sizes, clock),
+        "inference_recorded": lambda: inference_table(sizes, clock, compiled=True),
+        "training_step_recorded": lambda: training_table(sizes, clock, compiled=True),
     }
     if arguments.data:
         parts["whole_trainings"] = lambda: whole_trainings(arguments, device)

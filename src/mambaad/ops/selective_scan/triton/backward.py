@@ -17,6 +17,7 @@ import triton.language as tl
 from mambaad.ops.selective_scan.triton.step import (
     LN_2,
     LOG2_E,
+    cell_at,
     channel_numbers,
     offset,
     read_cell,
@@ -30,33 +31,47 @@ from mambaad.ops.selective_scan.triton.step import (
 
 
 @triton.jit
-def _advance(
-    h, u, proj, dt, order, A_d, start, image, direction, t, last, n, d, is_n, is_d, L, D, K,
+def _position(order, direction, t, last, L):
+    """Where a direction is at step t; of steps outside the segment, anywhere."""
+    return tl.load(order + direction * L + tl.maximum(tl.minimum(t, last - 1), 0))
+
+
+@triton.jit
+def _read_inputs(
+    position, u, proj, dt, start, image, direction, t, last, n, d, is_n, is_d, L, D, K,
     R: tl.constexpr, N: tl.constexpr, WIDE: tl.constexpr, EVEN: tl.constexpr,
 ):  # fmt: skip
-    """One step of the forward scan: where and what it read, its decay, and the state after it."""
+    """The cell of step t, and what the forward scan reads there: B, dt and u."""
     is_nt, is_dt = within(is_n, t, last, EVEN), within(is_d, t, last, EVEN)
-    cell = read_cell(order, image, direction, t, last, L, WIDE)
-    B = read_values(proj, (cell * K + direction) * (R + 2 * N) + R + n, is_nt)
+    cell = cell_at(position, image, L, WIDE)
+    B = tl.load(proj + (cell * K + direction) * (R + 2 * N) + R + n, mask=is_nt, other=0.0)
     # Beyond the segment nothing decays and nothing is added.
     dt_t = tl.load(dt + (start + t) * D + d, mask=is_dt, other=0.0)
-    u_t = read_values(u, cell * D + d, is_dt)
-    decay = tl.exp2(dt_t * A_d)
-    return cell, B, dt_t, u_t, decay, decay * h + (dt_t * u_t) * B
+    u_t = tl.load(u + cell * D + d, mask=is_dt, other=0.0)
+    return cell, B, dt_t, u_t
+
+
+@triton.jit
+def _read_outputs(
+    cell, proj, grad_y, direction, t, last, n, d, is_n, is_d, D, K, R: tl.constexpr,
+    N: tl.constexpr, EVEN: tl.constexpr,
+):  # fmt: skip
+    """C and the gradient of y at the cell of step t."""
+    is_nt, is_dt = within(is_n, t, last, EVEN), within(is_d, t, last, EVEN)
+    C = tl.load(proj + (cell * K + direction) * (R + 2 * N) + R + N + n, mask=is_nt, other=0.0)
+    return C, tl.load(grad_y + cell * D + d, mask=is_dt, other=0.0)
 
 
 @triton.jit
 def _retreat(
-    coming, sum_A, sum_skip, before, cell, B, dt_t, u_t, decay, after,
-    proj, dt, grad_y, grad_u, grad_proj, A_d, skip_d, start, image, direction, t, last,
+    coming, sum_A, sum_skip, before, cell, B, C, dt_t, u_t, g, decay, after,
+    dt, grad_u, grad_proj, A_d, skip_d, start, image, direction, t, last,
     n, d, is_n, is_d, L, D, K, R: tl.constexpr, N: tl.constexpr, WIDE: tl.constexpr,
     EVEN: tl.constexpr, ATOMIC: tl.constexpr,
 ):  # fmt: skip
-    """One step of the reverse scan, from what ``_advance`` gave and the states around it."""
+    """One step of the reverse scan, from what was read and the states around it."""
     is_nt, is_dt = within(is_n, t, last, EVEN), within(is_d, t, last, EVEN)
     row = (cell * K + direction) * (R + 2 * N) + R
-    C = read_values(proj, row + N + n, is_nt)
-    g = tl.load(grad_y + cell * D + d, mask=is_dt, other=0.0)
     costate = C * g + coming
     coming = decay * costate
     on_decay = coming * before  # lambda_t a_t h_(t-1)
@@ -153,36 +168,93 @@ def backward_kernel(
         kept = (offset(pair, WIDE) * tl.cdiv(L, T) + tile // T) * D + d
         h = tl.load(carry + kept * N + n, mask=is_dn, other=0.0)
         twos = tl.cdiv(tl.minimum(T, last - tile), 2)
-        # Not in stages: the reads of two steps are on their way at a time as it is.
+        # A warp waits where it first uses what it has read. So two steps are read while the two
+        # before them are computed, from positions that were read still earlier.
+        p0, p1 = (
+            _position(order, direction, tile, last, L),
+            _position(order, direction, tile + 1, last, L),
+        )
+        _c0, B0, dt0, u0 = _read_inputs(
+            p0, u, proj, dt, start, image, direction, tile, last,
+            n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+        )  # fmt: skip
+        _c1, B1, dt1, u1 = _read_inputs(
+            p1, u, proj, dt, start, image, direction, tile + 1, last,
+            n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+        )  # fmt: skip
+        p0 = _position(order, direction, tile + 2, last, L)
+        p1 = _position(order, direction, tile + 3, last, L)
         for i in tl.range(0, twos, num_stages=1):
+            t = tl.minimum(tile + i * 2 + 2, last - 2 + (last - tile) % 2)
+            _c0, next_B0, next_dt0, next_u0 = _read_inputs(
+                p0, u, proj, dt, start, image, direction, t, last,
+                n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+            )  # fmt: skip
+            _c1, next_B1, next_dt1, next_u1 = _read_inputs(
+                p1, u, proj, dt, start, image, direction, t + 1, last,
+                n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+            )  # fmt: skip
+            p0 = _position(order, direction, tile + i * 2 + 4, last, L)
+            p1 = _position(order, direction, tile + i * 2 + 5, last, L)
             tl.store(room + i * SIZE, h)
-            for j in tl.static_range(2):
-                _cell, _B, _dt, _u, _decay, h = _advance(
-                    h, u, proj, dt, order, A_d, start, image, direction, tile + i * 2 + j, last,
-                    n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
-                )  # fmt: skip
+            h = tl.exp2(dt0 * A_d) * h + (dt0 * u0) * B0
+            h = tl.exp2(dt1 * A_d) * h + (dt1 * u1) * B1
+            B0, dt0, u0, B1, dt1, u1 = next_B0, next_dt0, next_u0, next_B1, next_dt1, next_u1
         tl.debug_barrier()  # what one thread has stored another may load
+        t = tile + (twos - 1) * 2
+        p0 = _position(order, direction, t, last, L)
+        p1 = _position(order, direction, t + 1, last, L)
+        c0, B0, dt0, u0 = _read_inputs(
+            p0, u, proj, dt, start, image, direction, t, last,
+            n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+        )  # fmt: skip
+        c1, B1, dt1, u1 = _read_inputs(
+            p1, u, proj, dt, start, image, direction, t + 1, last,
+            n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+        )  # fmt: skip
+        C0, g0 = _read_outputs(
+            c0, proj, grad_y, direction, t, last, n, d, is_n, is_d, D, K, R, N, EVEN
+        )
+        C1, g1 = _read_outputs(
+            c1, proj, grad_y, direction, t + 1, last, n, d, is_n, is_d, D, K, R, N, EVEN
+        )
+        p0 = _position(order, direction, t - 2, last, L)
+        p1 = _position(order, direction, t - 1, last, L)
         for i in tl.range(0, twos, num_stages=1):
-            t = tile + (twos - 1 - i) * 2
             h0 = tl.load(room + (twos - 1 - i) * SIZE)
-            cell0, B0, dt0, u0, decay0, h1 = _advance(
-                h0, u, proj, dt, order, A_d, start, image, direction, t, last,
+            t = tile + (twos - 1 - i) * 2
+            s = tl.maximum(t - 2, 0)  # the two steps before; of the last time, not used
+            next_c0, next_B0, next_dt0, next_u0 = _read_inputs(
+                p0, u, proj, dt, start, image, direction, s, last,
                 n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
             )  # fmt: skip
-            cell1, B1, dt1, u1, decay1, h2 = _advance(
-                h1, u, proj, dt, order, A_d, start, image, direction, t + 1, last,
+            next_c1, next_B1, next_dt1, next_u1 = _read_inputs(
+                p1, u, proj, dt, start, image, direction, s + 1, last,
                 n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
             )  # fmt: skip
+            next_C0, next_g0 = _read_outputs(
+                next_c0, proj, grad_y, direction, s, last, n, d, is_n, is_d, D, K, R, N, EVEN
+            )
+            next_C1, next_g1 = _read_outputs(
+                next_c1, proj, grad_y, direction, s + 1, last, n, d, is_n, is_d, D, K, R, N, EVEN
+            )
+            p0 = _position(order, direction, t - 4, last, L)
+            p1 = _position(order, direction, t - 3, last, L)
+            decay0, decay1 = tl.exp2(dt0 * A_d), tl.exp2(dt1 * A_d)
+            h1 = decay0 * h0 + (dt0 * u0) * B0
+            h2 = decay1 * h1 + (dt1 * u1) * B1
             coming, sum_A, sum_skip = _retreat(
-                coming, sum_A, sum_skip, h1, cell1, B1, dt1, u1, decay1, h2,
-                proj, dt, grad_y, grad_u, grad_proj, A_d, skip_d, start, image, direction,
+                coming, sum_A, sum_skip, h1, c1, B1, C1, dt1, u1, g1, decay1, h2,
+                dt, grad_u, grad_proj, A_d, skip_d, start, image, direction,
                 t + 1, last, n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN, ATOMIC,
             )  # fmt: skip
             coming, sum_A, sum_skip = _retreat(
-                coming, sum_A, sum_skip, h0, cell0, B0, dt0, u0, decay0, h1,
-                proj, dt, grad_y, grad_u, grad_proj, A_d, skip_d, start, image, direction,
+                coming, sum_A, sum_skip, h0, c0, B0, C0, dt0, u0, g0, decay0, h1,
+                dt, grad_u, grad_proj, A_d, skip_d, start, image, direction,
                 t, last, n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN, ATOMIC,
             )  # fmt: skip
+            c0, B0, C0, dt0, u0, g0 = next_c0, next_B0, next_C0, next_dt0, next_u0, next_g0
+            c1, B1, C1, dt1, u1, g1 = next_c1, next_B1, next_C1, next_dt1, next_u1, next_g1
         tl.debug_barrier()
     tl.store(grad_A + state_at, sum_A, mask=is_dn)
     tl.store(grad_skip + part * D + d, sum_skip, mask=is_d)

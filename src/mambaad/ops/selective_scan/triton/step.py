@@ -63,7 +63,12 @@ def within(mask, t, last, EVEN: tl.constexpr):
 @triton.jit
 def read_cell(order, image, direction, t, last, L, WIDE: tl.constexpr):
     """The cell of the map, of all images, that a direction visits at step t."""
-    position = tl.load(order + direction * L + tl.minimum(t, last - 1))
+    return cell_at(tl.load(order + direction * L + tl.minimum(t, last - 1)), image, L, WIDE)
+
+
+@triton.jit
+def cell_at(position, image, L, WIDE: tl.constexpr):
+    """The cell, of all images, of a position in one of them."""
     # Nothing is read or written outside the map, whatever the table says.
     return offset(image * L + tl.minimum(tl.maximum(position, 0), L - 1), WIDE)
 
