@@ -31,7 +31,12 @@ import mambaad
 from mambaad.artifacts.run_folder import read_log
 from mambaad.config import make_config
 from mambaad.files import check_writable, write_text
-from mambaad.inference.compiled import begin_step, compile_for_inference, compile_for_training
+from mambaad.inference.compiled import (
+    compile_for_inference,
+    compile_for_training,
+    is_recorded,
+)
+from mambaad.inference.recorded import Recorder
 from mambaad.models.build import build_system
 from mambaad.models.mixers import ss2d as hss
 from mambaad.ops.selective_scan.dispatch import selective_scan
@@ -82,22 +87,30 @@ def training_step(
     images = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(device)
     number = itertools.count()
 
+    def half_precision() -> Any:
+        return torch.autocast(device.type, torch.bfloat16, enabled=half, cache_enabled=False)
+
     def encode(batch: torch.Tensor) -> list[torch.Tensor]:
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+        with half_precision():
             return model.encoder(batch)  # type: ignore[no-any-return]
 
-    maps = [[m.clone() for m in encode(batch)] for batch in images] if kept else None
-
-    def step() -> float:
-        begin_step(compilation)
-        optimizer.zero_grad()
-        which = next(number) % BATCHES
-        torch.manual_seed(which)
-        features = maps[which] if maps else encode(images[which])
-        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+    def gradients(*given: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        features = list(given) if kept else encode(given[0])
+        with half_precision():
             reconstructed = model.reconstruct(features)
+        optimizer.zero_grad()
         loss = squared_error_loss(features, reconstructed).mean()
         loss.backward()
+        return (loss.detach(),)
+
+    records = is_recorded(compilation, device)
+    recorder = Recorder(gradients, device if records else torch.device("cpu"), trained)
+    batches = [[m.clone() for m in encode(b)] if kept else [b] for b in images]
+
+    def step() -> float:
+        which = next(number) % BATCHES
+        torch.manual_seed(which)
+        (loss,) = recorder(*batches[which])
         value = loss.item()  # as training does, to see whether it is a number
         torch.nn.utils.clip_grad_norm_(trained, 5.0)
         optimizer.step()
@@ -110,21 +123,21 @@ def training_table(sizes: Sizes, clock: Clock, *, compiled: bool) -> dict[str, A
     """Measure a step's seconds and peak memory: ours, the released arrangement, RD4AD."""
     ours, rd4ad = ("mambaad", sizes.encoder), ("rd4ad", sizes.rival)
     graphs: dict[str, Any] = {"half": True, "compilation": "cuda-graphs"}
+    compilation: dict[str, Any] = {"half": True, "compilation": "default"}
     plans: dict[str, tuple[tuple[str, str], dict[str, Any]]] = {
         "rd4ad": (rd4ad, {"half": False}),
         "rd4ad_bf16": (rd4ad, {"half": True}),
     }
     if compiled:
-        plans |= {
-            "ours_bf16_cuda_graphs_features_kept": (ours, {**graphs, "kept": True}),
-            "ours_bf16_cuda_graphs": (ours, graphs),
-            "ours_cuda_graphs": (ours, {**graphs, "half": False}),
-        }
+        plans |= {"ours_bf16_compiled_features_kept": (ours, {**compilation, "kept": True})}
     else:
         plans |= {
+            "rd4ad_bf16_cuda_graphs": (rd4ad, graphs),
             "ours": (ours, {"half": False}),
             "ours_bf16": (ours, {"half": True}),
-            "ours_bf16_features_kept": (ours, {"half": True, "kept": True}),
+            "ours_cuda_graphs": (ours, {**graphs, "half": False}),
+            "ours_bf16_cuda_graphs": (ours, graphs),
+            "ours_bf16_cuda_graphs_features_kept": (ours, {**graphs, "kept": True}),
             "released": (ours, {"half": False}),
         }
     steps: dict[str, Callable[[], Any]] = {}
@@ -172,42 +185,51 @@ def half_precision(sizes: Sizes, device: torch.device) -> dict[str, Any]:
     """Compare the losses after some steps of the same training in float32 and in bfloat16."""
     losses = {}
     for name, half in {"float32": False, "bf16": True}.items():
-        step = training_step("mambaad", sizes.encoder, sizes, device, half=half)
+        step = training_step(
+            "mambaad", sizes.encoder, sizes, device, half=half, compilation="cuda-graphs"
+        )
         history = [step() for _ in range(sizes.steps)]
         losses[name] = sum(history[-BATCHES:]) / BATCHES
     return {"steps": sizes.steps, **losses, "bf16_over_float32": losses["bf16"] / losses["float32"]}
 
 
 def inference_table(sizes: Sizes, clock: Clock, *, compiled: bool) -> list[dict[str, Any]]:
-    """Measure images a second and peak memory by size and batch: plain, or recorded."""
+    """Measure images a second and peak memory by size and batch: plain, recorded, compiled."""
     results = []
     for size in sizes.sizes if not compiled else (sizes.size,):
         config = make_config({"encoder": sizes.encoder, "size": str(size)})
         model = build_system(config, "random").eval()
         model.to(clock.device, memory_format=torch.channels_last)
-        compile_for_inference(model, "cuda-graphs" if compiled else "off")
-        for batch in (
-            dict.fromkeys((sizes.batches[0], sizes.batches[-1])) if compiled else sizes.batches
-        ):
+        compile_for_inference(model, "default" if compiled else "off")
+        ends = (sizes.batches[0], sizes.batches[-1])
+        for batch in dict.fromkeys(ends) if compiled else sizes.batches:
+            if batch * size**2 > sizes.most_pixels:
+                continue
             images = torch.randn(batch, 3, size, size, device=clock.device)
+            actions: dict[str, Callable[[], Any]] = {}
+            for name, half in (("bf16", True), ("float32", False)):
 
-            @torch.inference_mode()
-            def infer(half: bool, model: Any = model, images: torch.Tensor = images) -> None:
-                begin_step("cuda-graphs")
-                with torch.autocast(clock.device.type, torch.bfloat16, enabled=half):
-                    model(images)
+                def infer(
+                    images: torch.Tensor, half: bool = half, model: Any = model
+                ) -> tuple[torch.Tensor, ...]:
+                    with torch.autocast(
+                        clock.device.type, torch.bfloat16, enabled=half, cache_enabled=False
+                    ):
+                        features, reconstructed = model(images)
+                    return (*features, *reconstructed)
 
-            actions = {
-                name: functools.partial(infer, half)
-                for name, half in (("bf16", True), ("float32", False))
-            }
-            seconds = clock.medians(dict(actions))
-            row: dict[str, Any] = {"size": size, "batch": batch}
-            for name, value in seconds.items():
-                row[f"{name}_ms"] = value and 1000 * value
-                row[f"{name}_images_per_s"] = ratio(batch, value)
-                row[f"{name}_first_calls_s"] = clock.first.get(name)
-                row[f"{name}_peak_mib"] = clock.peak_mib(actions[name]) if value else None
+                recorder = Recorder(infer, clock.device)
+                actions[f"{name}_recorded"] = functools.partial(recorder, images)
+                if not compiled:
+                    actions[name] = functools.partial(infer, images)
+            with torch.inference_mode():
+                seconds = clock.medians(actions)
+                row: dict[str, Any] = {"size": size, "batch": batch}
+                for name, value in seconds.items():
+                    row[f"{name}_ms"] = value and 1000 * value
+                    row[f"{name}_images_per_s"] = ratio(batch, value)
+                    row[f"{name}_first_calls_s"] = clock.first.get(name)
+                    row[f"{name}_peak_mib"] = clock.peak_mib(actions[name]) if value else None
             results.append(row)
             print(row, flush=True)
     return results
@@ -270,8 +292,8 @@ def main() -> None:
         "profile": lambda: profile(sizes, device),
         "inference": lambda: inference_table(sizes, clock, compiled=False),
         "half_precision": lambda: half_precision(sizes, device),
-        "inference_recorded": lambda: inference_table(sizes, clock, compiled=True),
-        "training_step_recorded": lambda: training_table(sizes, clock, compiled=True),
+        "training_step_compiled": lambda: training_table(sizes, clock, compiled=True),
+        "inference_compiled": lambda: inference_table(sizes, clock, compiled=True),
     }
     if arguments.data:
         parts["whole_trainings"] = lambda: whole_trainings(arguments, device)

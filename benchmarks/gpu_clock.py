@@ -22,15 +22,16 @@ class Sizes:
     size: int
     batches: tuple[int, ...]
     sizes: tuple[int, ...]
+    most_pixels: int  # of a batch that is inspected
     steps: int  # of training, until losses are compared
 
 
 ON_GPU = Sizes(
     ((64, 128), (32, 256), (16, 512), (8, 1024)),
-    *(16, "resnet34", "wide_resnet50_2", 256, (1, 16, 64), (256, 512, 1024), 200),
+    *(16, "resnet34", "wide_resnet50_2", 256, (1, 16, 64), (256, 512, 1024), 64 * 256**2, 200),
 )
 ON_CPU = Sizes(
-    ((16, 32), (8, 64), (4, 128), (2, 256)), *(2, "resnet18", "resnet18", 64, (1,), (64,), 8)
+    ((16, 32), (8, 64), (4, 128), (2, 256)), *(2, "resnet18", "resnet18", 64, (1,), (64,), 64**2, 8)
 )
 
 
@@ -38,7 +39,7 @@ class Clock:
     """A measurement of actions on a device: their time and memory.
 
     Attributes:
-        first: seconds of each timed action's first three calls, in which it is compiled.
+        first: seconds of each timed action's first five calls, which compile and record it.
     """
 
     def __init__(self, device: torch.device, rounds: int, seconds: float = float("inf")) -> None:
@@ -58,7 +59,7 @@ class Clock:
         return time.perf_counter() - started
 
     def medians(self, actions: dict[str, Callable[[], Any]]) -> dict[str, float | None]:
-        """Time actions in turns, after three calls of each, which compile and record.
+        """Time actions in turns, after five calls of each, which compile and record.
 
         None for what has no room in memory, or no time before the deadline.
         """
@@ -73,7 +74,7 @@ class Clock:
         if time.perf_counter() > self.deadline:
             return False
         try:
-            self.first[name] = sum(self.seconds(action) for _ in range(3))
+            self.first[name] = sum(self.seconds(action) for _ in range(5))
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
             return False

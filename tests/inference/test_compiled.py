@@ -9,10 +9,8 @@ import mambaad
 from mambaad.artifacts.tensors import load_tensors
 from mambaad.config import SYSTEMS, make_config
 from mambaad.errors import ConfigError
-from mambaad.inference.compiled import compile_for_training
 from mambaad.inference.compute import check_compilation
 from mambaad.models.build import build_model, build_system
-from mambaad.ops import order_tables
 from mambaad.ops.selective_scan import selective_scan
 from tests.conftest import SMALL
 from tests.ops.conftest import make_inputs
@@ -92,24 +90,6 @@ def test_kernels_are_made_around_the_scan():
         return torch.nn.functional.silu(selective_scan(**inputs)) * inputs["u"]
 
     torch.testing.assert_close(torch.compile(gated)(**inputs), gated(**inputs))
-
-
-def test_what_is_kept_is_made_before_anything_is_recorded(monkeypatch):
-    model = build_model("resnet18", "random", **TINY).train()
-    events = []
-    monkeypatch.setattr(torch, "compile", lambda f, **_: lambda *a: events.append("ran") or f(*a))
-    real = order_tables._kept.__wrapped__
-    monkeypatch.setattr(order_tables, "_kept", lambda *a: events.append("table") or real(*a))
-    compile_for_training(model, "cuda-graphs")
-    maps = [torch.randn(2, c, s, s) for c, s in ((64, 16), (128, 8), (256, 4))]
-    modes = [part.training for part in model.modules()]
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    model.reconstruct(maps)
-    assert events.index("table") < events.index("ran")
-    assert [part.training for part in model.modules()] == modes
-    counts = [n for n in state if n.endswith("num_batches_tracked") and "encoder" not in n]
-    assert counts
-    assert all(model.state_dict()[n] == state[n] + 1 for n in counts)  # by the real run alone
 
 
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name != "mambaad"])

@@ -12,6 +12,7 @@ import torch
 from mambaad.errors import MambaADError
 from mambaad.inference.compute import Compilation
 from mambaad.inference.device import first_line, is_lost, is_out_of_memory
+from mambaad.inference.recorded import Recorder
 from mambaad.models.system import System
 from mambaad.progress import say
 
@@ -26,9 +27,15 @@ def choose_compilation(how: Compilation, device: torch.device, devices: int = 1)
     return "cuda-graphs" if device.type == "cuda" and devices == 1 else "off"
 
 
+def is_recorded(how: Compilation, device: torch.device, devices: int = 1) -> bool:
+    """Whether the network's kernels are recorded (:mod:`mambaad.inference.recorded`)."""
+    return how in ("default", "cuda-graphs") and device.type == "cuda" and devices == 1
+
+
 def compile_for_inference(system: System, how: Compilation) -> None:
-    """Compile ``forward``, as :func:`compile_for_training` does the parts of a training step."""
-    _compile(system, system, "forward", how)
+    """Compile ``forward`` if ``how`` is ``"default"``; see :func:`compile_for_training`."""
+    if how == "default":
+        _compile(system, system, "forward")
 
 
 def compile_for_training(system: System, how: Compilation) -> None:
@@ -39,13 +46,11 @@ def compile_for_training(system: System, how: Compilation) -> None:
 
     Args:
         system: on any device, in train or eval mode; changed in place.
-        how: ``"off"`` changes nothing; ``"default"`` compiles to kernels; ``"cuda-graphs"`` also
-            records them for each shape, and replays them as one launch (on a GPU; elsewhere the
-            same as ``"default"``). Call :func:`begin_step` before each step then; a step overwrites
-            the tensors that the last one returned. Not ``"auto"``.
+        how: ``"default"`` compiles, which takes minutes; the others change nothing.
     """
-    _compile(system, system, "reconstruct", how)
-    _compile(system, system.encoder, "forward", how)
+    if how == "default":
+        _compile(system, system, "reconstruct")
+        _compile(system, system.encoder, "forward")
 
 
 def is_compiled(system: System) -> bool:
@@ -53,7 +58,12 @@ def is_compiled(system: System) -> bool:
     return bool(vars(system).get(_COMPILED))
 
 
-def or_plain(system: System, work: Callable[[], Result], *, on_no_memory: bool = True) -> Result:
+def or_plain(
+    system: System,
+    work: Callable[[], Result],
+    *recorders: Recorder,
+    on_no_memory: bool = True,
+) -> Result:
     """Do some work with a system; if its compiled form fails, use the plain one from there on.
 
     A line says so. ``work`` is then done again from the start (so that a step of training may count
@@ -62,8 +72,8 @@ def or_plain(system: System, work: Callable[[], Result], *, on_no_memory: bool =
     Args:
         system: compiled or not.
         work: what to do with it.
-        on_no_memory: whether too little memory is a failure of the compiled form too: a recorded
-            graph keeps memory of its own.
+        recorders: which have recorded its compiled form.
+        on_no_memory: whether too little memory is a failure of the compiled form too.
 
     Raises:
         Exception: what the plain form raises, or a GPU that failed.
@@ -79,51 +89,21 @@ def or_plain(system: System, work: Callable[[], Result], *, on_no_memory: bool =
             raise
         reason = first_line(error)
     _undo(system)
+    for recorder in recorders:
+        recorder.forget()
     say(f"torch.compile failed ({reason}); continuing without it (--compile off)")
     return work()
 
 
-def begin_step(how: Compilation) -> None:
-    """Declare that the tensors of the last step are no longer read (CUDA graphs only)."""
-    if how == "cuda-graphs":
-        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
-
-
-def _compile(system: System, module: torch.nn.Module, name: str, how: Compilation) -> None:
-    if how == "off":
-        return
-    options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": how == "cuda-graphs"}
+def _compile(system: System, module: torch.nn.Module, name: str) -> None:
     plain = getattr(type(module), name)
     # Of each shape its own graph: they are few, and faster than one for all.
-    compiled: Any = torch.compile(plain, fullgraph=True, dynamic=False, options=options)
-    if how == "cuda-graphs":
-        compiled = _with_warm_up(plain, compiled)
+    compiled: Any = torch.compile(
+        plain, fullgraph=True, dynamic=False, options={"fallback_random": True}
+    )
     # Bound as a method, as the original is: Fabric inspects it.
     setattr(module, name, MethodType(compiled, module))
     setattr(system, _COMPILED, True)
-
-
-def _with_warm_up(plain: Callable[..., Any], compiled: Callable[..., Any]) -> Any:
-    """Run ``plain`` once for each new shape before ``compiled`` records it.
-
-    Tensors that are made once and cached, such as order tables, must not lie in a graph's private
-    memory. Eval mode, so that the extra run changes no state.
-    """
-    seen: set[Any] = set()
-
-    def call(module: torch.nn.Module, given: Any) -> Any:
-        tensors = [given] if isinstance(given, torch.Tensor) else list(given)
-        shapes = tuple((tuple(t.shape), t.device) for t in tensors)
-        if shapes not in seen:
-            modes = {part: part.training for part in module.modules()}
-            with torch.no_grad():
-                plain(module.eval(), given)
-            for part, mode in modes.items():
-                part.training = mode
-            seen.add(shapes)
-        return compiled(module, given)
-
-    return call
 
 
 def _undo(system: System) -> None:
@@ -136,11 +116,3 @@ def _undo(system: System) -> None:
     setattr(system, _COMPILED, False)
     with contextlib.suppress(Exception):  # older releases cannot in a thread of its own
         torch.compiler.reset()
-    device = next(system.parameters()).device
-    if device.type == "cuda":
-        # A recording that failed leaves the random state as if it still went on, and whatever
-        # draws from it would raise: a new one takes its place.
-        with contextlib.suppress(AttributeError, RuntimeError):
-            torch.cuda.synchronize(device)
-            generator: Any = torch.cuda.default_generators[device.index or 0]
-            generator.graphsafe_set_state(torch.Generator(device))

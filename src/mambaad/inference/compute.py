@@ -12,7 +12,9 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 """Precisions of matrix products and convolutions."""
 
 Compilation = Literal["auto", "off", "default", "cuda-graphs"]
-"""Ways to compile a network; ``auto``: ``cuda-graphs`` on a GPU, ``off`` elsewhere."""
+"""Ways to run a network's kernels: launched one by one (``off``); recorded on a GPU and launched
+together (``cuda-graphs``); made by torch.compile, and on a GPU recorded too (``default``).
+``auto`` is ``cuda-graphs`` on a GPU, else ``off``."""
 
 
 def check_precision(precision: str) -> None:

@@ -40,6 +40,11 @@ def find_device(name: str = "auto") -> torch.device:
             _said.add(problems[0])
             say(f"the GPU is not used ({problems[0]}); computing on the CPU")
         name = "cpu"
+    if name == "cpu" and operator.triton_on_cpu and os.environ.get("TRITON_INTERPRET") != "1":
+        raise ConfigError(
+            "MAMBAAD_KERNEL=triton needs a GPU; unset it, or set TRITON_INTERPRET=1 to interpret "
+            "the kernels, very slowly"
+        )
     problem = _problem(name)
     if problem:
         raise ConfigError(
@@ -59,10 +64,6 @@ def find_type(name: str) -> torch.device:
     return torch.device(name.split(":")[0])
 
 
-def _interprets() -> bool:
-    return os.environ.get("TRITON_INTERPRET") == "1"
-
-
 def _has_driver() -> bool:
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
     return not hidden and any(driver.exists() for driver in _DRIVERS)
@@ -77,8 +78,6 @@ def _problem(name: str) -> str | None:
             torch.ones(2, device=device).sum().item()
             if device.type == "cuda" and torch.version.hip is None and (old := _too_old(device)):
                 return old
-            if device.type == "cpu" and operator.triton_on_cpu and not _interprets():
-                return "MAMBAAD_KERNEL=triton needs a GPU, or TRITON_INTERPRET=1"
             if operator.uses_triton(device):
                 _try_kernel(device)
         except Exception as error:  # PyTorch's, Triton's, or those of a compiler that is missing

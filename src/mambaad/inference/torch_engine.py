@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import math
 from pathlib import Path
 
@@ -15,10 +17,10 @@ from mambaad.artifacts.run_folder import read_config
 from mambaad.data.read_ahead import reader_threads
 from mambaad.errors import RunError
 from mambaad.inference.compiled import (
-    begin_step,
     choose_compilation,
     compile_for_inference,
     is_compiled,
+    is_recorded,
     or_plain,
 )
 from mambaad.inference.compute import Compilation, Precision
@@ -31,18 +33,19 @@ from mambaad.inference.device import (
 )
 from mambaad.inference.engine import Observation
 from mambaad.inference.packed.pack import pack
+from mambaad.inference.recorded import WARM_UP, Recorder
 from mambaad.inference.weights import load_model
 from mambaad.models.embedding import distances_to, embedding
 from mambaad.models.normalise import normalise
 from mambaad.models.scoring import anomaly_map, image_score
-from mambaad.models.system import Reconstruction, System
+from mambaad.models.system import System
 from mambaad.process import limit_threads
 from mambaad.progress import say
 
 _GPU_PIXELS = 16 * 256 * 256
 """Pixels of a batch on a GPU: enough to fill it, in a few GiB."""
-_CHECKED = 3
-"""Batches of each shape whose compiled maps are compared: compiled, recorded, and replayed ones."""
+_CHECKED = WARM_UP + 2
+"""Batches of each shape whose compiled maps are compared: before and after they are recorded."""
 _TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 5e-2}
 """Of the compiled maps' largest value, how far any may lie from the plain one."""
 
@@ -123,17 +126,20 @@ class TorchEngine:
         self.reads_ahead = reader_threads(is_gpu)
         self.model = model
         self._place = device
-        self._compile = compile
         self._checks: dict[tuple[int, ...], int] = {}
         self._means = self._means_on_cpu.to(device)
-        self._autocast = False
+        self._autocast = self._is_recorded = False
         if is_gpu or compile != "off":
             # Channels last, as the decoder's maps are: a GPU's convolutions are faster in it.
             model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             compile_for_inference(model, compile)
+            self._is_recorded = is_recorded(compile, device)
             self._autocast = self._precision == "bfloat16"
         else:
             pack(model, self._precision)
+        # A function of its own, so that an engine that is dropped frees its memory at once.
+        self._maps = functools.partial(_maps, model, device.type, self._autocast)
+        self._recorder = Recorder(self._maps, device if self._is_recorded else torch.device("cpu"))
 
     def observe(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Observation]:
         """See :meth:`mambaad.inference.engine.Engine.observe`."""
@@ -169,26 +175,28 @@ class TorchEngine:
                     ) from error
             self.batch_size //= 2
             say(f"{memory_of(self._place)} is too small: {self.batch_size} images at a time now")
+            self._recorder.forget()
             if self._place.type == "cuda":
-                torch.cuda.empty_cache()
+                with contextlib.suppress(RuntimeError):  # after a recording that failed
+                    torch.cuda.empty_cache()
         return found
 
     @torch.inference_mode()
     def _observe(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Observation]:
         count = len(images)
-        if is_compiled(self.model) and 1 < count < self.batch_size:
-            # Two shapes are compiled, one image and a full batch.
+        if (self._is_recorded or is_compiled(self.model)) and 1 < count < self.batch_size:
+            # Two shapes are compiled and recorded, one image and a full batch.
             padding = np.repeat(images[-1:], self.batch_size - count, axis=0)
             images = np.concatenate([images, padding])
         batch = normalise(torch.from_numpy(images).to(self._place))
-        with (
-            torch.autocast(self._place.type, torch.bfloat16, enabled=self._autocast),
-            # With TF32 a GPU's convolutions would keep ten bits of float32's mantissa.
-            torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
-        ):
-            features, reconstructed = or_plain(
-                self.model, lambda: self._maps(batch), on_no_memory=self.batch_size == 1
-            )
+        maps_of_scales = or_plain(
+            self.model,
+            lambda: self._checked(batch),
+            self._recorder,
+            on_no_memory=self.batch_size == 1,
+        )
+        scales = len(maps_of_scales) // 2
+        features, reconstructed = maps_of_scales[:scales], maps_of_scales[scales:]
         maps = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
         distances = distances_to(self._means, embedding(features))
         return [
@@ -202,17 +210,33 @@ class TorchEngine:
             )
         ]
 
-    def _maps(self, batch: Float[torch.Tensor, "b 3 h w"]) -> Reconstruction:
-        """The network's maps; those of the first compiled batches are compared with plain ones."""
-        begin_step(self._compile)
-        found: Reconstruction = self.model(batch)
+    def _checked(self, batch: Float[torch.Tensor, "b 3 h w"]) -> tuple[torch.Tensor, ...]:
+        """:meth:`_maps`, recorded; those of the first compiled batches compared with plain ones."""
+        found = self._recorder(batch)
         checks = self._checks.get(batch.shape, 0)
         if is_compiled(self.model) and checks < _CHECKED:
             self._checks[batch.shape] = checks + 1
-            expected: Reconstruction = type(self.model).forward(self.model, batch)
-            for ours, plain in zip(found.reconstructed, expected.reconstructed, strict=True):
+            compiled = vars(self.model).pop("forward")
+            try:
+                expected = self._maps(batch)
+            finally:
+                vars(self.model)["forward"] = compiled
+            for ours, plain in zip(found, expected, strict=True):
                 far = float((ours.float() - plain.float()).abs().max())
                 largest = float(plain.float().abs().max())
                 if math.isfinite(largest) and not far <= _TOLERANCE[self._precision] * largest:
                     raise RuntimeError(f"its maps differ by up to {far:.2g}")
         return found
+
+
+def _maps(
+    model: System, device_type: str, half: bool, batch: Float[torch.Tensor, "b 3 h w"]
+) -> tuple[torch.Tensor, ...]:
+    """The encoder's maps, and those rebuilt of them; ``half``: by autocast."""
+    with (
+        torch.autocast(device_type, torch.bfloat16, enabled=half, cache_enabled=False),
+        # With TF32 a GPU's convolutions would keep ten bits of float32's mantissa.
+        torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
+    ):
+        features, reconstructed = model(batch)
+    return (*features, *reconstructed)

@@ -21,7 +21,8 @@ def order_table(
     return _kept(method, directions, height, width, device)
 
 
-@functools.lru_cache(maxsize=64)
+# Kept for good: recorded CUDA graphs read them.
+@functools.cache
 @torch.inference_mode(False)  # a tensor kept from inference must serve training too
 def _kept(
     method: ScanMethod, directions: int, height: int, width: int, device: torch.device

@@ -5,12 +5,13 @@ On a GPU only up to the rounding of atomic sums, whose order changes from run to
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,12 @@ from mambaad.config import TrainConfig
 from mambaad.errors import NonFiniteLossError
 from mambaad.files import write_text
 from mambaad.inference.compiled import (
-    begin_step,
     choose_compilation,
     compile_for_training,
+    is_recorded,
     or_plain,
 )
-from mambaad.inference.compute import Compilation
+from mambaad.inference.recorded import Recorder, Tensors
 from mambaad.inference.weights import save_weights
 from mambaad.models.system import System
 from mambaad.process import keep_freed_memory, limit_threads, on_signals
@@ -42,6 +43,8 @@ from mambaad.training.loss import LOSSES
 from mambaad.training.schedule import device_share, epoch_batches, learning_rate, step_seed
 from mambaad.types import Sample
 
+_CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class _Training:
@@ -50,12 +53,14 @@ class _Training:
     fabric: Fabric
     config: TrainConfig
     model: System
-    compilation: Compilation  # not "auto"
     network: Any  # the model and its optimizer, as Fabric wraps them
     optimizer: Any
     batches: TrainingBatches
     position: Position
     stop: threading.Event
+    # Of images, and of the encoder's maps: the loss, the maps, and the gradients in the weights.
+    from_images: Recorder
+    from_maps: Recorder
 
 
 def fit(
@@ -104,9 +109,8 @@ def _fit(
     with one_line_errors(config, fabric.device):
         finished = _train(fabric, model, config, samples, out, when_ready)
     if fabric.device.type == "cuda":
-        # What recorded graphs hold cannot be used by what comes next.
-        torch.compiler.reset()
-        torch.cuda.empty_cache()
+        with contextlib.suppress(RuntimeError):  # after a recording that failed
+            torch.cuda.empty_cache()  # what recorded graphs held is free for what comes next
     return finished
 
 
@@ -139,8 +143,14 @@ def _train(
             save_checkpoint(checkpoint, model, adamw, position)
 
     batches, stop = make_batches(samples, config, out, fabric.device), threading.Event()
+    place = fabric.device if is_recorded(compilation, fabric.device, config.devices) else _CPU
+    trained = [p for p in model.parameters() if p.requires_grad]
+    recorders = [
+        Recorder(functools.partial(function, fabric, config, network, optimizer), place, trained)
+        for function in (_gradients_from_images, _gradients_from_maps)
+    ]
     training = _Training(
-        fabric, config, model, compilation, network, optimizer, batches, position, stop
+        fabric, config, model, network, optimizer, batches, position, stop, *recorders
     )
     with on_signals(stop.set):
         when_ready()
@@ -192,7 +202,8 @@ def _train_step(training: _Training, batch: TrainingBatch, rate: float) -> tuple
     """Change the weights by one step: the loss, and whether any device is to stop after it."""
     fabric, config, network = training.fabric, training.config, training.network
     if fabric.world_size == 1:
-        loss = or_plain(training.model, lambda: _compute_gradients(training, batch))
+        recorders = training.from_images, training.from_maps
+        loss = or_plain(training.model, lambda: _compute_gradients(training, batch), *recorders)
     else:  # the others would wait for one that does its step again
         loss = _compute_gradients(training, batch)
     # Read after the backward is under way, and before any weight changes.
@@ -213,21 +224,51 @@ def _train_step(training: _Training, batch: TrainingBatch, rate: float) -> tuple
 
 
 def _compute_gradients(training: _Training, batch: TrainingBatch) -> torch.Tensor:
-    """The gradients of a step, in the weights' ``grad``; returns the loss, without its graph."""
-    fabric, network, position = training.fabric, training.network, training.position
+    """The gradients of a step, in the weights' ``grad``; returns the loss."""
+    position = training.position
     # Nothing random depends on what came before: resuming repeats the same steps.
     torch.manual_seed(step_seed(training.config.seed, position.epoch, position.step))
-    begin_step(training.compilation)
-    # Both parts in the same precision whether features are kept or not. (Fabric itself sees to
-    # that in ``network(...)``, but not in a method of one device's network.)
-    with fabric.autocast():
-        features = batch.features
-        if features is None:
-            features = network.encoder(batch.images)
-        reconstructed = network.reconstruct(features)
-    loss = LOSSES[training.config.loss](features, reconstructed).mean()
-    training.optimizer.zero_grad()
-    fabric.backward(loss)
-    if batch.features is None:  # now that it is known how much memory a step takes
+    if batch.features is not None:
+        training.from_images.forget()  # from here on all maps are kept
+        loss, *_ = training.from_maps(*batch.features)
+    else:
+        assert batch.images is not None
+        loss, *features = training.from_images(batch.images)
+        # Now that it is known how much memory a step takes.
         training.batches.keep(batch.indices, features)
-    return loss.detach()
+    return loss
+
+
+def _gradients_from_images(
+    fabric: Fabric, config: TrainConfig, network: Any, optimizer: Any, images: torch.Tensor
+) -> Tensors:
+    with _autocast(fabric):
+        features = network.encoder(images)
+    return _gradients_from_maps(fabric, config, network, optimizer, *features)
+
+
+def _gradients_from_maps(
+    fabric: Fabric, config: TrainConfig, network: Any, optimizer: Any, *features: torch.Tensor
+) -> Tensors:
+    with _autocast(fabric):
+        reconstructed = network.reconstruct(list(features))
+    loss = LOSSES[config.loss](features, reconstructed).mean()
+    optimizer.zero_grad()
+    fabric.backward(loss)
+    return (loss.detach(), *features)
+
+
+@contextmanager
+def _autocast(fabric: Fabric) -> Iterator[None]:
+    """Both parts in the same precision, whether the encoder's maps are kept or not.
+
+    (Fabric sees to that in ``network(...)``, but not in a method of one device's network.) No cast
+    is kept for later: what a recording casts, it casts in every replay.
+    """
+    keeps = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        with fabric.autocast():
+            yield
+    finally:
+        torch.set_autocast_cache_enabled(keeps)

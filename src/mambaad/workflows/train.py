@@ -181,6 +181,7 @@ def train_run(
     data, out = Path(data), Path(out)
     if resume:
         _check_resumed(out, config)
+    place = find_device(device) if config.devices == 1 else find_type(device)
     if resume and _is_finished(out):
         (out / CHECKPOINT).unlink(missing_ok=True)
         say(f"{out} is finished: nothing to resume")
@@ -207,11 +208,7 @@ def train_run(
     has_encoder = resume and (out / CHECKPOINT).is_file()
     model = build_system(config, "random" if has_encoder else config.encoder_weights)
     check_logger(config.logger)
-    fabric = make_fabric(
-        config.devices,
-        config.precision,
-        find_device(device) if config.devices == 1 else find_type(device),
-    )
+    fabric = make_fabric(config.devices, config.precision, place)
     if not resume:
         create_run(out, config, summary)
     for leftover in out.glob(f"*{TEMPORARY}"):

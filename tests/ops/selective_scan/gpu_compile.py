@@ -1,7 +1,6 @@
 """Compile the Triton kernels for GPUs, on a machine without one; report what the code needs.
 
-    python tests/ops/selective_scan/gpu_compile.py GPU... [--dtypes DTYPE...] [--states N...]
-                                                   [--loops]
+    python tests/ops/selective_scan/gpu_compile.py GPU... [--states N...] [--loops]
 
 A GPU is the compute capability of NVIDIA's (90), or the architecture of AMD's (gfx942). Prints a
 JSON line a kernel: its registers, what it spills, its shared memory, and with --loops the
@@ -36,6 +35,7 @@ from mambaad.ops.selective_scan.triton.launch import (
     WIDTHS,
     channels_of,
     product_of,
+    product_warps,
     tile_of,
 )
 from mambaad.ops.selective_scan.triton.time_steps import (
@@ -64,37 +64,31 @@ def kernels(
         channels = channels_of(count, width)
         scan = {
             **{"R": RANKS[0], "N": count, **tile_of(count, channels)},
-            **{"WIDE": False, "EVEN": True, "STAGES": STAGES[width]},
+            **{"WIDE": False, "EVEN": True, "STAGES": STAGES},
         }
         tile, sizes = {**scan, "T": TILING.steps}, f"{count} states x {channels} channels"
-        if width != "fixed":
-            for name, flags in FORWARD.items():
-                if width == "many" and name == "states only":
-                    continue  # there are programs enough without segments
-                yield f"forward, {name}, {sizes}", forward_kernel, {**tile, **flags}, 1
-        if width != "many":
-            yield f"costates, {sizes}", costate_kernel, scan, 1
-            atomic = {"ATOMIC": width == "few"}
-            name = "training" if width == "few" else "deterministic"
-            yield f"backward, {name}, {sizes}", backward_kernel, {**tile, **atomic}, 1
+        atomic = width == "atomic"
+        for name, flags in FORWARD.items() if atomic else ():
+            yield f"forward, {name}, {sizes}", forward_kernel, {**tile, **flags}, 1
+        yield f"costates, {sizes}", costate_kernel, scan, 1
+        name = "training" if atomic else "deterministic"
+        yield f"backward, {name}, {sizes}", backward_kernel, {**tile, "ATOMIC": atomic}, 1
     for rank in RANKS:
         product = {"R": rank, "N": STATES[0], **product_of(rank, hip=hip)}
         for kernel in (expand_kernel, low_gradient_kernel, weight_gradient_kernel):
             name = kernel.__name__.removesuffix("_kernel").replace("_", " ")
-            yield f"{name}, rank {rank}", kernel, product, 4
+            yield f"{name}, rank {rank}", kernel, product, product_warps(rank)
 
 
-def compile_kernel(
-    kernel: Any, constants: dict[str, Any], warps: int, dtype: str, target: GPUTarget
-) -> Any:
+def compile_kernel(kernel: Any, constants: dict[str, Any], warps: int, target: GPUTarget) -> Any:
     """Compile for a GPU, with pointers aligned as PyTorch's are and sizes as the model's are."""
     types, attributes = {}, {}
     for index, name in enumerate(kernel.arg_names):
         if name in constants:
             types[name] = "constexpr"
             continue
-        pointer = {"order": "*i32", "u": f"*{dtype}", "proj": f"*{dtype}"}.get(name, "*fp32")
-        types[name] = "i32" if name in SIZES else pointer
+        # The kernels read maps of any type as float32 (launch.py).
+        types[name] = "i32" if name in SIZES else "*i32" if name == "order" else "*fp32"
         if name not in ("K", "first_pair"):
             attributes[(index,)] = [["tt.divisibility", 16]]
     values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
@@ -164,19 +158,18 @@ def longest_loop(code: str) -> tuple[int, Counter[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compile the kernels; see the top of the file.")
     parser.add_argument("gpus", nargs="+", metavar="GPU")
-    parser.add_argument("--dtypes", nargs="+", default=["fp32", "bf16", "fp16"], metavar="DTYPE")
     parser.add_argument("--states", type=int, nargs="+", default=STATES, metavar="N")
     parser.add_argument("--loops", action="store_true")
     arguments = parser.parse_args()
     spilled = False
-    for gpu, dtype in itertools.product(arguments.gpus, arguments.dtypes):
+    for gpu in arguments.gpus:
         target = target_of(gpu)
         shipped = kernels(arguments.states, hip=target.backend == "hip")
         for name, kernel, constants, warps in shipped:
-            compiled = compile_kernel(kernel, constants, warps, dtype, target)
+            compiled = compile_kernel(kernel, constants, warps, target)
             figures = needs(compiled, loops=arguments.loops)
             spilled |= figures["spilled"] > 0
-            row = {"gpu": gpu, "dtype": dtype, "kernel": name}
+            row = {"gpu": gpu, "kernel": name}
             print(json.dumps({**row, **figures}), flush=True)
     sys.exit(int(spilled))
 

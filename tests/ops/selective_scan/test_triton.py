@@ -15,6 +15,7 @@ from tests.ops.conftest import (
     FLOATS,
     Tensors,
     assert_close,
+    assert_identical,
     cast,
     make_inputs,
     run,
@@ -62,7 +63,7 @@ def run_tiled(inputs: Tensors, tiling: Tiling) -> dict[str, torch.Tensor]:
 #   batch     none, several (an image's offset); directions 2 and 8 (a direction's offset)
 # then all of them uneven at once, and the model's widths in several of its directions.
 SMALL = Tiling(steps=8)  # two fours of steps, where a GPU gets four
-CHANNELS = channels_of(3, "few")
+CHANNELS = channels_of(3, "atomic")
 SHAPES = [
     *({"length": n} for n in (1, 3, 4, 5, 8, 19)),
     *({"channels": n} for n in (1, CHANNELS, CHANNELS + 1, 2 * CHANNELS + 1)),
@@ -160,6 +161,13 @@ def test_extreme_values(fill):
 def test_segments_of_the_sequence_change_nothing(length, tiling):
     sizes = {"length": length, "batch": 1}
     assert_close(run_tiled(make_inputs(**sizes), tiling), truth_of_size(**sizes))
+
+
+def test_autocast_reaches_no_sum_between_segments():
+    inputs, tiling = make_inputs(length=13, batch=1), Tiling(4, 4, 3)
+    expected = run_tiled(inputs, tiling)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_identical(run_tiled(inputs, tiling), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

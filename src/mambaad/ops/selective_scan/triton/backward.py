@@ -185,7 +185,7 @@ def backward_kernel(
         p0 = _position(order, direction, tile + 2, last, L)
         p1 = _position(order, direction, tile + 3, last, L)
         for i in tl.range(0, twos, num_stages=1):
-            t = tl.minimum(tile + i * 2 + 2, last - 2 + (last - tile) % 2)
+            t = tile + tl.minimum(i + 1, twos - 1) * 2  # of the last time, not used
             _c0, next_B0, next_dt0, next_u0 = _read_inputs(
                 p0, u, proj, dt, start, image, direction, t, last,
                 n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
@@ -223,7 +223,7 @@ def backward_kernel(
         for i in tl.range(0, twos, num_stages=1):
             h0 = tl.load(room + (twos - 1 - i) * SIZE)
             t = tile + (twos - 1 - i) * 2
-            s = tl.maximum(t - 2, 0)  # the two steps before; of the last time, not used
+            s = tl.maximum(t - 2, tile)  # the two steps before; of the last time, not used
             next_c0, next_B0, next_dt0, next_u0 = _read_inputs(
                 p0, u, proj, dt, start, image, direction, s, last,
                 n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,

@@ -46,13 +46,13 @@ _PROGRAMS_A_PROCESSOR = 8
 """Enough programs of a warp each to keep a multiprocessor busy while some wait for memory."""
 _SHORTEST_SEGMENT = 256
 """Steps below which a segment saves less than finding its first state costs."""
-WIDTHS = {"many": 32, "few": 16, "fixed": 8}
-"""Channels of a program, of 16 states: in the forward where there are programs enough for twice as
-many channels; where not, and in the backward; and in a backward with a fixed order of sums. As many
-values in a lane as leave registers for what is computed of them."""
-STAGES = {"many": 2, "few": 3, "fixed": 3}
-"""Iterations, of four steps each, whose values are on their way from memory at a time; in the loops
-of the backward one, of two steps."""
+WIDTHS = {"atomic": 16, "fixed": 8}
+"""Channels of a program, of 16 states; in a backward with a fixed order of sums fewer. As many
+values in a lane as leave registers for what is computed of them. (On an H100, a forward with 32
+channels took 1.8 times as long at 16 x 16 cells, and a backward with 8 or 32 channels 1.3 times.)
+"""
+STAGES = 3
+"""Iterations of the forward, of four steps each, whose values are on their way from memory."""
 _BLOCK_OF_STEPS, _BLOCK_OF_CHANNELS = 64, 32
 """The tiles of the time step's matrix products."""
 
@@ -90,6 +90,11 @@ def product_of(rank: int, *, hip: bool = torch.version.hip is not None) -> dict[
     }
 
 
+def product_warps(rank: int) -> int:
+    """The warps of a program of these products: more where four would spill registers."""
+    return 4 if rank <= 16 else 8
+
+
 def channels_of(states: int, width: str) -> int:
     """The channels of a program, for one of ``WIDTHS``: fewer of more than 16 states."""
     channels = WIDTHS[width]
@@ -112,10 +117,7 @@ def _plans(
     for first in range(0, batch, at_once):
         images = slice(first, min(first + at_once, batch))
         pairs = (images.stop - first) * directions
-        programs = pairs * -(-channels // channels_of(states, "many"))
-        width = "many" if programs >= wanted else "few"
-        if backward:
-            width = "few" if _atomic() else "fixed"
+        width = "fixed" if backward and not _atomic() else "atomic"
         block = tiling.channels or channels_of(states, width)
         tile, blocks = tile_of(states, block), -(-channels // block)
         most = max(min(length // _SHORTEST_SEGMENT, _MOST_SEGMENTS), 1)
@@ -139,10 +141,10 @@ def _plans(
                     **tile,
                     "WIDE": largest >= 2**31,
                     "EVEN": length % 4 == 0,
-                    "STAGES": STAGES[width],
+                    "STAGES": STAGES,
                     "num_warps": 1,
                 },
-                {"R": rank, "N": states, **product_of(rank), "num_warps": 4},
+                {"R": rank, "N": states, **product_of(rank), "num_warps": product_warps(rank)},
             ),
         )
 
