@@ -6,6 +6,7 @@ import contextlib
 import copy
 import functools
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,8 @@ class TorchEngine:
         self.size = size
         self.trained = trained
         self._precision: Precision = precision
+        # Of two threads one waits: what a recording computes holds until it is replayed.
+        self._turn = threading.RLock()
         self._spare: System | None = None
         self._means_on_cpu = means
         place = device or torch.device("cpu")
@@ -143,19 +146,20 @@ class TorchEngine:
 
     def observe(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Observation]:
         """See :meth:`mambaad.inference.engine.Engine.observe`."""
-        try:
+        with contextlib.nullcontext() if self.device == "cpu" else self._turn:
+            try:
+                return self._in_batches(images)
+            except RuntimeError as error:
+                if not is_lost(error):
+                    raise
+                if self._spare is None:
+                    raise RunError(f"the GPU failed ({first_line(error)}); start again") from error
+                reason = first_line(error)
+            say(f"the GPU failed ({reason}); going on on the CPU")
+            # Not copied back: nothing can be read from that GPU any more.
+            model, self._spare = self._spare, None
+            self._move(model, torch.device("cpu"), "off")
             return self._in_batches(images)
-        except RuntimeError as error:
-            if not is_lost(error):
-                raise
-            if self._spare is None:
-                raise RunError(f"the GPU failed ({first_line(error)}); start again") from error
-            reason = first_line(error)
-        say(f"the GPU failed ({reason}); going on on the CPU")
-        # Not copied back: nothing can be read from that GPU any more.
-        model, self._spare = self._spare, None
-        self._move(model, torch.device("cpu"), "off")
-        return self._in_batches(images)
 
     def _in_batches(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Observation]:
         # On a CPU one by one: oneDNN sums in another order in a larger batch, and is no faster.
