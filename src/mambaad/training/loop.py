@@ -82,7 +82,11 @@ def fit(
         DataError, RunError: an image that cannot be read, a process that ended, no room.
     """
     work = functools.partial(_fit, config=config, samples=samples, out=out)
-    return run_on_devices(fabric, model, config.devices, config.precision, work)
+    finished = run_on_devices(fabric, model, config.devices, config.precision, work)
+    if fabric.device.type == "cuda":
+        with contextlib.suppress(RuntimeError):  # after a recording that failed
+            torch.cuda.empty_cache()  # what recorded graphs held is free for what comes next
+    return finished
 
 
 def make_optimizer(parameters: Iterable[torch.nn.Parameter], config: TrainConfig) -> Any:
@@ -107,66 +111,53 @@ def _fit(
 ) -> bool:
     """:func:`fit` in this process."""
     with one_line_errors(config, fabric.device):
-        finished = _train(fabric, model, config, samples, out, when_ready)
-    if fabric.device.type == "cuda":
-        with contextlib.suppress(RuntimeError):  # after a recording that failed
-            torch.cuda.empty_cache()  # what recorded graphs held is free for what comes next
-    return finished
+        keep_freed_memory()
+        limit_threads()
+        adamw = make_optimizer(model.parameters(), config)
+        compilation = choose_compilation(config.compile, fabric.device, config.devices)
+        if fabric.device.type == "cuda":  # as the decoder's maps are
+            model.to(memory_format=torch.channels_last)
+        compile_for_training(model, compilation)
+        network, optimizer = fabric.setup(model, adamw)
+        network.mark_forward_method("reconstruct")
+        network.train()
 
-
-def _train(
-    fabric: Fabric,
-    model: System,
-    config: TrainConfig,
-    samples: Sequence[Sample],
-    out: Path,
-    when_ready: Callable[[], None],
-) -> bool:
-    keep_freed_memory()
-    limit_threads()
-    adamw = make_optimizer(model.parameters(), config)
-    compilation = choose_compilation(config.compile, fabric.device, config.devices)
-    if fabric.device.type == "cuda":  # as the decoder's maps are
-        model.to(memory_format=torch.channels_last)
-    compile_for_training(model, compilation)
-    network, optimizer = fabric.setup(model, adamw)
-    network.mark_forward_method("reconstruct")
-    network.train()
-
-    checkpoint = out / CHECKPOINT
-    resumed = checkpoint.is_file()
-    position = load_checkpoint(checkpoint, model, adamw) if resumed else Position()
-    fabric.barrier()
-    if fabric.is_global_zero:
-        fabric.loggers.extend(make_loggers(config, out))
-        if not resumed:  # so that resuming never needs the encoder's file again
-            save_checkpoint(checkpoint, model, adamw, position)
-
-    batches, stop = make_batches(samples, config, out, fabric.device), threading.Event()
-    place = fabric.device if is_recorded(compilation, fabric.device, config.devices) else _CPU
-    trained = [p for p in model.parameters() if p.requires_grad]
-    recorders = [
-        Recorder(functools.partial(function, fabric, config, network, optimizer), place, trained)
-        for function in (_gradients_from_images, _gradients_from_maps)
-    ]
-    training = _Training(
-        fabric, config, model, network, optimizer, batches, position, stop, *recorders
-    )
-    with on_signals(stop.set):
-        when_ready()
-        while position.epoch < config.epochs:
-            finished = _train_epoch(training)
-            if fabric.is_global_zero:
-                if finished:
-                    save_weights(out, model)
-                    write_text(out / LOG, "".join(json.dumps(r) + "\n" for r in position.log))
-                # Last: a kill before it leaves the epoch to be done again, and nothing lost.
+        checkpoint = out / CHECKPOINT
+        resumed = checkpoint.is_file()
+        position = load_checkpoint(checkpoint, model, adamw) if resumed else Position()
+        fabric.barrier()
+        if fabric.is_global_zero:
+            fabric.loggers.extend(make_loggers(config, out))
+            if not resumed:  # so that resuming never needs the encoder's file again
                 save_checkpoint(checkpoint, model, adamw, position)
-            if not finished:
-                return False
-    for logger in fabric.loggers:
-        logger.finalize("success")
-    return True
+
+        batches, stop = make_batches(samples, config, out, fabric.device), threading.Event()
+        place = fabric.device if is_recorded(compilation, fabric.device, config.devices) else _CPU
+        trained = [p for p in model.parameters() if p.requires_grad]
+        recorders = [
+            Recorder(
+                functools.partial(function, fabric, config, network, optimizer), place, trained
+            )
+            for function in (_gradients_from_images, _gradients_from_maps)
+        ]
+        training = _Training(
+            fabric, config, model, network, optimizer, batches, position, stop, *recorders
+        )
+        with on_signals(stop.set):
+            when_ready()
+            while position.epoch < config.epochs:
+                finished = _train_epoch(training)
+                if fabric.is_global_zero:
+                    if finished:
+                        save_weights(out, model)
+                        write_text(out / LOG, "".join(json.dumps(r) + "\n" for r in position.log))
+                    # Last: a kill before it leaves the epoch to be done again, and nothing lost.
+                    save_checkpoint(checkpoint, model, adamw, position)
+                if not finished:
+                    return False
+        for logger in fabric.loggers:
+            logger.finalize("success")
+        return True
 
 
 def _train_epoch(training: _Training) -> bool:

@@ -63,6 +63,40 @@ def _read_outputs(
 
 
 @triton.jit
+def _read_two_inputs(
+    p0, p1, u, proj, dt, start, image, direction, t, last, n, d, is_n, is_d, L, D, K,
+    R: tl.constexpr, N: tl.constexpr, WIDE: tl.constexpr, EVEN: tl.constexpr,
+):  # fmt: skip
+    """``_read_inputs`` of steps t and t + 1, at the positions p0 and p1."""
+    c0, B0, dt0, u0 = _read_inputs(
+        p0, u, proj, dt, start, image, direction, t, last,
+        n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+    )  # fmt: skip
+    c1, B1, dt1, u1 = _read_inputs(
+        p1, u, proj, dt, start, image, direction, t + 1, last,
+        n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+    )  # fmt: skip
+    return c0, B0, dt0, u0, c1, B1, dt1, u1
+
+
+@triton.jit
+def _read_two(
+    p0, p1, u, proj, dt, grad_y, start, image, direction, t, last, n, d, is_n, is_d, L, D, K,
+    R: tl.constexpr, N: tl.constexpr, WIDE: tl.constexpr, EVEN: tl.constexpr,
+):  # fmt: skip
+    """``_read_inputs`` and ``_read_outputs`` of steps t and t + 1."""
+    c0, B0, dt0, u0, c1, B1, dt1, u1 = _read_two_inputs(
+        p0, p1, u, proj, dt, start, image, direction, t, last,
+        n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
+    )  # fmt: skip
+    C0, g0 = _read_outputs(c0, proj, grad_y, direction, t, last, n, d, is_n, is_d, D, K, R, N, EVEN)
+    C1, g1 = _read_outputs(
+        c1, proj, grad_y, direction, t + 1, last, n, d, is_n, is_d, D, K, R, N, EVEN
+    )
+    return c0, B0, C0, dt0, u0, g0, c1, B1, C1, dt1, u1, g1
+
+
+@triton.jit
 def _retreat(
     coming, sum_A, sum_skip, before, cell, B, C, dt_t, u_t, g, decay, after,
     dt, grad_u, grad_proj, A_d, skip_d, start, image, direction, t, last,
@@ -170,28 +204,18 @@ def backward_kernel(
         twos = tl.cdiv(tl.minimum(T, last - tile), 2)
         # A warp waits where it first uses what it has read. So two steps are read while the two
         # before them are computed, from positions that were read still earlier.
-        p0, p1 = (
-            _position(order, direction, tile, last, L),
-            _position(order, direction, tile + 1, last, L),
-        )
-        _c0, B0, dt0, u0 = _read_inputs(
-            p0, u, proj, dt, start, image, direction, tile, last,
-            n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
-        )  # fmt: skip
-        _c1, B1, dt1, u1 = _read_inputs(
-            p1, u, proj, dt, start, image, direction, tile + 1, last,
+        p0 = _position(order, direction, tile, last, L)
+        p1 = _position(order, direction, tile + 1, last, L)
+        _c0, B0, dt0, u0, _c1, B1, dt1, u1 = _read_two_inputs(
+            p0, p1, u, proj, dt, start, image, direction, tile, last,
             n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
         )  # fmt: skip
         p0 = _position(order, direction, tile + 2, last, L)
         p1 = _position(order, direction, tile + 3, last, L)
         for i in tl.range(0, twos, num_stages=1):
             t = tile + tl.minimum(i + 1, twos - 1) * 2  # of the last time, not used
-            _c0, next_B0, next_dt0, next_u0 = _read_inputs(
-                p0, u, proj, dt, start, image, direction, t, last,
-                n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
-            )  # fmt: skip
-            _c1, next_B1, next_dt1, next_u1 = _read_inputs(
-                p1, u, proj, dt, start, image, direction, t + 1, last,
+            _c0, next_B0, next_dt0, next_u0, _c1, next_B1, next_dt1, next_u1 = _read_two_inputs(
+                p0, p1, u, proj, dt, start, image, direction, t, last,
                 n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
             )  # fmt: skip
             p0 = _position(order, direction, tile + i * 2 + 4, last, L)
@@ -204,40 +228,23 @@ def backward_kernel(
         t = tile + (twos - 1) * 2
         p0 = _position(order, direction, t, last, L)
         p1 = _position(order, direction, t + 1, last, L)
-        c0, B0, dt0, u0 = _read_inputs(
-            p0, u, proj, dt, start, image, direction, t, last,
+        c0, B0, C0, dt0, u0, g0, c1, B1, C1, dt1, u1, g1 = _read_two(
+            p0, p1, u, proj, dt, grad_y, start, image, direction, t, last,
             n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
         )  # fmt: skip
-        c1, B1, dt1, u1 = _read_inputs(
-            p1, u, proj, dt, start, image, direction, t + 1, last,
-            n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
-        )  # fmt: skip
-        C0, g0 = _read_outputs(
-            c0, proj, grad_y, direction, t, last, n, d, is_n, is_d, D, K, R, N, EVEN
-        )
-        C1, g1 = _read_outputs(
-            c1, proj, grad_y, direction, t + 1, last, n, d, is_n, is_d, D, K, R, N, EVEN
-        )
         p0 = _position(order, direction, t - 2, last, L)
         p1 = _position(order, direction, t - 1, last, L)
         for i in tl.range(0, twos, num_stages=1):
             h0 = tl.load(room + (twos - 1 - i) * SIZE)
             t = tile + (twos - 1 - i) * 2
             s = tl.maximum(t - 2, tile)  # the two steps before; of the last time, not used
-            next_c0, next_B0, next_dt0, next_u0 = _read_inputs(
-                p0, u, proj, dt, start, image, direction, s, last,
+            (
+                next_c0, next_B0, next_C0, next_dt0, next_u0, next_g0,
+                next_c1, next_B1, next_C1, next_dt1, next_u1, next_g1,
+            ) = _read_two(
+                p0, p1, u, proj, dt, grad_y, start, image, direction, s, last,
                 n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
             )  # fmt: skip
-            next_c1, next_B1, next_dt1, next_u1 = _read_inputs(
-                p1, u, proj, dt, start, image, direction, s + 1, last,
-                n, d, is_n, is_d, L, D, K, R, N, WIDE, EVEN,
-            )  # fmt: skip
-            next_C0, next_g0 = _read_outputs(
-                next_c0, proj, grad_y, direction, s, last, n, d, is_n, is_d, D, K, R, N, EVEN
-            )
-            next_C1, next_g1 = _read_outputs(
-                next_c1, proj, grad_y, direction, s + 1, last, n, d, is_n, is_d, D, K, R, N, EVEN
-            )
             p0 = _position(order, direction, t - 4, last, L)
             p1 = _position(order, direction, t - 3, last, L)
             decay0, decay1 = tl.exp2(dt0 * A_d), tl.exp2(dt1 * A_d)
