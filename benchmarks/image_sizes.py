@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
 from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
+from mambaad.recipes import VARIANTS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

@@ -24,7 +24,6 @@ from typing import Any
 
 import torch
 
-from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
 from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
@@ -32,6 +31,7 @@ from mambaad.models.mixers import ss2d as hss
 from mambaad.ops.orders import directional_orders
 from mambaad.ops.selective_scan.dispatch import selective_scan
 from mambaad.ops.selective_scan.reference import selective_scan_reference
+from mambaad.recipes import VARIANTS
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine

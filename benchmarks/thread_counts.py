@@ -18,11 +18,11 @@ from typing import Any
 
 import torch
 
-from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
 from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
 from mambaad.process import keep_freed_memory, limit_threads
+from mambaad.recipes import VARIANTS
 from mambaad.training.loss import cosine_loss
 
 sys.path.insert(0, str(Path(__file__).parent))

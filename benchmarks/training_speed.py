@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 
-from mambaad.config import VARIANTS
 from mambaad.models.build import build_model
 from mambaad.process import keep_freed_memory
+from mambaad.recipes import VARIANTS
 from mambaad.training.loss import squared_error_loss
 
 sys.path.insert(0, str(Path(__file__).parent))

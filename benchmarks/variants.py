@@ -20,11 +20,11 @@ import torch
 
 import mambaad
 from mambaad.artifacts.run_folder import CONFIG
-from mambaad.config import VARIANTS
 from mambaad.files import check_writable, write_text
 from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
 from mambaad.process import keep_freed_memory
+from mambaad.recipes import VARIANTS
 from mambaad.training.loss import cosine_loss
 
 sys.path.insert(0, str(Path(__file__).parent))

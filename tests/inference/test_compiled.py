@@ -7,11 +7,12 @@ import torch
 
 import mambaad
 from mambaad.artifacts.tensors import load_tensors
-from mambaad.config import SYSTEMS, make_config
+from mambaad.config import make_config
 from mambaad.errors import ConfigError
 from mambaad.inference.compute import check_compilation
 from mambaad.models.build import build_model, build_system
 from mambaad.ops.selective_scan import selective_scan
+from mambaad.recipes import SYSTEMS
 from tests.conftest import SMALL
 from tests.ops.conftest import make_inputs
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 import mambaad
-from mambaad.config import SYSTEMS, SystemDefaults, make_config
+from mambaad.config import make_config
 from mambaad.inference.weights import load_model
 from mambaad.models.build import BUILDERS, build_model, build_system
 from mambaad.models.encoder import Encoder
+from mambaad.recipes import SYSTEMS, SystemDefaults
 
 # UniAD is blind to 7 x 7 cells, and so needs images of 8 x 8.
 SETTINGS = {"rd4ad": {"size": "32"}, "uniad": {"size": "32x128"}}

@@ -8,7 +8,8 @@ import typer
 
 import mambaad
 from mambaad.cli.app import app
-from mambaad.config import SETTINGS, SYSTEMS, TrainConfig
+from mambaad.config import SETTINGS, TrainConfig
+from mambaad.recipes import SYSTEMS
 
 
 def test_every_setting_is_a_documented_parameter():

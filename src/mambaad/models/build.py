@@ -103,4 +103,4 @@ BUILDERS: dict[str, Callable[[TrainConfig, str | Path], System]] = {
     "rd4ad": _build_rd4ad,
     "uniad": _build_uniad,
 }
-"""A function for each name of :data:`mambaad.config.SYSTEMS`."""
+"""A function for each name of :data:`mambaad.recipes.SYSTEMS`."""

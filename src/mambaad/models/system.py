@@ -27,7 +27,7 @@ class System(nn.Module, ABC):
     """Rebuilds the feature maps of good parts; where it fails, the image is anomalous.
 
     A further system is one file with a class like this, a line in
-    :data:`mambaad.models.build.BUILDERS` and a line in :data:`mambaad.config.SYSTEMS`.
+    :data:`mambaad.models.build.BUILDERS` and a line in :data:`mambaad.recipes.SYSTEMS`.
 
     Args:
         encoder: images b x 3 x h x w -> a list of maps b x c_i x h_i x w_i; frozen.

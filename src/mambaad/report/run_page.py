@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mambaad.config import SYSTEMS, TrainConfig
+from mambaad.config import TrainConfig
 from mambaad.files import write_text
 from mambaad.inspection.stream import Observed
+from mambaad.recipes import SYSTEMS
 from mambaad.report.overlay import heatmap_overlay
 from mambaad.report.run_rendering import Example, Report, Scores, html_report
 
