@@ -35,7 +35,10 @@ _WITH_FLAG = (
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
-_MAMBAAD_ONLY = ("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks")
+_MAMBAAD_ONLY = (
+    *("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks"),
+    "noisy_bottleneck",
+)
 
 
 def _named(setting: str) -> str:
@@ -87,6 +90,9 @@ class TrainConfig(BaseModel):
     drop_path: float = Field(
         0.2, ge=0, lt=1, description="largest probability of skipping an HSS block while training"
     )
+    noisy_bottleneck: float = Field(
+        0.0, ge=0, lt=1, description="dropout on the fused map while training"
+    )
     layout: str | None = Field(
         None,
         description="layout of the data set, as mambaad data check names them; by default detected",
@@ -101,6 +107,9 @@ class TrainConfig(BaseModel):
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(16, ge=1, description="images of a step, over all devices")
     loss: Literal["squared-error", "cosine"] = "squared-error"
+    loose_loss: Literal["off", "quantile", "soft"] = Field(
+        "off", description="scale down the gradients of cells that are rebuilt well already"
+    )
     lr: float = Field(0.005, gt=0, description="learning rate at the start")
     weight_decay: float = Field(1e-4, ge=0)
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient")

@@ -19,7 +19,9 @@ def test_flags_and_settings_have_the_same_names(mambaad_command):
     flags = set(re.findall(r"--([a-z][a-z-]+)", out))
     for name in TrainConfig.model_fields.keys() - {
         "depths",
+        "loose_loss",
         "loss",
+        "noisy_bottleneck",
         "schedule",
         "weight_decay",
         "lr_drop_after",

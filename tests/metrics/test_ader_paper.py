@@ -40,9 +40,27 @@ def test_f1_over_21_thresholds_of_the_scaled_map(seed):
     scaled = (maps.astype(np.float64) - maps.min()) / (maps.max() - maps.min())
     best = 0
     for threshold in np.arange(21) / 20:
-        above = scaled >= threshold
+        above = scaled > threshold
         best = max(best, 2 * (above & masks).sum() / (above.sum() + masks.sum()))
     assert ader_pixel_metrics(maps, masks)["pixel_f1_max"] == pytest.approx(best, abs=1e-4)
+
+
+def test_f1_of_a_constant_map_is_0():
+    _, masks = class_of_images(0)
+    assert ader_pixel_metrics(np.full(masks.shape, 0.3, np.float32), masks)["pixel_f1_max"] == 0
+
+
+def test_f1_of_a_half_clipped_map_counts_what_is_strictly_above():
+    # Scores at the top value are above 20 of the 21 thresholds, those at the lowest above none.
+    maps, masks = class_of_images(1)
+    clipped = np.clip(maps, np.median(maps), None)
+    scaled = (clipped - clipped.min()) / (clipped.max() - clipped.min())
+    counts = [
+        ((scaled > t) & masks).sum() * 2 / ((scaled > t).sum() + masks.sum())
+        for t in np.arange(21) / 20
+    ]
+    found = ader_pixel_metrics(clipped, masks)["pixel_f1_max"]
+    assert found == pytest.approx(max(counts), abs=1e-4)
 
 
 def test_area_and_precision_are_those_of_the_exact_protocol():

@@ -63,12 +63,16 @@ def test_kernels_and_blocks_are_settings():
     assert module(torch.randn(2, 3, 5, 6)).shape == (2, 3, 5, 6)
 
 
-def test_initialisation():
-    module = LSSModule(48, 1)
-    for root in (module.local_branches, module.merge):
-        for conv in (m for m in root.modules() if isinstance(m, nn.Conv2d)):
-            fan_out = conv.out_channels * math.prod(conv.kernel_size)
-            assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.1)
+def test_initialisation_of_convolutions_is_the_released_one():
+    # Depthwise 5 x 5, 7 x 7 and 3 x 3 at any width; 1 x 1 by the channels that it makes.
+    stated = {(5, 5): 0.28, (7, 7): 0.20, (3, 3): 0.47, (1, 1): math.sqrt(2 / 96)}
+    found = {}
+    for conv in (m for m in LSSModule(96, 1).modules() if isinstance(m, nn.Conv2d)):
+        found.setdefault(conv.kernel_size, []).append(conv.weight.std().item())
+        assert conv.bias is None or not conv.bias.any()
+    assert found.keys() == stated.keys()
+    for kernel, deviations in found.items():
+        assert deviations == pytest.approx([stated[kernel]] * len(deviations), rel=0.08)
 
 
 def test_a_map_of_a_single_cell():

@@ -1,8 +1,12 @@
+from dataclasses import asdict
+
 import pytest
 import torch
 from torch import nn
 
+from mambaad.artifacts.tensors import save_tensors
 from mambaad.errors import RunError
+from mambaad.inference.weights import as_numpy
 from mambaad.training.checkpoint import Position, load_checkpoint, save_checkpoint
 
 
@@ -34,6 +38,31 @@ def test_everything_comes_back(tmp_path):
         o.step()
     for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_states_of_the_optimizer_follow_the_weights_names(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    model, optimizer = trained()
+    save_checkpoint(path, model, optimizer, Position())
+    other, _ = trained(steps=0)
+    bias_first = sorted(other.parameters(), key=lambda p: p.ndim)
+    grouped = torch.optim.AdamW([{"params": bias_first[:3]}, {"params": bias_first[3:]}], 0.1)
+    load_checkpoint(path, other, grouped)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(optimizer.state[ours]["exp_avg"], grouped.state[theirs]["exp_avg"])
+
+
+def test_a_checkpoint_of_a_former_version_which_numbered_the_states(tmp_path):
+    path = tmp_path / "checkpoint.safetensors"
+    model, optimizer = trained()
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
+    save_tensors(path, as_numpy(tensors), asdict(Position(epoch=1)))
+    other, its_optimizer = trained(steps=0)
+    assert load_checkpoint(path, other, its_optimizer) == Position(epoch=1)
+    for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(optimizer.state[ours]["exp_avg"], its_optimizer.state[theirs]["exp_avg"])
 
 
 def test_of_another_model(tmp_path):

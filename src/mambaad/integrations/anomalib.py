@@ -34,8 +34,9 @@ from mambaad.models.build import build_system
 from mambaad.models.scoring import anomaly_map, image_score
 from mambaad.models.system import Reconstruction, System
 from mambaad.process import keep_freed_memory
-from mambaad.training.loss import LOSSES
-from mambaad.training.schedule import learning_rate
+from mambaad.training.loss import training_loss
+from mambaad.training.optimizer import make_optimizer
+from mambaad.training.schedule import learning_rate, loose_share
 
 try:
     from anomalib import LearningType
@@ -136,21 +137,18 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
     def configure_optimizers(self) -> dict[str, Any]:
         """Set up AdamW, with the learning rate set at each step as in ``mambaad train``."""
         config = self.config
-        # Not the fused form of ``mambaad train``: Lightning refuses to clip with it in float16.
-        optimizer = torch.optim.AdamW(
-            [p for p in self.parameters() if p.requires_grad],
-            config.lr,
-            betas=(config.beta1, config.beta2),
-            weight_decay=config.weight_decay,
-        )
-        steps_per_epoch = self.trainer.estimated_stepping_batches / config.epochs
+        optimizer = make_optimizer(self.model.network, config, fused=False)
 
         def factor(step: int) -> float:
-            epoch, share = divmod(step / steps_per_epoch, 1)
+            epoch, share = divmod(step / self._steps_per_epoch(), 1)
             return learning_rate(config, int(epoch), share) / config.lr
 
         schedule = {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
         return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def _steps_per_epoch(self) -> float:
+        steps: float = self.trainer.estimated_stepping_batches
+        return steps / self.config.epochs
 
     def on_fit_start(self) -> None:
         """Keep freed memory, for the speed of ``mambaad train``."""
@@ -159,7 +157,11 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """Compute the loss of a batch."""
         features, reconstructed = self.model(batch.image)
-        loss = LOSSES[self.config.loss](features, reconstructed).mean()
+        config = self.config
+        epoch, share = divmod(self.global_step / self._steps_per_epoch(), 1)
+        easy = loose_share(config, int(epoch), share)
+        losses = training_loss(features, reconstructed, config.loss, config.loose_loss, easy)
+        loss = losses.mean()
         self.log("train_loss", loss, on_epoch=True, prog_bar=True, batch_size=len(batch.image))
         return loss
 

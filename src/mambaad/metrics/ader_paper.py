@@ -30,8 +30,12 @@ def published_pixel_metrics(pixels: PixelScores) -> dict[str, float | None]:
     """Compute the pixel metrics of one class under the ``ader-paper`` protocol.
 
     AU-ROC and AP at all thresholds (scikit-learn's values); F1-max over 21 thresholds, 0 to 1, of
-    the maps scaled to [0, 1] over the class; AU-PRO over 100 thresholds from the class's minimum
-    up, of which those with a false-positive rate below 0.3 count, the rates rescaled to [0, 1].
+    the maps scaled to [0, 1] over the class, pixels strictly above; AU-PRO over 100 thresholds from
+    the class's minimum up, of which those with a false-positive rate below 0.3 count, the rates
+    rescaled to [0, 1].
+
+    Maps of one value only have an F1-max of 0, and with fewer than two thresholds below the limit
+    AU-PRO is 0; ADer's own evaluation raises, or gives NaN, where nothing is above any threshold.
 
     Returns: see :func:`mambaad.metrics.pixel.exact_pixel_metrics`.
     """
@@ -52,8 +56,8 @@ def _f1_max(
     pixels: PixelScores, anomalous: Float[np.ndarray, " p"], low: float, high: float
 ) -> float:
     thresholds = low + np.linspace(0, 1, _F1_THRESHOLDS) * (high - low)
-    true = len(anomalous) - np.searchsorted(anomalous, thresholds, "left")
-    false = pixels.normal.count_above(thresholds, or_equal=True)
+    true = len(anomalous) - np.searchsorted(anomalous, thresholds, "right")
+    false = pixels.normal.count_above(thresholds, or_equal=False)
     return float((2 * true / (true + false + len(anomalous))).max())
 
 

@@ -82,7 +82,7 @@ def _build_mambaad(config: TrainConfig, encoder_weights: str | Path) -> MambaAD:
         config.drop_path,
         config.blocks,
     )
-    return MambaAD(encoder, Fusion(encoder.channels), decoder)
+    return MambaAD(encoder, Fusion(encoder.channels), decoder, config.noisy_bottleneck)
 
 
 def _build_rd4ad(config: TrainConfig, encoder_weights: str | Path) -> RD4AD:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -52,10 +53,17 @@ class LSSModule(nn.Module):
         self.merge: nn.Module = nn.Identity()
         if kernels:
             self.merge = nn.Conv2d((1 + len(kernels)) * channels, channels, 1)
-        for module in (self.local_branches, self.merge):
-            for conv in module.modules():
-                if isinstance(conv, nn.Conv2d):
-                    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Draw the weights of every convolution, the mixers' too, as released; biases are 0."""
+        for conv in self.modules():
+            if isinstance(conv, nn.Conv2d):
+                # Kaiming's fan-out counts the groups, which nn.init does not.
+                fan_out = math.prod(conv.kernel_size) * conv.out_channels // conv.groups
+                nn.init.normal_(conv.weight, std=math.sqrt(2 / fan_out))
+                if conv.bias is not None:
+                    nn.init.zeros_(conv.bias)
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
         """Add the merged branches to the map."""

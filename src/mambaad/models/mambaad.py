@@ -18,16 +18,25 @@ class MambaAD(System):
         encoder: images b x 3 x h x w -> three maps at strides 4, 8 and 16; frozen.
         fusion: these three maps -> one at stride 32.
         decoder: that one map -> three of the shapes of the encoder's.
+        noisy_bottleneck: rate of dropout on the fused map, while training: the decoder learns to
+            rebuild good parts from a spoiled map (Dinomaly, CVPR 2025, section 3.3).
     """
 
-    def __init__(self, encoder: nn.Module, fusion: nn.Module, decoder: nn.Module) -> None:
+    def __init__(
+        self,
+        encoder: nn.Module,
+        fusion: nn.Module,
+        decoder: nn.Module,
+        noisy_bottleneck: float = 0.0,
+    ) -> None:
         super().__init__(encoder)
         self.fusion = fusion
+        self.noise = nn.Dropout(noisy_bottleneck)
         self.decoder = decoder
 
     def reconstruct(
         self, features: Sequence[Float[torch.Tensor, "b _ _ _"]]
     ) -> list[Float[torch.Tensor, "b _ _ _"]]:
         """Rebuild the encoder's three maps from their fusion."""
-        maps: list[torch.Tensor] = self.decoder(self.fusion(features))
+        maps: list[torch.Tensor] = self.decoder(self.noise(self.fusion(features)))
         return maps

@@ -45,9 +45,10 @@ def save_checkpoint(
 ) -> None:
     """Write all that :func:`load_checkpoint` needs, whole or not at all."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        for name, tensor in state.items():
-            tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(tensor)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    for parameter, state in optimizer.state.items():
+        for key, tensor in state.items():
+            tensors[f"optimizer.{key}.{names[id(parameter)]}"] = torch.as_tensor(tensor)
     save_tensors(path, as_numpy(tensors), asdict(position))
 
 
@@ -61,14 +62,19 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     tensors = as_torch(arrays)
     weights: dict[str, torch.Tensor] = {}
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for key, tensor in tensors.items():
-        kind, rest = key.split(".", 1)
-        if kind == "model":
-            weights[rest] = tensor
-        else:
-            index, name = rest.split(".", 1)
-            state.setdefault(int(index), {})[name] = tensor
+    names = {id(p): name for name, p in model.named_parameters()}
+    order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+    trained = [name for name, p in model.named_parameters() if p.requires_grad]
     try:
+        for key, tensor in tensors.items():
+            kind, rest = key.split(".", 1)
+            if kind == "model":
+                weights[rest] = tensor
+                continue
+            what, of = rest.split(".", 1)
+            if what.isdigit():  # as former versions numbered them, in the model's order
+                what, of = of, trained[int(what)]
+            state.setdefault(order.index(of), {})[what] = tensor
         model.load_state_dict(weights)
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -78,6 +84,6 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
                 if tensor.shape == parameter.shape and tensor.stride() != parameter.stride():
                     kept[name] = torch.empty_like(parameter).copy_(tensor)
         return Position(**about)
-    except (RuntimeError, ValueError, TypeError) as error:
+    except (RuntimeError, ValueError, TypeError, LookupError) as error:
         reason = " ".join(str(error).split())[:300]
         raise RunError(f"{path} is of another model or version: {reason}") from error

@@ -10,7 +10,7 @@ import functools
 import json
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +39,15 @@ from mambaad.training.devices import one_line_errors, run_on_devices
 from mambaad.training.epoch_log import EpochLog
 from mambaad.training.gpu_meter import GpuMeter
 from mambaad.training.loggers import make_loggers
-from mambaad.training.loss import LOSSES
-from mambaad.training.schedule import device_share, epoch_batches, learning_rate, step_seed
+from mambaad.training.loss import training_loss
+from mambaad.training.optimizer import make_optimizer
+from mambaad.training.schedule import (
+    device_share,
+    epoch_batches,
+    learning_rate,
+    loose_share,
+    step_seed,
+)
 from mambaad.types import Sample
 
 _CPU = torch.device("cpu")
@@ -89,17 +96,6 @@ def fit(
     return finished
 
 
-def make_optimizer(parameters: Iterable[torch.nn.Parameter], config: TrainConfig) -> Any:
-    """Make the AdamW of a configuration, for the parameters that are trained."""
-    return torch.optim.AdamW(
-        [p for p in parameters if p.requires_grad],
-        config.lr,
-        betas=(config.beta1, config.beta2),
-        weight_decay=config.weight_decay,
-        fused=True,
-    )
-
-
 def _fit(
     fabric: Fabric,
     model: System,
@@ -113,7 +109,7 @@ def _fit(
     with one_line_errors(config, fabric.device):
         keep_freed_memory()
         limit_threads()
-        adamw = make_optimizer(model.parameters(), config)
+        adamw = make_optimizer(model, config, fused=True)
         compilation = choose_compilation(config.compile, fabric.device, config.devices)
         if fabric.device.type == "cuda":  # as the decoder's maps are
             model.to(memory_format=torch.channels_last)
@@ -178,7 +174,8 @@ def _train_epoch(training: _Training) -> bool:
     with log, closing(training.batches.load(mine)) as loaded:
         for batch in loaded:
             rate = learning_rate(config, epoch, position.step / len(everyones))
-            loss, interrupted = _train_step(training, batch, rate)
+            easy = loose_share(config, epoch, position.step / len(everyones))
+            loss, interrupted = _train_step(training, batch, rate, easy)
             log.add_step(loss, training.batches.waited - waited_before)
             if interrupted:
                 return False
@@ -189,14 +186,21 @@ def _train_epoch(training: _Training) -> bool:
     return True
 
 
-def _train_step(training: _Training, batch: TrainingBatch, rate: float) -> tuple[float, bool]:
-    """Change the weights by one step: the loss, and whether any device is to stop after it."""
+def _train_step(
+    training: _Training, batch: TrainingBatch, rate: float, easy: float
+) -> tuple[float, bool]:
+    """Change the weights by one step: the loss, and whether any device is to stop after it.
+
+    ``rate``: the learning rate; ``easy``: the loose loss's share of easy cells.
+    """
     fabric, config, network = training.fabric, training.config, training.network
     if fabric.world_size == 1:
         recorders = training.from_images, training.from_maps
-        loss = or_plain(training.model, lambda: _compute_gradients(training, batch), *recorders)
+        loss = or_plain(
+            training.model, lambda: _compute_gradients(training, batch, easy), *recorders
+        )
     else:  # the others would wait for one that does its step again
-        loss = _compute_gradients(training, batch)
+        loss = _compute_gradients(training, batch, easy)
     # Read after the backward is under way, and before any weight changes.
     stop = torch.tensor(float(training.stop.is_set())).to(loss)
     means: Any = fabric.all_reduce(torch.stack([loss, stop]))
@@ -214,36 +218,47 @@ def _train_step(training: _Training, batch: TrainingBatch, rate: float) -> tuple
     return mean_loss, stopping > 0
 
 
-def _compute_gradients(training: _Training, batch: TrainingBatch) -> torch.Tensor:
+def _compute_gradients(training: _Training, batch: TrainingBatch, easy: float) -> torch.Tensor:
     """The gradients of a step, in the weights' ``grad``; returns the loss."""
     position = training.position
     # Nothing random depends on what came before: resuming repeats the same steps.
     torch.manual_seed(step_seed(training.config.seed, position.epoch, position.step))
+    share = torch.full((), easy, device=training.fabric.device)
     if batch.features is not None:
         training.from_images.forget()  # from here on all maps are kept
-        loss, *_ = training.from_maps(*batch.features)
+        loss, *_ = training.from_maps(share, *batch.features)
     else:
         assert batch.images is not None
-        loss, *features = training.from_images(batch.images)
+        loss, *features = training.from_images(share, batch.images)
         # Now that it is known how much memory a step takes.
         training.batches.keep(batch.indices, features)
     return loss
 
 
 def _gradients_from_images(
-    fabric: Fabric, config: TrainConfig, network: Any, optimizer: Any, images: torch.Tensor
+    fabric: Fabric,
+    config: TrainConfig,
+    network: Any,
+    optimizer: Any,
+    easy: torch.Tensor,
+    images: torch.Tensor,
 ) -> Tensors:
     with _autocast(fabric):
         features = network.encoder(images)
-    return _gradients_from_maps(fabric, config, network, optimizer, *features)
+    return _gradients_from_maps(fabric, config, network, optimizer, easy, *features)
 
 
 def _gradients_from_maps(
-    fabric: Fabric, config: TrainConfig, network: Any, optimizer: Any, *features: torch.Tensor
+    fabric: Fabric,
+    config: TrainConfig,
+    network: Any,
+    optimizer: Any,
+    easy: torch.Tensor,
+    *features: torch.Tensor,
 ) -> Tensors:
     with _autocast(fabric):
         reconstructed = network.reconstruct(list(features))
-    loss = LOSSES[config.loss](features, reconstructed).mean()
+    loss = training_loss(features, reconstructed, config.loss, config.loose_loss, easy).mean()
     optimizer.zero_grad()
     fabric.backward(loss)
     return (loss.detach(), *features)

@@ -11,6 +11,11 @@ from mambaad.config import TrainConfig
 WARM_UP = 0.02
 """Share of a training over which the ``cosine`` schedule raises the learning rate."""
 
+MOST_EASY = 0.9
+"""The share of cells that the loose loss takes to be easy, once it has grown to it."""
+LOOSE_WARM_UP = 0.1
+"""Share of a training over which it grows."""
+
 
 def epoch_batches(
     images: int, batch_size: int, devices: int, seed: int, epoch: int
@@ -46,6 +51,16 @@ def learning_rate(config: TrainConfig, epoch: int, share: float = 0.0) -> float:
     if done < WARM_UP:
         return config.lr * max(done / WARM_UP, 1e-3)
     return config.lr * (1 + math.cos(math.pi * (done - WARM_UP) / (1 - WARM_UP))) / 2
+
+
+def loose_share(config: TrainConfig, epoch: int, share: float = 0.0) -> float:
+    """Compute the share of cells that the loose loss takes to be easy.
+
+    From 0 to :data:`MOST_EASY` over the first :data:`LOOSE_WARM_UP` of the training (Dinomaly).
+    Arguments as of :func:`learning_rate`.
+    """
+    done = (epoch + share) / config.epochs
+    return MOST_EASY * min(done / LOOSE_WARM_UP, 1.0)
 
 
 def step_seed(seed: int, epoch: int, step: int) -> int:

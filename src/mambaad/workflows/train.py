@@ -64,9 +64,11 @@ def train(
     kernels: Sequence[int] | None = None,
     blocks: int | None = None,
     drop_path: float | None = None,
+    noisy_bottleneck: float | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     loss: Literal["squared-error", "cosine"] | None = None,
+    loose_loss: Literal["off", "quantile", "soft"] | None = None,
     lr: float | None = None,
     weight_decay: float | None = None,
     beta1: float | None = None,
@@ -120,9 +122,14 @@ def train(
         blocks: HSS blocks in each LSS module, a divisor of every depth. [3, 2 or 1 by depth]
         drop_path: largest rate at which a block is skipped in training, below 1. [0.2; fast: 0]
 
+        noisy_bottleneck: rate of dropout on the fused map in training, below 1 (Dinomaly's noisy
+            bottleneck). [0]
+
         epochs: passes over the training images. [100; fast: 6, with lite 10]
         batch_size: images in a step, over all devices together. [16; fast: 4]
         loss: between the encoder's features and the decoder's. ["squared-error"; fast: "cosine"]
+        loose_loss: whether cells that are rebuilt well already pass on less of their gradient:
+            ``"quantile"`` (Dinomaly) or ``"soft"`` (INP-Former). ["off"]
         lr: learning rate of AdamW. [0.005; fast: 0.002]
         weight_decay: of AdamW. [0.0001]
         beta1: AdamW's decay rate for the mean of gradients. [0.9]
