@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from mambaad.config import make_config
 from mambaad.errors import ConfigError
-from mambaad.models.build import build_model
+from mambaad.models.build import build_model, build_system
 from mambaad.models.mambaad import MambaAD
 from mambaad.training.loss import squared_error_loss
 from tests.models.conftest import reference_maps
@@ -153,3 +154,23 @@ def test_a_training_step():
 def test_settings_that_cannot_work_are_refused(settings, message):
     with pytest.raises(ConfigError, match=message):
         build_model("resnet18", "random", **settings)
+
+
+def test_the_noisy_bottleneck_drops_cells_of_the_fused_map_in_training_alone(shallow):
+    torch.manual_seed(0)
+    noisy = build_system(
+        make_config({"encoder": "resnet18", "depths": SHALLOW, "noisy_bottleneck": 0.25}), "random"
+    )
+    noisy.load_state_dict(shallow.state_dict())  # the noise has no weights
+    seen = []
+    noisy.decoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    features = shallow.encoder(torch.randn(2, 3, 64, 64))
+    noisy.eval().reconstruct(features)
+    noisy.noise.train()
+    noisy.reconstruct(features)
+    plain, dropped = seen
+    torch.testing.assert_close(plain, shallow.fusion(features))
+    kept = dropped != 0
+    torch.testing.assert_close(dropped[kept], plain[kept] / 0.75)
+    share = (~kept & (plain != 0)).sum() / (plain != 0).sum()
+    assert float(share) == pytest.approx(0.25, abs=0.04)

@@ -3,7 +3,15 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mambaad.training.loss import LOSSES, WEIGHT, cosine_loss, squared_error_loss
+from mambaad.training.loss import (
+    LOSSES,
+    WEIGHT,
+    cosine_loss,
+    loosen_by_quantile,
+    loosen_softly,
+    squared_error_loss,
+    training_loss,
+)
 
 
 @pytest.fixture
@@ -75,3 +83,59 @@ def test_a_map_of_zeros_has_a_finite_gradient(name):
     theirs = [torch.zeros(1, 4, 2, 2, requires_grad=True)]
     LOSSES[name](ours, theirs).mean().backward()
     assert theirs[0].grad.isfinite().all()
+
+
+def gradients(features, loosen):
+    """The gradients of the cosine loss in random reconstructions, plain and loosened."""
+    generator = torch.Generator().manual_seed(1)
+    found = []
+    rebuilt = [f + 0.5 * torch.randn(f.shape, generator=generator) for f in features]
+    for change in (lambda f, g: g, loosen):
+        leaves = [r.clone().requires_grad_() for r in rebuilt]
+        changed = change(features, leaves)
+        assert all(torch.equal(a, b) for a, b in zip(changed, leaves, strict=True))
+        cosine_loss(features, changed).sum().backward()
+        found.append([leaf.grad for leaf in leaves])
+    return rebuilt, *found
+
+
+def distances(features, rebuilt):
+    """One minus the cosine of each cell, by its formula, of each scale."""
+    for a, b in zip(features, rebuilt, strict=True):
+        yield 1 - (a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_cells_below_the_quantile_pass_on_a_tenth_of_their_gradient(maps, share):
+    features = [m.float() for m in maps[0]]
+    rebuilt, plain, loosened = gradients(
+        features, lambda f, g: loosen_by_quantile(f, g, torch.tensor(share))
+    )
+    for d, before, after in zip(distances(features, rebuilt), plain, loosened, strict=True):
+        threshold = np.quantile(d.numpy(), share, method="lower")
+        expected = before * torch.where(d < threshold, 0.1, 1.0)[:, None]
+        torch.testing.assert_close(after, expected, rtol=1e-5, atol=1e-9)
+        assert (d < threshold).float().mean() == pytest.approx(share, abs=0.05)
+
+
+def test_soft_weights_are_the_cube_of_the_relative_distance_up_to_1(maps):
+    features = [m.float() for m in maps[0]]
+    rebuilt, plain, loosened = gradients(features, loosen_softly)
+    for d, before, after in zip(distances(features, rebuilt), plain, loosened, strict=True):
+        weight = ((d / d.mean()) ** 3).clamp(max=1)
+        torch.testing.assert_close(after, before * weight[:, None], rtol=1e-4, atol=1e-9)
+        assert 0.2 < (weight == 1).float().mean() < 0.8
+
+
+@pytest.mark.parametrize("loose", ["quantile", "soft"])
+def test_a_loose_loss_has_the_values_of_the_plain_one(maps, loose):
+    assert torch.equal(training_loss(*maps, "cosine", loose, 0.9), cosine_loss(*maps))
+
+
+@pytest.mark.parametrize("loose", ["quantile", "soft"])
+def test_a_loose_loss_of_perfect_and_of_empty_maps_has_finite_gradients(loose):
+    for value in (0.0, 1.0):
+        ours = [torch.full((2, 4, 2, 2), value)]
+        theirs = [ours[0].clone().requires_grad_()]
+        training_loss(ours, theirs, "cosine", loose, 0.9).mean().backward()
+        assert theirs[0].grad.isfinite().all()

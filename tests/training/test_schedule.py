@@ -3,7 +3,12 @@ import itertools
 import pytest
 
 from mambaad.config import make_config
-from mambaad.training.schedule import device_share, epoch_batches, learning_rate
+from mambaad.training.schedule import (
+    device_share,
+    epoch_batches,
+    learning_rate,
+    loose_share,
+)
 
 
 def test_the_cosine_schedule_warms_up_and_ends_near_zero():
@@ -33,3 +38,10 @@ def test_devices_share_each_batch_equally_and_completely():
     assert all(len(batch) == 4 for share in shares for batch in share)
     assert [[*one, *other] for one, other in zip(*shares, strict=True)] == batches
     assert device_share([], 0, 2) == []  # resumed after the last step of an epoch
+
+
+def test_the_share_of_easy_cells_grows_over_the_first_tenth():
+    config = make_config({"recipe": "fast", "epochs": 20})
+    shares = [loose_share(config, step // 10, step % 10 / 10) for step in range(200)]
+    assert shares[:21:5] == pytest.approx([0, 0.225, 0.45, 0.675, 0.9])
+    assert set(shares[20:]) == {0.9}
