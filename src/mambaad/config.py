@@ -217,20 +217,8 @@ class TrainConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_together(self) -> TrainConfig:
-        patch = patch_size(self.encoder)
-        if self.encoder_groups is None:
-            for name in _OF_A_GRID:
-                if getattr(self, name) != TrainConfig.model_fields[name].default:
-                    raise ValueError(
-                        f"{_named(name)} applies to a vision transformer's groups of blocks; give "
-                        "encoder_groups: auto too, or omit it"
-                    )
-        elif patch is None:
-            raise ValueError(
-                f"{_named('encoder_groups')}: expected a vision transformer whose name has its "
-                f"patch size, such as vit_small_patch16_dinov3, got '{self.encoder}'; omit it"
-            )
-        check_size(self.size, patch if self.encoder_groups and patch else SIZE_MULTIPLE)
+        patch = patch_size(self.encoder) if self.encoder_groups else None
+        check_size(self.size, patch or SIZE_MULTIPLE)
         if self.encoder == "embedded" and self.encoder_weights != "timm":
             raise ValueError(
                 f"--encoder-weights: the embedded encoder has its own weights, got "
@@ -248,6 +236,17 @@ class TrainConfig(BaseModel):
                         f"{_named(name)} applies to MambaAD only; omit it with --system "
                         f"{self.system}"
                     )
+        if self.encoder_groups and not patch:
+            raise ValueError(
+                f"{_named('encoder_groups')}: expected a vision transformer whose name has its "
+                f"patch size, such as vit_small_patch16_dinov3, got '{self.encoder}'; omit it"
+            )
+        for name in _OF_A_GRID if self.encoder_groups is None else ():
+            if getattr(self, name) != TrainConfig.model_fields[name].default:
+                raise ValueError(
+                    f"{_named(name)} applies to a vision transformer's groups of blocks; give "
+                    "encoder_groups: auto too, or omit it"
+                )
         if self.fold and not (self.fold[1] >= 2 and 1 <= self.fold[0] <= self.fold[1]):
             raise ValueError(
                 f"{_named('fold')}: expected k, K with K >= 2 and 1 <= k <= K, got {self.fold}"
