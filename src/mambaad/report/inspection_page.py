@@ -274,7 +274,7 @@ def _shares(found: Explanation) -> str:
     if len(found.strides) == 1:
         return f"The encoder's maps are compared as one, at stride {found.strides[0]}."
     if len(set(found.strides)) == 1:  # of groups of blocks
-        names = [f"of map {i + 1}" for i in range(len(found.strides))]
+        names = [f"by map {i + 1}" for i in range(len(found.strides))]
         ends = ("early blocks", "late blocks")
     else:
         names = [f"at stride {stride}" for stride in found.strides]
