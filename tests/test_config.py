@@ -46,9 +46,66 @@ def test_a_variant_sets_what_is_not_given():
     assert TrainConfig(**json.loads(config_json(config))) == config
 
 
+DINO2, DINO3 = "vit_small_patch14_reg4_dinov2.lvd142m", "vit_base_patch16_dinov3.lvd1689m"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "size", "groups"),
+    [
+        (DINO2, (392, 392), "auto"),
+        (DINO3, (448, 448), "auto"),
+        ("vit_tiny_patch16_224", (256, 256), "auto"),
+        ("vit_large_patch14_clip_224.openai", (392, 392), "auto"),
+        ("convnext_base.dinov3_lvd1689m", (256, 256), None),
+        ("resnet18", (256, 256), None),
+    ],
+)
+def test_a_vision_transformer_sets_groups_and_size_that_are_not_given(encoder, size, groups):
+    config = make_config({"encoder": encoder, "recipe": "fast"})
+    assert (config.size, config.encoder_groups) == (size, groups)
+    assert TrainConfig(**json.loads(config_json(config))) == config
+    other = make_config({"encoder": DINO2, "size": "28x392", "encoder_groups": [[0], [3, 1]]})
+    assert (other.size, other.encoder_groups) == ((28, 392), ((0,), (3, 1)))
+    assert TrainConfig(**json.loads(config_json(other))) == other
+
+
+def test_baselines_keep_their_own_size_whatever_the_encoder():
+    config = make_config({"system": "uniad", "encoder": "vit_tiny_patch16_224"})
+    assert (config.size, config.encoder_groups) == ((224, 224), None)
+
+
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
+        ({"encoder": DINO2, "size": 256}, "--size: 256 is not a multiple of 14 between 14 and"),
+        ({"encoder": DINO3, "size": 392}, "--size: 392 is not a multiple of 16 between 16 and"),
+        (
+            {"encoder": DINO2, "encoder_groups": [[1, 1]]},
+            "encoder_groups (in the file of settings): expected auto, or 1 to 4 lists of blocks",
+        ),
+        ({"encoder": DINO2, "encoder_groups": [[1], []]}, "expected auto, or 1 to 4 lists of"),
+        ({"encoder": DINO2, "encoder_groups": [[0, True]]}, "expected auto, or 1 to 4 lists of"),
+        ({"encoder": DINO2, "encoder_groups": [1, 2]}, "got [1, 2]"),
+        ({"encoder": DINO2, "encoder_groups": [[0], [1], [2], [3], [4]]}, "1 to 4 lists of blocks"),
+        ({"encoder": DINO2, "encoder_groups": "thirds"}, "got 'thirds'"),
+        (
+            {"encoder_groups": "auto"},
+            "encoder_groups (in the file of settings): expected a vision transformer whose name "
+            "has its patch size, such as vit_small_patch16_dinov3, got 'resnet34'",
+        ),
+        (
+            {"recentre": True},
+            "recentre (in the file of settings) applies to a vision transformer's groups",
+        ),
+        ({"decoder_width": 64}, "decoder_width (in the file of settings) applies to a vision"),
+        (
+            {"encoder": DINO2, "decoder_width": 0},
+            "decoder_width (in the file of settings): input should be greater than or equal to 1",
+        ),
+        (
+            {"system": "uniad", "encoder_groups": "auto"},
+            "encoder_groups (in the file of settings) applies to MambaAD only; omit it",
+        ),
         ({"epochs": 0}, "--epochs: input should be greater than or equal to 1, got 0"),
         ({"lr": "fast"}, "--lr: input should be a valid number"),
         ({"lr": float("nan")}, "--lr: "),
@@ -128,6 +185,10 @@ def test_a_bad_setting_is_one_line_that_names_its_flag(settings, complaint):
         make_config(settings)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_small_image_is_enough_where_nothing_is_normalised_over_the_batch():
+    assert make_config({"encoder": DINO2, "size": 28, "batch_size": 1}).size == (28, 28)
 
 
 def test_json_gives_the_same_configuration_back():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from mambaad.errors import ConfigError
-from mambaad.size import parse_size
+from mambaad.size import check_size, parse_size
 
 
 @pytest.mark.parametrize(
     ("text", "size"),
     [
         ("256", (256, 256)),
+        ("392x14", (392, 14)),
         (" 256\n", (256, 256)),
         ("224x320", (224, 320)),
         ("32", (32, 32)),
@@ -42,7 +43,29 @@ def test_not_a_size(text: str) -> None:
 )
 def test_not_a_multiple(text: str, side: int, nearest: int) -> None:
     with pytest.raises(ConfigError) as caught:
-        parse_size(text)
+        check_size(parse_size(text))
     assert str(caught.value) == (
         f"--size: {side} is not a multiple of 32 between 32 and 8192; the nearest is {nearest}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "side", "largest", "nearest"),
+    [
+        ((256, 392), 256, 8190, 252),
+        ((392, 400), 400, 8190, 406),
+        ((14, 8192), 8192, 8190, 8190),
+        ((0, 14), 0, 8190, 14),
+    ],
+)
+def test_an_encoder_may_ask_for_another_multiple(
+    size: tuple[int, int], side: int, largest: int, nearest: int
+) -> None:
+    check_size((14, 518), 14)
+    check_size((224, 448), 14)  # of 14 and of 32
+    check_size((224, 448))
+    with pytest.raises(ConfigError) as caught:
+        check_size(size, 14)
+    assert str(caught.value) == (
+        f"--size: {side} is not a multiple of 14 between 14 and {largest}; the nearest is {nearest}"
     )

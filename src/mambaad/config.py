@@ -21,12 +21,20 @@ from pydantic import (
 )
 
 from mambaad.errors import ConfigError
-from mambaad.recipes import FAST_LITE_EPOCHS, RECIPES, SYSTEMS, VARIANTS
+from mambaad.recipes import (
+    FAST_LITE_EPOCHS,
+    RECIPES,
+    SYSTEMS,
+    VARIANTS,
+    encoder_defaults,
+    patch_size,
+)
 from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
 
 # A run's settings may come from anyone; none of them may take all memory.
 _MOST_BLOCKS = 64
 _LARGEST_KERNEL = 63
+_MOST_GROUPS = 4  # a stage of the decoder for each
 
 _WITH_FLAG = (
     *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
@@ -35,9 +43,10 @@ _WITH_FLAG = (
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
+_OF_A_GRID = ("recentre", "decoder_width")
 _MAMBAAD_ONLY = (
     *("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks"),
-    "noisy_bottleneck",
+    *("noisy_bottleneck", "encoder_groups", *_OF_A_GRID),
 )
 
 
@@ -46,6 +55,16 @@ def _named(setting: str) -> str:
     if setting in _WITH_FLAG:
         return "--" + setting.replace("_", "-")
     return f"{setting} (in the file of settings)"
+
+
+def _are_blocks(group: Any) -> bool:
+    """Whether something is a list of distinct blocks' indices, 1 or more."""
+    return (
+        isinstance(group, (list, tuple))
+        and len(group) > 0
+        and all(type(block) is int and block >= 0 for block in group)
+        and len(set(group)) == len(group)
+    )
 
 
 class TrainConfig(BaseModel):
@@ -71,7 +90,17 @@ class TrainConfig(BaseModel):
         "timm",
         description="'timm' (downloaded by timm), 'random', or a local file; omit for 'embedded'",
     )
-    size: tuple[int, int] = Field((256, 256), description="image height and width, multiples of 32")
+    encoder_groups: tuple[tuple[int, ...], ...] | Literal["auto"] | None = Field(
+        None,
+        description="blocks of a vision transformer (from 0) whose mean is a map, for each map; "
+        "'auto', its default: the middle two thirds in two groups",
+    )
+    recentre: bool = Field(
+        False, description="subtract a block's class token from its patch tokens (encoder_groups)"
+    )
+    size: tuple[int, int] = Field(
+        (256, 256), description="image height and width, multiples of 32, or of the patch size"
+    )
     scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] = Field(
         "hilbert", description="order in which the selective scan visits the cells of a map"
     )
@@ -86,6 +115,12 @@ class TrainConfig(BaseModel):
     )
     blocks: int | None = Field(
         None, ge=1, description="HSS blocks in each LSS module; by default 3, 2 or 1 by depth"
+    )
+    decoder_width: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="channels of the decoder on one grid; by default the encoder's, at most 384",
     )
     drop_path: float = Field(
         0.2, ge=0, lt=1, description="largest probability of skipping an HSS block while training"
@@ -159,7 +194,9 @@ class TrainConfig(BaseModel):
                     f"{_named('loss')}: {system} can be trained with {only_loss} only, got "
                     f"'{given['loss']}'; omit it"
                 )
-        return {**defaults, **named, **given}
+        encoder = str(given.get("encoder", "")) if system == "mambaad" else ""
+        of_encoder = encoder_defaults(encoder)
+        return {**defaults, **of_encoder, **named, **given}
 
     @field_validator("encoder_weights", mode="before")
     @classmethod
@@ -171,9 +208,23 @@ class TrainConfig(BaseModel):
     def _size(cls, value: Any) -> Any:
         return parse_size(str(value)) if isinstance(value, (str, int)) else value
 
+    @field_validator("encoder_groups", mode="before")
+    @classmethod
+    def _encoder_groups(cls, value: Any) -> Any:
+        if value in (None, "auto"):
+            return value
+        groups = value if isinstance(value, (list, tuple)) else ()
+        if not 1 <= len(groups) <= _MOST_GROUPS or not all(map(_are_blocks, groups)):
+            raise ValueError(
+                f"{_named('encoder_groups')}: expected auto, or 1 to {_MOST_GROUPS} lists of "
+                f"blocks, such as [[2, 3, 4, 5], [6, 7, 8, 9]], got {value!r}"
+            )
+        return value
+
     @model_validator(mode="after")
     def _check_together(self) -> TrainConfig:
-        check_size(self.size)
+        patch = patch_size(self.encoder) if self.encoder_groups else None
+        check_size(self.size, patch or SIZE_MULTIPLE)
         if self.encoder == "embedded" and self.encoder_weights != "timm":
             raise ValueError(
                 f"--encoder-weights: the embedded encoder has its own weights, got "
@@ -191,6 +242,17 @@ class TrainConfig(BaseModel):
                         f"{_named(name)} applies to MambaAD only; omit it with --system "
                         f"{self.system}"
                     )
+        if self.encoder_groups and not patch:
+            raise ValueError(
+                f"{_named('encoder_groups')}: expected a vision transformer whose name has its "
+                f"patch size, such as vit_small_patch16_dinov3, got '{self.encoder}'; omit it"
+            )
+        for name in _OF_A_GRID if self.encoder_groups is None else ():
+            if getattr(self, name) != TrainConfig.model_fields[name].default:
+                raise ValueError(
+                    f"{_named(name)} applies to a vision transformer's groups of blocks; give "
+                    "encoder_groups: auto too, or omit it"
+                )
         if self.fold and not (self.fold[1] >= 2 and 1 <= self.fold[0] <= self.fold[1]):
             raise ValueError(
                 f"{_named('fold')}: expected k, K with K >= 2 and 1 <= k <= K, got {self.fold}"
@@ -227,7 +289,8 @@ class TrainConfig(BaseModel):
                 f"--batch-size {self.batch_size} is not a multiple of --devices {self.devices}; "
                 "change one of them"
             )
-        if self.batch_size * self.size[0] * self.size[1] <= SIZE_MULTIPLE**2:
+        pixels = self.batch_size * self.size[0] * self.size[1]
+        if self.encoder_groups is None and pixels <= SIZE_MULTIPLE**2:
             raise ValueError(
                 "--batch-size 1 with --size 32 gives batch normalisation a single value a channel; "
                 "increase one of them"

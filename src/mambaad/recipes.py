@@ -5,6 +5,7 @@ All other defaults are those of :class:`mambaad.config.TrainConfig`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -86,3 +87,25 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 
 FAST_LITE_EPOCHS = 10
 """Epochs of the recipe ``fast`` with the variant ``lite``: more, which take a sixth of the time."""
+
+_CELLS = 28
+"""Cells of a side of a transformer's grid where the default size does not suit it."""
+
+
+def patch_size(encoder: str) -> int | None:
+    """Read the side of a vision transformer's patches off its name in timm; None if it has none."""
+    found = re.search(r"patch([1-9]\d?)(?!\d)", encoder)
+    return int(found[1]) if found else None
+
+
+def encoder_defaults(encoder: str) -> Mapping[str, Any]:
+    """Return the defaults that an encoder changes, for MambaAD.
+
+    Those of vision transformers: maps on the one grid of their patches, which for DINOv2, DINOv3
+    and patches that do not divide 256 pixels is one of 28 x 28 cells (392 pixels in patches of 14).
+    """
+    patch = patch_size(encoder)
+    if patch is None or not encoder.startswith("vit_"):
+        return {}
+    side = _CELLS * patch if "_dinov" in encoder or 256 % patch else 256
+    return {"encoder_groups": "auto", "size": (side, side)}

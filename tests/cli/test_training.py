@@ -34,6 +34,9 @@ def test_flags_and_settings_have_the_same_names(mambaad_command):
         "states",
         "expand",
         "kernels",
+        "encoder_groups",
+        "recentre",
+        "decoder_width",
     }:
         assert name.replace("_", "-") in flags
 

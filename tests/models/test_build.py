@@ -1,15 +1,21 @@
 """One assembly for all systems: each is built, trains, is stored and inspects in one loop."""
 
 import importlib
+import json
 
 import numpy as np
 import pytest
 import torch
 
 import mambaad
-from mambaad.config import make_config
-from mambaad.inference.weights import load_model
+from mambaad.artifacts.run_folder import create_run, read_config, read_log
+from mambaad.config import config_json, make_config
+from mambaad.data.images import read_image
+from mambaad.errors import ConfigError
+from mambaad.inference.explain import Explainer
+from mambaad.inference.weights import load_model, save_weights
 from mambaad.models.build import BUILDERS, build_model, build_system
+from mambaad.models.decoder import GridDecoder
 from mambaad.models.encoder import Encoder
 from mambaad.recipes import SYSTEMS, SystemDefaults
 
@@ -86,6 +92,75 @@ def test_other_systems_have_no_bfloat16(parts, tmp_path):
     run = mambaad.train(parts, tmp_path / "run", system="rd4ad", **TINY, size="32")
     with pytest.raises(mambaad.MambaADError, match="RD4AD has float32 only"):
         mambaad.Inspector(run, "bfloat16")
+
+
+GRID = {
+    "encoder": "vit_tiny_patch16_224",
+    "encoder_weights": "random",
+    "encoder_groups": [[0], [1, 2]],
+    "decoder_width": 32,
+    "variant": "lite",
+    "size": "48x80",  # no multiples of 32
+    "batch_size": 4,
+}
+
+
+def test_a_vision_transformer_on_one_grid_trains_and_inspects(parts, tmp_path):
+    run = mambaad.train(parts, tmp_path / "run", **GRID, epochs=2, recipe="fast", recentre=True)
+    first, last = (record["loss"] for record in read_log(run))
+    assert last < first
+    model = load_model(run)
+    assert type(model.decoder) is GridDecoder
+    inspector = mambaad.Inspector(run)
+    assert inspector.size == (48, 80)
+    assert mambaad.evaluate(run, parts).classes.keys() == {"bolt", "nut"}
+    image = read_image(parts / "nut" / "test" / "spot" / "000.png")
+    prediction = inspector.inspect(image)
+    assert prediction.product in ("bolt", "nut")
+    found = Explainer(model, inspector.size).explain(image)
+    assert np.allclose(found.scale_maps.sum(axis=0), prediction.anomaly_map, atol=1e-4)
+    assert found.strides == (16, 16)
+    assert len(found.directions) == 4
+    half = mambaad.Inspector(run, "bfloat16").inspect(image)
+    assert half.score == pytest.approx(prediction.score, rel=0.1)
+
+
+def test_features_that_are_kept_train_the_same_in_mixed_precision(parts, tmp_path):
+    settings = {**GRID, "epochs": 2, "precision": "bf16-mixed"}
+    kept, read = (
+        load_model(mambaad.train(parts, tmp_path / name, **settings, cache_features=name))
+        for name in ("memory", "off")
+    )
+    for name, tensor in kept.state_dict().items():
+        assert torch.equal(tensor, read.state_dict()[name]), name
+
+
+def test_images_of_a_transformer_are_multiples_of_its_patches():
+    model = build_system(make_config(GRID), "random").eval()
+    assert [tuple(f.shape[2:]) for f in model(torch.randn(1, 3, 16, 48)).features] == [(1, 3)] * 2
+    with pytest.raises(ConfigError, match=r"images are 48 x 40, expected sides .* of 16;"):
+        model(torch.randn(1, 3, 48, 40))
+
+
+def test_a_transformers_run_from_before_there_were_groups_keeps_its_pyramid(tmp_path):
+    new = ("encoder_groups", "recentre", "decoder_width")
+    settings = {"encoder": "vit_tiny_patch16_224", "variant": "lite", "encoder_groups": None}
+    config = make_config({**settings, "size": 64})
+    create_run(tmp_path / "run", config, {"classes": {}, "fingerprint": ""})
+    old = {k: v for k, v in json.loads(config_json(config)).items() if k not in new}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(old))
+    save_weights(tmp_path / "run", build_system(config, "random"))
+    assert read_config(tmp_path / "run") == config
+    features = load_model(tmp_path / "run")(torch.randn(1, 3, 64, 64)).features
+    assert [f.shape[2] for f in features] == [16, 8, 4]
+
+
+@pytest.mark.parametrize("system", ["rd4ad", "uniad"])
+def test_baselines_refuse_patches_of_14_pixels_in_one_line(system):
+    config = make_config({"system": system, "encoder": "vit_small_patch14_reg4_dinov2"})
+    with pytest.raises(ConfigError, match="expected feature maps at strides 4, 8 and 16") as error:
+        build_system(config, "random")
+    assert "\n" not in str(error.value)
 
 
 FURTHER = '''

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mambaad.models.decoder import MambaDecoder, PatchExpand
+from mambaad.models.decoder import GridDecoder, MambaDecoder, PatchExpand
 
 
 def blocks_of_modules(decoder: MambaDecoder) -> list[list[int]]:
@@ -97,3 +97,35 @@ def test_initialisation():
     assert expand.expand.weight.std().item() == pytest.approx(0.02, rel=0.1)
     assert (expand.norm.weight == 1).all()
     assert (expand.norm.bias == 0).all()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("maps", "stages"),
+    [
+        (1, [[0, 1, 2, 3]]),
+        (2, [[2, 3], [0, 1]]),
+        (3, [[2, 3], [1], [0]]),
+        (4, [[3], [2], [1], [0]]),
+    ],
+)
+def test_stages_on_one_grid_are_dealt_out_to_the_maps_the_deepest_first(maps, stages):
+    decoder = GridDecoder(6, maps, 8, (1, 2, 1, 1), directions=2, states=2).eval()
+    of_stages = []
+    for stage in decoder.stages:
+        stage.register_forward_hook(lambda *given: of_stages.append(given[2]))
+    fused = torch.randn(2, 8, 3, 5)
+    rebuilt = decoder(fused)
+    assert [tuple(m.shape) for m in rebuilt] == [(2, 6, 3, 5)] * maps
+    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in rebuilt)
+    for found, mine, head in zip(rebuilt, stages, list(decoder.heads)[::-1], strict=True):
+        mean = torch.stack([of_stages[i] for i in mine]).mean(dim=0)
+        normalised = torch.nn.functional.layer_norm(mean, (8,))
+        expected = torch.einsum("bhwc,oc->bohw", normalised, head.linear.weight)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_decoder_on_one_grid_has_the_blocks_and_rates_of_the_pyramids():
+    grid, pyramid = GridDecoder(4, 2, 4), MambaDecoder((4, 4, 4))
+    assert blocks_of_modules(grid) == blocks_of_modules(pyramid)
+    assert rates(grid) == rates(pyramid)

@@ -18,7 +18,7 @@ def is_loaded(encoder: Encoder, state: dict[str, torch.Tensor]) -> bool:
 
 
 @torch.no_grad()
-def test_a_vision_transformers_maps_are_resized_to_a_pyramid():
+def test_without_groups_the_first_maps_of_a_vision_transformer_are_resized_to_a_pyramid():
     torch.manual_seed(0)
     encoder = Encoder("vit_tiny_patch16_224", "random")
     images = torch.randn(1, 3, 64, 96)
@@ -28,9 +28,53 @@ def test_a_vision_transformers_maps_are_resized_to_a_pyramid():
         (1, 192, 8, 12),
         (1, 192, 4, 6),
     ]
+    assert (len(encoder.backbone.model.blocks), encoder.multiple) == (3, 32)
     own = encoder.backbone(images)
     assert torch.equal(coarse, own[2])
     assert torch.equal(middle, torch.nn.functional.interpolate(own[1], (8, 12), mode="bilinear"))
+
+
+@torch.no_grad()
+def test_groups_of_a_vision_transformer_are_on_the_grid_of_its_patches():
+    encoder = Encoder("vit_small_patch14_reg4_dinov2", "random", groups="auto")
+    assert (encoder.channels, encoder.strides, encoder.multiple) == ((384, 384), (14, 14), 14)
+    assert len(encoder.backbone.model.blocks) == 10  # the last two are not needed
+    maps = encoder(torch.randn(2, 3, 56, 28))
+    assert [tuple(m.shape) for m in maps] == [(2, 384, 4, 2)] * 2
+    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
+    assert not any(p.requires_grad for p in encoder.parameters())
+    assert not any(module.training for module in encoder.train().modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "groups", "recentre", "message"),
+    [
+        (
+            "vit_tiny_patch16_224",
+            [[2], [12]],
+            False,
+            "encoder_groups (in the file of settings): 'vit_tiny_patch16_224' has the blocks 0 to "
+            "11, got 12; give others",
+        ),
+        (
+            "swin_tiny_patch4_window7_224",
+            "auto",
+            False,
+            "--encoder: encoder_groups needs a vision transformer with maps on one grid, but those",
+        ),
+        (
+            "vit_wee_patch16_reg1_gap_256",
+            [[0]],
+            True,
+            "recentre (in the file of settings): 'vit_wee_patch16_reg1_gap_256' has no class token",
+        ),
+    ],
+)
+def test_groups_that_cannot_be_are_refused_in_one_line(name, groups, recentre, message):
+    with pytest.raises(ConfigError) as error:
+        Encoder(name, "random", groups=groups, recentre=recentre)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
 
 
 def test_maps_at_strides_4_8_and_16():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mambaad.models.fusion import Fusion
+from mambaad.models.fusion import Fusion, GridFusion
 from mambaad.models.parallel import BatchNorm2d
 from tests.models.conftest import reference_maps
 
@@ -35,3 +35,21 @@ def test_initialisation():
     for conv in (m for m in fusion.modules() if isinstance(m, nn.Conv2d)):
         fan_out = conv.out_channels * math.prod(conv.kernel_size)
         assert conv.weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.15)
+
+
+@torch.inference_mode()
+def test_maps_on_one_grid_are_fused_by_an_mlp_of_their_mean():
+    fusion = GridFusion(6, 4)
+    nn.init.uniform_(fusion.norm.weight)
+    nn.init.uniform_(fusion.norm.bias)
+    maps = [torch.randn(2, 6, 3, 5) for _ in range(3)]
+    fused = fusion(maps)
+    assert fused.shape == (2, 4, 3, 5)
+    cell = (maps[0] + maps[1] + maps[2])[1, :, 2, 4].double() / 3
+    centred = cell - cell.mean()
+    x = centred / (centred.square().mean() + 1e-5).sqrt()
+    x = x * fusion.norm.weight + fusion.norm.bias
+    x = fusion.widen.weight[:, :, 0, 0].double() @ x.double() + fusion.widen.bias
+    x = 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
+    x = fusion.narrow.weight[:, :, 0, 0].double() @ x + fusion.narrow.bias
+    torch.testing.assert_close(fused[1, :, 2, 4].double(), x, rtol=1e-4, atol=1e-6)

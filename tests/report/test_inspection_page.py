@@ -176,6 +176,17 @@ def test_an_earlier_page_goes_before_its_pictures_do(strict, tmp_path):
         InspectionPage(tmp_path, mambaad.Inspector(strict))
 
 
+def test_words_for_maps_of_one_stride():
+    maps = np.ones((2, 4, 4), np.float32)
+    region = Region((0, 0, 1, 1), 1.0, None, 1.0, (0, 0))
+    prediction = Prediction(1.0, maps[0], regions=(region,))
+    lines = _sentences(Explanation((0, 0), maps, (0.3, 0.7), (14, 14), {}), None, prediction)
+    assert lines[1] == (
+        "Contributions of the encoder's maps to the score: 30% by map 1 (early blocks), 70% by map "
+        "2 (late blocks)."
+    )
+
+
 def test_words_for_a_system_with_a_single_map():
     single = np.ones((1, 4, 4), np.float32)
     region = Region((0, 0, 1, 1), 1.0, None, 1.0, (0, 0))

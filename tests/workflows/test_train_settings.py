@@ -4,12 +4,16 @@ import inspect
 import re
 import typing
 
+import timm
+import torch
 import typer
+from safetensors.torch import save_file
 
 import mambaad
 from mambaad.cli.app import app
 from mambaad.config import SETTINGS, TrainConfig
 from mambaad.recipes import SYSTEMS
+from mambaad.workflows.bundle import bundle
 
 
 def test_every_setting_is_a_documented_parameter():
@@ -51,3 +55,26 @@ def test_what_is_given_reaches_the_run_and_the_rest_takes_its_defaults(monkeypat
     expected = TrainConfig(recipe="fast", size=(64, 96), kernels=(3,), states=4)
     assert config == expected
     assert config.lr == 0.002  # of the recipe
+
+
+def test_a_licence_of_the_encoders_own_is_told_and_kept(parts, tmp_path, capsys):
+    name = "vit_tiny_patch16_dinov3_qkvb.eupe_lvd1689m"
+    torch.manual_seed(0)
+    weights = tmp_path / "vit.safetensors"
+    save_file(timm.create_model(name).state_dict(), weights)
+    run = mambaad.train(
+        parts,
+        tmp_path / "run",
+        encoder=name,
+        encoder_weights=weights,
+        encoder_groups=[[0]],
+        variant="lite",
+        size=32,
+        epochs=1,
+    )
+    licence = "fair-noncommercial-research-license"
+    lines = [line for line in capsys.readouterr().err.splitlines() if licence in line]
+    assert len(lines) == 1
+    assert f"--encoder {name}: weights of that name are under a licence of their own" in lines[0]
+    stated = bundle(run, tmp_path / "b.mambaad").encoder["licence"]
+    assert stated == f"unknown: a local file; weights of that name are under {licence}"

@@ -78,7 +78,9 @@ def read_config(folder: Path) -> TrainConfig:
         RunError: not a run folder, or a damaged one.
     """
     try:
-        return TrainConfig(**_read_json(folder, CONFIG))
+        settings = _read_json(folder, CONFIG)
+        # Runs made before there were groups have a pyramid of every transformer's maps.
+        return TrainConfig(**{"encoder_groups": None, **settings})
     except (ValidationError, TypeError, MambaADError) as error:
         if isinstance(error, RunError):
             raise

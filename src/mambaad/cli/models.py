@@ -10,7 +10,14 @@ import typer
 from mambaad.cli.options import Run, Source
 from mambaad.cli.tables import aligned
 
-_UNSET = {"classes": "all", "layout": "detected", "fold": "none", "blocks": "default"}
+_UNSET = {
+    "classes": "all",
+    "layout": "detected",
+    "fold": "none",
+    "blocks": "default",
+    "encoder_groups": "none",
+    "decoder_width": "default",
+}
 """How a setting is shown whose value is None."""
 
 

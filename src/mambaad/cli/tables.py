@@ -66,7 +66,7 @@ def profile_table(config: TrainConfig, parts: Sequence[PartProfile]) -> str:
         f"{config.system}, encoder {config.encoder}, {height} x {width}; FLOPs count a "
         "multiplication and an addition as two, and include those of the selective scan."
     )
-    if config.system == "mambaad":
+    if config.system == "mambaad" and config.encoder_groups is None:
         total = parts[-1].parameters + _order_entries(config)
         note += (
             f"\nThe released code counts order tables as parameters: {total / 1e6:.2f} M with them."

@@ -51,7 +51,10 @@ def train(
         typer.Option(help="Local .safetensors or .pth file. [downloaded by timm]"),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(help="Height and width of images: 256, or 224x320. [256]")
+        str | None,
+        typer.Option(
+            help="Height and width of images: 256, or 224x320. [256; DINOv2: 392; DINOv3: 448]"
+        ),
     ] = None,
     scan: Annotated[
         str | None,

@@ -25,7 +25,7 @@ from mambaad.ops.orders import direction_names
 from mambaad.progress import say
 from mambaad.types import Sample
 
-_MATCHED = 1  # index among the encoder's maps: stride 8; a single map is used as it is
+_MATCHED = 1  # index among the encoder's maps: stride 8, or later blocks; one map is used as it is
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,12 @@ class Explanation:
     """Contributions to the highest value of an anomaly map.
 
     ``at``: row and column of that pixel, at the model's size. ``scale_maps``: the contribution of
-    each scale to the map, coarsest last; they add up to it. ``scale_shares``: the contributions to
-    the score as shares, which add up to 1. ``strides``: of the scales, in pixels at the model's
-    size. ``directions``: for each scan direction, the decrease at that pixel when every block omits
-    the direction, minus the decrease at the median pixel, over the score; a large value means that
-    the direction carried a wrong reconstruction there. Empty for systems that do not scan.
+    each scale to the map, coarsest or deepest last; they add up to it. ``scale_shares``: the
+    contributions to the score as shares, which add up to 1. ``strides``: of the scales, in pixels
+    at the model's size. ``directions``: for each scan direction, the decrease at that pixel when
+    every block omits the direction, minus the decrease at the median pixel, over the score; a large
+    value means that the direction carried a wrong reconstruction there. Empty for systems that do
+    not scan.
     """
 
     at: tuple[int, int]
@@ -52,7 +53,7 @@ class GoodMatch:
     """The place on a good part that is most similar to a place on another part.
 
     ``at``: row and column at the model's size, as in :class:`Explanation`. ``similarity``: the
-    cosine of the encoder's features, -1 to 1; at stride 8 if it has several maps.
+    cosine of the encoder's features, -1 to 1; those of its second map if it has several.
     """
 
     sample: Sample

@@ -72,7 +72,7 @@ class MambaADModel(nn.Module):
 
         Args:
             images: RGB, normalised with ImageNet's mean and standard deviation; sides multiples
-                of 32.
+                of 32, or of a vision transformer's patch size.
 
         Returns:
             A :class:`Reconstruction` while training; otherwise an ``InferenceBatch`` with

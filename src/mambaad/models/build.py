@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mambaad.config import TrainConfig, make_config
 from mambaad.models.baselines.rd4ad import RD4AD
 from mambaad.models.baselines.uniad import AlignedEncoder, UniAD
-from mambaad.models.decoder import MambaDecoder
+from mambaad.models.decoder import GridDecoder, MambaDecoder
 from mambaad.models.encoder import EMBEDDED, EMBEDDED_ARCHITECTURE, Encoder
-from mambaad.models.fusion import Fusion
+from mambaad.models.fusion import Fusion, GridFusion
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.system import System
 from mambaad.ops.orders import ScanMethod
+
+WIDEST_GRID = 384
+"""Channels of the decoder on one grid by default, at most: its work grows with their square."""
 
 
 def build_system(config: TrainConfig, encoder_weights: str | Path) -> System:
@@ -70,19 +74,19 @@ def build_model(
 
 
 def _build_mambaad(config: TrainConfig, encoder_weights: str | Path) -> MambaAD:
-    encoder = Encoder(config.encoder, encoder_weights)
-    decoder = MambaDecoder(
-        encoder.channels,
-        config.depths,
-        config.scan,
-        config.directions,
-        config.states,
-        config.expand,
-        config.kernels,
-        config.drop_path,
-        config.blocks,
+    encoder = Encoder(
+        config.encoder, encoder_weights, groups=config.encoder_groups, recentre=config.recentre
     )
-    return MambaAD(encoder, Fusion(encoder.channels), decoder, config.noisy_bottleneck)
+    names = ("depths", "scan", "directions", "states", "expand", "kernels", "drop_path", "blocks")
+    settings: dict[str, Any] = {name: getattr(config, name) for name in names}
+    noise = config.noisy_bottleneck
+    if config.encoder_groups is None:
+        decoder = MambaDecoder(encoder.channels, **settings)
+        return MambaAD(encoder, Fusion(encoder.channels), decoder, noise)
+    channels = encoder.channels[0]
+    width = config.decoder_width or min(channels, WIDEST_GRID)
+    grid_decoder = GridDecoder(channels, len(encoder.channels), width, **settings)
+    return MambaAD(encoder, GridFusion(channels, width), grid_decoder, noise)
 
 
 def _build_rd4ad(config: TrainConfig, encoder_weights: str | Path) -> RD4AD:

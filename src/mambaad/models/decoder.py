@@ -1,4 +1,4 @@
-"""The Mamba decoder: rebuilds the encoder's maps from the fused one, coarse to fine."""
+"""The Mamba decoder: rebuilds the encoder's maps from the fused one, coarse or deep ones first."""
 
 from __future__ import annotations
 
@@ -80,20 +80,13 @@ class MambaDecoder(nn.Module):
         super().__init__()
         c1, c2, c3 = channels
         widths = (2 * c3, c3, c2, c1)
-        # On the CPU whatever the default device: a meta tensor has no values.
-        rates = torch.linspace(drop_path, 0, sum(depths), device="cpu").tolist()
+        modules = _modules_of_stages(
+            widths, depths, scan, directions, states, expand, kernels, drop_path, blocks
+        )
         self.stages = nn.ModuleList()
-        for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
-            grouped = blocks or (3 if depth % 3 == 0 else 2 if depth % 2 == 0 else 1)
-            first = sum(depths[:i])
-            modules = [
-                LSSModule(
-                    width, grouped, rates[first + j], scan, directions, states, expand, kernels
-                )
-                for j in range(depth // grouped)
-            ]
+        for i, width in enumerate(widths):
             upsample = PatchExpand(widths[i - 1], width) if i else nn.Identity()
-            self.stages.append(DecoderStage(upsample, modules))
+            self.stages.append(DecoderStage(upsample, modules[i]))
 
     def forward(
         self, fused: Float[torch.Tensor, "b c h w"]
@@ -109,3 +102,99 @@ class MambaDecoder(nn.Module):
             maps.append(x.permute(0, 3, 1, 2))
         # Finest first, as the encoder's maps; without the first stage's, at stride 32.
         return maps[:0:-1]
+
+
+class GridHead(nn.Module):
+    """Turns the decoder's channels into those of one of the encoder's maps: LayerNorm, Linear."""
+
+    def __init__(self, width: int, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, channels, bias=False)
+        nn.init.trunc_normal_(self.linear.weight, std=0.02)
+
+    def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c2"]:
+        """Map b x h x w x width to b x h x w x channels."""
+        return project(self.norm(x), self.linear.weight)
+
+
+class GridDecoder(nn.Module):
+    """Four stages of LSS modules on one grid, for an encoder whose maps are all on it.
+
+    The stages are dealt out evenly to the maps, the deepest map first; a map is rebuilt by a head
+    of its own from the mean of its stages (Dinomaly's groups of layers, CVPR 2025, section 3.5).
+
+    Args:
+        channels: c of each of the encoder's maps.
+        maps: how many there are, 1 to 4.
+        width: channels of the fused map, and of all stages.
+        depths, scan, directions, states, expand, kernels, drop_path, blocks: see
+            :class:`MambaDecoder`.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        maps: int,
+        width: int,
+        depths: Sequence[int] = (3, 4, 6, 3),
+        scan: ScanMethod = "hilbert",
+        directions: int = 8,
+        states: int = 16,
+        expand: int = 2,
+        kernels: Sequence[int] = (5, 7),
+        drop_path: float = 0.2,
+        blocks: int | None = None,
+    ) -> None:
+        super().__init__()
+        widths = (width,) * len(depths)
+        modules = _modules_of_stages(
+            widths, depths, scan, directions, states, expand, kernels, drop_path, blocks
+        )
+        self.stages = nn.ModuleList(DecoderStage(nn.Identity(), m) for m in modules)
+        self.heads = nn.ModuleList(GridHead(width, channels) for _ in range(maps))
+
+    def forward(
+        self, fused: Float[torch.Tensor, "b width h w"]
+    ) -> list[Float[torch.Tensor, "b c h w"]]:
+        """Rebuild the encoder's maps, b x c x h x w, channels last in memory."""
+        x = fused.permute(0, 2, 3, 1)
+        of_stages = []
+        for stage in self.stages:
+            x = stage(x)
+            of_stages.append(x)
+        count, maps = len(of_stages), len(self.heads)
+        rebuilt = []
+        for i, head in enumerate(self.heads):
+            mine = of_stages[i * count // maps : (i + 1) * count // maps]
+            rebuilt.append(head(sum(mine) / len(mine)).permute(0, 3, 1, 2))
+        return rebuilt[::-1]  # the deepest, which was rebuilt first, is the encoder's last
+
+
+def _modules_of_stages(
+    widths: Sequence[int],
+    depths: Sequence[int],
+    scan: ScanMethod,
+    directions: int,
+    states: int,
+    expand: int,
+    kernels: Sequence[int],
+    drop_path: float,
+    blocks: int | None,
+) -> list[list[LSSModule]]:
+    """The LSS modules of each stage; see :class:`MambaDecoder`."""
+    # On the CPU whatever the default device: a meta tensor has no values.
+    rates = torch.linspace(drop_path, 0, sum(depths), device="cpu").tolist()
+    stages = []
+    for i, (width, depth) in enumerate(zip(widths, depths, strict=True)):
+        grouped = blocks or (3 if depth % 3 == 0 else 2 if depth % 2 == 0 else 1)
+        first = sum(depths[:i])
+        stages.append(
+            [
+                LSSModule(
+                    width, grouped, rates[first + j], scan, directions, states, expand, kernels
+                )
+                for j in range(depth // grouped)
+            ]
+        )
+    return stages

@@ -1,4 +1,4 @@
-"""The fusion of the encoder's three maps into one, from which the decoder starts."""
+"""The fusion of the encoder's maps into one, from which the decoder starts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import nn
+from torch.nn import functional as F
 from torchvision.models.resnet import Bottleneck
 
 from mambaad.models.parallel import BatchNorm2d
@@ -51,6 +52,36 @@ class Fusion(nn.Module):
         b = self.lateral2(f2) + self.down1(f1)
         c = self.down2(b) + self.lateral3(f3)
         fused: torch.Tensor = self.bottleneck(self.mix(c))
+        return fused
+
+
+class GridFusion(nn.Module):
+    """MLP of the mean of maps on one grid, as the bottleneck of Dinomaly (CVPR 2025).
+
+    Conv1x1(GELU(Conv1x1(LayerNorm(mean)))), 4 c channels inside. The norm, over channels, is ours:
+    the lengths of tokens differ widely from one transformer to the next.
+
+    Args:
+        channels: c of each map.
+        width: channels of the fused map.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.widen = nn.Conv2d(channels, 4 * channels, 1)
+        self.narrow = nn.Conv2d(4 * channels, width, 1)
+        for conv in (self.widen, self.narrow):
+            nn.init.trunc_normal_(conv.weight, std=0.02)
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self, features: Sequence[Float[torch.Tensor, "b c h w"]]
+    ) -> Float[torch.Tensor, "b width h w"]:
+        """Fuse maps b x c x h x w into one of b x width x h x w."""
+        mean = torch.stack(list(features)).mean(dim=0)
+        normalised = self.norm(mean.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        fused: torch.Tensor = self.narrow(F.gelu(self.widen(normalised)))
         return fused
 
 

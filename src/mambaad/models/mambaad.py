@@ -15,9 +15,10 @@ class MambaAD(System):
     """Rebuilds the feature maps of good parts with a Mamba decoder.
 
     Args:
-        encoder: images b x 3 x h x w -> three maps at strides 4, 8 and 16; frozen.
-        fusion: these three maps -> one at stride 32.
-        decoder: that one map -> three of the shapes of the encoder's.
+        encoder: images b x 3 x h x w -> three maps at strides 4, 8 and 16, or any number on one
+            grid; frozen.
+        fusion: these maps -> one, at stride 32, or on that grid.
+        decoder: that one map -> maps of the shapes of the encoder's.
         noisy_bottleneck: rate of dropout on the fused map, while training: the decoder learns to
             rebuild good parts from a spoiled map (Dinomaly, CVPR 2025, section 3.3).
     """
@@ -37,6 +38,6 @@ class MambaAD(System):
     def reconstruct(
         self, features: Sequence[Float[torch.Tensor, "b _ _ _"]]
     ) -> list[Float[torch.Tensor, "b _ _ _"]]:
-        """Rebuild the encoder's three maps from their fusion."""
+        """Rebuild the encoder's maps from their fusion."""
         maps: list[torch.Tensor] = self.decoder(self.noise(self.fusion(features)))
         return maps

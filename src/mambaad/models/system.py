@@ -30,7 +30,8 @@ class System(nn.Module, ABC):
     :data:`mambaad.models.build.BUILDERS` and a line in :data:`mambaad.recipes.SYSTEMS`.
 
     Args:
-        encoder: images b x 3 x h x w -> a list of maps b x c_i x h_i x w_i; frozen.
+        encoder: images b x 3 x h x w -> a list of maps b x c_i x h_i x w_i; frozen. Its
+            ``multiple``, if it has one, is what h and w must be multiples of, else 32.
 
     Attributes:
         distance: the measure between a cell's features and their reconstruction, for the anomaly
@@ -42,6 +43,7 @@ class System(nn.Module, ABC):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
+        self._multiple = int(getattr(encoder, "multiple", SIZE_MULTIPLE))
 
     @abstractmethod
     def reconstruct(
@@ -58,16 +60,16 @@ class System(nn.Module, ABC):
 
         Args:
             images: RGB, normalised with ImageNet's mean and standard deviation; sides multiples
-                of 32.
+                of the encoder's ``multiple``.
 
         Raises:
-            ConfigError: a side that is not a multiple of 32.
+            ConfigError: a side that is not such a multiple.
         """
         height, width = images.shape[-2:]
-        if height % SIZE_MULTIPLE or width % SIZE_MULTIPLE:
+        if height % self._multiple or width % self._multiple:
             raise ConfigError(
                 f"images are {height} x {width}, expected sides that are multiples of "
-                f"{SIZE_MULTIPLE}; resize them, or set --size"
+                f"{self._multiple}; resize them, or set --size"
             )
         features = self.encoder(images)
         return Reconstruction(features, self.reconstruct(features))

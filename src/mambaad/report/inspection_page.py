@@ -273,11 +273,15 @@ def _sentences(found: Explanation, match: GoodMatch | None, prediction: Predicti
 def _shares(found: Explanation) -> str:
     if len(found.strides) == 1:
         return f"The encoder's maps are compared as one, at stride {found.strides[0]}."
-    names = [str(stride) for stride in found.strides]
-    names[0], names[-1] = f"{names[0]} (fine)", f"{names[-1]} (coarse)"
+    if len(set(found.strides)) == 1:  # of groups of blocks
+        names = [f"by map {i + 1}" for i in range(len(found.strides))]
+        ends = ("early blocks", "late blocks")
+    else:
+        names = [f"at stride {stride}" for stride in found.strides]
+        ends = ("fine", "coarse")
+    names[0], names[-1] = f"{names[0]} ({ends[0]})", f"{names[-1]} ({ends[1]})"
     shares = ", ".join(
-        f"{share:.0%} at stride {name}"
-        for share, name in zip(found.scale_shares, names, strict=True)
+        f"{share:.0%} {name}" for share, name in zip(found.scale_shares, names, strict=True)
     )
     return f"Contributions of the encoder's maps to the score: {shares}."
 

@@ -116,16 +116,17 @@ def _read_metrics(path: Path) -> dict[str, Any]:
 
 
 def _licence(config: TrainConfig) -> str:
-    import timm
-
     from mambaad.models.encoder import EMBEDDED
+    from mambaad.models.licences import licence_notice, stated_licence
 
     if config.encoder == EMBEDDED:
         return "Apache-2.0: trained by this project on drawn images only"
     if config.encoder_weights == "random":
         return "none: random weights"
     if config.encoder_weights == "timm":
-        pretrained = timm.get_pretrained_cfg(config.encoder)
-        stated = getattr(pretrained, "license", None) or "not stated"
+        stated = stated_licence(config.encoder) or "not stated"
         return f"{stated}, as timm says of its weights; see also their training data's terms"
+    if licence_notice(config.encoder, config.encoder_weights):
+        stated = str(stated_licence(config.encoder))
+        return f"unknown: a local file; weights of that name are under {stated}"
     return "unknown: a local file; ask who made it"

@@ -15,7 +15,7 @@ from mambaad.config import make_config
 from mambaad.errors import RunError
 from mambaad.inference.weights import save_weights
 from mambaad.models.build import build_system
-from mambaad.models.encoder import read_state_dict
+from mambaad.models.encoder_weights import read_state_dict
 from mambaad.models.released import load_released
 from mambaad.ops.orders import ScanMethod
 

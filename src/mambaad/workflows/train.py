@@ -26,6 +26,7 @@ from mambaad.files import TEMPORARY
 from mambaad.inference.device import find_device, find_type
 from mambaad.inference.weights import load_model
 from mambaad.models.build import build_system
+from mambaad.models.licences import licence_notice
 from mambaad.progress import say
 from mambaad.training.devices import make_fabric, one_line_errors
 from mambaad.training.loggers import check_logger
@@ -56,6 +57,8 @@ def train(
     size: int | str | tuple[int, int] | None = None,
     encoder: str | None = None,
     encoder_weights: str | Path | None = None,
+    encoder_groups: Sequence[Sequence[int]] | Literal["auto"] | None = None,
+    recentre: bool | None = None,
     scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] | None = None,
     directions: Literal[1, 2, 4, 8] | None = None,
     states: int | None = None,
@@ -63,6 +66,7 @@ def train(
     depths: tuple[int, int, int, int] | None = None,
     kernels: Sequence[int] | None = None,
     blocks: int | None = None,
+    decoder_width: int | None = None,
     drop_path: float | None = None,
     noisy_bottleneck: float | None = None,
     epochs: int | None = None,
@@ -106,12 +110,16 @@ def train(
         layout: of the data set, see ``docs/datasets.md``. [recognised]
         classes: names of the classes to train on. [all]
         holdout: share of the good parts, 0 to 0.9, held out for calibration. [0]
-        size: pixels to which images are resized, multiples of 32: 256, "224x320" or (height,
-            width). [256]
+        size: pixels to which images are resized, multiples of 32, or with ``encoder_groups`` of
+            the patch size: 256, "224x320" or (height, width). [256; DINOv2: 392; DINOv3: 448]
 
         encoder: timm architecture, or ``"embedded"``, which comes with mambaad. ["resnet34"]
         encoder_weights: ``"timm"`` (its own download), ``"random"``, or a local .safetensors or
             .pth file; not with ``"embedded"``. ["timm"]
+        encoder_groups: for each of at most four maps, the blocks (from 0) of a vision transformer
+            whose mean it is, all on the grid of its patches; ``"auto"``: the middle two thirds of
+            the blocks in two groups. [vision transformers: "auto"]
+        recentre: subtract each block's class token from its patch tokens. [False]
 
         scan: order in which MambaAD's decoder reads a feature map. ["hilbert"]
         directions: in how many directions it does: 1, 2, 4 or 8. [8; lite: 4]
@@ -120,6 +128,7 @@ def train(
         depths: HSS blocks of each of the four stages. [(3, 4, 6, 3); lite: (1, 1, 1, 1)]
         kernels: sizes of the local branches' convolutions, odd. [(5, 7); lite: (5,)]
         blocks: HSS blocks in each LSS module, a divisor of every depth. [3, 2 or 1 by depth]
+        decoder_width: channels of the decoder with ``encoder_groups``. [the encoder's, up to 384]
         drop_path: largest rate at which a block is skipped in training, below 1. [0.2; fast: 0]
 
         noisy_bottleneck: rate of dropout on the fused map in training, below 1 (Dinomaly's noisy
@@ -214,6 +223,8 @@ def train_run(
     # A checkpoint has the encoder: the file it once came from may be gone.
     has_encoder = resume and (out / CHECKPOINT).is_file()
     model = build_system(config, "random" if has_encoder else config.encoder_weights)
+    if not resume and (notice := licence_notice(config.encoder, config.encoder_weights)):
+        say(notice)
     check_logger(config.logger)
     fabric = make_fabric(config.devices, config.precision, place)
     if not resume:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from mambaad.inference.packed.convolution import PackedConv
 from mambaad.inference.packed.encoder import pack_encoder
 from mambaad.models.encoder import Encoder
 from tests.inference.packed.conftest import as_if_trained
@@ -23,6 +24,19 @@ def test_any_encoder_computes_what_it_did(encoder):
     with torch.inference_mode():
         for found, expected in zip(packed(image), plain(image), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_reg4_dinov2", "vit_small_patch16_dinov3"])
+def test_a_transformers_only_convolution_is_packed(name):
+    torch.manual_seed(0)
+    plain = Encoder(name, "random", groups=[[0], [1]], recentre=True)
+    packed = copy.deepcopy(plain)
+    pack_encoder(packed, torch.float32)
+    assert isinstance(packed.backbone.model.patch_embed.proj, PackedConv)
+    image = torch.randn(2, 3, 2 * plain.multiple, 5 * plain.multiple)
+    with torch.inference_mode():
+        for found, expected in zip(packed(image), plain(image), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 class Misleading(nn.Module):

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from mambaad.config import make_config
 from mambaad.inference.packed import convolution
 from mambaad.inference.packed.pack import pack
+from mambaad.models.build import build_system
 from mambaad.models.parallel import BatchNorm2d
 from tests.inference.packed.conftest import LITE, trained_model
 
@@ -54,6 +56,23 @@ def test_bfloat16_is_close_and_gives_float32():
     image = torch.randn(1, 3, 64, 64)
     assert 1e-4 < largest_difference(model, packed, image) < 0.1
     maps = packed(image)
+    assert all(t.dtype == torch.float32 for t in maps.features + maps.reconstructed)
+
+
+GRID = {"encoder": "vit_tiny_patch16_224", "encoder_groups": [[0], [1, 2]], "decoder_width": 48}
+
+
+@pytest.mark.usefixtures("packing")
+def test_on_one_grid_it_computes_what_the_model_does():
+    torch.manual_seed(0)
+    config = make_config({**GRID, "variant": "lite"})
+    model = build_system(config, "random").eval()
+    packed, half = pack(copy.deepcopy(model)), pack(copy.deepcopy(model), "bfloat16")
+    for shape in ((1, 3, 48, 80), (2, 3, 64, 48)):
+        images = torch.randn(shape)
+        assert largest_difference(model, packed, images) < 2e-5
+        assert 1e-4 < largest_difference(model, half, images) < 0.1
+    maps = half(images)
     assert all(t.dtype == torch.float32 for t in maps.features + maps.reconstructed)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from mambaad.inference import packed
 from mambaad.inference.packed import lss
-from mambaad.models.decoder import MambaDecoder
+from mambaad.models.decoder import GridDecoder, MambaDecoder
 
 MODULES = [
     importlib.import_module(f"{packed.__name__}.{module.name}")
@@ -62,6 +62,12 @@ def decoder():
 
 def test_every_block_has_a_twin_that_computes_the_same(decoder):
     assert check_twins(decoder) == {"PatchExpand", "LSSModule", "HSSBlock", "SS2D", "LocalBranch"}
+
+
+def test_so_have_those_of_a_decoder_on_one_grid():
+    torch.manual_seed(0)
+    grid = GridDecoder(12, 2, 32, (1, 1, 1, 1), states=4, kernels=(3,)).eval()
+    assert check_twins(grid) == {"GridHead", "LSSModule", "HSSBlock", "SS2D", "LocalBranch"}
 
 
 def test_a_new_block_needs_a_twin(decoder):

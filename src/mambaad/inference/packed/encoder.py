@@ -15,6 +15,7 @@ from mambaad.inference.packed.rewrite import (
     pack_convolutions,
     relus_after_convolutions,
 )
+from mambaad.size import SIZE_MULTIPLE
 
 
 def pack_encoder(encoder: nn.Module, dtype: torch.dtype) -> None:
@@ -27,7 +28,8 @@ def pack_encoder(encoder: nn.Module, dtype: torch.dtype) -> None:
         encoder: images b x 3 x h x w -> a list of maps; on a CPU, in eval mode.
         dtype: of its packed convolutions, once all steps have been compared in float32.
     """
-    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    side = 2 * int(getattr(encoder, "multiple", SIZE_MULTIPLE))
+    image = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     before = encoder(image)
 
     def try_to(change: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ from torch import nn
 
 from mambaad.errors import ConfigError
 from mambaad.inference.compute import Precision, check_precision
-from mambaad.inference.packed.decoder import PatchExpand
+from mambaad.inference.packed.decoder import GridHead, PatchExpand
 from mambaad.inference.packed.encoder import pack_encoder
 from mambaad.inference.packed.lss import LSSModule
 from mambaad.inference.packed.rewrite import rewrite_convolutions
@@ -65,6 +65,8 @@ def _pack_mambaad(model: MambaAD, dtype: torch.dtype) -> None:
             stage.upsample = PatchExpand(stage.upsample, dtype)
         for name, child in stage.lss_modules.named_children():
             setattr(stage.lss_modules, name, LSSModule(child, dtype))
+    if isinstance(model.decoder, plain.GridDecoder):
+        decoder.heads = nn.ModuleList(GridHead(head, dtype) for head in decoder.heads)
     if dtype != torch.float32:
         model.encoder = _Cast(model.encoder.to(dtype), dtype)
         model.fusion = _Cast(model.fusion.to(dtype), dtype)

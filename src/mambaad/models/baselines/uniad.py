@@ -37,6 +37,7 @@ class AlignedEncoder(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.channels = sum(encoder.channels)
+        self.multiple = encoder.multiple
 
     def forward(
         self, images: Float[torch.Tensor, "b 3 h w"]
