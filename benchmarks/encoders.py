@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import CONFIG, read_log
+from mambaad.artifacts.run_folder import CONFIG, training_seconds
 from mambaad.files import check_writable, write_text
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -30,7 +30,7 @@ def measure(run: Path, data: Path, epochs: int | None, settings: dict[str, str])
     resume = (run / CONFIG).exists()
     mambaad.train(data, run, resume=resume, recipe="fast", variant="lite", **given, **settings)
     evaluation = mambaad.evaluate(run, data)
-    minutes = sum(epoch["seconds"] for epoch in read_log(run)) / 60
+    minutes = training_seconds(run) / 60
     return {"minutes": minutes, "mean": evaluation.mean, "classes": evaluation.classes}
 
 

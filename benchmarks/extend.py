@@ -20,7 +20,7 @@ from statistics import fmean
 from typing import Any
 
 import mambaad
-from mambaad.artifacts.run_folder import read_log
+from mambaad.artifacts.run_folder import training_seconds
 from mambaad.data.layouts import class_names
 from mambaad.files import check_writable, write_text
 from mambaad.metrics.names import METRICS
@@ -51,7 +51,7 @@ def summary(extension: Extension, seconds: float) -> dict[str, Any]:
         **means,
         "changes": [vars(c) for c in extension.changes],
         "largest_drop": {"class": worst.product, "metric": worst.metric, "drop": worst.drop},
-        "training_seconds": sum(epoch["seconds"] for epoch in read_log(extension.run)),
+        "training_seconds": training_seconds(extension.run),
         "seconds": seconds,
     }
 
@@ -89,7 +89,7 @@ def main() -> None:
         "base": BASE,
         "epochs": EPOCHS,
         "lr_share": LR_SHARE,
-        "base_seconds": sum(epoch["seconds"] for epoch in read_log(base)),
+        "base_seconds": training_seconds(base),
         "ways": ways,
         "machine": machine(),
     }

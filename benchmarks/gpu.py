@@ -215,7 +215,7 @@ def inference_table(sizes: Sizes, clock: Clock, *, compiled: bool) -> list[dict[
                     with torch.autocast(
                         clock.device.type, torch.bfloat16, enabled=half, cache_enabled=False
                     ):
-                        features, reconstructed = model(images)
+                        features, reconstructed, _ = model(images)
                     return (*features, *reconstructed)
 
                 recorder = Recorder(infer, clock.device)

@@ -69,8 +69,9 @@ def maps_of(run: Path, samples: Any, functions: tuple[Callable[..., Any], ...]) 
     found = []
     for batch in read_batches(samples, size, 1):
         with TF32(functions):
-            features, reconstructed = model(normalise(torch.from_numpy(batch.pixels)))
-        found.append(anomaly_map(features, reconstructed, size, distance=model.distance).numpy())
+            features, reconstructed, logits = model(normalise(torch.from_numpy(batch.pixels)))
+        maps = anomaly_map(features, reconstructed, size, distance=model.distance, logits=logits)
+        found.append(maps.numpy())
     return np.concatenate(found)
 
 

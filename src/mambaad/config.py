@@ -38,7 +38,7 @@ _MOST_GROUPS = 4  # a stage of the decoder for each
 
 _WITH_FLAG = (
     *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
-    *("scan", "directions", "epochs", "batch_size", "lr", "holdout", "seed", "devices"),
+    *("scan", "directions", "head", "epochs", "batch_size", "lr", "holdout", "seed", "devices"),
     *("precision", "cache_features", "cache_images", "compile", "logger"),
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
@@ -46,7 +46,7 @@ _WITH_FLAG = (
 _OF_A_GRID = ("recentre", "decoder_width")
 _MAMBAAD_ONLY = (
     *("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks"),
-    *("noisy_bottleneck", "encoder_groups", *_OF_A_GRID),
+    *("noisy_bottleneck", "head", "encoder_groups", *_OF_A_GRID),
 )
 
 
@@ -128,6 +128,10 @@ class TrainConfig(BaseModel):
     noisy_bottleneck: float = Field(
         0.0, ge=0, lt=1, description="dropout on the fused map while training"
     )
+    head: Literal["off", "residual"] = Field(
+        "off", description="a head that finds defects in the residuals, trained on synthetic ones"
+    )
+    head_steps: int = Field(300, ge=1, description="steps of the head's training, 8 images each")
     layout: str | None = Field(
         None,
         description="layout of the data set, as mambaad data check names them; by default detected",
@@ -187,6 +191,8 @@ class TrainConfig(BaseModel):
         defaults, only_loss = SYSTEMS[system].settings, SYSTEMS[system].only_loss
         together = {"epochs": FAST_LITE_EPOCHS} if (recipe, variant) == ("fast", "lite") else {}
         named = {**RECIPES.get(recipe, {}), **VARIANTS.get(variant, {}), **together}
+        if system != "mambaad":
+            named.pop("head", None)
         if only_loss:
             named["loss"] = only_loss
             if given.get("loss", only_loss) != only_loss:

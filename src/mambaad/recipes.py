@@ -69,6 +69,7 @@ RECIPES: Mapping[str, Mapping[str, Any]] = {
         "beta2": 0.95,
         "schedule": "cosine",
         "drop_path": 0.0,
+        "head": "residual",
     },
 }
 """The defaults that each recipe changes."""
@@ -84,6 +85,12 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 """The defaults that each variant of the decoder changes; ``base`` is the published decoder."""
+
+FORMER: Mapping[str, Any] = {
+    "encoder_groups": None,  # a pyramid of every transformer's maps
+    "head": "off",
+}
+"""Settings of a run made before they existed, whatever its recipe."""
 
 FAST_LITE_EPOCHS = 10
 """Epochs of the recipe ``fast`` with the variant ``lite``: more, which take a sixth of the time."""

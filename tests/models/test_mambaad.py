@@ -57,7 +57,7 @@ def shallow() -> MambaAD:
     ("height", "width"), [(64, 64), (32, 96), (256, 256), (224, 320), (512, 512)]
 )
 def test_any_size(height, width, shallow):
-    features, rebuilt = shallow(torch.randn(1, 3, height, width))
+    features, rebuilt, _ = shallow(torch.randn(1, 3, height, width))
     expected = [
         (1, 64, height // 4, width // 4),
         (1, 128, height // 8, width // 8),
@@ -86,7 +86,7 @@ def test_images_of_a_batch_do_not_influence_each_other(shallow):
 
 @torch.inference_mode()
 def test_reconstruct_is_the_trained_part(shallow):
-    features, rebuilt = shallow(torch.randn(2, 3, 64, 64))
+    features, rebuilt, _ = shallow(torch.randn(2, 3, 64, 64))
     for a, b in zip(shallow.reconstruct(features), rebuilt, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -103,7 +103,7 @@ def test_reconstruct_is_the_trained_part(shallow):
 )
 def test_other_encoders(encoder, depths):
     network = build_model(encoder, "random", depths=depths).eval()
-    features, rebuilt = network(torch.randn(1, 3, 64, 64))
+    features, rebuilt, _ = network(torch.randn(1, 3, 64, 64))
     assert [r.shape for r in rebuilt] == [f.shape for f in features]
     assert [f.shape[-2:] for f in features] == [(16, 16), (8, 8), (4, 4)]
     assert all(r.isfinite().all() for r in rebuilt)
@@ -124,7 +124,7 @@ def test_a_training_step():
     statistics = network.fusion.mix[1].running_mean
     assert {key.split(".")[0] for key in trained} == {"fusion", "decoder"}
 
-    features, rebuilt = network(torch.randn(2, 3, 64, 64))
+    features, rebuilt, _ = network(torch.randn(2, 3, 64, 64))
     loss = squared_error_loss(features, rebuilt).mean()
     loss.backward()
     for key, parameter in trained.items():

@@ -22,7 +22,7 @@ def test_a_run_has_the_mean_embeddings_and_the_heatmap_range_of_all_its_parts(pa
     with torch.inference_mode():
         for c in classes:
             (batch,) = read_batches(c.train, size, 10)
-            features, reconstructed = model(normalise(torch.from_numpy(batch.pixels)))
+            features, reconstructed, _ = model(normalise(torch.from_numpy(batch.pixels)))
             means.append(embedding(features).mean(0).numpy())
             maps.append(anomaly_map(features, reconstructed, size))
     assert stored.products == tuple(c.name for c in classes)

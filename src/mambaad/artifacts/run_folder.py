@@ -6,9 +6,11 @@
 ``version.json``         the versions of this package, PyTorch and timm
 ``weights.safetensors``  the whole model, encoder included
 ``log.jsonl``            a line for each epoch
+``head.jsonl``           with a residual head: its loss every 50 steps
 ``good_parts.*``         the products' prototypes, written last (``artifacts/prototypes.py``)
 ``calibration.*``        once calibrated: the thresholds (``inspection/calibration.py``)
 ``checkpoint.*``         until training has ended: the state that it resumes from
+``head_checkpoint.*``    the same of the residual head, while it is trained
 ======================== ==========================================================
 
 Nothing in it refers to a path outside, so it can be moved.
@@ -27,10 +29,12 @@ from pydantic import ValidationError
 from mambaad.config import TrainConfig, config_json
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import TEMPORARY, file_digest, write_text
+from mambaad.recipes import FORMER
 
 CONFIG, DATA, VERSION, LOG = "config.json", "data.json", "version.json", "log.jsonl"
 WEIGHTS, PROTOTYPES = "weights.safetensors", "good_parts.safetensors"
 CHECKPOINT, CALIBRATION = "checkpoint.safetensors", "calibration.safetensors"
+HEAD_LOG, HEAD_CHECKPOINT = "head.jsonl", "head_checkpoint.safetensors"
 
 
 def is_finished(folder: Path) -> bool:
@@ -79,8 +83,7 @@ def read_config(folder: Path) -> TrainConfig:
     """
     try:
         settings = _read_json(folder, CONFIG)
-        # Runs made before there were groups have a pyramid of every transformer's maps.
-        return TrainConfig(**{"encoder_groups": None, **settings})
+        return TrainConfig(**{**FORMER, **settings})
     except (ValidationError, TypeError, MambaADError) as error:
         if isinstance(error, RunError):
             raise
@@ -117,7 +120,17 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     Raises:
         RunError: the log is damaged.
     """
-    path = folder / LOG
+    return _read_records(folder / LOG)
+
+
+def training_seconds(folder: Path) -> float:
+    """Add up the seconds of a run's epochs, and of its residual head (RunError: see above)."""
+    epochs = sum(epoch["seconds"] for epoch in read_log(folder))
+    head = [record["seconds"] for record in _read_records(folder / HEAD_LOG)]
+    return float(epochs + max(head, default=0.0))
+
+
+def _read_records(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:

@@ -63,6 +63,13 @@ def train(
     directions: Annotated[
         int | None, typer.Option(help="Scan directions: 1, 2, 4 or 8. [8; lite: 4]")
     ] = None,
+    head: Annotated[
+        str | None,
+        typer.Option(
+            help="residual (a head trained on synthetic defects, half of the anomaly map) or off. "
+            "[off; fast: residual]"
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(help="Passes over the training images. [100; fast: 6; fast and lite: 10]"),
@@ -124,6 +131,7 @@ def train(
         "size": size,
         "scan": scan,
         "directions": directions,
+        "head": head,
         "epochs": epochs,
         "batch_size": batch_size,
         "lr": lr,

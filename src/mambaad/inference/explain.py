@@ -19,7 +19,13 @@ from mambaad.models.embedding import embedding
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.mixers.ss2d import SS2D
 from mambaad.models.normalise import normalise
-from mambaad.models.scoring import SIGMA, distance_maps, smooth
+from mambaad.models.scoring import (
+    HEAD_SHARE,
+    SIGMA,
+    defect_probability,
+    distance_maps,
+    smooth,
+)
 from mambaad.models.system import System
 from mambaad.ops.orders import direction_names
 from mambaad.progress import say
@@ -33,12 +39,12 @@ class Explanation:
     """Contributions to the highest value of an anomaly map.
 
     ``at``: row and column of that pixel, at the model's size. ``scale_maps``: the contribution of
-    each scale to the map, coarsest or deepest last; they add up to it. ``scale_shares``: the
-    contributions to the score as shares, which add up to 1. ``strides``: of the scales, in pixels
-    at the model's size. ``directions``: for each scan direction, the decrease at that pixel when
-    every block omits the direction, minus the decrease at the median pixel, over the score; a large
-    value means that the direction carried a wrong reconstruction there. Empty for systems that do
-    not scan.
+    each scale to the map, coarsest or deepest last, and after them that of the residual head if
+    there is one; they add up to it. ``scale_shares``: the contributions to the score as shares,
+    which add up to 1. ``strides``: of the scales, in pixels at the model's size. ``directions``:
+    for each scan direction, the decrease at that pixel when every block omits the direction, minus
+    the decrease at the median pixel, over the score; a large value means that the direction carried
+    a wrong reconstruction there. Empty for systems that do not scan.
     """
 
     at: tuple[int, int]
@@ -86,8 +92,8 @@ class Explainer:
             inspected: its anomaly map, minus infinity where defects do not count; None if they
                 count everywhere.
         """
-        features, reconstructed = self.model(_batch(pixels, self.size))
-        parts = self._parts(features, reconstructed)
+        features, reconstructed, logits = self.model(_batch(pixels, self.size))
+        parts = self._parts(features, reconstructed, logits)
         whole = parts.sum(dim=0)
         searched = whole.numpy() if inspected is None else inspected
         row, column = (int(i) for i in np.unravel_index(searched.argmax(), searched.shape))
@@ -98,7 +104,10 @@ class Explainer:
             names = direction_names(blocks[0].directions)
             fused = self.model.fusion(features)
             for k, name in enumerate(names if len(names) > 1 else []):
-                without = self._parts(features, _without(self.model, fused, k)).sum(dim=0)
+                rebuilt = _without(self.model, fused, k)
+                head = self.model.head
+                judged = None if head is None else head(features, rebuilt)
+                without = self._parts(features, rebuilt, judged).sum(dim=0)
                 change = whole - without
                 excess = change[row, column] - change.median()
                 directions[name] = float(excess / whole[row, column].clamp(min=1e-12))
@@ -108,11 +117,18 @@ class Explainer:
         )
 
     def _parts(
-        self, features: Sequence[torch.Tensor], reconstructed: Sequence[torch.Tensor]
-    ) -> Float[torch.Tensor, "scales h w"]:
-        """The contribution of each scale to the anomaly map: mean and smoothing are linear."""
+        self,
+        features: Sequence[torch.Tensor],
+        reconstructed: Sequence[torch.Tensor],
+        logits: torch.Tensor | None,
+    ) -> Float[torch.Tensor, "parts h w"]:
+        """The contributions to the anomaly map, of each scale and of the head: all is linear."""
         maps = distance_maps(features, reconstructed, self.size, self.model.distance)[:, 0]
-        return smooth(maps, SIGMA) / len(maps)
+        parts = maps / len(maps)
+        if logits is not None:
+            probability = defect_probability(logits, self.size)
+            parts = torch.cat([(1 - HEAD_SHARE) * parts, HEAD_SHARE * probability])
+        return smooth(parts, SIGMA)
 
 
 def _without(model: MambaAD, fused: torch.Tensor, direction: int) -> Any:

@@ -200,8 +200,11 @@ class TorchEngine:
             on_no_memory=self.batch_size == 1,
         )
         scales = len(maps_of_scales) // 2
-        features, reconstructed = maps_of_scales[:scales], maps_of_scales[scales:]
-        maps = anomaly_map(features, reconstructed, self.size, distance=self.model.distance)
+        features, reconstructed = maps_of_scales[:scales], maps_of_scales[scales : 2 * scales]
+        logits = maps_of_scales[-1] if len(maps_of_scales) % 2 else None
+        maps = anomaly_map(
+            features, reconstructed, self.size, distance=self.model.distance, logits=logits
+        )
         distances = distances_to(self._means, embedding(features))
         return [
             # A copy: a view would keep the whole batch's maps alive.
@@ -236,11 +239,11 @@ class TorchEngine:
 def _maps(
     model: System, device_type: str, half: bool, batch: Float[torch.Tensor, "b 3 h w"]
 ) -> tuple[torch.Tensor, ...]:
-    """The encoder's maps, and those rebuilt of them; ``half``: by autocast."""
+    """The encoder's maps, those rebuilt of them, and the head's, if any; ``half``: by autocast."""
     with (
         torch.autocast(device_type, torch.bfloat16, enabled=half, cache_enabled=False),
         # With TF32 a GPU's convolutions would keep ten bits of float32's mantissa.
         torch.backends.cudnn.flags(enabled=True, allow_tf32=False),
     ):
-        features, reconstructed = model(batch)
-    return (*features, *reconstructed)
+        features, reconstructed, logits = model(batch)
+    return (*features, *reconstructed, *([] if logits is None else [logits]))

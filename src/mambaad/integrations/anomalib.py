@@ -56,6 +56,7 @@ _THEIRS = {
     "cache_features": "anomalib computes the encoder's maps in each epoch",
     "logger": "give it to the Engine",
     "precision": "give it to the Engine",
+    "head": "anomalib has one stage of training",
 }
 """Settings of our training that this model does not take, and what to do instead."""
 
@@ -82,7 +83,10 @@ class MambaADModel(nn.Module):
         if self.training:
             return reconstruction
         height, width = images.shape[-2:]
-        maps = anomaly_map(*reconstruction, (height, width), distance=self.network.distance)
+        features, reconstructed, logits = reconstruction
+        maps = anomaly_map(
+            features, reconstructed, (height, width), distance=self.network.distance, logits=logits
+        )
         return InferenceBatch(pred_score=image_score(maps)[:, None], anomaly_map=maps[:, None])
 
 
@@ -113,7 +117,7 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
         for name in settings:
             if name in _THEIRS:
                 raise ConfigError(f"{name} is not a setting of this model; {_THEIRS[name]}")
-        config = make_config({"recipe": "fast", **settings})
+        config = make_config({"recipe": "fast", "head": "off", **settings})
         if pre_processor is True:
             pre_processor = self.configure_pre_processor(config.size)
         super().__init__(pre_processor, post_processor, evaluator, visualizer)
@@ -156,7 +160,7 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
 
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """Compute the loss of a batch."""
-        features, reconstructed = self.model(batch.image)
+        features, reconstructed, _ = self.model(batch.image)
         config = self.config
         epoch, share = divmod(self.global_step / self._steps_per_epoch(), 1)
         easy = loose_share(config, int(epoch), share)

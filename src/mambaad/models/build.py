@@ -12,6 +12,7 @@ from mambaad.models.baselines.uniad import AlignedEncoder, UniAD
 from mambaad.models.decoder import GridDecoder, MambaDecoder
 from mambaad.models.encoder import EMBEDDED, EMBEDDED_ARCHITECTURE, Encoder
 from mambaad.models.fusion import Fusion, GridFusion
+from mambaad.models.head import ResidualHead
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.system import System
 from mambaad.ops.orders import ScanMethod
@@ -31,7 +32,11 @@ def build_system(config: TrainConfig, encoder_weights: str | Path) -> System:
     Raises:
         ConfigError: an encoder, weights or size that the system cannot work with.
     """
-    return BUILDERS[config.system](config, encoder_weights)
+    system = BUILDERS[config.system](config, encoder_weights)
+    if config.head == "residual":
+        channels: Any = system.encoder.channels
+        system.head = ResidualHead(channels)
+    return system
 
 
 def build_model(

@@ -14,6 +14,9 @@ from mambaad.models.system import Distance
 SIGMA = 4.0
 """Standard deviation of the Gaussian that smooths an anomaly map, in pixels of the map."""
 
+HEAD_SHARE = 0.5
+"""Share of an anomaly map that is the residual head's, where there is one."""
+
 
 def anomaly_map(
     features: Sequence[Float[torch.Tensor, "b _ _ _"]],
@@ -21,23 +24,36 @@ def anomaly_map(
     size: tuple[int, int],
     sigma: float = SIGMA,
     distance: Distance = "cosine",
+    logits: Float[torch.Tensor, "b _ _"] | None = None,
 ) -> Float[torch.Tensor, "b h w"]:
     """Measure the reconstruction error at each pixel (MambaAD, section 3.1).
 
     At each scale, take the distance over channels and resize it to ``size`` (bilinear, corners
-    aligned); average over scales; smooth with a Gaussian.
+    aligned); average over scales; smooth with a Gaussian. With a residual head, half of the map is
+    the probability of a defect that it finds (before smoothing).
 
     Args:
         features, reconstructed: per scale b x c_i x h_i x w_i.
         size: height and width of the map, those of the image.
         sigma: standard deviation of the Gaussian, in pixels; 0 for no smoothing.
         distance: ``"cosine"`` (1 - the similarity) or ``"euclidean"`` (UniAD).
+        logits: of the head (:class:`mambaad.models.system.Reconstruction`), or None.
 
     Returns:
         float32, 0 or more (cosine: at most 2); about 0 where the image looks like a good part.
     """
     mean = distance_maps(features, reconstructed, size, distance).mean(dim=0)
+    if logits is not None:
+        mean = (1 - HEAD_SHARE) * mean + HEAD_SHARE * defect_probability(logits, size)
     return smooth(mean, sigma) if sigma else mean
+
+
+def defect_probability(
+    logits: Float[torch.Tensor, "b _ _"], size: tuple[int, int]
+) -> Float[torch.Tensor, "b h w"]:
+    """Resize the head's logits as the distances are, and turn them into probabilities."""
+    resized = F.interpolate(logits.float()[:, None], size, mode="bilinear", align_corners=True)
+    return resized[:, 0].sigmoid()
 
 
 def distance_maps(

@@ -11,16 +11,23 @@ from jaxtyping import Float
 from torch import nn
 
 from mambaad.errors import ConfigError
+from mambaad.models.head import ResidualHead
 from mambaad.size import SIZE_MULTIPLE
 
 Distance = Literal["cosine", "euclidean"]
 
 
 class Reconstruction(NamedTuple):
-    """The encoder's maps and their reconstructions, per scale b x c_i x h_i x w_i."""
+    """What a system computes of images.
+
+    ``features``, ``reconstructed``: the encoder's maps and their reconstructions, per scale
+    b x c_i x h_i x w_i. ``logits``: of a defect in each cell of the finest map, by the system's
+    residual head; None if it has none.
+    """
 
     features: list[Float[torch.Tensor, "b _ _ _"]]
     reconstructed: list[Float[torch.Tensor, "b _ _ _"]]
+    logits: Float[torch.Tensor, "b _ _"] | None = None
 
 
 class System(nn.Module, ABC):
@@ -36,6 +43,7 @@ class System(nn.Module, ABC):
     Attributes:
         distance: the measure between a cell's features and their reconstruction, for the anomaly
             map.
+        head: the residual head, or None.
     """
 
     distance: ClassVar[Distance] = "cosine"
@@ -43,6 +51,7 @@ class System(nn.Module, ABC):
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
         self.encoder = encoder
+        self.head: ResidualHead | None = None
         self._multiple = int(getattr(encoder, "multiple", SIZE_MULTIPLE))
 
     @abstractmethod
@@ -56,7 +65,7 @@ class System(nn.Module, ABC):
         """
 
     def forward(self, images: Float[torch.Tensor, "b 3 h w"]) -> Reconstruction:
-        """Rebuild the images' features.
+        """Rebuild the images' features, and judge the residuals if there is a head.
 
         Args:
             images: RGB, normalised with ImageNet's mean and standard deviation; sides multiples
@@ -72,4 +81,6 @@ class System(nn.Module, ABC):
                 f"{self._multiple}; resize them, or set --size"
             )
         features = self.encoder(images)
-        return Reconstruction(features, self.reconstruct(features))
+        reconstructed = self.reconstruct(features)
+        logits = self.head(features, reconstructed) if self.head is not None else None
+        return Reconstruction(features, reconstructed, logits)

@@ -259,6 +259,7 @@ def _sentences(found: Explanation, match: GoodMatch | None, prediction: Predicti
         )
     scales = len(found.strides)
     maps = f"the heatmaps of the {scales} scales" if scales > 1 else "the heatmap"
+    maps += " and of the residual head" if len(found.scale_maps) > scales else ""
     shown = f"Pictures: {maps}, a close-up of the peak"
     if match:
         lines.append(
@@ -280,10 +281,14 @@ def _shares(found: Explanation) -> str:
         names = [f"at stride {stride}" for stride in found.strides]
         ends = ("fine", "coarse")
     names[0], names[-1] = f"{names[0]} ({ends[0]})", f"{names[-1]} ({ends[1]})"
+    of = "the encoder's maps"
+    if len(found.scale_maps) > len(found.strides):
+        names.append("by the residual head")
+        of += " and of the head"
     shares = ", ".join(
         f"{share:.0%} {name}" for share, name in zip(found.scale_shares, names, strict=True)
     )
-    return f"Contributions of the encoder's maps to the score: {shares}."
+    return f"Contributions of {of} to the score: {shares}."
 
 
 def _fitted(pixels: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -148,7 +148,8 @@ def _scale_gradients(
     rebuilt: Float[torch.Tensor, "b c h w"], weights: Float[torch.Tensor, "b h w"]
 ) -> Float[torch.Tensor, "b c h w"]:
     """The same map, through which a cell's gradient is multiplied by its weight."""
-    return _ScaledGradient.apply(rebuilt, weights)
+    same: torch.Tensor = _ScaledGradient.apply(rebuilt, weights)
+    return same
 
 
 class _ScaledGradient(torch.autograd.Function):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -24,7 +26,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig, *, fused: bool) -> tor
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     undecayed = [p for name, p in trained if p.ndim <= 1 or name.endswith(_UNDECAYED)]
     kept = {id(p) for p in undecayed}
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for _, p in trained if id(p) not in kept]},
         {"params": undecayed, "weight_decay": 0.0},
     ]

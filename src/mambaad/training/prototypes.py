@@ -41,8 +41,11 @@ def measure_prototypes(
         embedded = []
         for batch in read_batches(some, size, _BATCH):
             images = normalise(torch.from_numpy(batch.pixels).to(device))
-            features, reconstructed = model(images)
-            maps.append(anomaly_map(features, reconstructed, size, distance=model.distance).cpu())
+            features, reconstructed, logits = model(images)
+            found = anomaly_map(
+                features, reconstructed, size, distance=model.distance, logits=logits
+            )
+            maps.append(found.cpu())
             embedded.append(embedding(features).cpu())
         means.append(torch.cat(embedded).mean(dim=0))
     return Prototypes(

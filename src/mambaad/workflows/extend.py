@@ -13,9 +13,8 @@ from typing import Any
 import torch
 
 from mambaad.artifacts.fingerprint import fingerprint, part_digests, summarise_data
-from mambaad.artifacts.prototypes import read_prototypes, save_prototypes
+from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import (
-    CHECKPOINT,
     CONFIG,
     PROTOTYPES,
     create_run,
@@ -34,12 +33,11 @@ from mambaad.inference.weights import load_model
 from mambaad.inspection.inspector import Inspector
 from mambaad.metrics.names import HEADINGS, METRICS, MetricValues
 from mambaad.progress import say
-from mambaad.training.devices import make_fabric, one_line_errors
+from mambaad.training.devices import make_fabric
 from mambaad.training.loop import fit
-from mambaad.training.prototypes import measure_prototypes
 from mambaad.types import ProductClass, Sample
 from mambaad.workflows.evaluate import evaluate_engine
-from mambaad.workflows.train import Interrupted
+from mambaad.workflows.train import Interrupted, finish
 
 EPOCHS = 3
 LR_SHARE = 0.5
@@ -161,10 +159,9 @@ def extend(
     if not (work / PROTOTYPES).is_file():
         place = find_device(device)
         _train(run, work, config, epochs, samples, place)
-        with one_line_errors(config, place):
-            model = load_model(work).to(place)
-            save_prototypes(work, measure_prototypes(model, trained_on, config.size))
-        (work / CHECKPOINT).unlink(missing_ok=True)
+        # The head again, if any: what it has learnt was of the former reconstruction.
+        if not finish(work, config, samples, trained_on, place):
+            raise _interrupted(work)
     before = _metrics(run, tested, device)
     after = _metrics(work, [*tested, added], device)
     changes = [
@@ -300,7 +297,11 @@ def _train(
     torch.manual_seed(config.seed)
     fabric = make_fabric(tuned.devices, tuned.precision, device)
     if not fit(fabric, tuned, load_model(run), samples, work):
-        raise Interrupted(f"interrupted; run the same command again to resume in {work}")
+        raise _interrupted(work)
+
+
+def _interrupted(work: Path) -> Interrupted:
+    return Interrupted(f"interrupted; run the same command again to resume in {work}")
 
 
 def _metrics(run: Path, classes: Sequence[ProductClass], device: str) -> dict[str, MetricValues]:

@@ -13,6 +13,7 @@ from mambaad.artifacts.fingerprint import summarise_data
 from mambaad.artifacts.prototypes import save_prototypes
 from mambaad.artifacts.run_folder import (
     CHECKPOINT,
+    HEAD_CHECKPOINT,
     PROTOTYPES,
     create_run,
     read_config,
@@ -24,14 +25,16 @@ from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import TEMPORARY
 from mambaad.inference.device import find_device, find_type
-from mambaad.inference.weights import load_model
+from mambaad.inference.weights import load_model, save_weights
 from mambaad.models.build import build_system
 from mambaad.models.licences import licence_notice
 from mambaad.progress import say
 from mambaad.training.devices import make_fabric, one_line_errors
+from mambaad.training.head import fit_head
 from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
 from mambaad.training.prototypes import measure_prototypes
+from mambaad.types import ProductClass, Sample
 
 _MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
 """Settings that may change when resuming: the weights do not depend on them, but for rounding."""
@@ -69,6 +72,8 @@ def train(
     decoder_width: int | None = None,
     drop_path: float | None = None,
     noisy_bottleneck: float | None = None,
+    head: Literal["off", "residual"] | None = None,
+    head_steps: int | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     loss: Literal["squared-error", "cosine"] | None = None,
@@ -133,6 +138,11 @@ def train(
 
         noisy_bottleneck: rate of dropout on the fused map in training, below 1 (Dinomaly's noisy
             bottleneck). [0]
+
+        head: ``"residual"``: after all else, train a head that finds defects in the residuals, on
+            synthetic anomalies over the good parts; half of the anomaly map is then the head's.
+            ["off"; fast: "residual"]
+        head_steps: steps of its training, of 8 images each. [300]
 
         epochs: passes over the training images. [100; fast: 6, with lite 10]
         batch_size: images in a step, over all devices together. [16; fast: 4]
@@ -199,7 +209,7 @@ def train_run(
         _check_resumed(out, config)
     place = find_device(device) if config.devices == 1 else find_type(device)
     if resume and _is_finished(out):
-        (out / CHECKPOINT).unlink(missing_ok=True)
+        _remove_checkpoints(out)
         say(f"{out} is finished: nothing to resume")
         return out
 
@@ -236,15 +246,49 @@ def train_run(
     if config.holdout or config.fold:
         say(f"{sum(len(c.train) for c in held_out)} good parts held out for calibration")
 
+    command = ["mambaad", "train", str(data), "--out", str(out), "--resume"]
+    command += ["--skip-unreadable"] if skip_unreadable else []
+    interrupted = Interrupted(f"interrupted; resume with: {shlex.join(command)}")
     if not fit(fabric, config, model, samples, out):
-        command = ["mambaad", "train", str(data), "--out", str(out), "--resume"]
-        command += ["--skip-unreadable"] if skip_unreadable else []
-        raise Interrupted(f"interrupted; resume with: {shlex.join(command)}")
-    with one_line_errors(config, fabric.device):
-        trained = load_model(out).to(fabric.device)
-        save_prototypes(out, measure_prototypes(trained, classes, config.size))
-    (out / CHECKPOINT).unlink(missing_ok=True)
+        raise interrupted
+    if not finish(out, config, samples, classes, fabric.device):
+        raise interrupted
     return out
+
+
+def finish(
+    out: Path,
+    config: TrainConfig,
+    samples: Sequence[Sample],
+    classes: Sequence[ProductClass],
+    device: torch.device,
+) -> bool:
+    """End a training whose epochs are done: the head if there is one, prototypes, no checkpoints.
+
+    Args:
+        out: the run folder, with weights.
+        config: its settings.
+        samples: the images that it was trained on, now for the head.
+        classes: of whose good parts the prototypes are measured.
+        device: where to compute.
+
+    Returns:
+        False if it was interrupted; the head's state is saved then.
+    """
+    with one_line_errors(config, device):
+        model = load_model(out).to(device)
+        if model.head is not None:
+            if not fit_head(config, model, samples, out, device):
+                return False
+            save_weights(out, model)
+        save_prototypes(out, measure_prototypes(model, classes, config.size))
+    _remove_checkpoints(out)
+    return True
+
+
+def _remove_checkpoints(out: Path) -> None:
+    for checkpoint in (CHECKPOINT, HEAD_CHECKPOINT):
+        (out / checkpoint).unlink(missing_ok=True)
 
 
 def _check_resumed(out: Path, config: TrainConfig) -> None:

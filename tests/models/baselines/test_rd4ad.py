@@ -32,7 +32,7 @@ def test_parameters_are_as_many_as_published(architecture, published):
 def test_rebuilt_maps_have_the_shapes_of_the_encoders(architecture):
     torch.manual_seed(0)
     model = RD4AD(encoder(architecture), architecture).eval()
-    features, reconstructed = model(torch.randn(1, 3, 64, 96))
+    features, reconstructed, _ = model(torch.randn(1, 3, 64, 96))
     assert [m.shape for m in reconstructed] == [m.shape for m in features]
 
 

@@ -22,8 +22,8 @@ _CAMERA = 900.0  # design units above the table
 _LAMP = 640.0
 
 
-def linear(colour: Sequence[Number]) -> Array:
-    """Convert a screen's colour, 0 to 255, to the share of light it reflects."""
+def linear(colour: Sequence[Number] | np.ndarray) -> Array:
+    """Convert a screen's colour or pixels, 0 to 255, to the share of light it reflects."""
     light: Array = (np.asarray(colour, dtype=np.float64) / 255) ** 2
     return light
 

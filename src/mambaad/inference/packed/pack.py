@@ -51,6 +51,8 @@ def pack(model: System, precision: Precision = "float32") -> System:
     pack_encoder(model.encoder, dtype)
     if isinstance(model, MambaAD):
         _pack_mambaad(model, dtype)
+        if model.head is not None:  # in float32, as the anomaly map
+            rewrite_convolutions(model.head, torch.float32)
     else:
         for part in (child for name, child in model.named_children() if name != "encoder"):
             rewrite_convolutions(part, dtype)

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import torch
 
-from mambaad.artifacts.run_folder import CONFIG, read_config, read_log
+from mambaad.artifacts.run_folder import CONFIG, read_config, training_seconds
 from mambaad.data.layouts import read_data
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import write_text
@@ -176,7 +176,7 @@ def run_system(job: Job, run: Path) -> dict[str, Any]:
         "parameters": whole.parameters,
         "trained_parameters": whole.trained,
         "flops": whole.flops,
-        "train_minutes": sum(epoch["seconds"] for epoch in read_log(run)) / 60,
+        "train_minutes": training_seconds(run) / 60,
         "images_per_s": images_per_second(inspector.engine),
     }
 

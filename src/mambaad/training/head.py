@@ -1,0 +1,194 @@
+"""The last stage of a training: the residual head, on synthetic anomalies over good parts.
+
+All else is frozen, so that the reconstruction, which never saw an anomaly, stays what it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch.nn import functional as F
+
+from mambaad.artifacts.run_folder import HEAD_CHECKPOINT, HEAD_LOG
+from mambaad.config import TrainConfig
+from mambaad.data.images import read_image, resize_image
+from mambaad.data.read_ahead import read_ahead, reader_threads
+from mambaad.data.synthetic.anomalies import spoil
+from mambaad.errors import NonFiniteLossError
+from mambaad.files import write_text
+from mambaad.models.normalise import normalise
+from mambaad.models.system import System
+from mambaad.process import keep_freed_memory, limit_threads, on_signals
+from mambaad.progress import ProgressBar, say
+from mambaad.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from mambaad.types import Sample
+
+BATCH, SPOILED = 8, 6
+"""Images of a step, and how many of them get an anomaly."""
+LR, WARM_UP = 1e-3, 20
+"""The learning rate after ``WARM_UP`` steps, from where it falls to 0 along half a cosine."""
+_STEPS_A_RECORD = 50
+_CHANGED = 0x0EAD  # a stream of random numbers of its own, beside those of the epochs
+
+
+class SpoiledBatch(NamedTuple):
+    """Images of a step, 8-bit RGB, and where they were changed."""
+
+    images: UInt8[np.ndarray, "b h w 3"]
+    masks: Bool[np.ndarray, "b h w"]
+
+
+def fit_head(
+    config: TrainConfig, model: System, samples: Sequence[Sample], out: Path, device: torch.device
+) -> bool:
+    """Train a system's head to the end (True), or to an interruption (False).
+
+    It goes on from a checkpoint in the run folder if there is one; every step's images and
+    anomalies depend on the seed and the number of the step alone.
+
+    Args:
+        config: how many steps, of what size and seed.
+        model: on ``device``; only its head changes.
+        samples: good parts, of all classes.
+        out: the run folder, which gets a log, and a checkpoint every 50 steps.
+        device: where to compute.
+
+    Raises:
+        DataError: an image that cannot be read.
+        NonFiniteLossError: the loss became NaN or infinite.
+    """
+    head = model.head
+    assert head is not None
+    keep_freed_memory()
+    limit_threads()
+    model.eval()
+    torch.manual_seed(config.seed)
+    head.begin()
+    head.train()
+    optimizer = torch.optim.AdamW(head.parameters(), LR)
+    checkpoint = out / HEAD_CHECKPOINT
+    position = load_checkpoint(checkpoint, head, optimizer) if checkpoint.is_file() else Position()
+    say(f"residual head: {config.head_steps} steps on synthetic anomalies")
+
+    def prepare(step: int) -> SpoiledBatch:
+        return spoiled_batch(samples, config.size, config.seed, step)
+
+    stop, began = threading.Event(), time.perf_counter() - position.seconds
+    steps = range(position.step, config.head_steps)
+    loaded = read_ahead(prepare, steps, workers=reader_threads(device.type != "cpu"), ahead=2)
+    bar = ProgressBar("residual head")
+    with on_signals(stop.set), closing(loaded), bar:
+        for step, batch in zip(steps, loaded, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = _rate(step, config.head_steps)
+            loss = _train_step(model, optimizer, batch, device)
+            if not math.isfinite(loss):
+                raise NonFiniteLossError(
+                    f"the residual head's loss became {loss} at step {step + 1}; train without it "
+                    "(--head off), or check the images"
+                )
+            position.step += 1
+            position.loss_sum += loss
+            position.seconds = time.perf_counter() - began
+            bar.update(position.step, config.head_steps, f"loss {loss:.3f}")
+            if position.step % _STEPS_A_RECORD == 0 or position.step == config.head_steps:
+                position.log.append(_record(position))
+                position.loss_sum = 0.0
+                text = "".join(json.dumps(record) + "\n" for record in position.log)
+                write_text(out / HEAD_LOG, text)
+                save_checkpoint(checkpoint, head, optimizer, position)
+            if stop.is_set() and position.step < config.head_steps:
+                save_checkpoint(checkpoint, head, optimizer, position)
+                return False
+    head.requires_grad_(False)
+    model.eval()
+    if position.log:
+        last = position.log[-1]
+        say(f"residual head: loss {last['loss']:.4f}, {last['seconds'] / 60:.1f} min")
+    return True
+
+
+def spoiled_batch(
+    samples: Sequence[Sample], size: tuple[int, int], seed: int, step: int
+) -> SpoiledBatch:
+    """Draw the images of a step: good parts of any class, :data:`SPOILED` of them spoiled.
+
+    Args:
+        samples: good parts.
+        size: height and width to which they are resized.
+        seed, step: of which everything is a function.
+
+    Raises:
+        DataError: an image that cannot be read.
+    """
+    random = np.random.default_rng([seed, _CHANGED, step])
+    images, masks = [], []
+    for number in range(BATCH):
+        chosen, other = random.integers(len(samples), size=2)
+        image = resize_image(read_image(samples[chosen].path), size)
+        mask = np.zeros(size, dtype=bool)
+        if number < SPOILED:
+            foreign = resize_image(read_image(samples[other].path), size)
+            image, mask = spoil(image, foreign, random)
+        images.append(image)
+        masks.append(mask)
+    return SpoiledBatch(np.stack(images), np.stack(masks))
+
+
+def segmentation_loss(
+    logits: Float[torch.Tensor, "b h w"], wanted: Float[torch.Tensor, "b h w"]
+) -> Float[torch.Tensor, ""]:
+    """Compute the Dice loss of a batch plus its binary cross-entropy.
+
+    Dice (V-Net, Milletari et al. 2016, squares in the denominator): ``1 - (2 sum p y + 1) /
+    (sum p^2 + sum y^2 + 1)``, with p the probabilities of all cells of the batch.
+
+    Args:
+        logits: of a defect in each cell.
+        wanted: each cell's share of anomalous pixels, 0 to 1.
+    """
+    p = logits.sigmoid()
+    overlap = 2 * (p * wanted).sum() + 1
+    dice = 1 - overlap / (p.square().sum() + wanted.square().sum() + 1)
+    return dice + F.binary_cross_entropy_with_logits(logits, wanted)
+
+
+def _train_step(
+    model: System, optimizer: torch.optim.Optimizer, batch: SpoiledBatch, device: torch.device
+) -> float:
+    assert model.head is not None
+    with torch.no_grad():  # no gradient reaches the reconstruction
+        images = normalise(torch.from_numpy(batch.images).to(device))
+        features = model.encoder(images)
+        reconstructed = model.reconstruct(features)
+    logits = model.head(features, reconstructed)
+    masks = torch.from_numpy(batch.masks).to(device)
+    wanted = F.adaptive_avg_pool2d(masks.float(), logits.shape[1:])
+    loss = segmentation_loss(logits, wanted)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return loss.item()
+
+
+def _rate(step: int, steps: int) -> float:
+    return LR * min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
+
+
+def _record(position: Position) -> dict[str, float]:
+    before = position.log[-1]["step"] if position.log else 0
+    return {
+        "step": position.step,
+        "loss": position.loss_sum / (position.step - before),
+        "seconds": round(position.seconds, 3),
+    }
