@@ -30,7 +30,7 @@ from mambaad.inference.weights import load_model
 from mambaad.metrics.ranking import roc_auc
 from mambaad.models import projection
 from mambaad.models.normalise import normalise
-from mambaad.models.scoring import anomaly_map
+from mambaad.models.scoring import measure
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -70,7 +70,7 @@ def maps_of(run: Path, samples: Any, functions: tuple[Callable[..., Any], ...]) 
     for batch in read_batches(samples, size, 1):
         with TF32(functions):
             features, reconstructed = model(normalise(torch.from_numpy(batch.pixels)))
-        found.append(anomaly_map(features, reconstructed, size, distance=model.distance).numpy())
+        found.append(measure(model, features, reconstructed, size)[0].numpy())
     return np.concatenate(found)
 
 

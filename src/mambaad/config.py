@@ -35,6 +35,7 @@ _WITH_FLAG = (
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
+_UNIAD_ONLY = ("dropout", "normalise_features")
 _MAMBAAD_ONLY = ("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks")
 
 
@@ -86,6 +87,12 @@ class TrainConfig(BaseModel):
     )
     drop_path: float = Field(
         0.2, ge=0, lt=1, description="largest probability of skipping an HSS block while training"
+    )
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="UniAD's share of values that are zeroed while training"
+    )
+    normalise_features: bool = Field(
+        False, description="give UniAD's encoder maps whose cells all have the same length"
     )
     layout: str | None = Field(
         None,
@@ -141,6 +148,7 @@ class TrainConfig(BaseModel):
         if system not in SYSTEMS:
             raise ValueError(f"--system: expected one of {', '.join(SYSTEMS)}, got '{system}'")
         defaults, only_loss = SYSTEMS[system].settings, SYSTEMS[system].only_loss
+        of_recipe = SYSTEMS[system].fast if recipe == "fast" else {}
         together = {"epochs": FAST_LITE_EPOCHS} if (recipe, variant) == ("fast", "lite") else {}
         named = {**RECIPES.get(recipe, {}), **VARIANTS.get(variant, {}), **together}
         if only_loss:
@@ -150,7 +158,7 @@ class TrainConfig(BaseModel):
                     f"{_named('loss')}: {system} can be trained with {only_loss} only, got "
                     f"'{given['loss']}'; omit it"
                 )
-        return {**defaults, **named, **given}
+        return {**defaults, **named, **of_recipe, **given}
 
     @field_validator("encoder_weights", mode="before")
     @classmethod
@@ -182,6 +190,10 @@ class TrainConfig(BaseModel):
                         f"{_named(name)} applies to MambaAD only; omit it with --system "
                         f"{self.system}"
                     )
+        if self.system != "uniad":
+            for name in _UNIAD_ONLY:
+                if getattr(self, name) != TrainConfig.model_fields[name].default:
+                    raise ValueError(f"{_named(name)} applies to UniAD only; omit it")
         if self.fold and not (self.fold[1] >= 2 and 1 <= self.fold[0] <= self.fold[1]):
             raise ValueError(
                 f"{_named('fold')}: expected k, K with K >= 2 and 1 <= k <= K, got {self.fold}"

@@ -6,7 +6,7 @@ All other defaults are those of :class:`mambaad.config.TrainConfig`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -19,11 +19,13 @@ class SystemDefaults:
         settings: its paper's, where they differ from :class:`mambaad.config.TrainConfig`'s
             defaults.
         only_loss: the one loss that it can be trained with, whatever the recipe; None for any.
+        fast: what the recipe ``fast`` changes for it alone, beyond :data:`RECIPES`.
     """
 
     title: str
     settings: Mapping[str, Any]
     only_loss: str | None
+    fast: Mapping[str, Any] = field(default_factory=dict)
 
 
 SYSTEMS: dict[str, SystemDefaults] = {

@@ -78,7 +78,9 @@ def read_config(folder: Path) -> TrainConfig:
         RunError: not a run folder, or a damaged one.
     """
     try:
-        return TrainConfig(**_read_json(folder, CONFIG))
+        # A setting that the run's version did not have is as it was then, whatever recipes say now.
+        before = {name: field.default for name, field in TrainConfig.model_fields.items()}
+        return TrainConfig(**{**before, **_read_json(folder, CONFIG)})
     except (ValidationError, TypeError, MambaADError) as error:
         if isinstance(error, RunError):
             raise

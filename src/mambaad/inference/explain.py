@@ -19,7 +19,7 @@ from mambaad.models.embedding import embedding
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.mixers.ss2d import SS2D
 from mambaad.models.normalise import normalise
-from mambaad.models.scoring import SIGMA, distance_maps, smooth
+from mambaad.models.scoring import distance_maps, smooth
 from mambaad.models.system import System
 from mambaad.ops.orders import direction_names
 from mambaad.progress import say
@@ -111,7 +111,8 @@ class Explainer:
     ) -> Float[torch.Tensor, "scales h w"]:
         """The contribution of each scale to the anomaly map: mean and smoothing are linear."""
         maps = distance_maps(features, reconstructed, self.size, self.model.distance)[:, 0]
-        return smooth(maps, SIGMA) / len(maps)
+        sigma = self.model.smoothing
+        return (smooth(maps, sigma) if sigma else maps) / len(maps)
 
 
 def _without(model: MambaAD, fused: torch.Tensor, direction: int) -> Any:

@@ -9,18 +9,29 @@ import torch
 from jaxtyping import Float
 from torch.nn import functional as F
 
-from mambaad.models.system import Distance
+from mambaad.models.system import Distance, System
 
-SIGMA = 4.0
-"""Standard deviation of the Gaussian that smooths an anomaly map, in pixels of the map."""
+
+def measure(
+    system: System,
+    features: Sequence[Float[torch.Tensor, "b _ _ _"]],
+    reconstructed: Sequence[Float[torch.Tensor, "b _ _ _"]],
+    size: tuple[int, int],
+) -> tuple[Float[torch.Tensor, "b h w"], Float[torch.Tensor, " b"]]:
+    """Make the anomaly maps and the image scores of a system, by its own measures.
+
+    Args and map: see :func:`anomaly_map`; score: see :func:`image_score`.
+    """
+    maps = anomaly_map(features, reconstructed, size, system.smoothing, system.distance)
+    return maps, image_score(maps, system.pooling)
 
 
 def anomaly_map(
     features: Sequence[Float[torch.Tensor, "b _ _ _"]],
     reconstructed: Sequence[Float[torch.Tensor, "b _ _ _"]],
     size: tuple[int, int],
-    sigma: float = SIGMA,
-    distance: Distance = "cosine",
+    sigma: float = System.smoothing,
+    distance: Distance = System.distance,
 ) -> Float[torch.Tensor, "b h w"]:
     """Measure the reconstruction error at each pixel (MambaAD, section 3.1).
 
@@ -66,9 +77,16 @@ _DISTANCES: dict[Distance, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]
 }
 
 
-def image_score(maps: Float[torch.Tensor, "b h w"]) -> Float[torch.Tensor, " b"]:
-    """Take the maximum of each smoothed map as the image's score."""
-    return maps.flatten(1).amax(dim=1)
+def image_score(
+    maps: Float[torch.Tensor, "b h w"], pooling: int = System.pooling
+) -> Float[torch.Tensor, " b"]:
+    """Take the maximum of each map as the image's score.
+
+    With ``pooling`` above 1 it is the maximum over all squares of that many pixels a side, wholly
+    inside the map, of the mean in the square, as in UniAD's code.
+    """
+    pooled = F.avg_pool2d(maps[:, None], pooling, stride=1) if pooling > 1 else maps
+    return pooled.flatten(1).amax(dim=1)
 
 
 def smooth(maps: Float[torch.Tensor, "b h w"], sigma: float) -> Float[torch.Tensor, "b h w"]:

@@ -35,9 +35,15 @@ class System(nn.Module, ABC):
     Attributes:
         distance: the measure between a cell's features and their reconstruction, for the anomaly
             map.
+        smoothing: standard deviation of the Gaussian that smooths the map, in pixels; 0 for none.
+        pooling: side of the squares of pixels whose means the image score is the maximum of.
+
+    :func:`mambaad.models.scoring.measure` makes maps and scores by the three.
     """
 
     distance: ClassVar[Distance] = "cosine"
+    smoothing: ClassVar[float] = 4.0
+    pooling: ClassVar[int] = 1
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()

@@ -10,7 +10,7 @@ from mambaad.artifacts.prototypes import Prototypes
 from mambaad.data.read_ahead import read_batches
 from mambaad.models.embedding import embedding
 from mambaad.models.normalise import normalise
-from mambaad.models.scoring import anomaly_map, heatmap_range
+from mambaad.models.scoring import heatmap_range, measure
 from mambaad.models.system import System
 from mambaad.types import ProductClass
 
@@ -42,7 +42,7 @@ def measure_prototypes(
         for batch in read_batches(some, size, _BATCH):
             images = normalise(torch.from_numpy(batch.pixels).to(device))
             features, reconstructed = model(images)
-            maps.append(anomaly_map(features, reconstructed, size, distance=model.distance).cpu())
+            maps.append(measure(model, features, reconstructed, size)[0].cpu())
             embedded.append(embedding(features).cpu())
         means.append(torch.cat(embedded).mean(dim=0))
     return Prototypes(

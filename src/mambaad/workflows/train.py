@@ -64,6 +64,8 @@ def train(
     kernels: Sequence[int] | None = None,
     blocks: int | None = None,
     drop_path: float | None = None,
+    dropout: float | None = None,
+    normalise_features: bool | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     loss: Literal["squared-error", "cosine"] | None = None,
@@ -119,6 +121,9 @@ def train(
         kernels: sizes of the local branches' convolutions, odd. [(5, 7); lite: (5,)]
         blocks: HSS blocks in each LSS module, a divisor of every depth. [3, 2 or 1 by depth]
         drop_path: largest rate at which a block is skipped in training, below 1. [0.2; fast: 0]
+        dropout: share of values that UniAD zeroes in training, below 1. [0.1; fast: 0]
+        normalise_features: give UniAD's encoder maps whose cells all have the same length, so that
+            none outweighs the others; not in its paper. [False; fast: True]
 
         epochs: passes over the training images. [100; fast: 6, with lite 10]
         batch_size: images in a step, over all devices together. [16; fast: 4]

@@ -7,6 +7,7 @@ from torch import nn
 from mambaad.errors import ConfigError
 from mambaad.models.baselines.uniad import AlignedEncoder, UniAD, neighbours
 from mambaad.models.encoder import Encoder
+from mambaad.models.scoring import measure
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,57 @@ def test_encoder_gives_all_maps_on_one_grid(model):
     assert torch.equal(together[:, -encoder.channels[2] :], maps[2])  # at stride 16 already
     corner = together[:, : encoder.channels[0], 0, 0]
     torch.testing.assert_close(corner, maps[0][:, :, 0, 0])  # corners are aligned
+
+
+def test_normalised_maps_have_cells_of_one_length(model):
+    encoder = model.encoder.encoder
+    images = torch.randn(2, 3, 64, 128)
+    (plain,), (scaled,) = model.encoder(images), AlignedEncoder(encoder, normalise=True)(images)
+    width = sum(encoder.channels)
+    assert torch.isclose(scaled.square().mean(), torch.tensor(1.0))
+    for before, after in zip(
+        plain.split(encoder.channels, dim=1), scaled.split(encoder.channels, dim=1), strict=True
+    ):
+        for cell, unit in zip(
+            before.permute(0, 2, 3, 1).reshape(-1, before.shape[1]).double().numpy(),
+            after.permute(0, 2, 3, 1).reshape(-1, after.shape[1]).double().numpy(),
+            strict=True,
+        ):
+            expected = cell / np.sqrt((cell**2).sum()) * np.sqrt(width / 3)
+            np.testing.assert_allclose(unit, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_begin_as_copies_but_for_their_linear_maps(model):
+    """As the released code makes them: copied, and then its linear maps are drawn anew."""
+    fresh = UniAD(nn.Identity(), 8, (64, 128))
+    for layers in (fresh.transformer.encoder_layers, fresh.transformer.decoder_layers):
+        first, *others = (dict(layer.named_parameters()) for layer in layers)
+        for other in others:
+            assert other.keys() == first.keys()
+            for name, values in other.items():
+                drawn = name.endswith("weight") and ("feed_forward" in name or "out_proj" in name)
+                assert torch.equal(values, first[name]) is not drawn, name
+                assert values.data_ptr() != first[name].data_ptr()
+    first, second = fresh.transformer.decoder_layers[:2]
+    with torch.no_grad():
+        second.queries.zero_()
+    assert first.queries.abs().max() > 0
+
+
+def test_maps_are_as_they_are_and_the_score_is_the_highest_mean_of_16_x_16_pixels(model):
+    images = torch.randn(1, 3, 64, 128)
+    with torch.no_grad():
+        (ours,), (theirs,) = model(images)
+        (found,), (score,) = measure(model, [ours], [theirs], (64, 128))
+    error = (ours - theirs)[0].double().square().sum(dim=0).sqrt().numpy()
+    rows, columns = np.linspace(0, 3, 64), np.linspace(0, 7, 128)  # corners are aligned
+    down = np.stack([np.interp(rows, range(4), column) for column in error.T], axis=1)
+    expected = np.stack([np.interp(columns, range(8), row) for row in down])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    means = [
+        expected[y : y + 16, x : x + 16].mean() for y in range(64 - 15) for x in range(128 - 15)
+    ]
+    assert float(score) == pytest.approx(max(means), rel=1e-4)
 
 
 def test_neighbours_are_a_square_around_each_cell():

@@ -8,6 +8,7 @@ for MambaAD.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -31,12 +32,21 @@ JITTER = 20.0
 
 
 class AlignedEncoder(nn.Module):
-    """An encoder whose maps are resized to one grid and concatenated to a single map."""
+    """An encoder whose maps are resized to one grid and concatenated to a single map.
 
-    def __init__(self, encoder: Encoder) -> None:
+    Args:
+        encoder: images b x 3 x h x w -> maps b x c_i x h_i x w_i.
+        normalise: scale each cell's features of each of the n maps to the length sqrt(sum c_i / n),
+            so that no map outweighs another and the mean of their squares is 1. Not in the paper:
+            a ResNet-18's finest map has five times as large features as its coarsest, which then
+            hardly count in lengths and are lost in the noise.
+    """
+
+    def __init__(self, encoder: Encoder, normalise: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.channels = sum(encoder.channels)
+        self.length = (self.channels / len(encoder.channels)) ** 0.5 if normalise else None
 
     def forward(
         self, images: Float[torch.Tensor, "b 3 h w"]
@@ -47,6 +57,8 @@ class AlignedEncoder(nn.Module):
             F.interpolate(m, grid, mode="bilinear", align_corners=True)
             for m in self.encoder(images)
         ]
+        if self.length:
+            maps = [self.length * F.normalize(m, dim=1) for m in maps]
         return [torch.cat(maps, dim=1)]
 
 
@@ -61,6 +73,7 @@ class UniAD(System):
         channels: those of that map.
         size: height and width of the images in pixels; position embeddings and queries are
             learned for one grid.
+        dropout: the rate at which attention's weights and layers' values are zeroed in training.
 
     Raises:
         ConfigError: images so small that a cell has none outside its neighbourhood, or so large
@@ -68,8 +81,12 @@ class UniAD(System):
     """
 
     distance: ClassVar[Distance] = "euclidean"
+    smoothing: ClassVar[float] = 0.0
+    pooling: ClassVar[int] = 16
 
-    def __init__(self, encoder: nn.Module, channels: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self, encoder: nn.Module, channels: int, size: tuple[int, int], dropout: float = DROPOUT
+    ) -> None:
         super().__init__(encoder)
         self.grid = (size[0] // STRIDE, size[1] // STRIDE)
         if max(self.grid) <= NEIGHBOURHOOD:
@@ -85,7 +102,7 @@ class UniAD(System):
             )
         self.reduce = nn.Linear(channels, WIDTH)
         self.expand = nn.Linear(WIDTH, channels)
-        self.transformer = Transformer(*self.grid)
+        self.transformer = Transformer(*self.grid, dropout)
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) and not name.startswith("encoder."):
                 nn.init.xavier_uniform_(module.weight)
@@ -105,13 +122,17 @@ class UniAD(System):
 
 
 class Transformer(nn.Module):
-    """Encoder and decoder layers over the cells of one grid."""
+    """Encoder and decoder layers over the cells of one grid.
 
-    def __init__(self, height: int, width: int) -> None:
+    As in the released code the layers of a kind begin as copies of one, with equal queries and
+    attention's projections; linear maps begin apart, as :class:`UniAD` draws them afterwards.
+    """
+
+    def __init__(self, height: int, width: int, dropout: float) -> None:
         super().__init__()
         self.positions = Positions(height, width)
-        self.encoder_layers = nn.ModuleList(EncoderLayer() for _ in range(LAYERS))
-        self.decoder_layers = nn.ModuleList(DecoderLayer(height * width) for _ in range(LAYERS))
+        self.encoder_layers = _copies(EncoderLayer(dropout))
+        self.decoder_layers = _copies(DecoderLayer(height * width, dropout))
         self.norm = nn.LayerNorm(WIDTH)
         self.register_buffer("hidden", neighbours(height, width, NEIGHBOURHOOD), persistent=False)
 
@@ -130,12 +151,12 @@ class Transformer(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention among cells that are not neighbours, and a feed-forward network."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float) -> None:
         super().__init__()
-        self.attention = _attention()
-        self.feed_forward = _feed_forward()
+        self.attention = _attention(dropout)
+        self.feed_forward = _feed_forward(dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -154,13 +175,13 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Attention of learned queries to the encoder's cells, then to those of the layer before."""
 
-    def __init__(self, cells: int) -> None:
+    def __init__(self, cells: int, dropout: float) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.randn(cells, WIDTH))
-        self.memory_attention, self.attention = _attention(), _attention()
-        self.feed_forward = _feed_forward()
+        self.memory_attention, self.attention = _attention(dropout), _attention(dropout)
+        self.feed_forward = _feed_forward(dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(3))
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -207,11 +228,15 @@ def neighbours(height: int, width: int, side: int) -> Bool[torch.Tensor, "l l"]:
     return together.reshape(height * width, height * width)
 
 
-def _attention() -> nn.MultiheadAttention:
-    return nn.MultiheadAttention(WIDTH, HEADS, dropout=DROPOUT, batch_first=True)
+def _copies(layer: nn.Module) -> nn.ModuleList:
+    return nn.ModuleList(copy.deepcopy(layer) for _ in range(LAYERS))
 
 
-def _feed_forward() -> nn.Sequential:
+def _attention(dropout: float) -> nn.MultiheadAttention:
+    return nn.MultiheadAttention(WIDTH, HEADS, dropout=dropout, batch_first=True)
+
+
+def _feed_forward(dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        *(nn.Linear(WIDTH, INNER), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(INNER, WIDTH))
+        *(nn.Linear(WIDTH, INNER), nn.ReLU(), nn.Dropout(dropout), nn.Linear(INNER, WIDTH))
     )
