@@ -53,6 +53,13 @@ SYSTEMS: dict[str, SystemDefaults] = {
             "clip_grad": 0.5,  # 0.1 in the paper, whose loss is a fifth of ours
         },
         "squared-error",  # lengths count in its distances
+        {
+            "epochs": 20,
+            "lr": 1e-3,
+            "clip_grad": 2.5,
+            "dropout": 0.0,
+            "normalise_features": True,
+        },
     ),
 }
 """The systems that can be trained, by the value of ``--system``.

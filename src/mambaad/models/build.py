@@ -96,7 +96,7 @@ def _build_uniad(config: TrainConfig, encoder_weights: str | Path) -> UniAD:
     strides = (2, 4, 8, 16) if "efficientnet" in config.encoder else (4, 8, 16)
     trunk = Encoder(config.encoder, encoder_weights, strides)
     encoder = AlignedEncoder(trunk, config.normalise_features)
-    return UniAD(encoder, encoder.channels, config.size, config.dropout)
+    return UniAD(encoder, encoder.channels, config.size, config.dropout, config.normalise_features)
 
 
 BUILDERS: dict[str, Callable[[TrainConfig, str | Path], System]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -57,6 +57,13 @@ class System(nn.Module, ABC):
 
         Args:
             features: per scale b x c_i x h_i x w_i; the result has the same shapes.
+        """
+
+    def prepare(self, batches: Iterable[Sequence[Float[torch.Tensor, "_ _ _ _"]]]) -> None:
+        """Measure, before training, what the system needs to know of maps; here nothing.
+
+        Args:
+            batches: the encoder's maps of some good parts, per scale b x c_i x h_i x w_i for any b.
         """
 
     def forward(self, images: Float[torch.Tensor, "b 3 h w"]) -> Reconstruction:

@@ -30,6 +30,7 @@ from mambaad.progress import say
 from mambaad.training.devices import make_fabric, one_line_errors
 from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
+from mambaad.training.preparation import prepare
 from mambaad.training.prototypes import measure_prototypes
 
 _MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
@@ -218,6 +219,8 @@ def train_run(
         create_run(out, config, summary)
     for leftover in out.glob(f"*{TEMPORARY}"):
         leftover.unlink()
+    if not has_encoder:
+        prepare(model, samples, config.size)
     counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
     say(f"{len(samples)} training images of {len(classes)} classes: {counts}")
     if config.holdout or config.fold:

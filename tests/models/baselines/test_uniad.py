@@ -46,6 +46,37 @@ def test_normalised_maps_have_cells_of_one_length(model):
             np.testing.assert_allclose(unit, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_the_transformer_sees_channels_of_mean_0_and_deviation_1(model):
+    generator = torch.Generator().manual_seed(4)
+    batches = [[3 * torch.rand(n, 8, 4, 8, generator=generator) - 1] for n in (2, 3)]
+    plain = UniAD(nn.Identity(), 8, (64, 128), 0.0).eval()
+    scaled = UniAD(nn.Identity(), 8, (64, 128), 0.0, standardise=True).eval()
+    missing, unexpected = scaled.load_state_dict(plain.state_dict(), strict=False)
+    assert (set(missing), unexpected) == ({"mean", "std"}, [])
+    scaled.prepare(batches)
+
+    cells = np.concatenate(
+        [x.double().numpy().transpose(0, 2, 3, 1).reshape(-1, 8) for (x,) in batches]
+    )
+    mean, std = cells.mean(axis=0), cells.std(axis=0)
+    np.testing.assert_allclose(scaled.mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(scaled.std, std, rtol=1e-5)
+    (x,) = batches[0]
+    shaped = [torch.from_numpy(v).float()[:, None, None] for v in (mean, std)]
+    with torch.no_grad():
+        (found,) = scaled.reconstruct([x])
+        (of_scaled,) = plain.reconstruct([(x - shaped[0]) / shaped[1]])
+    torch.testing.assert_close(found, shaped[0] + shaped[1] * of_scaled, atol=1e-4, rtol=1e-4)
+
+
+def test_a_system_that_scales_nothing_reads_no_maps(model):
+    def never():
+        raise AssertionError
+        yield
+
+    model.prepare(never())
+
+
 def test_layers_begin_as_copies_but_for_their_linear_maps(model):
     """As the released code makes them: copied, and then its linear maps are drawn anew."""
     fresh = UniAD(nn.Identity(), 8, (64, 128))

@@ -9,7 +9,7 @@ for MambaAD.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import torch
@@ -74,6 +74,9 @@ class UniAD(System):
         size: height and width of the images in pixels; position embeddings and queries are
             learned for one grid.
         dropout: the rate at which attention's weights and layers' values are zeroed in training.
+        standardise: give the transformer channels of mean 0 and standard deviation 1, as
+            :meth:`prepare` measures them. Not in the paper: the mean over all images is most of a
+            cell's length, and until it is learned nothing else is.
 
     Raises:
         ConfigError: images so small that a cell has none outside its neighbourhood, or so large
@@ -84,8 +87,16 @@ class UniAD(System):
     smoothing: ClassVar[float] = 0.0
     pooling: ClassVar[int] = 16
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(
-        self, encoder: nn.Module, channels: int, size: tuple[int, int], dropout: float = DROPOUT
+        self,
+        encoder: nn.Module,
+        channels: int,
+        size: tuple[int, int],
+        dropout: float = DROPOUT,
+        standardise: bool = False,
     ) -> None:
         super().__init__(encoder)
         self.grid = (size[0] // STRIDE, size[1] // STRIDE)
@@ -100,6 +111,10 @@ class UniAD(System):
                 f"--size: {size[0]} x {size[1]} has {self.grid[0] * self.grid[1]} cells, all pairs "
                 f"of which UniAD compares; give smaller sides, for at most {_MOST_CELLS} cells"
             )
+        self.standardise = standardise
+        if standardise:
+            self.register_buffer("mean", torch.zeros(channels))
+            self.register_buffer("std", torch.ones(channels))
         self.reduce = nn.Linear(channels, WIDTH)
         self.expand = nn.Linear(WIDTH, channels)
         self.transformer = Transformer(*self.grid, dropout)
@@ -114,11 +129,29 @@ class UniAD(System):
         """Rebuild the one map from itself, with noise added to it while training."""
         (x,) = features
         tokens = x.flatten(2).transpose(1, 2)  # b x cells x c
+        if self.standardise:
+            tokens = (tokens - self.mean) / self.std
         if self.training:
             size = tokens.norm(dim=2, keepdim=True) / tokens.shape[2]
             tokens = tokens + JITTER * size * torch.randn_like(tokens)
         rebuilt = self.expand(self.transformer(self.reduce(tokens)))
+        if self.standardise:
+            rebuilt = self.mean + self.std * rebuilt
         return [rebuilt.transpose(1, 2).unflatten(2, self.grid)]
+
+    def prepare(self, batches: Iterable[Sequence[Float[torch.Tensor, "_ _ _ _"]]]) -> None:
+        """Measure the mean and standard deviation of each channel, over all cells."""
+        if not self.standardise:
+            return
+        count, total, squares = 0, torch.zeros(1), torch.zeros(1)
+        for (x,) in batches:
+            cells = x.permute(0, 2, 3, 1).flatten(0, 2).double()
+            count += len(cells)
+            total = total + cells.sum(dim=0)
+            squares = squares + cells.square().sum(dim=0)
+        mean = total / count
+        self.mean.copy_(mean)
+        self.std.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt())
 
 
 class Transformer(nn.Module):
