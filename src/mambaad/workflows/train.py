@@ -126,10 +126,10 @@ def train(
         normalise_features: give UniAD's encoder maps whose cells all have the same length, so that
             none outweighs the others; not in its paper. [False; fast: True]
 
-        epochs: passes over the training images. [100; fast: 6, with lite 10]
+        epochs: passes over the training images. [100; fast: 6, with lite 10, UniAD 20]
         batch_size: images in a step, over all devices together. [16; fast: 4]
         loss: between the encoder's features and the decoder's. ["squared-error"; fast: "cosine"]
-        lr: learning rate of AdamW. [0.005; fast: 0.002]
+        lr: learning rate of AdamW. [0.005; fast: 0.002, UniAD 0.001]
         weight_decay: of AdamW. [0.0001]
         beta1: AdamW's decay rate for the mean of gradients. [0.9]
         beta2: AdamW's decay rate for the mean of their squares. [0.999; fast: 0.95]

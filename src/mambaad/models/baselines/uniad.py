@@ -38,8 +38,8 @@ class AlignedEncoder(nn.Module):
         encoder: images b x 3 x h x w -> maps b x c_i x h_i x w_i.
         normalise: scale each cell's features of each of the n maps to the length sqrt(sum c_i / n),
             so that no map outweighs another and the mean of their squares is 1. Not in the paper:
-            a ResNet-18's finest map has five times as large features as its coarsest, which then
-            hardly count in lengths and are lost in the noise.
+            a ResNet-18's finest map has features several times as large as its coarsest's, which
+            then hardly count in lengths and are lost in the noise.
     """
 
     def __init__(self, encoder: Encoder, normalise: bool = False) -> None:
@@ -75,8 +75,8 @@ class UniAD(System):
             learned for one grid.
         dropout: the rate at which attention's weights and layers' values are zeroed in training.
         standardise: give the transformer channels of mean 0 and standard deviation 1, as
-            :meth:`prepare` measures them. Not in the paper: the mean over all images is most of a
-            cell's length, and until it is learned nothing else is.
+            :meth:`prepare` measures them, and the same for what it rebuilds. Not in the paper: of a
+            cell's length the mean over all images is the larger part, which tells nothing apart.
 
     Raises:
         ConfigError: images so small that a cell has none outside its neighbourhood, or so large
