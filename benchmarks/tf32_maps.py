@@ -30,7 +30,7 @@ from mambaad.inference.weights import load_model
 from mambaad.metrics.ranking import roc_auc
 from mambaad.models import projection
 from mambaad.models.normalise import normalise
-from mambaad.models.scoring import anomaly_map
+from mambaad.models.scoring import measure
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -69,9 +69,8 @@ def maps_of(run: Path, samples: Any, functions: tuple[Callable[..., Any], ...]) 
     found = []
     for batch in read_batches(samples, size, 1):
         with TF32(functions):
-            features, reconstructed, logits = model(normalise(torch.from_numpy(batch.pixels)))
-        maps = anomaly_map(features, reconstructed, size, distance=model.distance, logits=logits)
-        found.append(maps.numpy())
+            found_maps = model(normalise(torch.from_numpy(batch.pixels)))
+        found.append(measure(model, found_maps, size)[0].numpy())
     return np.concatenate(found)
 
 

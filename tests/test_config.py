@@ -32,6 +32,17 @@ def test_a_recipe_sets_what_is_not_given():
     assert TrainConfig(**json.loads(config_json(config))) == config
 
 
+def test_a_recipe_may_change_more_for_one_system():
+    paper, fast = (make_config({"system": "uniad", "recipe": r}) for r in ("paper", "fast"))
+    assert (paper.dropout, paper.normalise_features) == (0.1, False)
+    assert (fast.dropout, fast.normalise_features) == (0.0, True)
+    assert fast.loss == "squared-error"
+    assert fast.epochs > make_config({"recipe": "fast"}).epochs
+    assert make_config({"system": "uniad", "recipe": "fast", "dropout": 0.2}).dropout == 0.2
+    rd4ad = make_config({"system": "rd4ad", "recipe": "fast"})
+    assert (rd4ad.dropout, rd4ad.epochs) == (0.1, make_config({"recipe": "fast"}).epochs)
+
+
 def test_lite_has_more_epochs_of_the_fast_recipe():
     assert make_config({"recipe": "fast"}).epochs == 6
     assert make_config({"recipe": "fast", "variant": "lite"}).epochs == 10
@@ -139,6 +150,14 @@ def test_baselines_keep_their_own_size_whatever_the_encoder():
         (
             {"system": "uniad", "drop_path": 0.1},
             "drop_path (in the file of settings) applies to MambaAD only; omit it",
+        ),
+        (
+            {"system": "rd4ad", "dropout": 0.2},
+            "dropout (in the file of settings) applies to UniAD only; omit it",
+        ),
+        (
+            {"normalise_features": True},
+            "normalise_features (in the file of settings) applies to UniAD only; omit it",
         ),
         (
             {"system": "uniad", "loss": "cosine"},

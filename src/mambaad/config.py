@@ -43,6 +43,7 @@ _WITH_FLAG = (
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
+_UNIAD_ONLY = ("dropout", "normalise_features")
 _OF_A_GRID = ("recentre", "decoder_width")
 _MAMBAAD_ONLY = (
     *("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks"),
@@ -132,6 +133,12 @@ class TrainConfig(BaseModel):
         "off", description="a head that finds defects in the residuals, trained on synthetic ones"
     )
     head_steps: int = Field(300, ge=1, description="steps of the head's training, 8 images each")
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="UniAD's share of values that are zeroed while training"
+    )
+    normalise_features: bool = Field(
+        False, description="give UniAD's encoder maps whose cells all have the same length"
+    )
     layout: str | None = Field(
         None,
         description="layout of the data set, as mambaad data check names them; by default detected",
@@ -189,6 +196,7 @@ class TrainConfig(BaseModel):
         if system not in SYSTEMS:
             raise ValueError(f"--system: expected one of {', '.join(SYSTEMS)}, got '{system}'")
         defaults, only_loss = SYSTEMS[system].settings, SYSTEMS[system].only_loss
+        of_recipe = SYSTEMS[system].fast if recipe == "fast" else {}
         together = {"epochs": FAST_LITE_EPOCHS} if (recipe, variant) == ("fast", "lite") else {}
         named = {**RECIPES.get(recipe, {}), **VARIANTS.get(variant, {}), **together}
         if system != "mambaad":
@@ -202,7 +210,7 @@ class TrainConfig(BaseModel):
                 )
         encoder = str(given.get("encoder", "")) if system == "mambaad" else ""
         of_encoder = encoder_defaults(encoder)
-        return {**defaults, **of_encoder, **named, **given}
+        return {**defaults, **of_encoder, **named, **of_recipe, **given}
 
     @field_validator("encoder_weights", mode="before")
     @classmethod
@@ -259,6 +267,10 @@ class TrainConfig(BaseModel):
                     f"{_named(name)} applies to a vision transformer's groups of blocks; give "
                     "encoder_groups: auto too, or omit it"
                 )
+        if self.system != "uniad":
+            for name in _UNIAD_ONLY:
+                if getattr(self, name) != TrainConfig.model_fields[name].default:
+                    raise ValueError(f"{_named(name)} applies to UniAD only; omit it")
         if self.fold and not (self.fold[1] >= 2 and 1 <= self.fold[0] <= self.fold[1]):
             raise ValueError(
                 f"{_named('fold')}: expected k, K with K >= 2 and 1 <= k <= K, got {self.fold}"

@@ -81,8 +81,8 @@ class Region:
 class Prediction:
     """The model's result for one image, with a verdict if its product is calibrated.
 
-    ``score``: the maximum of the anomaly map over the inspected area; the higher, the more
-    anomalous.
+    ``score``: the maximum of the anomaly map over the inspected area; without a calibration the
+    system's own image score, which differs from it for UniAD. The higher, the more anomalous.
     ``anomaly_map``: float32, at the model's size, about 0 where the image looks like a good part.
     ``product``: as given, or the one that the image resembles most; None if no product is known.
     ``product_margin``: the confidence in a product that was not given, from 0 (another is as near

@@ -49,6 +49,13 @@ def test_a_run_from_before_there_were_variants(calibrated_run, tmp_path):
     assert not load_model(run).training
 
 
+def test_a_setting_that_a_run_lacks_is_not_the_recipes_of_today(run):
+    config = {"system": "uniad", "recipe": "fast", "encoder": "resnet18", "lr": 0.0004}
+    (run / "config.json").write_text(json.dumps(config))
+    found = read_config(run)
+    assert (found.dropout, found.normalise_features, found.lr) == (0.1, False, 0.0004)
+
+
 def test_nothing_in_a_run_refers_to_a_place(trained_run, parts):
     for path in trained_run.iterdir():
         content = path.read_bytes()

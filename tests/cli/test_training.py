@@ -31,6 +31,8 @@ def test_flags_and_settings_have_the_same_names(mambaad_command):
         "blocks",
         "fold",
         "drop_path",
+        "dropout",
+        "normalise_features",
         "states",
         "expand",
         "kernels",

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
+from torch import nn
 
-from mambaad.models.scoring import anomaly_map, image_score, smooth
+from mambaad.models.scoring import anomaly_map, image_score, measure, smooth
+from mambaad.models.system import Reconstruction, System
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 96), (7, 5)])
@@ -71,3 +73,33 @@ def test_score_is_the_worst_place():
     maps = torch.zeros(2, 4, 4)
     maps[1, 2, 3] = 0.7
     assert image_score(maps).tolist() == pytest.approx([0.0, 0.7])
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(32, 48, 16), (20, 17, 5), (16, 16, 16)])
+def test_pooled_score_is_the_highest_mean_of_a_square_inside_the_map(height, width, side):
+    maps = torch.rand(3, height, width, generator=torch.Generator().manual_seed(2))
+    inside = (
+        slice(side // 2, height - (side - 1) // 2),
+        slice(side // 2, width - (side - 1) // 2),
+    )
+    expected = [uniform_filter(m, side)[inside].max() for m in maps.double().numpy()]
+    np.testing.assert_allclose(image_score(maps, side), expected, rtol=1e-5)
+
+
+class Measured(System):
+    """Measures of its own; rebuilds nothing."""
+
+    distance, smoothing, pooling = "euclidean", 2.0, 3
+
+    def reconstruct(self, features):
+        raise NotImplementedError
+
+
+def test_a_system_is_measured_by_its_own_distance_smoothing_and_pooling():
+    ours, theirs = torch.randn(2, 2, 5, 8, 8, generator=torch.Generator().manual_seed(3))
+    maps, scores = measure(Measured(nn.Identity()), Reconstruction([ours], [theirs]), (8, 8))
+    length = np.linalg.norm(ours.double().numpy() - theirs.double().numpy(), axis=1)
+    expected = np.stack([gaussian_filter(m, 2.0) for m in length])
+    np.testing.assert_allclose(maps, expected, rtol=1e-5)
+    means = [[m[y : y + 3, x : x + 3].mean() for y in range(6) for x in range(6)] for m in expected]
+    np.testing.assert_allclose(scores, np.max(means, axis=1), rtol=1e-5)

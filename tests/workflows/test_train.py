@@ -82,6 +82,19 @@ def test_the_fast_recipe_trains_and_resumes_to_the_same_weights(parts, tmp_path,
     assert_same_weights(tmp_path / "cut", whole)
 
 
+def test_what_a_system_measured_before_its_training_outlasts_an_interruption(
+    parts, tmp_path, at_step
+):
+    settings = {"system": "uniad", "recipe": "fast", "size": "32x128", "epochs": 2}
+    settings |= {"encoder": "resnet18", "encoder_weights": "random"}
+    whole = mambaad.train(parts, tmp_path / "whole", **settings)
+    assert weights(whole)["mean"].abs().max() > 0
+    with at_step(2, lambda: signal.raise_signal(signal.SIGINT)), pytest.raises(Interrupted):
+        mambaad.train(parts, tmp_path / "cut", **settings)
+    mambaad.train(parts, tmp_path / "cut", resume=True)
+    assert_same_weights(tmp_path / "cut", whole)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_resumed_is_the_same_as_uninterrupted(
     parts, trained_run, tmp_path, number, at_step

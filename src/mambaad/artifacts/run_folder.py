@@ -29,7 +29,6 @@ from pydantic import ValidationError
 from mambaad.config import TrainConfig, config_json
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import TEMPORARY, file_digest, write_text
-from mambaad.recipes import FORMER
 
 CONFIG, DATA, VERSION, LOG = "config.json", "data.json", "version.json", "log.jsonl"
 WEIGHTS, PROTOTYPES = "weights.safetensors", "good_parts.safetensors"
@@ -82,8 +81,9 @@ def read_config(folder: Path) -> TrainConfig:
         RunError: not a run folder, or a damaged one.
     """
     try:
-        settings = _read_json(folder, CONFIG)
-        return TrainConfig(**{**FORMER, **settings})
+        # A setting that the run's version did not have is as it was then, whatever recipes say now.
+        before = {name: field.default for name, field in TrainConfig.model_fields.items()}
+        return TrainConfig(**{**before, **_read_json(folder, CONFIG)})
     except (ValidationError, TypeError, MambaADError) as error:
         if isinstance(error, RunError):
             raise

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 class Observation(NamedTuple):
     """A model's output for one image, before any decision.
 
-    ``score``: the image score, the maximum of the map. ``anomaly_map``: float32, at the engine's
-    size, 0 or more, about 0 where the image looks like a good part (MambaAD, section 3.1).
-    ``distances``: from the image's embedding to each product's prototype, float32, 0 or more, in
-    the order of the products; empty if no product is known.
+    ``score``: the image score, the maximum of the map; UniAD's of the map's means over squares of
+    16 x 16 pixels. ``anomaly_map``: float32, at the engine's size, 0 or more, about 0 where the
+    image looks like a good part (MambaAD, section 3.1). ``distances``: from the image's embedding
+    to each product's prototype, float32, 0 or more, in the order of the products; empty if no
+    product is known.
     """
 
     score: float

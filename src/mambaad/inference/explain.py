@@ -19,13 +19,7 @@ from mambaad.models.embedding import embedding
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.mixers.ss2d import SS2D
 from mambaad.models.normalise import normalise
-from mambaad.models.scoring import (
-    HEAD_SHARE,
-    SIGMA,
-    defect_probability,
-    distance_maps,
-    smooth,
-)
+from mambaad.models.scoring import HEAD_SHARE, defect_probability, distance_maps, smooth
 from mambaad.models.system import System
 from mambaad.ops.orders import direction_names
 from mambaad.progress import say
@@ -128,7 +122,8 @@ class Explainer:
         if logits is not None:
             probability = defect_probability(logits, self.size)
             parts = torch.cat([(1 - HEAD_SHARE) * parts, HEAD_SHARE * probability])
-        return smooth(parts, SIGMA)
+        sigma = self.model.smoothing
+        return smooth(parts, sigma) if sigma else parts
 
 
 def _without(model: MambaAD, fused: torch.Tensor, direction: int) -> Any:

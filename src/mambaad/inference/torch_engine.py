@@ -38,8 +38,8 @@ from mambaad.inference.recorded import WARM_UP, Recorder
 from mambaad.inference.weights import load_model
 from mambaad.models.embedding import distances_to, embedding
 from mambaad.models.normalise import normalise
-from mambaad.models.scoring import anomaly_map, image_score
-from mambaad.models.system import System
+from mambaad.models.scoring import measure
+from mambaad.models.system import Reconstruction, System
 from mambaad.process import limit_threads
 from mambaad.progress import say
 
@@ -200,17 +200,18 @@ class TorchEngine:
             on_no_memory=self.batch_size == 1,
         )
         scales = len(maps_of_scales) // 2
-        features, reconstructed = maps_of_scales[:scales], maps_of_scales[scales : 2 * scales]
-        logits = maps_of_scales[-1] if len(maps_of_scales) % 2 else None
-        maps = anomaly_map(
-            features, reconstructed, self.size, distance=self.model.distance, logits=logits
+        found = Reconstruction(
+            list(maps_of_scales[:scales]),
+            list(maps_of_scales[scales : 2 * scales]),
+            maps_of_scales[-1] if len(maps_of_scales) % 2 else None,
         )
-        distances = distances_to(self._means, embedding(features))
+        maps, scores = measure(self.model, found, self.size)
+        distances = distances_to(self._means, embedding(found.features))
         return [
             # A copy: a view would keep the whole batch's maps alive.
             Observation(float(score), map_of_image.copy(), distances_of_image.copy())
             for score, map_of_image, distances_of_image in zip(
-                image_score(maps).tolist()[:count],
+                scores.tolist()[:count],
                 maps.cpu().numpy(),
                 distances.cpu().numpy(),
                 strict=False,  # what pads the batch comes last

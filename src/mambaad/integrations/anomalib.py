@@ -31,7 +31,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from mambaad.config import make_config
 from mambaad.errors import ConfigError
 from mambaad.models.build import build_system
-from mambaad.models.scoring import anomaly_map, image_score
+from mambaad.models.scoring import measure
 from mambaad.models.system import Reconstruction, System
 from mambaad.process import keep_freed_memory
 from mambaad.training.loss import training_loss
@@ -83,11 +83,8 @@ class MambaADModel(nn.Module):
         if self.training:
             return reconstruction
         height, width = images.shape[-2:]
-        features, reconstructed, logits = reconstruction
-        maps = anomaly_map(
-            features, reconstructed, (height, width), distance=self.network.distance, logits=logits
-        )
-        return InferenceBatch(pred_score=image_score(maps)[:, None], anomaly_map=maps[:, None])
+        maps, scores = measure(self.network, reconstruction, (height, width))
+        return InferenceBatch(pred_score=scores[:, None], anomaly_map=maps[:, None])
 
 
 class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not read

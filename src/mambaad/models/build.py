@@ -103,8 +103,9 @@ def _build_rd4ad(config: TrainConfig, encoder_weights: str | Path) -> RD4AD:
 def _build_uniad(config: TrainConfig, encoder_weights: str | Path) -> UniAD:
     """With EfficientNet-B4 24.5 M parameters, 16.7 M of them frozen."""
     strides = (2, 4, 8, 16) if "efficientnet" in config.encoder else (4, 8, 16)
-    encoder = AlignedEncoder(Encoder(config.encoder, encoder_weights, strides))
-    return UniAD(encoder, encoder.channels, config.size)
+    trunk = Encoder(config.encoder, encoder_weights, strides)
+    encoder = AlignedEncoder(trunk, config.normalise_features)
+    return UniAD(encoder, encoder.channels, config.size, config.dropout, config.normalise_features)
 
 
 BUILDERS: dict[str, Callable[[TrainConfig, str | Path], System]] = {

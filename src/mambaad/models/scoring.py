@@ -9,21 +9,42 @@ import torch
 from jaxtyping import Float
 from torch.nn import functional as F
 
-from mambaad.models.system import Distance
-
-SIGMA = 4.0
-"""Standard deviation of the Gaussian that smooths an anomaly map, in pixels of the map."""
+from mambaad.models.system import Distance, Reconstruction, System
 
 HEAD_SHARE = 0.5
 """Share of an anomaly map that is the residual head's, where there is one."""
+
+
+def measure(
+    system: System, found: Reconstruction, size: tuple[int, int]
+) -> tuple[Float[torch.Tensor, "b h w"], Float[torch.Tensor, " b"]]:
+    """Make the anomaly maps and the image scores of a system, by its own measures.
+
+    Args:
+        system: whose ``distance``, ``smoothing`` and ``pooling`` apply.
+        found: what it computed of the images.
+        size: height and width of the maps, those of the image.
+
+    Returns:
+        Maps (:func:`anomaly_map`) and scores (:func:`image_score`).
+    """
+    maps = anomaly_map(
+        found.features,
+        found.reconstructed,
+        size,
+        system.smoothing,
+        system.distance,
+        found.logits,
+    )
+    return maps, image_score(maps, system.pooling)
 
 
 def anomaly_map(
     features: Sequence[Float[torch.Tensor, "b _ _ _"]],
     reconstructed: Sequence[Float[torch.Tensor, "b _ _ _"]],
     size: tuple[int, int],
-    sigma: float = SIGMA,
-    distance: Distance = "cosine",
+    sigma: float = System.smoothing,
+    distance: Distance = System.distance,
     logits: Float[torch.Tensor, "b _ _"] | None = None,
 ) -> Float[torch.Tensor, "b h w"]:
     """Measure the reconstruction error at each pixel (MambaAD, section 3.1).
@@ -82,9 +103,16 @@ _DISTANCES: dict[Distance, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]
 }
 
 
-def image_score(maps: Float[torch.Tensor, "b h w"]) -> Float[torch.Tensor, " b"]:
-    """Take the maximum of each smoothed map as the image's score."""
-    return maps.flatten(1).amax(dim=1)
+def image_score(
+    maps: Float[torch.Tensor, "b h w"], pooling: int = System.pooling
+) -> Float[torch.Tensor, " b"]:
+    """Take the maximum of each map as the image's score.
+
+    With ``pooling`` above 1 it is the maximum over all squares of that many pixels a side, wholly
+    inside the map, of the mean in the square, as in UniAD's code.
+    """
+    pooled = F.avg_pool2d(maps[:, None], pooling, stride=1) if pooling > 1 else maps
+    return pooled.flatten(1).amax(dim=1)
 
 
 def smooth(maps: Float[torch.Tensor, "b h w"], sigma: float) -> Float[torch.Tensor, "b h w"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
@@ -44,9 +44,15 @@ class System(nn.Module, ABC):
         distance: the measure between a cell's features and their reconstruction, for the anomaly
             map.
         head: the residual head, or None.
+        smoothing: standard deviation of the Gaussian that smooths the map, in pixels; 0 for none.
+        pooling: side of the squares of pixels whose means the image score is the maximum of.
+
+    :func:`mambaad.models.scoring.measure` makes maps and scores by these.
     """
 
     distance: ClassVar[Distance] = "cosine"
+    smoothing: ClassVar[float] = 4.0
+    pooling: ClassVar[int] = 1
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -62,6 +68,13 @@ class System(nn.Module, ABC):
 
         Args:
             features: per scale b x c_i x h_i x w_i; the result has the same shapes.
+        """
+
+    def prepare(self, batches: Iterable[Sequence[Float[torch.Tensor, "_ _ _ _"]]]) -> None:
+        """Measure, before training, what the system needs to know of maps; here nothing.
+
+        Args:
+            batches: the encoder's maps of some good parts, per scale b x c_i x h_i x w_i for any b.
         """
 
     def forward(self, images: Float[torch.Tensor, "b 3 h w"]) -> Reconstruction:

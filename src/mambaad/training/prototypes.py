@@ -10,7 +10,7 @@ from mambaad.artifacts.prototypes import Prototypes
 from mambaad.data.read_ahead import read_batches
 from mambaad.models.embedding import embedding
 from mambaad.models.normalise import normalise
-from mambaad.models.scoring import anomaly_map, heatmap_range
+from mambaad.models.scoring import heatmap_range, measure
 from mambaad.models.system import System
 from mambaad.types import ProductClass
 
@@ -41,12 +41,9 @@ def measure_prototypes(
         embedded = []
         for batch in read_batches(some, size, _BATCH):
             images = normalise(torch.from_numpy(batch.pixels).to(device))
-            features, reconstructed, logits = model(images)
-            found = anomaly_map(
-                features, reconstructed, size, distance=model.distance, logits=logits
-            )
-            maps.append(found.cpu())
-            embedded.append(embedding(features).cpu())
+            found = model(images)
+            maps.append(measure(model, found, size)[0].cpu())
+            embedded.append(embedding(found.features).cpu())
         means.append(torch.cat(embedded).mean(dim=0))
     return Prototypes(
         heatmap_range(torch.cat(maps)),

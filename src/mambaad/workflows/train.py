@@ -33,6 +33,7 @@ from mambaad.training.devices import make_fabric, one_line_errors
 from mambaad.training.head import fit_head
 from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
+from mambaad.training.preparation import prepare
 from mambaad.training.prototypes import measure_prototypes
 from mambaad.types import ProductClass, Sample
 
@@ -74,6 +75,8 @@ def train(
     noisy_bottleneck: float | None = None,
     head: Literal["off", "residual"] | None = None,
     head_steps: int | None = None,
+    dropout: float | None = None,
+    normalise_features: bool | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     loss: Literal["squared-error", "cosine"] | None = None,
@@ -135,21 +138,24 @@ def train(
         blocks: HSS blocks in each LSS module, a divisor of every depth. [3, 2 or 1 by depth]
         decoder_width: channels of the decoder with ``encoder_groups``. [the encoder's, up to 384]
         drop_path: largest rate at which a block is skipped in training, below 1. [0.2; fast: 0]
+        dropout: share of values that UniAD zeroes in training, below 1. [0.1; fast: 0]
+        normalise_features: give UniAD's encoder maps whose cells all have the same length, so that
+            none outweighs the others; not in its paper. [False; fast: True]
+
 
         noisy_bottleneck: rate of dropout on the fused map in training, below 1 (Dinomaly's noisy
             bottleneck). [0]
-
         head: ``"residual"``: after all else, train a head that finds defects in the residuals, on
             synthetic anomalies over the good parts; half of the anomaly map is then the head's.
             ["off"; fast: "residual"]
         head_steps: steps of its training, of 8 images each. [300]
 
-        epochs: passes over the training images. [100; fast: 6, with lite 10]
+        epochs: passes over the training images. [100; fast: 6, with lite 10, UniAD 20]
         batch_size: images in a step, over all devices together. [16; fast: 4]
         loss: between the encoder's features and the decoder's. ["squared-error"; fast: "cosine"]
         loose_loss: whether cells that are rebuilt well already pass on less of their gradient:
             ``"quantile"`` (Dinomaly) or ``"soft"`` (INP-Former). ["off"]
-        lr: learning rate of AdamW. [0.005; fast: 0.002]
+        lr: learning rate of AdamW. [0.005; fast: 0.002, UniAD 0.001]
         weight_decay: of AdamW. [0.0001]
         beta1: AdamW's decay rate for the mean of gradients. [0.9]
         beta2: AdamW's decay rate for the mean of their squares. [0.999; fast: 0.95]
@@ -241,6 +247,8 @@ def train_run(
         create_run(out, config, summary)
     for leftover in out.glob(f"*{TEMPORARY}"):
         leftover.unlink()
+    if not has_encoder:
+        prepare(model, samples, config.size)
     counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
     say(f"{len(samples)} training images of {len(classes)} classes: {counts}")
     if config.holdout or config.fold:

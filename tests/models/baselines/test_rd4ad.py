@@ -28,6 +28,46 @@ def test_parameters_are_as_many_as_published(architecture, published):
         assert millions(model) > 5 * millions(model.encoder)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "official"),
+    [("resnet18", True), ("resnet34", False), ("resnet50", True), ("wide_resnet50_2", False)],
+)
+def test_the_bottleneck_is_the_official_one_or_aders(architecture, official):
+    """Weights counted from each form's definition; see the class for which is whose."""
+
+    def conv(c_in, c_out, side):  # with its batch norm
+        return c_in * c_out * side**2 + 2 * c_out
+
+    def basic(c_in, shortcut):
+        return conv(c_in, 512, 3) + conv(512, 512, 3) + shortcut * conv(c_in, 512, 1)
+
+    def bottleneck(c_in, inner, shortcut):
+        branch = conv(c_in, inner, 1) + conv(inner, inner, 3) + conv(inner, 2048, 1)
+        return branch + shortcut * conv(c_in, 2048, 1)
+
+    def wide(inner):
+        return bottleneck(3072, inner, True) + 2 * bottleneck(2048, inner, False)
+
+    def down(expansion):
+        c1, c2, c3 = (expansion * c for c in (64, 128, 256))
+        return conv(c1, c2, 3) + 2 * conv(c2, c3, 3)
+
+    two, three = (down(1) + basic(768, True) + n * basic(512, False) for n in (1, 2))
+    theirs = {
+        "resnet18": two,
+        "resnet34": three,
+        "resnet50": down(4) + wide(512),
+        "wide_resnet50_2": down(4) + wide(1024),
+    }
+    assert (round(three / 1e6, 1), round(theirs["wide_resnet50_2"] / 1e6, 1)) == (16.4, 58.9)
+    ours = {**theirs, "resnet34": two, "wide_resnet50_2": down(4) + wide(512)}
+    with torch.device("meta"):
+        model = RD4AD(nn.Identity(), architecture)
+    count = sum(p.numel() for p in model.bottleneck.parameters())
+    assert count == ours[architecture]
+    assert (count == theirs[architecture]) is official
+
+
 @pytest.mark.parametrize("architecture", ["resnet18", "resnet34", "resnet50"])
 def test_rebuilt_maps_have_the_shapes_of_the_encoders(architecture):
     torch.manual_seed(0)

@@ -7,6 +7,7 @@ from torch import nn
 from mambaad.errors import ConfigError
 from mambaad.models.baselines.uniad import AlignedEncoder, UniAD, neighbours
 from mambaad.models.encoder import Encoder
+from mambaad.models.scoring import measure
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +26,89 @@ def test_encoder_gives_all_maps_on_one_grid(model):
     assert torch.equal(together[:, -encoder.channels[2] :], maps[2])  # at stride 16 already
     corner = together[:, : encoder.channels[0], 0, 0]
     torch.testing.assert_close(corner, maps[0][:, :, 0, 0])  # corners are aligned
+
+
+def test_normalised_maps_have_cells_of_one_length(model):
+    encoder = model.encoder.encoder
+    images = torch.randn(2, 3, 64, 128)
+    (plain,), (scaled,) = model.encoder(images), AlignedEncoder(encoder, normalise=True)(images)
+    width = sum(encoder.channels)
+    assert torch.isclose(scaled.square().mean(), torch.tensor(1.0))
+    for before, after in zip(
+        plain.split(encoder.channels, dim=1), scaled.split(encoder.channels, dim=1), strict=True
+    ):
+        for cell, unit in zip(
+            before.permute(0, 2, 3, 1).reshape(-1, before.shape[1]).double().numpy(),
+            after.permute(0, 2, 3, 1).reshape(-1, after.shape[1]).double().numpy(),
+            strict=True,
+        ):
+            expected = cell / np.sqrt((cell**2).sum()) * np.sqrt(width / 3)
+            np.testing.assert_allclose(unit, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_transformer_sees_channels_of_mean_0_and_deviation_1(model):
+    generator = torch.Generator().manual_seed(4)
+    batches = [[3 * torch.rand(n, 8, 4, 8, generator=generator) - 1] for n in (2, 3)]
+    plain = UniAD(nn.Identity(), 8, (64, 128), 0.0).eval()
+    scaled = UniAD(nn.Identity(), 8, (64, 128), 0.0, standardise=True).eval()
+    missing, unexpected = scaled.load_state_dict(plain.state_dict(), strict=False)
+    assert (set(missing), unexpected) == ({"mean", "std"}, [])
+    scaled.prepare(batches)
+
+    cells = np.concatenate(
+        [x.double().numpy().transpose(0, 2, 3, 1).reshape(-1, 8) for (x,) in batches]
+    )
+    mean, std = cells.mean(axis=0), cells.std(axis=0)
+    np.testing.assert_allclose(scaled.mean, mean, rtol=1e-5)
+    np.testing.assert_allclose(scaled.std, std, rtol=1e-5)
+    (x,) = batches[0]
+    shaped = [torch.from_numpy(v).float()[:, None, None] for v in (mean, std)]
+    with torch.no_grad():
+        (found,) = scaled.reconstruct([x])
+        (of_scaled,) = plain.reconstruct([(x - shaped[0]) / shaped[1]])
+    torch.testing.assert_close(found, shaped[0] + shaped[1] * of_scaled, atol=1e-4, rtol=1e-4)
+
+
+def test_a_system_that_scales_nothing_reads_no_maps(model):
+    def never():
+        raise AssertionError
+        yield
+
+    model.prepare(never())
+
+
+def test_layers_begin_as_copies_but_for_their_linear_maps(model):
+    """As the released code makes them: copied, and then its linear maps are drawn anew."""
+    fresh = UniAD(nn.Identity(), 8, (64, 128))
+    for layers in (fresh.transformer.encoder_layers, fresh.transformer.decoder_layers):
+        first, *others = (dict(layer.named_parameters()) for layer in layers)
+        for other in others:
+            assert other.keys() == first.keys()
+            for name, values in other.items():
+                drawn = name.endswith("weight") and ("feed_forward" in name or "out_proj" in name)
+                assert torch.equal(values, first[name]) is not drawn, name
+                assert values.data_ptr() != first[name].data_ptr()
+    first, second = fresh.transformer.decoder_layers[:2]
+    with torch.no_grad():
+        second.queries.zero_()
+    assert first.queries.abs().max() > 0
+
+
+def test_maps_are_as_they_are_and_the_score_is_the_highest_mean_of_16_x_16_pixels(model):
+    images = torch.randn(1, 3, 64, 128)
+    with torch.no_grad():
+        reconstruction = model(images)
+        (found,), (score,) = measure(model, reconstruction, (64, 128))
+    (ours,), (theirs,), _ = reconstruction
+    error = (ours - theirs)[0].double().square().sum(dim=0).sqrt().numpy()
+    rows, columns = np.linspace(0, 3, 64), np.linspace(0, 7, 128)  # corners are aligned
+    down = np.stack([np.interp(rows, range(4), column) for column in error.T], axis=1)
+    expected = np.stack([np.interp(columns, range(8), row) for row in down])
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    means = [
+        expected[y : y + 16, x : x + 16].mean() for y in range(64 - 15) for x in range(128 - 15)
+    ]
+    assert float(score) == pytest.approx(max(means), rel=1e-4)
 
 
 def test_neighbours_are_a_square_around_each_cell():

@@ -8,7 +8,8 @@ for MambaAD.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import torch
@@ -31,13 +32,22 @@ JITTER = 20.0
 
 
 class AlignedEncoder(nn.Module):
-    """An encoder whose maps are resized to one grid and concatenated to a single map."""
+    """An encoder whose maps are resized to one grid and concatenated to a single map.
 
-    def __init__(self, encoder: Encoder) -> None:
+    Args:
+        encoder: images b x 3 x h x w -> maps b x c_i x h_i x w_i.
+        normalise: scale each cell's features of each of the n maps to the length sqrt(sum c_i / n),
+            so that no map outweighs another and the mean of their squares is 1. Not in the paper:
+            a ResNet-18's finest map has features several times as large as its coarsest's, which
+            then hardly count in lengths and are lost in the noise.
+    """
+
+    def __init__(self, encoder: Encoder, normalise: bool = False) -> None:
         super().__init__()
         self.encoder = encoder
         self.channels = sum(encoder.channels)
         self.multiple = encoder.multiple
+        self.length = (self.channels / len(encoder.channels)) ** 0.5 if normalise else None
 
     def forward(
         self, images: Float[torch.Tensor, "b 3 h w"]
@@ -48,6 +58,8 @@ class AlignedEncoder(nn.Module):
             F.interpolate(m, grid, mode="bilinear", align_corners=True)
             for m in self.encoder(images)
         ]
+        if self.length:
+            maps = [self.length * F.normalize(m, dim=1) for m in maps]
         return [torch.cat(maps, dim=1)]
 
 
@@ -62,6 +74,10 @@ class UniAD(System):
         channels: those of that map.
         size: height and width of the images in pixels; position embeddings and queries are
             learned for one grid.
+        dropout: the rate at which attention's weights and layers' values are zeroed in training.
+        standardise: give the transformer channels of mean 0 and standard deviation 1, as
+            :meth:`prepare` measures them, and the same for what it rebuilds. Not in the paper: of a
+            cell's length the mean over all images is the larger part, which tells nothing apart.
 
     Raises:
         ConfigError: images so small that a cell has none outside its neighbourhood, or so large
@@ -69,8 +85,20 @@ class UniAD(System):
     """
 
     distance: ClassVar[Distance] = "euclidean"
+    smoothing: ClassVar[float] = 0.0
+    pooling: ClassVar[int] = 16
 
-    def __init__(self, encoder: nn.Module, channels: int, size: tuple[int, int]) -> None:
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        channels: int,
+        size: tuple[int, int],
+        dropout: float = DROPOUT,
+        standardise: bool = False,
+    ) -> None:
         super().__init__(encoder)
         self.grid = (size[0] // STRIDE, size[1] // STRIDE)
         if max(self.grid) <= NEIGHBOURHOOD:
@@ -84,9 +112,13 @@ class UniAD(System):
                 f"--size: {size[0]} x {size[1]} has {self.grid[0] * self.grid[1]} cells, all pairs "
                 f"of which UniAD compares; give smaller sides, for at most {_MOST_CELLS} cells"
             )
+        self.standardise = standardise
+        if standardise:
+            self.register_buffer("mean", torch.zeros(channels))
+            self.register_buffer("std", torch.ones(channels))
         self.reduce = nn.Linear(channels, WIDTH)
         self.expand = nn.Linear(WIDTH, channels)
-        self.transformer = Transformer(*self.grid)
+        self.transformer = Transformer(*self.grid, dropout)
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear) and not name.startswith("encoder."):
                 nn.init.xavier_uniform_(module.weight)
@@ -98,21 +130,43 @@ class UniAD(System):
         """Rebuild the one map from itself, with noise added to it while training."""
         (x,) = features
         tokens = x.flatten(2).transpose(1, 2)  # b x cells x c
+        if self.standardise:
+            tokens = (tokens - self.mean) / self.std
         if self.training:
             size = tokens.norm(dim=2, keepdim=True) / tokens.shape[2]
             tokens = tokens + JITTER * size * torch.randn_like(tokens)
         rebuilt = self.expand(self.transformer(self.reduce(tokens)))
+        if self.standardise:
+            rebuilt = self.mean + self.std * rebuilt
         return [rebuilt.transpose(1, 2).unflatten(2, self.grid)]
+
+    def prepare(self, batches: Iterable[Sequence[Float[torch.Tensor, "_ _ _ _"]]]) -> None:
+        """Measure the mean and standard deviation of each channel, over all cells."""
+        if not self.standardise:
+            return
+        count, total, squares = 0, torch.zeros(1), torch.zeros(1)
+        for (x,) in batches:
+            cells = x.permute(0, 2, 3, 1).flatten(0, 2).double()
+            count += len(cells)
+            total = total + cells.sum(dim=0)
+            squares = squares + cells.square().sum(dim=0)
+        mean = total / count
+        self.mean.copy_(mean)
+        self.std.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt())
 
 
 class Transformer(nn.Module):
-    """Encoder and decoder layers over the cells of one grid."""
+    """Encoder and decoder layers over the cells of one grid.
 
-    def __init__(self, height: int, width: int) -> None:
+    As in the released code the layers of a kind begin as copies of one, with equal queries and
+    attention's projections; linear maps begin apart, as :class:`UniAD` draws them afterwards.
+    """
+
+    def __init__(self, height: int, width: int, dropout: float) -> None:
         super().__init__()
         self.positions = Positions(height, width)
-        self.encoder_layers = nn.ModuleList(EncoderLayer() for _ in range(LAYERS))
-        self.decoder_layers = nn.ModuleList(DecoderLayer(height * width) for _ in range(LAYERS))
+        self.encoder_layers = _copies(EncoderLayer(dropout))
+        self.decoder_layers = _copies(DecoderLayer(height * width, dropout))
         self.norm = nn.LayerNorm(WIDTH)
         self.register_buffer("hidden", neighbours(height, width, NEIGHBOURHOOD), persistent=False)
 
@@ -131,12 +185,12 @@ class Transformer(nn.Module):
 class EncoderLayer(nn.Module):
     """Self-attention among cells that are not neighbours, and a feed-forward network."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float) -> None:
         super().__init__()
-        self.attention = _attention()
-        self.feed_forward = _feed_forward()
+        self.attention = _attention(dropout)
+        self.feed_forward = _feed_forward(dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(2))
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -155,13 +209,13 @@ class EncoderLayer(nn.Module):
 class DecoderLayer(nn.Module):
     """Attention of learned queries to the encoder's cells, then to those of the layer before."""
 
-    def __init__(self, cells: int) -> None:
+    def __init__(self, cells: int, dropout: float) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.randn(cells, WIDTH))
-        self.memory_attention, self.attention = _attention(), _attention()
-        self.feed_forward = _feed_forward()
+        self.memory_attention, self.attention = _attention(dropout), _attention(dropout)
+        self.feed_forward = _feed_forward(dropout)
         self.norms = nn.ModuleList(nn.LayerNorm(WIDTH) for _ in range(3))
-        self.dropout = nn.Dropout(DROPOUT)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -208,11 +262,15 @@ def neighbours(height: int, width: int, side: int) -> Bool[torch.Tensor, "l l"]:
     return together.reshape(height * width, height * width)
 
 
-def _attention() -> nn.MultiheadAttention:
-    return nn.MultiheadAttention(WIDTH, HEADS, dropout=DROPOUT, batch_first=True)
+def _copies(layer: nn.Module) -> nn.ModuleList:
+    return nn.ModuleList(copy.deepcopy(layer) for _ in range(LAYERS))
 
 
-def _feed_forward() -> nn.Sequential:
+def _attention(dropout: float) -> nn.MultiheadAttention:
+    return nn.MultiheadAttention(WIDTH, HEADS, dropout=dropout, batch_first=True)
+
+
+def _feed_forward(dropout: float) -> nn.Sequential:
     return nn.Sequential(
-        *(nn.Linear(WIDTH, INNER), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(INNER, WIDTH))
+        *(nn.Linear(WIDTH, INNER), nn.ReLU(), nn.Dropout(dropout), nn.Linear(INNER, WIDTH))
     )
