@@ -19,6 +19,7 @@ def test_flags_and_settings_have_the_same_names(mambaad_command):
     flags = set(re.findall(r"--([a-z][a-z-]+)", out))
     for name in TrainConfig.model_fields.keys() - {
         "depths",
+        "head_steps",
         "loose_loss",
         "loss",
         "noisy_bottleneck",

@@ -106,7 +106,8 @@ GRID = {
 
 
 def test_a_vision_transformer_on_one_grid_trains_and_inspects(parts, tmp_path):
-    run = mambaad.train(parts, tmp_path / "run", **GRID, epochs=2, recipe="fast", recentre=True)
+    fast = {"epochs": 2, "recipe": "fast", "head_steps": 4}
+    run = mambaad.train(parts, tmp_path / "run", **GRID, **fast, recentre=True)
     first, last = (record["loss"] for record in read_log(run))
     assert last < first
     model = load_model(run)
@@ -120,6 +121,8 @@ def test_a_vision_transformer_on_one_grid_trains_and_inspects(parts, tmp_path):
     found = Explainer(model, inspector.size).explain(image)
     assert np.allclose(found.scale_maps.sum(axis=0), prediction.anomaly_map, atol=1e-4)
     assert found.strides == (16, 16)
+    assert len(found.scale_maps) == 3  # and the head's
+    assert sum(found.scale_shares) == pytest.approx(1, abs=1e-5)
     assert len(found.directions) == 4
     half = mambaad.Inspector(run, "bfloat16").inspect(image)
     assert half.score == pytest.approx(prediction.score, rel=0.1)

@@ -41,7 +41,7 @@ def _train(steps: Connection, parts: Path, run: Path, settings: dict[str, Any]) 
         nonlocal number
         steps.send(number)
         number += 1
-        return loss.squared_error_loss(*args)
+        return loss.training_loss(*args)
 
-    loop.LOSSES = {"squared-error": announced}
+    loop.training_loss = announced
     mambaad.train(parts, run, **settings)

@@ -70,15 +70,18 @@ def test_the_learning_rate_drops_after_its_share_of_the_epochs(parts, tmp_path):
     assert [record["lr"] for record in log] == pytest.approx([0.002, 0.002, 0.0002, 0.0002])
 
 
-def test_the_fast_recipe_trains_and_resumes_to_the_same_weights(parts, tmp_path, at_step):
-    settings = {**SMALL, "recipe": "fast", "size": "32"}
+@pytest.mark.parametrize("step", [4, 8])  # of the second epoch, and of the residual head
+def test_the_fast_recipe_trains_and_resumes_to_the_same_weights(parts, tmp_path, at_step, step):
+    settings = {**SMALL, "recipe": "fast", "size": "32", "head_steps": 3}
     whole = mambaad.train(parts, tmp_path / "whole", **settings)
     log = read_log(whole)
     # Cosine distances of three scales, each 0 to 2; squared errors start above 60.
     assert log[1]["loss"] < log[0]["loss"] < 6
-    with at_step(4, lambda: signal.raise_signal(signal.SIGINT)), pytest.raises(Interrupted):
+    with at_step(step, lambda: signal.raise_signal(signal.SIGINT)), pytest.raises(Interrupted):
         mambaad.train(parts, tmp_path / "cut", **settings)
     mambaad.train(parts, tmp_path / "cut", resume=True)
+    assert any(name.startswith("head.") for name in weights(whole))
+    assert not list((tmp_path / "cut").glob("*checkpoint*"))
     assert_same_weights(tmp_path / "cut", whole)
 
 

@@ -138,10 +138,6 @@ def train(
         blocks: HSS blocks in each LSS module, a divisor of every depth. [3, 2 or 1 by depth]
         decoder_width: channels of the decoder with ``encoder_groups``. [the encoder's, up to 384]
         drop_path: largest rate at which a block is skipped in training, below 1. [0.2; fast: 0]
-        dropout: share of values that UniAD zeroes in training, below 1. [0.1; fast: 0]
-        normalise_features: give UniAD's encoder maps whose cells all have the same length, so that
-            none outweighs the others; not in its paper. [False; fast: True]
-
 
         noisy_bottleneck: rate of dropout on the fused map in training, below 1 (Dinomaly's noisy
             bottleneck). [0]
@@ -149,6 +145,9 @@ def train(
             synthetic anomalies over the good parts; half of the anomaly map is then the head's.
             ["off"; fast: "residual"]
         head_steps: steps of its training, of 8 images each. [300]
+        dropout: share of values that UniAD zeroes in training, below 1. [0.1; fast: 0]
+        normalise_features: give UniAD's encoder maps whose cells all have the same length, so that
+            none outweighs the others; not in its paper. [False; fast: True]
 
         epochs: passes over the training images. [100; fast: 6, with lite 10, UniAD 20]
         batch_size: images in a step, over all devices together. [16; fast: 4]

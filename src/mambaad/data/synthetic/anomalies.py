@@ -67,7 +67,7 @@ def _texture(image: _Image, other: _Image, random: np.random.Generator) -> _Imag
 
 def _drawn(size: int, random: np.random.Generator) -> Array:
     """Two colours that noise or streaks mix: size x size x 3, 0 to 255."""
-    cells = 2 ** random.integers(1, 7)
+    cells = int(2 ** random.integers(1, 7))
     field = (
         streaks(random, size, cells) if random.random() < 0.3 else fractal(random, size, cells, 3)
     )

@@ -1,0 +1,98 @@
+"""The residual head."""
+
+import numpy as np
+import pytest
+import torch
+
+from mambaad.config import make_config
+from mambaad.models.build import build_system
+from mambaad.models.head import WIDTH, ResidualHead
+from mambaad.models.scoring import anomaly_map, defect_probability, measure
+
+LITE = {"encoder": "resnet18", "variant": "lite", "head": "residual"}
+
+
+@pytest.fixture
+def maps():
+    """Features and reconstructions of two images at two scales."""
+    return [[torch.randn(2, 3, 8, 6), torch.randn(2, 5, 4, 3)] for _ in range(2)]
+
+
+def trained_head() -> ResidualHead:
+    head = ResidualHead((3, 5))
+    head.begin()
+    for norm in (m for m in head.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        torch.nn.init.uniform_(norm.running_mean, -0.1, 0.1)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
+    return head.eval()
+
+
+def resized(channels, height, width):
+    """Bilinear, corners aligned, by its definition; channels x h x w."""
+    c, h, w = channels.shape
+    rows, columns = np.linspace(0, h - 1, height), np.linspace(0, w - 1, width)
+    down = np.stack(
+        [[np.interp(rows, range(h), channels[k, :, j]) for j in range(w)] for k in range(c)]
+    )
+    return np.stack(
+        [[np.interp(columns, range(w), down[k, :, i]) for i in range(height)] for k in range(c)]
+    )
+
+
+@torch.no_grad()
+def test_it_sees_the_distance_times_the_difference_of_each_channel(maps):
+    head = trained_head()
+    seen = []
+    head.segment.register_forward_pre_hook(lambda module, given: seen.append(given[0].clone()))
+    head(*maps)
+    for image in range(2):
+        total = np.zeros((WIDTH, 8, 6))
+        for reduce, ours, theirs in zip(head.reduce, *maps, strict=True):
+            f, g = ours[image].numpy(), theirs[image].numpy()
+            f, g = f / np.sqrt((f**2).sum(axis=0)), g / np.sqrt((g**2).sum(axis=0))
+            residual = (1 - (f * g).sum(axis=0)) * np.abs(f - g)
+            conv, norm = reduce
+            y = np.einsum("oc,chw->ohw", conv.weight[:, :, 0, 0].numpy(), residual)
+            scale = 1 / np.sqrt(norm.running_var.numpy() + norm.eps)
+            y = (y - norm.running_mean.numpy()[:, None, None]) * scale[:, None, None]
+            total += resized(y, 8, 6)
+        np.testing.assert_allclose(seen[0][image], total, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_perfect_reconstruction_says_nothing_of_the_features(maps):
+    # Whatever the size of the features: only where and how the reconstruction fails counts.
+    head, (ours, theirs) = trained_head(), maps
+    perfect = head(ours, ours)
+    torch.testing.assert_close(perfect, head(theirs, theirs), atol=1e-5, rtol=0)
+    larger = head([7 * m for m in ours], [0.5 * m for m in theirs])
+    torch.testing.assert_close(head(ours, theirs), larger, atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_before_it_is_trained_it_finds_nothing_and_takes_no_gradient():
+    model = build_system(make_config(LITE), "random").eval()
+    assert not any(p.requires_grad for p in model.head.parameters())
+    found = model(torch.randn(1, 3, 64, 96))
+    assert found.logits.shape == (1, 16, 24)
+    maps, _ = measure(model, found, (64, 96))
+    plain = anomaly_map(found.features, found.reconstructed, (64, 96))
+    torch.testing.assert_close(maps, plain / 2, atol=1e-5, rtol=0)
+    model.head.begin()
+    assert all(p.requires_grad for p in model.head.parameters())
+
+
+def test_half_of_the_map_is_the_heads_probability(maps):
+    logits = torch.randn(2, 4, 4)
+    probability = defect_probability(logits, (16, 12))
+    corner = 1 / (1 + np.exp(-logits[:, 0, 0].numpy()))
+    np.testing.assert_allclose(probability[:, 0, 0], corner, rtol=1e-6)
+    with_head = anomaly_map(*maps, (16, 12), sigma=0.0, logits=logits)
+    without = anomaly_map(*maps, (16, 12), sigma=0.0)
+    torch.testing.assert_close(with_head, (without + probability) / 2)
+
+
+def test_only_mambaad_has_one():
+    assert build_system(make_config({"encoder": "resnet18"}), "random").head is None
+    settings = {"system": "rd4ad", "encoder": "resnet18", "recipe": "fast"}
+    assert build_system(make_config(settings), "random").head is None

@@ -1,0 +1,105 @@
+"""The training of the residual head."""
+
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from mambaad.artifacts.run_folder import HEAD_CHECKPOINT, HEAD_LOG
+from mambaad.config import make_config
+from mambaad.data.images import read_image, resize_image
+from mambaad.data.layouts import read_data
+from mambaad.errors import NonFiniteLossError
+from mambaad.models.build import build_system
+from mambaad.training import head as training
+from mambaad.training.head import fit_head, segmentation_loss, spoiled_batch
+
+CPU = torch.device("cpu")
+SETTINGS = {
+    **{"encoder": "resnet18", "variant": "lite", "head": "residual", "size": 32},
+    **{"head_steps": 4, "kernels": (), "directions": 1},
+}
+
+
+@pytest.fixture
+def samples(parts):
+    return [sample for c in read_data(parts) for sample in c.train]
+
+
+def train(out, samples, **changes):
+    config = make_config({**SETTINGS, **changes})
+    torch.manual_seed(0)
+    model = build_system(config, "random")
+    out.mkdir(exist_ok=True)
+    return model, fit_head(config, model, samples, out, CPU)
+
+
+def test_the_loss_is_dice_and_cross_entropy():
+    generator = np.random.default_rng(0)
+    logits, wanted = generator.normal(size=(2, 3, 4)), generator.random((2, 3, 4))
+    p = 1 / (1 + np.exp(-logits))
+    dice = 1 - (2 * (p * wanted).sum() + 1) / ((p**2).sum() + (wanted**2).sum() + 1)
+    entropy = -(wanted * np.log(p) + (1 - wanted) * np.log(1 - p)).mean()
+    found = segmentation_loss(torch.tensor(logits), torch.tensor(wanted))
+    assert float(found) == pytest.approx(dice + entropy, rel=1e-9)
+
+
+def test_a_step_has_six_spoiled_images_of_eight_and_depends_on_its_number_alone(samples):
+    batch, again, other = (spoiled_batch(samples, (48, 64), 1, step) for step in (5, 5, 6))
+    assert batch.images.shape == (8, 48, 64, 3)
+    assert [bool(mask.any()) for mask in batch.masks] == [True] * 6 + [False] * 2
+    assert np.array_equal(batch.images, again.images)
+    assert not np.array_equal(batch.images, other.images)
+    good = {resize_image(read_image(s.path), (48, 64)).tobytes() for s in samples}
+    assert [image.tobytes() in good for image in batch.images] == [False] * 6 + [True] * 2
+
+
+def test_nothing_but_the_head_changes(samples, tmp_path):
+    torch.manual_seed(0)
+    before = build_system(make_config(SETTINGS), "random").state_dict()
+    model, finished = train(tmp_path / "run", samples)
+    assert finished
+    assert not any(p.requires_grad for p in model.head.parameters())
+    for name, tensor in model.state_dict().items():
+        is_head = name.startswith("head.")
+        same = torch.equal(tensor, before[name])
+        assert same != is_head or name.endswith("num_batches_tracked"), name
+    records = (tmp_path / "run" / HEAD_LOG).read_text().splitlines()
+    assert len(records) == 1
+    assert '"step": 4' in records[0]
+
+
+def test_interrupted_and_resumed_it_is_the_same_to_the_bit(samples, tmp_path, monkeypatch):
+    whole, _ = train(tmp_path / "whole", samples)
+    step = training._train_step
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return step(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "_train_step", interrupted)
+        _, finished = train(tmp_path / "cut", samples)
+    assert not finished
+    assert (tmp_path / "cut" / HEAD_CHECKPOINT).is_file()
+    resumed, finished = train(tmp_path / "cut", samples)
+    assert finished
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_it_learns_to_segment_anomalies(samples, tmp_path):
+    # Of random features, so slowly; but the last steps cost much less than the first.
+    train(tmp_path / "run", samples, head_steps=60)
+    first, last = (
+        float(line.split('"loss": ')[1].split(",")[0])
+        for line in (tmp_path / "run" / HEAD_LOG).read_text().splitlines()
+    )
+    assert last < 0.9 * first
+
+
+def test_a_loss_that_is_no_number_ends_it(samples, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_train_step", lambda *arguments: float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"head's loss became nan at step 1; .*--head off"):
+        train(tmp_path / "run", samples)
