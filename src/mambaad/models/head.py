@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from mambaad.models.parallel import BatchNorm2d
 
-WIDTH = 64
+WIDTH, NARROW = 64, 32
+"""Channels of the residuals of all scales, and of the convolutions after them."""
 _AT_FIRST = -12.0
 """The logit everywhere before training: no cell is anomalous."""
 
@@ -37,12 +38,12 @@ class ResidualHead(nn.Module):
         )
         self.segment = nn.Sequential(
             nn.ReLU(inplace=True),
-            *(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False), BatchNorm2d(WIDTH)),
+            *(nn.Conv2d(WIDTH, NARROW, 3, padding=1, bias=False), BatchNorm2d(NARROW)),
             nn.ReLU(inplace=True),
-            *(nn.Conv2d(WIDTH, WIDTH, 3, padding=1, bias=False), BatchNorm2d(WIDTH)),
+            *(nn.Conv2d(NARROW, NARROW, 3, padding=1, bias=False), BatchNorm2d(NARROW)),
             nn.ReLU(inplace=True),
         )
-        self.classify = nn.Conv2d(WIDTH, 1, 1)
+        self.classify = nn.Conv2d(NARROW, 1, 1)
         nn.init.zeros_(self.classify.weight)
         nn.init.constant_(self.classify.bias, _AT_FIRST)  # type: ignore[arg-type]
         self.requires_grad_(False)
