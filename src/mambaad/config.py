@@ -30,12 +30,17 @@ _LARGEST_KERNEL = 63
 
 _WITH_FLAG = (
     *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
-    *("scan", "directions", "epochs", "batch_size", "lr", "holdout", "seed", "devices"),
+    *("mixer", "scan", "directions", "epochs", "batch_size", "lr", "holdout", "seed", "devices"),
     *("precision", "cache_features", "cache_images", "compile", "logger"),
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
-_MAMBAAD_ONLY = ("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks")
+_MAMBAAD_ONLY = (
+    *("variant", "mixer", "scan", "directions", "states", "expand", "depths", "kernels", "blocks"),
+)
+
+UNUSED_BY_MIXER = {"s6": (), "vssd": ("scan", "directions"), "ssd": ("directions",)}
+"""For each state-space mixer the settings that it does not use: they must keep a default."""
 
 
 def _named(setting: str) -> str:
@@ -69,6 +74,11 @@ class TrainConfig(BaseModel):
         description="'timm' (downloaded by timm), 'random', or a local file; omit for 'embedded'",
     )
     size: tuple[int, int] = Field((256, 256), description="image height and width, multiples of 32")
+    mixer: Literal["s6", "vssd", "ssd"] = Field(
+        "s6",
+        description="state-space block of the decoder: selective scans, one state for all cells, "
+        "or chunked scans of matrix products in two directions",
+    )
     scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] = Field(
         "hilbert", description="order in which the selective scan visits the cells of a map"
     )
@@ -182,6 +192,14 @@ class TrainConfig(BaseModel):
                         f"{_named(name)} applies to MambaAD only; omit it with --system "
                         f"{self.system}"
                     )
+        for name in UNUSED_BY_MIXER[self.mixer]:
+            defaults = {TrainConfig.model_fields[name].default}
+            defaults |= {variant[name] for variant in VARIANTS.values() if name in variant}
+            if getattr(self, name) not in defaults:
+                raise ValueError(
+                    f"{_named(name)}: the mixer {self.mixer} has no use for it, got "
+                    f"{getattr(self, name)}; omit it, or --mixer {self.mixer}"
+                )
         if self.fold and not (self.fold[1] >= 2 and 1 <= self.fold[0] <= self.fold[1]):
             raise ValueError(
                 f"{_named('fold')}: expected k, K with K >= 2 and 1 <= k <= K, got {self.fold}"

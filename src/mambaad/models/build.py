@@ -12,6 +12,7 @@ from mambaad.models.decoder import MambaDecoder
 from mambaad.models.encoder import EMBEDDED, EMBEDDED_ARCHITECTURE, Encoder
 from mambaad.models.fusion import Fusion
 from mambaad.models.mambaad import MambaAD
+from mambaad.models.mixers.table import Mixer
 from mambaad.models.system import System
 from mambaad.ops.orders import ScanMethod
 
@@ -34,6 +35,7 @@ def build_model(
     encoder: str = "resnet34",
     encoder_weights: str | Path = "timm",
     *,
+    mixer: Mixer = "s6",
     scan: ScanMethod = "hilbert",
     directions: int = 8,
     states: int = 16,
@@ -46,6 +48,7 @@ def build_model(
 
     Args:
         encoder, encoder_weights: see :class:`mambaad.models.encoder.Encoder`.
+        mixer: the state-space block, ``"s6"``, ``"vssd"`` or ``"ssd"``.
         scan: ``"hilbert"``, ``"zorder"``, ``"zigzag"``, ``"scan"`` or ``"sweep"``.
         directions: 1, 2, 4 or 8.
         states, expand: N, and the inner width as a multiple of the channels.
@@ -58,6 +61,7 @@ def build_model(
     """
     settings = {
         "encoder": encoder,
+        "mixer": mixer,
         "scan": scan,
         "directions": directions,
         "states": states,
@@ -81,6 +85,7 @@ def _build_mambaad(config: TrainConfig, encoder_weights: str | Path) -> MambaAD:
         config.kernels,
         config.drop_path,
         config.blocks,
+        config.mixer,
     )
     return MambaAD(encoder, Fusion(encoder.channels), decoder)
 

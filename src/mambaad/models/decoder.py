@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import nn
 
 from mambaad.models.lss import LSSModule
+from mambaad.models.mixers.table import Mixer
 from mambaad.models.projection import project
 from mambaad.ops.orders import ScanMethod
 
@@ -63,6 +64,7 @@ class MambaDecoder(nn.Module):
             released, module j of a stage takes entry j of the stage's part of the ramp, whatever
             the number of its blocks.
         blocks: HSS blocks of every module, instead of 3, 2 or 1; a divisor of every depth.
+        mixer: see :class:`mambaad.models.lss.LSSModule`.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class MambaDecoder(nn.Module):
         kernels: Sequence[int] = (5, 7),
         drop_path: float = 0.2,
         blocks: int | None = None,
+        mixer: Mixer = "s6",
     ) -> None:
         super().__init__()
         c1, c2, c3 = channels
@@ -88,7 +91,9 @@ class MambaDecoder(nn.Module):
             first = sum(depths[:i])
             modules = [
                 LSSModule(
-                    width, grouped, rates[first + j], scan, directions, states, expand, kernels
+                    *(width, grouped, rates[first + j], scan, directions, states, expand),
+                    kernels,
+                    mixer,
                 )
                 for j in range(depth // grouped)
             ]

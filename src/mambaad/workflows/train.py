@@ -56,6 +56,7 @@ def train(
     size: int | str | tuple[int, int] | None = None,
     encoder: str | None = None,
     encoder_weights: str | Path | None = None,
+    mixer: Literal["s6", "vssd", "ssd"] | None = None,
     scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] | None = None,
     directions: Literal[1, 2, 4, 8] | None = None,
     states: int | None = None,
@@ -111,6 +112,10 @@ def train(
         encoder_weights: ``"timm"`` (its own download), ``"random"``, or a local .safetensors or
             .pth file; not with ``"embedded"``. ["timm"]
 
+        mixer: how MambaAD's decoder mixes the cells of a feature map: ``"s6"``, selective scans as
+            published; ``"vssd"``, one state for all cells (no order: without ``scan`` and
+            ``directions``); ``"ssd"``, Mamba-2's scan, forwards and backwards in the order of
+            ``scan`` (without ``directions``). ["s6"]
         scan: order in which MambaAD's decoder reads a feature map. ["hilbert"]
         directions: in how many directions it does: 1, 2, 4 or 8. [8; lite: 4]
         states: of the selective scan, for each channel, 1 to 256. [16; lite: 8]
