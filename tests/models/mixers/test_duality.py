@@ -31,8 +31,8 @@ def test_what_is_around_the_core(block, monkeypatch):
     x = torch.randn(2, 4, 5, 8, dtype=torch.float64)
     seen = {}
 
-    def core(x, B, C, dt, size):
-        seen.update(x=x, B=B, C=C, dt=dt, size=size)
+    def core(x, B, C, dt, shape):
+        seen.update(x=x, B=B, C=C, dt=dt, shape=shape)
         return x + B.sum(2, keepdim=True) * C[..., :1]
 
     monkeypatch.setattr(module, "mix", core)
@@ -47,7 +47,7 @@ def test_what_is_around_the_core(block, monkeypatch):
         for j in range(3):
             xBC = xBC + padded[:, i : i + 4, j : j + 5] * filters[:, i, j]
     xBC = (xBC / (1 + (-xBC).exp())).reshape(2, 20, -1)
-    assert seen["size"] == (4, 5)
+    assert seen["shape"] == x.shape
     assert seen["dt"].shape == (2, 20, heads * (1 if block is VSSD else 2))
     torch.testing.assert_close(seen["dt"], projected[..., 2 * inner + 6 :].flatten(1, 2))
     for found, expected in zip(

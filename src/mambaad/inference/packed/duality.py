@@ -35,16 +35,16 @@ class Duality(nn.Module):
         plus: Float[torch.Tensor, "b h w c"] | None = None,
     ) -> Float[torch.Tensor, "b h w c"]:
         """Mix the cells of the map; add ``plus``, in the same kernel."""
-        size = (x.shape[1], x.shape[2])
+        shape = x.shape
         cells = x.permute(0, 3, 1, 2).to(self.to_z.dtype)
         x = self.conv_x(self.to_x(cells)).permute(0, 2, 3, 1).flatten(1, 2).float()
         rest = self.to_rest(cells)
         BC = self.conv_BC(rest[:, : 2 * self.states]).permute(0, 2, 3, 1).flatten(1, 2).float()
         dt = rest[:, 2 * self.states :].permute(0, 2, 3, 1).flatten(1, 2).float()
         B, C = BC.chunk(2, dim=2)
-        y = self.mix(x, B, C, dt, size)
+        y = self.mix(x, B, C, dt, shape)
         gated = self.norm(y).mul_(self.to_z(cells).permute(0, 2, 3, 1).flatten(1, 2))
-        mixed = gated.unflatten(1, size).permute(0, 3, 1, 2)
+        mixed = gated.unflatten(1, shape[1:3]).permute(0, 3, 1, 2)
         out: torch.Tensor = self.to_out(mixed, None if plus is None else plus.permute(0, 3, 1, 2))
         return out.permute(0, 2, 3, 1).float()
 
@@ -54,7 +54,7 @@ class Duality(nn.Module):
         B: Float[torch.Tensor, "b l n"],
         C: Float[torch.Tensor, "b l n"],
         dt: Float[torch.Tensor, "b l steps"],
-        size: tuple[int, int],
+        shape: torch.Size,
     ) -> Float[torch.Tensor, "b l d"]:
         """See :meth:`mambaad.models.mixers.duality.Duality.mix`."""
         raise NotImplementedError

@@ -26,8 +26,8 @@ class SSD(Duality):
         B: Float[torch.Tensor, "b l n"],
         C: Float[torch.Tensor, "b l n"],
         dt: Float[torch.Tensor, "b l steps"],
-        size: tuple[int, int],
+        shape: torch.Size,
     ) -> Float[torch.Tensor, "b l d"]:
         """See :meth:`mambaad.models.mixers.duality.Duality.mix`."""
-        order = order_table(self.scan, 1, *size, x.device)[0]
+        order = order_table(self.scan, 1, shape[1], shape[2], x.device)[0]
         return plain.both_ways(x, B, C, dt, self.dt_bias, self.A_log, self.skip, order)

@@ -52,7 +52,7 @@ class Duality(nn.Module):
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
         """Mix the cells of the map."""
-        size = (x.shape[1], x.shape[2])
+        shape = x.shape
         given = cast_once(x)
         # Several products instead of one that is split: each stays contiguous for what follows.
         z_weight, x_weight, rest_weight = torch.split(self.in_proj.weight, self.split_in)
@@ -61,8 +61,8 @@ class Duality(nn.Module):
         BC = F.silu(self.conv_BC(rest[..., : 2 * self.states].permute(0, 3, 1, 2)))
         B, C = BC.permute(0, 2, 3, 1).flatten(1, 2).chunk(2, dim=2)
         dt = rest[..., 2 * self.states :].flatten(1, 2)
-        y = self.mix(x.permute(0, 2, 3, 1).flatten(1, 2), B, C, dt, size)
-        y = self.norm(y).unflatten(1, size) * F.silu(project(given, z_weight))
+        y = self.mix(x.permute(0, 2, 3, 1).flatten(1, 2), B, C, dt, shape)
+        y = self.norm(y).unflatten(1, shape[1:3]) * F.silu(project(given, z_weight))
         return project(y, self.out_proj.weight)
 
     def mix(
@@ -71,7 +71,7 @@ class Duality(nn.Module):
         B: Float[torch.Tensor, "b l n"],
         C: Float[torch.Tensor, "b l n"],
         dt: Float[torch.Tensor, "b l steps"],
-        size: tuple[int, int],
+        shape: torch.Size,
     ) -> Float[torch.Tensor, "b l d"]:
-        """Mix the L = h x w cells, row by row; ``dt`` as projected, ``size`` is h and w."""
+        """Mix the L = h x w cells, row by row; ``dt`` as projected; ``shape``: b x h x w x C."""
         raise NotImplementedError

@@ -39,7 +39,7 @@ class VSSD(Duality):
         B: Float[torch.Tensor, "b l n"],
         C: Float[torch.Tensor, "b l n"],
         dt: Float[torch.Tensor, "b l heads"],
-        size: tuple[int, int],
+        shape: torch.Size,
     ) -> Float[torch.Tensor, "b l d"]:
         """See :meth:`mambaad.models.mixers.duality.Duality.mix`."""
         return non_causal(x, B, C, dt, self.dt_bias, self.skip)
