@@ -88,7 +88,8 @@ def both_ways(
         small = torch.cat([dt.to(wide), B.to(wide), C.to(wide)], dim=2)
         if padding:
             x, small = F.pad(x, (0, 0, 0, padding)), F.pad(small, (0, 0, 0, padding))
-            order = torch.cat([order, torch.arange(length, padded).to(order)])
+            rest = torch.arange(length, padded, dtype=order.dtype, device=order.device)
+            order = torch.cat([order, rest])
         # Of cells, and of rows of P channels, which are put in the order of each head.
         step = torch.arange(padded, device=order.device)
         when = torch.empty_like(step).scatter_(0, order.long(), step)
@@ -99,7 +100,9 @@ def both_ways(
         x_t = _permuted(x.reshape(batch, padded * heads, inner // heads), there, back)
         small_t = _permuted(small, order, when).view(batch, padded // chunk, chunk, small.shape[2])
         dt_t, B_t, C_t = torch.split(small_t, [2 * heads, states, states], dim=3)
-        dt_t = F.softplus(dt_t.view(*dt_t.shape[:3], 2, heads) + dt_bias).permute(3, 0, 4, 1, 2)
+        # Contiguous, or torch.compile would mistake the layout of softplus's gradient.
+        dt_t = dt_t.view(*dt_t.shape[:3], 2, heads).permute(3, 0, 4, 1, 2).contiguous()
+        dt_t = F.softplus(dt_t + dt_bias[:, None, :, None, None])
         log_decay = -A_log.exp()[:, None, :, None, None] * dt_t
         x_chunks = x_t.view(*dt_t.shape[1:], inner // heads)
         y_t = _chunked(x_chunks, B_t, C_t, dt_t, log_decay, skip)
