@@ -5,6 +5,7 @@ import pytest
 
 from mambaad.config import TrainConfig, config_json, make_config, read_config_file
 from mambaad.errors import ConfigError
+from mambaad.recipes import VARIANTS
 
 
 def test_a_system_trains_as_its_paper_does_by_default():
@@ -124,6 +125,15 @@ def test_baselines_keep_their_own_size_whatever_the_encoder():
         ({"size": (64, 100)}, "--size: 100 is not a multiple of 32"),
         ({"size": (0, 64)}, "--size: 0 is not a multiple of 32"),
         ({"scan": "spiral"}, "--scan: input should be 'sweep', 'scan'"),
+        ({"mixer": "ssm"}, "--mixer: input should be 's6', 'vssd' or 'ssd', got 'ssm'"),
+        (
+            {"mixer": "vssd", "scan": "sweep"},
+            "--scan: the mixer vssd has no use for it, got sweep; omit it, or --mixer vssd",
+        ),
+        (
+            {"mixer": "ssd", "variant": "lite", "directions": 2},
+            "--directions: the mixer ssd has no use for it, got 2; omit it, or --mixer ssd",
+        ),
         ({"directions": 3}, "--directions: input should be 1, 2, 4 or 8, got 3"),
         (
             {"depths": (3, 0, 6, 3)},
@@ -146,6 +156,7 @@ def test_baselines_keep_their_own_size_whatever_the_encoder():
             "blocks (in the file of settings): 2 does not divide every one of depths (3, 4, 6, 3)",
         ),
         ({"system": "padim"}, "--system: expected one of mambaad, rd4ad, uniad, got 'padim'"),
+        ({"system": "rd4ad", "mixer": "ssd"}, "--mixer applies to MambaAD only; omit it with"),
         ({"system": "rd4ad", "scan": "scan"}, "--scan applies to MambaAD only; omit it with"),
         (
             {"system": "uniad", "drop_path": 0.1},
@@ -213,6 +224,20 @@ def test_one_small_image_is_enough_where_nothing_is_normalised_over_the_batch():
 def test_json_gives_the_same_configuration_back():
     config = make_config({"size": "224x320", "classes": ("a", "b"), "epochs": 3})
     assert TrainConfig(**json.loads(config_json(config))) == config
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("mixer", ["s6", "vssd", "ssd"])
+def test_a_mixer_takes_the_defaults_of_what_it_does_not_use(mixer, variant):
+    config = make_config({"mixer": mixer, "variant": variant})
+    assert TrainConfig(**json.loads(config_json(config))) == config
+    assert make_config({"mixer": "ssd", "scan": "zigzag"}).scan == "zigzag"
+
+
+def test_a_run_from_before_there_were_mixers_is_one_of_s6():
+    stored = json.loads(config_json(make_config({"scan": "sweep", "directions": 2})))
+    del stored["mixer"]
+    assert TrainConfig(**stored).mixer == "s6"
 
 
 def test_a_file_of_settings(tmp_path):

@@ -25,6 +25,7 @@ from mambaad.recipes import (
     FAST_LITE_EPOCHS,
     RECIPES,
     SYSTEMS,
+    UNUSED_BY_MIXER,
     VARIANTS,
     encoder_defaults,
     patch_size,
@@ -38,7 +39,8 @@ _MOST_GROUPS = 4  # a stage of the decoder for each
 
 _WITH_FLAG = (
     *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
-    *("scan", "directions", "head", "epochs", "batch_size", "lr", "holdout", "seed", "devices"),
+    *("mixer", "scan", "directions", "head", "epochs", "batch_size", "lr", "holdout", "seed"),
+    "devices",
     *("precision", "cache_features", "cache_images", "compile", "logger"),
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
@@ -46,7 +48,7 @@ _WITH_FLAG = (
 _UNIAD_ONLY = ("dropout", "normalise_features")
 _OF_A_GRID = ("recentre", "decoder_width")
 _MAMBAAD_ONLY = (
-    *("variant", "scan", "directions", "states", "expand", "depths", "kernels", "blocks"),
+    *("variant", "mixer", "scan", "directions", "states", "expand", "depths", "kernels", "blocks"),
     *("noisy_bottleneck", "head", "encoder_groups", *_OF_A_GRID),
 )
 
@@ -101,6 +103,11 @@ class TrainConfig(BaseModel):
     )
     size: tuple[int, int] = Field(
         (256, 256), description="image height and width, multiples of 32, or of the patch size"
+    )
+    mixer: Literal["s6", "vssd", "ssd"] = Field(
+        "s6",
+        description="state-space block of the decoder: selective scans, one state for all cells, "
+        "or chunked scans of matrix products in two directions",
     )
     scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] = Field(
         "hilbert", description="order in which the selective scan visits the cells of a map"
@@ -271,6 +278,14 @@ class TrainConfig(BaseModel):
             for name in _UNIAD_ONLY:
                 if getattr(self, name) != TrainConfig.model_fields[name].default:
                     raise ValueError(f"{_named(name)} applies to UniAD only; omit it")
+        for name in UNUSED_BY_MIXER[self.mixer]:
+            defaults = {TrainConfig.model_fields[name].default}
+            defaults |= {variant[name] for variant in VARIANTS.values() if name in variant}
+            if getattr(self, name) not in defaults:
+                raise ValueError(
+                    f"{_named(name)}: the mixer {self.mixer} has no use for it, got "
+                    f"{getattr(self, name)}; omit it, or --mixer {self.mixer}"
+                )
         if self.fold and not (self.fold[1] >= 2 and 1 <= self.fold[0] <= self.fold[1]):
             raise ValueError(
                 f"{_named('fold')}: expected k, K with K >= 2 and 1 <= k <= K, got {self.fold}"
@@ -375,15 +390,3 @@ def read_config_file(path: Path) -> dict[str, Any]:
 def config_json(config: TrainConfig) -> str:
     """Write a configuration as JSON text, which :class:`TrainConfig` reads back."""
     return json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-
-
-def check_rates(target_fpr: float, review_fpr: float) -> None:
-    """Refuse shares of good parts that calibration cannot aim at (ConfigError)."""
-    for flag, rate in (("--target-fpr", target_fpr), ("--review-fpr", review_fpr)):
-        if not 0 < rate < 1:
-            raise ConfigError(f"{flag}: expected a share above 0 and below 1, got {rate}")
-    if review_fpr < target_fpr:
-        raise ConfigError(
-            f"--review-fpr {review_fpr} is below --target-fpr {target_fpr}, but every FAIL counts "
-            "as not passed; give a larger one"
-        )

@@ -119,3 +119,11 @@ def encoder_defaults(encoder: str) -> Mapping[str, Any]:
         return {}
     side = _CELLS * patch if "_dinov" in encoder or 256 % patch else 256
     return {"encoder_groups": "auto", "size": (side, side)}
+
+
+UNUSED_BY_MIXER: Mapping[str, tuple[str, ...]] = {
+    "s6": (),
+    "vssd": ("scan", "directions"),
+    "ssd": ("directions",),
+}
+"""For each state-space mixer the settings that it does not use: they must keep a default."""

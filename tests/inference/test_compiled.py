@@ -11,8 +11,9 @@ from mambaad.config import make_config
 from mambaad.errors import ConfigError
 from mambaad.inference.compute import check_compilation
 from mambaad.models.build import build_model, build_system
+from mambaad.models.mixers.table import MIXERS
 from mambaad.ops.selective_scan import selective_scan
-from mambaad.recipes import SYSTEMS
+from mambaad.recipes import SYSTEMS, UNUSED_BY_MIXER
 from tests.conftest import SMALL
 from tests.ops.conftest import make_inputs
 
@@ -48,9 +49,11 @@ def test_the_model_is_one_graph_at_a_size_of_its_own():
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_gradients_are_those_of_the_model():
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_gradients_are_those_of_the_model(mixer):
     torch.manual_seed(0)
-    model = build_model("resnet18", "random", **TINY).train()
+    used = {name: value for name, value in TINY.items() if name not in UNUSED_BY_MIXER[mixer]}
+    model = build_model("resnet18", "random", **used, mixer=mixer).train()
     maps = [torch.randn(2, c, s, s) for c, s in ((64, 16), (128, 8), (256, 4))]
 
     def gradients(reconstruct):

@@ -12,6 +12,7 @@ from mambaad.inference.explain import Explainer, ReferenceParts
 from mambaad.inference.weights import load_model
 from mambaad.models.build import build_system
 from mambaad.models.mixers.ss2d import SS2D
+from mambaad.models.mixers.ssd import SSD
 from mambaad.models.normalise import normalise
 from mambaad.models.scoring import anomaly_map
 
@@ -61,6 +62,26 @@ def test_a_direction_is_left_out_of_every_block(model, image):
     row, column = found.at
     expected = (change[row, column] - change.median()) / whole[row, column]
     assert found.directions["as it is, forwards"] == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_a_direction_of_ssd_is_left_out_and_vssd_has_none(image):
+    settings = {"encoder": "resnet18", "size": SIZE, "variant": "lite"}
+    vssd, ssd = (
+        build_system(make_config({**settings, "mixer": mixer}), "random").eval()
+        for mixer in ("vssd", "ssd")
+    )
+    assert Explainer(vssd, SIZE).explain(image).directions == {}
+    names = ["as it is, forwards", "as it is, backwards"]
+    before = Explainer(ssd, SIZE).explain(image).directions
+    assert list(before) == names
+    assert all(np.isfinite(value) and value != 0 for value in before.values())
+    for block in ssd.decoder.modules():
+        if isinstance(block, SSD):
+            with torch.no_grad():
+                block.dt_bias[0] = -1e4  # forwards nothing enters the states any more
+    after = Explainer(ssd, SIZE).explain(image).directions
+    assert after["as it is, forwards"] == 0
+    assert after["as it is, backwards"] != 0
 
 
 def load_model_again(model):

@@ -31,7 +31,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint
 @pytest.fixture(autouse=True)
 def as_in_a_new_process():
     torch.compiler.reset()
-    order_tables._kept.cache_clear()
+    order_tables._tables.clear()
     yield
     torch.compiler.reset()
 
@@ -69,7 +69,7 @@ def test_a_gpu_gives_what_the_cpu_gives(trained_run, how, capsys):
 def test_training_with_recorded_graphs(parts, tmp_path, cache, capsys):
     settings = {**SMALL, "cache_features": cache, "epochs": 3}
     plain = mambaad.train(parts, tmp_path / "plain", **settings, compile="off")
-    order_tables._kept.cache_clear()
+    order_tables._tables.clear()
     run = mambaad.train(parts, tmp_path / "run", **settings)  # the default of a GPU
     assert "could not be recorded" not in capsys.readouterr().err
     ours, theirs = (read_log(r)[-1]["loss"] for r in (run, plain))

@@ -17,7 +17,12 @@ from mambaad.inference.weights import load_model, save_weights
 from mambaad.models.build import BUILDERS, build_model, build_system
 from mambaad.models.decoder import GridDecoder
 from mambaad.models.encoder import Encoder
-from mambaad.recipes import SYSTEMS, SystemDefaults
+from mambaad.models.lss import HSSBlock
+from mambaad.models.mixers.ss2d import SS2D
+from mambaad.models.mixers.ssd import SSD
+from mambaad.models.mixers.table import MIXERS
+from mambaad.models.mixers.vssd import VSSD
+from mambaad.recipes import SYSTEMS, UNUSED_BY_MIXER, SystemDefaults
 
 # UniAD is blind to 7 x 7 cells, and so needs images of 8 x 8.
 SETTINGS = {"rd4ad": {"size": "32"}, "uniad": {"size": "32x128"}}
@@ -38,6 +43,7 @@ def test_every_system_has_defaults_and_a_builder_and_its_title_is_its_class():
 
 def test_a_configuration_and_the_same_arguments_describe_one_model():
     settings = {
+        "mixer": "s6",
         "scan": "zorder",
         "directions": 2,
         "states": 4,
@@ -49,6 +55,39 @@ def test_a_configuration_and_the_same_arguments_describe_one_model():
         described = build_system(make_config({"encoder": "resnet18", **settings}), "random")
         given = build_model("resnet18", "random", **settings)
     assert shapes(described) == shapes(given)
+
+
+@pytest.mark.parametrize(("mixer", "block"), [("s6", SS2D), ("vssd", VSSD), ("ssd", SSD)])
+def test_a_mixer_is_used_in_all_blocks_with_the_settings_that_it_takes(mixer, block):
+    settings = {"encoder": "resnet18", "mixer": mixer, "variant": "lite", "states": 4}
+    if mixer == "ssd":
+        settings["scan"] = "sweep"
+    with torch.device("meta"):
+        model = build_system(make_config(settings), "random")
+    blocks = [m.ss2d for m in model.decoder.modules() if isinstance(m, HSSBlock)]
+    assert [type(m) for m in blocks] == [block] * 4
+    for m, channels in zip(blocks, (512, 256, 128, 64), strict=True):
+        assert m.out_proj.weight.shape == (channels, channels)  # expand 1
+        assert mixer == "s6" or m.states == 4
+        assert mixer != "ssd" or m.scan == "sweep"
+    assert MIXERS.keys() == UNUSED_BY_MIXER.keys()
+
+
+@pytest.mark.parametrize("mixer", ["vssd", "ssd"])
+def test_a_mixer_trains_and_inspects(mixer, parts, tmp_path):
+    settings = {**TINY, "variant": "lite", "size": "64x32", "mixer": mixer}
+    run = mambaad.train(parts, tmp_path / "run", **settings)
+    prediction = mambaad.Inspector(run).inspect(next((parts / "nut" / "test").rglob("*.png")))
+    assert np.isfinite(prediction.anomaly_map).all()
+    model = load_model(run)
+    images = torch.randn(1, 3, 64, 32)
+    with torch.inference_mode():
+        for found, expected in zip(
+            mambaad.Inspector(run).engine.model(images).reconstructed,
+            model(images).reconstructed,
+            strict=True,
+        ):
+            torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
 
 
 def test_the_configuration_says_how_many_blocks_an_lss_module_has():

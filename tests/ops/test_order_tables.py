@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mambaad.ops.order_tables import _order_table, order_table
 from mambaad.ops.orders import SCAN_METHODS, directional_orders
@@ -31,3 +32,14 @@ def test_first_seen_in_inference_it_serves_training_too():
 
 def test_operator_obeys_the_rules_of_torch():
     torch.library.opcheck(torch.ops.mambaad.order_table, ("hilbert", 8, 4, 6, CPU))
+
+
+def test_first_seen_while_exporting_it_serves_afterwards():
+    with FakeTensorMode():
+        order_table("sweep", 2, 9, 4, CPU)
+    expected = directional_orders("sweep", 2, 9, 4)
+    np.testing.assert_array_equal(order_table("sweep", 2, 9, 4, CPU), expected)
+
+
+def test_a_table_is_made_once():
+    assert order_table("sweep", 2, 9, 5, CPU) is order_table("sweep", 2, 9, 5, CPU)

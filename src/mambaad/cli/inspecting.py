@@ -184,7 +184,7 @@ def calibrate(
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Set the thresholds of PASS, REVIEW and FAIL. Uses good parts that were not trained on."""
-    from mambaad.config import check_rates
+    from mambaad.inspection.rates import check_rates
 
     checks.check_compute(precision, device)
     check_rates(target_fpr, review_fpr)

@@ -56,6 +56,13 @@ def train(
             help="Height and width of images: 256, or 224x320. [256; DINOv2: 392; DINOv3: 448]"
         ),
     ] = None,
+    mixer: Annotated[
+        str | None,
+        typer.Option(
+            help="State-space block: s6 (selective scans, as published), vssd (one state for all "
+            "cells, no scan) or ssd (Mamba-2, two directions). [s6]"
+        ),
+    ] = None,
     scan: Annotated[
         str | None,
         typer.Option(help="Scan order: hilbert, zorder, zigzag, scan or sweep. [hilbert]"),
@@ -129,6 +136,7 @@ def train(
         "encoder": encoder,
         "encoder_weights": encoder_weights,
         "size": size,
+        "mixer": mixer,
         "scan": scan,
         "directions": directions,
         "head": head,

@@ -18,6 +18,7 @@ from mambaad.errors import DataError
 from mambaad.models.embedding import embedding
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.mixers.ss2d import SS2D
+from mambaad.models.mixers.ssd import SSD
 from mambaad.models.normalise import normalise
 from mambaad.models.scoring import HEAD_SHARE, defect_probability, distance_maps, smooth
 from mambaad.models.system import System
@@ -94,8 +95,7 @@ class Explainer:
         shares = parts[:, row, column] / whole[row, column].clamp(min=1e-12)
         directions: dict[str, float] = {}
         if isinstance(self.model, MambaAD):
-            blocks = [m for m in self.model.decoder.modules() if isinstance(m, SS2D)]
-            names = direction_names(blocks[0].directions)
+            names = direction_names(_count_directions(self.model))
             fused = self.model.fusion(features)
             for k, name in enumerate(names if len(names) > 1 else []):
                 rebuilt = _without(self.model, fused, k)
@@ -126,10 +126,24 @@ class Explainer:
         return smooth(parts, sigma) if sigma else parts
 
 
+def _count_directions(model: MambaAD) -> int:
+    """Count the directions in which each block scans; 1 if it has no order."""
+    for block in model.decoder.modules():
+        if isinstance(block, SS2D):
+            return block.directions
+        if isinstance(block, SSD):
+            return 2
+    return 1
+
+
 def _without(model: MambaAD, fused: torch.Tensor, direction: int) -> Any:
     """Reconstruct the maps with one scan direction omitted from every block."""
     changed: dict[str, torch.Tensor] = {}
     for name, block in model.decoder.named_modules():
+        if isinstance(block, SSD):
+            bias = block.dt_bias.clone()
+            bias[direction] = -torch.inf  # time steps of 0: nothing enters the states
+            changed[f"{name}.dt_bias"] = bias
         if not isinstance(block, SS2D):
             continue
         states, rank = block.A_log.shape[2], block.dt_weight.shape[2]

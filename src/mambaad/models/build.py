@@ -14,6 +14,7 @@ from mambaad.models.encoder import EMBEDDED, EMBEDDED_ARCHITECTURE, Encoder
 from mambaad.models.fusion import Fusion, GridFusion
 from mambaad.models.head import ResidualHead
 from mambaad.models.mambaad import MambaAD
+from mambaad.models.mixers.table import Mixer
 from mambaad.models.system import System
 from mambaad.ops.orders import ScanMethod
 
@@ -43,6 +44,7 @@ def build_model(
     encoder: str = "resnet34",
     encoder_weights: str | Path = "timm",
     *,
+    mixer: Mixer = "s6",
     scan: ScanMethod = "hilbert",
     directions: int = 8,
     states: int = 16,
@@ -55,6 +57,7 @@ def build_model(
 
     Args:
         encoder, encoder_weights: see :class:`mambaad.models.encoder.Encoder`.
+        mixer: the state-space block, ``"s6"``, ``"vssd"`` or ``"ssd"``.
         scan: ``"hilbert"``, ``"zorder"``, ``"zigzag"``, ``"scan"`` or ``"sweep"``.
         directions: 1, 2, 4 or 8.
         states, expand: N, and the inner width as a multiple of the channels.
@@ -67,6 +70,7 @@ def build_model(
     """
     settings = {
         "encoder": encoder,
+        "mixer": mixer,
         "scan": scan,
         "directions": directions,
         "states": states,
@@ -82,7 +86,10 @@ def _build_mambaad(config: TrainConfig, encoder_weights: str | Path) -> MambaAD:
     encoder = Encoder(
         config.encoder, encoder_weights, groups=config.encoder_groups, recentre=config.recentre
     )
-    names = ("depths", "scan", "directions", "states", "expand", "kernels", "drop_path", "blocks")
+    names = (
+        *("depths", "mixer", "scan", "directions", "states", "expand"),
+        *("kernels", "drop_path", "blocks"),
+    )
     settings: dict[str, Any] = {name: getattr(config, name) for name in names}
     noise = config.noisy_bottleneck
     if config.encoder_groups is None:

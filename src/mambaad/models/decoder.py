@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import nn
 
 from mambaad.models.lss import LSSModule
+from mambaad.models.mixers.table import Mixer
 from mambaad.models.projection import project
 from mambaad.ops.orders import ScanMethod
 
@@ -63,6 +64,7 @@ class MambaDecoder(nn.Module):
             released, module j of a stage takes entry j of the stage's part of the ramp, whatever
             the number of its blocks.
         blocks: HSS blocks of every module, instead of 3, 2 or 1; a divisor of every depth.
+        mixer: see :class:`mambaad.models.lss.LSSModule`.
     """
 
     def __init__(
@@ -76,12 +78,13 @@ class MambaDecoder(nn.Module):
         kernels: Sequence[int] = (5, 7),
         drop_path: float = 0.2,
         blocks: int | None = None,
+        mixer: Mixer = "s6",
     ) -> None:
         super().__init__()
         c1, c2, c3 = channels
         widths = (2 * c3, c3, c2, c1)
         modules = _modules_of_stages(
-            widths, depths, scan, directions, states, expand, kernels, drop_path, blocks
+            widths, depths, scan, directions, states, expand, kernels, drop_path, blocks, mixer
         )
         self.stages = nn.ModuleList()
         for i, width in enumerate(widths):
@@ -128,7 +131,7 @@ class GridDecoder(nn.Module):
         channels: c of each of the encoder's maps.
         maps: how many there are, 1 to 4.
         width: channels of the fused map, and of all stages.
-        depths, scan, directions, states, expand, kernels, drop_path, blocks: see
+        depths, scan, directions, states, expand, kernels, drop_path, blocks, mixer: see
             :class:`MambaDecoder`.
     """
 
@@ -145,11 +148,12 @@ class GridDecoder(nn.Module):
         kernels: Sequence[int] = (5, 7),
         drop_path: float = 0.2,
         blocks: int | None = None,
+        mixer: Mixer = "s6",
     ) -> None:
         super().__init__()
         widths = (width,) * len(depths)
         modules = _modules_of_stages(
-            widths, depths, scan, directions, states, expand, kernels, drop_path, blocks
+            widths, depths, scan, directions, states, expand, kernels, drop_path, blocks, mixer
         )
         self.stages = nn.ModuleList(DecoderStage(nn.Identity(), m) for m in modules)
         self.heads = nn.ModuleList(GridHead(width, channels) for _ in range(maps))
@@ -181,6 +185,7 @@ def _modules_of_stages(
     kernels: Sequence[int],
     drop_path: float,
     blocks: int | None,
+    mixer: Mixer,
 ) -> list[list[LSSModule]]:
     """The LSS modules of each stage; see :class:`MambaDecoder`."""
     # On the CPU whatever the default device: a meta tensor has no values.
@@ -192,7 +197,9 @@ def _modules_of_stages(
         stages.append(
             [
                 LSSModule(
-                    width, grouped, rates[first + j], scan, directions, states, expand, kernels
+                    *(width, grouped, rates[first + j], scan, directions, states, expand),
+                    kernels,
+                    mixer,
                 )
                 for j in range(depth // grouped)
             ]

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import nn
 from torch.nn import functional as F
 
-from mambaad.models.mixers.ss2d import SS2D
+from mambaad.models.mixers.table import MIXERS, Mixer
 from mambaad.models.parallel import DropPath
 from mambaad.models.projection import cast_once
 from mambaad.ops.instance_norm import instance_norm
@@ -29,6 +29,7 @@ class LSSModule(nn.Module):
         scan, directions, states, expand: see :class:`mambaad.models.mixers.ss2d.SS2D`.
         kernels: sizes of the local branches' depthwise convolutions, odd. If empty, the module is
             its HSS blocks alone (the paper's basic Mamba).
+        mixer: the state-space block, see :data:`mambaad.models.mixers.table.MIXERS`.
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class LSSModule(nn.Module):
         states: int = 16,
         expand: int = 2,
         kernels: Sequence[int] = (5, 7),
+        mixer: Mixer = "s6",
     ) -> None:
         super().__init__()
         self.hss_blocks = nn.Sequential(
             *(
-                HSSBlock(channels, drop_path, scan, directions, states, expand)
+                HSSBlock(channels, drop_path, scan, directions, states, expand, mixer)
                 for _ in range(blocks)
             )
         )
@@ -81,7 +83,9 @@ class HSSBlock(nn.Module):
     """x + DropPath(SS2D(LayerNorm(x))), on maps b x h x w x C (MambaAD, figure 2).
 
     Args:
-        drop_path: see :class:`mambaad.models.parallel.DropPath`; the others are those of SS2D.
+        drop_path: see :class:`mambaad.models.parallel.DropPath`.
+        scan, directions, states, expand: see :class:`mambaad.models.mixers.ss2d.SS2D`.
+        mixer: in place of SS2D, see :data:`mambaad.models.mixers.table.MIXERS`.
     """
 
     def __init__(
@@ -92,14 +96,16 @@ class HSSBlock(nn.Module):
         directions: int = 8,
         states: int = 16,
         expand: int = 2,
+        mixer: Mixer = "s6",
     ) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(channels)  # eps 1e-5: the released values are those of 1e-5
-        self.ss2d = SS2D(channels, scan, directions, states, expand)
+        # Whatever the mixer, under the name that runs have stored SS2D's weights by.
+        self.ss2d = MIXERS[mixer](channels, scan, directions, states, expand)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
-        """Add the scan of the normalised map to the map."""
+        """Add what the mixer makes of the normalised map to the map."""
         mixed: torch.Tensor = self.drop_path(self.ss2d(self.norm(x)))
         return x + mixed
 

@@ -4,8 +4,6 @@ An operator of its own because the orders are computed with NumPy, which Dynamo 
 """
 
 # No "from __future__ import annotations" here: custom_op reads the types of the signatures.
-import functools
-
 import torch
 
 from mambaad.ops.orders import ScanMethod, directional_orders
@@ -22,12 +20,20 @@ def order_table(
 
 
 # Kept for good: recorded CUDA graphs read them.
-@functools.cache
+_tables: dict[tuple[ScanMethod, int, int, int, torch.device], torch.Tensor] = {}
+
+
 @torch.inference_mode(False)  # a tensor kept from inference must serve training too
 def _kept(
     method: ScanMethod, directions: int, height: int, width: int, device: torch.device
 ) -> torch.Tensor:
-    return torch.tensor(directional_orders(method, directions, height, width), device=device)
+    key = (method, directions, height, width, device)
+    table = _tables.get(key)
+    if table is None:
+        table = torch.tensor(directional_orders(method, directions, height, width), device=device)
+        if type(table) is torch.Tensor:  # while exporting it is one without values
+            table = _tables.setdefault(key, table)
+    return table
 
 
 @torch.library.custom_op("mambaad::order_table", mutates_args=())
@@ -35,7 +41,8 @@ def _order_table(
     method: str, directions: int, height: int, width: int, device: torch.device
 ) -> torch.Tensor:
     # A copy: compiled code may write over what an operator returned.
-    return _kept(method, directions, height, width, device).clone()
+    # Names are checked where orders are computed.
+    return _kept(method, directions, height, width, device).clone()  # type: ignore[arg-type]
 
 
 @_order_table.register_fake

@@ -17,7 +17,6 @@ from mambaad.artifacts.run_folder import (
     read_data_summary,
     weights_digest,
 )
-from mambaad.config import check_rates
 from mambaad.data.checks import check_images
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
@@ -34,6 +33,7 @@ from mambaad.inspection.calibration import (
 )
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.product_settings import ProductSettings, read_product_settings
+from mambaad.inspection.rates import check_rates
 from mambaad.inspection.stream import Item, observe_stream, readable
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass, Sample

@@ -63,6 +63,7 @@ def train(
     encoder_weights: str | Path | None = None,
     encoder_groups: Sequence[Sequence[int]] | Literal["auto"] | None = None,
     recentre: bool | None = None,
+    mixer: Literal["s6", "vssd", "ssd"] | None = None,
     scan: Literal["sweep", "scan", "zorder", "zigzag", "hilbert"] | None = None,
     directions: Literal[1, 2, 4, 8] | None = None,
     states: int | None = None,
@@ -129,6 +130,10 @@ def train(
             the blocks in two groups. [vision transformers: "auto"]
         recentre: subtract each block's class token from its patch tokens. [False]
 
+        mixer: how MambaAD's decoder mixes the cells of a feature map: ``"s6"``, selective scans as
+            published; ``"vssd"``, one state for all cells (no order: without ``scan`` and
+            ``directions``); ``"ssd"``, Mamba-2's scan, forwards and backwards in the order of
+            ``scan`` (without ``directions``). ["s6"]
         scan: order in which MambaAD's decoder reads a feature map. ["hilbert"]
         directions: in how many directions it does: 1, 2, 4 or 8. [8; lite: 4]
         states: of the selective scan, for each channel, 1 to 256. [16; lite: 8]

@@ -11,12 +11,15 @@ from mambaad.config import make_config
 from mambaad.inference.packed import convolution
 from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_system
+from mambaad.models.mixers.table import MIXERS
 from mambaad.models.parallel import BatchNorm2d
 from tests.inference.packed.conftest import LITE, as_if_trained, trained_model
 
 SIZES = {
     "published decoder": {},
     "lite": LITE,
+    "vssd": {**LITE, "mixer": "vssd"},
+    "ssd": {**LITE, "mixer": "ssd"},
     "basic Mamba": {"depths": (2, 2, 2, 2), "scan": "sweep", "directions": 1, "kernels": ()},
     "one direction, odd kernels": {"depths": (1, 2, 1, 1), "directions": 1, "kernels": (3, 5, 7)},
 }
@@ -65,8 +68,9 @@ def test_float32_computes_what_the_model_does(settings):
 
 
 @pytest.mark.usefixtures("packing")
-def test_bfloat16_is_close_and_gives_float32():
-    model = trained_model(**LITE)
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_bfloat16_is_close_and_gives_float32(mixer):
+    model = trained_model(**LITE, mixer=mixer)
     packed = pack(copy.deepcopy(model), "bfloat16")
     image = torch.randn(1, 3, 64, 64)
     assert 1e-4 < largest_difference(model, packed, image) < 0.1
@@ -108,8 +112,9 @@ def test_relus_are_done_by_the_convolution_before_them_but_not_after_a_sum():
     assert packed.fusion.bottleneck[0].conv3.activation == "none"
 
 
-def test_it_can_be_pickled_after_use():
-    packed = pack(trained_model(**LITE))
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_it_can_be_pickled_after_use(mixer):
+    packed = pack(trained_model(**LITE, mixer=mixer))
     image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         expected = packed(image).reconstructed

@@ -10,6 +10,7 @@ from torch import nn
 from mambaad.inference import packed
 from mambaad.inference.packed import lss
 from mambaad.models.decoder import GridDecoder, MambaDecoder
+from mambaad.models.mixers.table import MIXERS
 
 MODULES = [
     importlib.import_module(f"{packed.__name__}.{module.name}")
@@ -54,14 +55,21 @@ def check_twins(decoder):
     return {kind.__name__ for kind in blocks}
 
 
+def small_decoder(mixer):
+    torch.manual_seed(0)
+    return MambaDecoder((4, 8, 16), (1, 1, 1, 1), states=4, kernels=(3,), mixer=mixer).eval()
+
+
 @pytest.fixture
 def decoder():
-    torch.manual_seed(0)
-    return MambaDecoder((4, 8, 16), (1, 1, 1, 1), states=4, kernels=(3,)).eval()
+    return small_decoder("s6")
 
 
-def test_every_block_has_a_twin_that_computes_the_same(decoder):
-    assert check_twins(decoder) == {"PatchExpand", "LSSModule", "HSSBlock", "SS2D", "LocalBranch"}
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_every_block_has_a_twin_that_computes_the_same(mixer):
+    name = type(MIXERS[mixer](8, "hilbert", 2, 4, 1)).__name__
+    found = check_twins(small_decoder(mixer))
+    assert found == {"PatchExpand", "LSSModule", "HSSBlock", "LocalBranch", name}
 
 
 def test_so_have_those_of_a_decoder_on_one_grid():

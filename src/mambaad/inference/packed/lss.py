@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import nn
 
 from mambaad.inference.packed.convolution import pack_conv
-from mambaad.inference.packed.ss2d import SS2D
+from mambaad.inference.packed.table import TWINS
 from mambaad.models import lss as plain
 from mambaad.ops.instance_norm import instance_norm_silu_
 
@@ -40,15 +40,15 @@ class LSSModule(nn.Module):
 
 
 class HSSBlock(nn.Module):
-    """:class:`mambaad.models.lss.HSSBlock`: the scan's last product also adds the input."""
+    """:class:`mambaad.models.lss.HSSBlock`: the mixer's last product also adds the input."""
 
     def __init__(self, trained: plain.HSSBlock, dtype: torch.dtype) -> None:
         super().__init__()
         self.norm = trained.norm
-        self.ss2d = SS2D(trained.ss2d, dtype)
+        self.ss2d = TWINS[type(trained.ss2d)](trained.ss2d, dtype)
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
-        """Add the scan of the normalised map to the map."""
+        """Add what the mixer makes of the normalised map to the map."""
         mixed: torch.Tensor = self.ss2d(self.norm(x), plus=x)
         return mixed
 
