@@ -8,7 +8,7 @@ from mambaad.errors import RunError
 from mambaad.workflows import demo as demo_module
 from mambaad.workflows.demo import QUICK, DemoSettings, demo
 
-TINY = DemoSettings(QUICK.classes[:2], train=4, test=6, size=64, epochs=1)
+TINY = DemoSettings(QUICK.classes[:2], train=4, test=6, size=64, epochs=1, head_steps=2)
 
 
 @pytest.fixture(scope="module")

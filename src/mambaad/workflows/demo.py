@@ -37,6 +37,7 @@ class DemoSettings:
     """The size of the factory, and the length of the training.
 
     ``train``, ``test``: images of each class. ``size``: side of an image in pixels.
+    ``head_steps``: of the residual head's training; 0 for no head.
     """
 
     classes: tuple[str, ...]
@@ -44,14 +45,15 @@ class DemoSettings:
     test: int
     size: int
     epochs: int
+    head_steps: int
     difficulty: float = 0.3
     seed: int = 0
 
 
 CLASSES = ("bottle", "fabric", "screw", "tile")
 # Chosen to take five minutes, and half a minute or so, on two cores.
-FULL = DemoSettings(CLASSES, train=40, test=40, size=192, epochs=30)
-QUICK = DemoSettings(CLASSES, train=20, test=16, size=128, epochs=12)
+FULL = DemoSettings(CLASSES, train=40, test=40, size=192, epochs=30, head_steps=150)
+QUICK = DemoSettings(CLASSES, train=20, test=16, size=128, epochs=12, head_steps=0)
 
 
 def demo(out: str | Path = "mambaad-demo", *, quick: bool = False) -> Evaluation:
@@ -93,6 +95,8 @@ def demo(out: str | Path = "mambaad-demo", *, quick: bool = False) -> Evaluation
         recipe="fast",
         size=(settings.size, settings.size),
         epochs=settings.epochs,
+        head="residual" if settings.head_steps else "off",
+        head_steps=max(settings.head_steps, 1),
     )
     say("evaluating on test images")
     inspector = Inspector(run)
