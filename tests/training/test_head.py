@@ -1,10 +1,12 @@
 """The training of the residual head."""
 
+import re
 import signal
 
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from mambaad.artifacts.run_folder import HEAD_CHECKPOINT, HEAD_LOG
 from mambaad.config import make_config
@@ -12,6 +14,7 @@ from mambaad.data.images import read_image, resize_image
 from mambaad.data.layouts import read_data
 from mambaad.errors import NonFiniteLossError
 from mambaad.models.build import build_system
+from mambaad.models.head import ResidualHead
 from mambaad.training import head as training
 from mambaad.training.head import fit_head, segmentation_loss, spoiled_batch
 
@@ -55,12 +58,14 @@ def test_a_step_has_six_spoiled_images_of_eight_and_depends_on_its_number_alone(
     assert [image.tobytes() in good for image in batch.images] == [False] * 6 + [True] * 2
 
 
-def test_nothing_but_the_head_changes(samples, tmp_path):
+def test_nothing_but_the_head_changes(samples, tmp_path, capsys, monkeypatch):
     torch.manual_seed(0)
     before = build_system(make_config(SETTINGS), "random").state_dict()
+    monkeypatch.setattr(ResidualHead, "silence", lambda head: None)  # so short, it does not help
     model, finished = train(tmp_path / "run", samples)
     assert finished
     assert not any(p.requires_grad for p in model.head.parameters())
+    assert re.search(r"anomalies: \d+\.\d without the head, \d+\.\d with", capsys.readouterr().err)
     for name, tensor in model.state_dict().items():
         is_head = name.startswith("head.")
         same = torch.equal(tensor, before[name])
@@ -89,14 +94,31 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_bit(samples, tmp_path, mo
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-def test_it_learns_to_segment_anomalies(samples, tmp_path):
-    # Of random features, so slowly; but the last steps cost much less than the first.
+def test_it_learns_to_segment_anomalies_that_it_has_not_seen(samples, tmp_path, capsys):
     train(tmp_path / "run", samples, head_steps=60)
-    first, last = (
-        float(line.split('"loss": ')[1].split(",")[0])
-        for line in (tmp_path / "run" / HEAD_LOG).read_text().splitlines()
-    )
-    assert last < 0.9 * first
+    said = re.search(r"anomalies: (.*) without the head, (.*) with", capsys.readouterr().err)
+    without, with_head = map(float, said.groups())
+    assert with_head > 3 * without
+
+
+def test_a_head_that_does_not_help_is_left_out(samples, tmp_path, monkeypatch, capsys):
+    def misled(model, optimizer, batch, device):
+        optimizer.zero_grad()
+        torch.nn.init.constant_(model.head.classify.bias, 0.0)
+        torch.nn.init.zeros_(model.head.classify.weight)
+        # Wherever the reconstruction is worst, it now says that all is good.
+        model.head.register_forward_hook(
+            lambda head, given, logits: 50 * F.cosine_similarity(given[0][0], given[1][0], dim=1)
+        )
+        return 1.0
+
+    monkeypatch.setattr(training, "_train_step", misled)
+    model, finished = train(tmp_path / "run", samples, head_steps=1)
+    assert finished
+    said = capsys.readouterr().err
+    assert "hardly better, so it is left out" in said
+    assert not model.head.classify.weight.any()
+    assert float(model.head.classify.bias) == -12
 
 
 def test_a_loss_that_is_no_number_ends_it(samples, tmp_path, monkeypatch):

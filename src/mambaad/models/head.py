@@ -13,7 +13,7 @@ from mambaad.models.parallel import BatchNorm2d
 
 WIDTH, NARROW = 64, 32
 """Channels of the residuals of all scales, and of the convolutions after them."""
-_AT_FIRST = -12.0
+_NOTHING = -12.0
 """The logit everywhere before training: no cell is anomalous."""
 
 
@@ -44,9 +44,13 @@ class ResidualHead(nn.Module):
             nn.ReLU(inplace=True),
         )
         self.classify = nn.Conv2d(NARROW, 1, 1)
-        nn.init.zeros_(self.classify.weight)
-        nn.init.constant_(self.classify.bias, _AT_FIRST)  # type: ignore[arg-type]
+        self.silence()
         self.requires_grad_(False)
+
+    def silence(self) -> None:
+        """Find nothing, in whatever features."""
+        nn.init.zeros_(self.classify.weight)
+        nn.init.constant_(self.classify.bias, _NOTHING)  # type: ignore[arg-type]
 
     def begin(self) -> None:
         """Draw what is to be trained anew, and let it take gradients."""
