@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import yaml
@@ -31,7 +31,7 @@ _LARGEST_KERNEL = 63
 _WITH_FLAG = (
     *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
     *("scan", "directions", "epochs", "batch_size", "lr", "holdout", "seed", "devices"),
-    *("precision", "cache_features", "cache_images", "compile", "logger"),
+    *("precision", "cache_features", "cache_images", "compile", "logger", "exclude", "trim"),
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
@@ -92,6 +92,9 @@ class TrainConfig(BaseModel):
         description="layout of the data set, as mambaad data check names them; by default detected",
     )
     classes: tuple[str, ...] | None = Field(None, description="classes to train on; default: all")
+    exclude: tuple[str, ...] | None = Field(
+        None, description="training images to leave out, by their paths relative to the data set"
+    )
     holdout: float = Field(
         0.0, ge=0, le=0.9, description="share of the good parts held out for calibration"
     )
@@ -101,6 +104,9 @@ class TrainConfig(BaseModel):
     epochs: int = Field(100, ge=1)
     batch_size: int = Field(16, ge=1, description="images of a step, over all devices")
     loss: Literal["squared-error", "cosine"] = "squared-error"
+    trim: float = Field(
+        0.0, ge=0, lt=0.5, description="share of the positions, those rebuilt worst, not to learn"
+    )
     lr: float = Field(0.005, gt=0, description="learning rate at the start")
     weight_decay: float = Field(1e-4, ge=0)
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient")
@@ -156,6 +162,12 @@ class TrainConfig(BaseModel):
     @classmethod
     def _encoder_weights(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
+
+    @field_validator("exclude")
+    @classmethod
+    def _exclude(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        # The same set is the same setting: a run that is resumed compares them.
+        return tuple(sorted({PurePosixPath(name).as_posix() for name in value or ()})) or None
 
     @field_validator("size", mode="before")
     @classmethod

@@ -10,7 +10,13 @@ import typer
 from mambaad.cli.options import Run, Source
 from mambaad.cli.tables import aligned
 
-_UNSET = {"classes": "all", "layout": "detected", "fold": "none", "blocks": "default"}
+_UNSET = {
+    "classes": "all",
+    "layout": "detected",
+    "exclude": "none",
+    "fold": "none",
+    "blocks": "default",
+}
 """How a setting is shown whose value is None."""
 
 
@@ -105,4 +111,6 @@ def bundle_summary(path: Path) -> str:
 def _text(name: str, value: object) -> str:
     if value is None:
         return _UNSET[name]
+    if name == "exclude" and isinstance(value, tuple):
+        return f"{len(value)} training images"
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -41,6 +41,7 @@ from mambaad.training.gpu_meter import GpuMeter
 from mambaad.training.loggers import make_loggers
 from mambaad.training.loss import LOSSES
 from mambaad.training.schedule import device_share, epoch_batches, learning_rate, step_seed
+from mambaad.training.trimming import trimmed
 from mambaad.types import Sample
 
 _CPU = torch.device("cpu")
@@ -243,6 +244,7 @@ def _gradients_from_maps(
 ) -> Tensors:
     with _autocast(fabric):
         reconstructed = network.reconstruct(list(features))
+    reconstructed = trimmed(features, reconstructed, config.trim)
     loss = LOSSES[config.loss](features, reconstructed).mean()
     optimizer.zero_grad()
     fabric.backward(loss)
