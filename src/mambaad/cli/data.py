@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mambaad.cli.checks import check_file
 from mambaad.cli.interrupts import exit_on_interrupt
 from mambaad.cli.options import Device, Json, SkipUnreadable, names
 from mambaad.cli.tables import aligned
@@ -106,13 +107,21 @@ def suspects(
 
     They may be defective, or rare: look at the page before leaving them out.
     """
-    from mambaad.data.layouts import class_names
+    from mambaad.data.exclusion import check_share, list_beside
+    from mambaad.data.layouts import read_data
     from mambaad.files import check_writable
     from mambaad.inference.compute import check_device
+    from mambaad.size import parse_size
 
     check_device(device)
-    check_writable(out)
-    class_names(data, layout=layout)
+    check_share(share)
+    parse_size(size)
+    listed = list_beside(out)
+    for path in filter(None, (out, listed, json)):
+        check_writable(path)
+    if encoder_weights not in (None, "timm", "random"):
+        check_file(Path(encoder_weights), "--encoder-weights")
+    read_data(data, names(classes or None), layout=layout)
     with exit_on_interrupt("interrupted; nothing was written"):
         from mambaad.workflows.suspects import find_suspects, suspect_rows
 
@@ -131,9 +140,8 @@ def suspects(
             json_file=json,
         )
     typer.echo(aligned(suspect_rows(scored), last_is_text=True))
-    command = shlex.join(["mambaad", "train", str(data), "--out", "RUN", "--exclude"])
-    listed = shlex.quote(str(out.with_suffix(".txt")))
-    typer.echo(f"look at {out} and edit its list {listed}; next: {command} {listed}")
+    command = ["mambaad", "train", str(data), "--out", "RUN", "--exclude", str(listed)]
+    typer.echo(f"look at {out}, and edit {listed}; next: {shlex.join(command)}")
 
 
 @app.command()

@@ -60,6 +60,23 @@ def exclusion_list(names: Iterable[str], comments: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in [*(f"# {comment}" for comment in comments), *lines])
 
 
+def list_beside(page: Path) -> Path:
+    """Return the path of a list file beside a page: with the suffix ``.txt``.
+
+    Raises:
+        ConfigError: the page's name does not end in ``.html``, so that it might be the list's.
+    """
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"--out: expected a page such as suspects.html, got '{page}'")
+    return page.with_suffix(".txt")
+
+
+def check_share(share: float | None) -> None:
+    """Refuse a share of images that cannot be; None is none (ConfigError)."""
+    if share is not None and not 0 < share < 1:
+        raise ConfigError(f"--share: expected a share above 0 and below 1, got {share}")
+
+
 def without(
     classes: Iterable[ProductClass], root: Path, names: Collection[str]
 ) -> list[ProductClass]:

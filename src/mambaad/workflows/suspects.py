@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mambaad.data.checks import check_with_progress
-from mambaad.data.exclusion import exclusion_list, relative_name
+from mambaad.data.exclusion import check_share, exclusion_list, list_beside, relative_name
 from mambaad.data.layouts import read_data
-from mambaad.errors import ConfigError
 from mambaad.files import check_writable, printable, write_text
 from mambaad.inference.device import find_device
 from mambaad.process import limit_threads
@@ -62,7 +61,10 @@ def find_suspects(
         ConfigError, DataError, RunError: wrong arguments or images; nothing is written.
     """
     data = Path(data)
-    page = None if out is None else check_page(Path(out))
+    page = None if out is None else Path(out)
+    if page is not None:
+        check_writable(page)
+        check_writable(list_beside(page))
     if json_file is not None:
         check_writable(Path(json_file))
     check_share(share)
@@ -96,7 +98,7 @@ def find_suspects(
         "Encoder": f"{encoder}, {shape[0]} x {shape[1]} pixels",
     }
     if page is not None:
-        listed = page.with_suffix(".txt")
+        listed = list_beside(page)
         command = ["mambaad", "train", str(data), "--out", "RUN", "--exclude", str(listed)]
         facts |= {
             "List": printable(listed),
@@ -108,25 +110,6 @@ def find_suspects(
     if json_file is not None:
         write_text(Path(json_file), _json_text(scored, data))
     return scored
-
-
-def check_page(page: Path) -> Path:
-    """Refuse a page that cannot be written, or whose list would take its place.
-
-    Raises:
-        ConfigError, RunError: one line that says what was expected.
-    """
-    if page.suffix.lower() not in (".html", ".htm"):
-        raise ConfigError(f"--out: expected a page such as suspects.html, got '{page}'")
-    check_writable(page)
-    check_writable(page.with_suffix(".txt"))
-    return page
-
-
-def check_share(share: float | None) -> None:
-    """Refuse a share of images that cannot be (ConfigError)."""
-    if share is not None and not 0 < share < 1:
-        raise ConfigError(f"--share: expected a share above 0 and below 1, got {share}")
 
 
 def suspect_rows(scored: Sequence[ScoredClass]) -> list[list[str]]:
