@@ -49,6 +49,8 @@ def test_a_variant_sets_what_is_not_given():
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
+        ({"trim": -0.1}, "--trim: input should be greater than or equal to 0, got -0.1"),
+        ({"exclude": "list.txt"}, "--exclude: input should be a valid tuple, got 'list.txt'"),
         ({"epochs": 0}, "--epochs: input should be greater than or equal to 1, got 0"),
         ({"lr": "fast"}, "--lr: input should be a valid number"),
         ({"lr": float("nan")}, "--lr: "),
@@ -155,6 +157,12 @@ def test_not_a_file_of_settings(tmp_path, text):
 
 def test_a_path_is_a_name_of_weights_as_good_as_any():
     assert make_config({"encoder_weights": Path("a.pth")}).encoder_weights == "a.pth"
+
+
+def test_the_same_excluded_images_are_the_same_setting():
+    names = ("b/2.png", "./a/1.png", "b/2.png")
+    assert make_config({"exclude": names}).exclude == ("a/1.png", "b/2.png")
+    assert make_config({"exclude": ()}) == TrainConfig()
 
 
 @pytest.mark.parametrize("size", [(256, 256, 256), (256,)])

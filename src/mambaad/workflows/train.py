@@ -162,9 +162,9 @@ def train(
     """
     arguments = locals()
     given = {name: arguments[name] for name in SETTINGS if arguments[name] is not None}
-    data, out = Path(data), Path(out)
+    out = Path(out)
     if exclude is not None:
-        given["exclude"] = read_exclusions(exclude, data)
+        given["exclude"] = read_exclusions(exclude, Path(data))
     settings = {**read_config(out).model_dump(), **given} if resume else given
     return train_run(
         data,
