@@ -3,6 +3,7 @@ import re
 import shutil
 
 import pytest
+import torch
 
 import mambaad
 from mambaad.artifacts.run_folder import read_config
@@ -108,3 +109,13 @@ def test_an_unreadable_image_stops_or_is_left_out(dirty, tmp_path):
     assert not (tmp_path / "page.html").exists()
     (nut,) = find_suspects(data, classes=["nut"], size=32, skip_unreadable=True)
     assert len(nut.samples) == 29
+
+
+def test_too_little_memory_is_one_line(parts, tmp_path, monkeypatch):
+    def score(*args, **settings):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+
+    monkeypatch.setattr("mambaad.workflows.suspects.score_class", score)
+    with pytest.raises(RunError, match=r"the memory is too small for images of 256 x 256; end"):
+        find_suspects(parts, tmp_path / "page.html", device="cpu")
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,7 @@ from mambaad.cli.options import Device, Json, SkipUnreadable, names
 from mambaad.cli.tables import aligned
 
 app = typer.Typer(
-    help="Check a data set; find suspicious training images; make COCO-AD from COCO.",
+    help="Check a data set; find suspects in it; make COCO-AD.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

@@ -36,6 +36,7 @@ from mambaad.models.system import Reconstruction, System
 from mambaad.process import keep_freed_memory
 from mambaad.training.loss import LOSSES
 from mambaad.training.schedule import learning_rate
+from mambaad.training.trimming import trimmed
 
 try:
     from anomalib import LearningType
@@ -49,6 +50,7 @@ except ImportError as error:
 _THEIRS = {
     "system": "only MambaAD is an anomalib model",
     "classes": "give the datamodule the folders of the classes wanted",
+    "exclude": "leave the images out of the datamodule",
     "batch_size": "give the datamodule train_batch_size",
     "seed": "call lightning.seed_everything",
     "devices": "give it to the Engine",
@@ -159,6 +161,7 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
     def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
         """Compute the loss of a batch."""
         features, reconstructed = self.model(batch.image)
+        reconstructed = trimmed(features, reconstructed, self.config.trim)
         loss = LOSSES[self.config.loss](features, reconstructed).mean()
         self.log("train_loss", loss, on_epoch=True, prog_bar=True, batch_size=len(batch.image))
         return loss

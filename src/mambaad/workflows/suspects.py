@@ -12,8 +12,9 @@ from typing import Any
 from mambaad.data.checks import check_with_progress
 from mambaad.data.exclusion import check_share, exclusion_list, list_beside, relative_name
 from mambaad.data.layouts import read_data
+from mambaad.errors import RunError
 from mambaad.files import check_writable, printable, write_text
-from mambaad.inference.device import find_device
+from mambaad.inference.device import find_device, is_out_of_memory, memory_of
 from mambaad.process import limit_threads
 from mambaad.progress import ProgressBar
 from mambaad.report.suspects_page import suspects_page
@@ -87,9 +88,17 @@ def find_suspects(
                 done += 1
                 bar.update(done, total, name)
 
-            scored.append(
-                score_class(product, found, shape, share=share, seed=seed, progress=progress)
-            )
+            try:
+                scored.append(
+                    score_class(product, found, shape, share=share, seed=seed, progress=progress)
+                )
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise RunError(
+                    f"{memory_of(place)} is too small for images of {shape[0]} x {shape[1]}; end "
+                    "other programs, give a smaller --size, or another --device"
+                ) from error
     rule = f"the highest {share:g} of each class" if share else "far above the class's median"
     facts = {
         "Data": printable(data),
