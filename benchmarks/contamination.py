@@ -7,7 +7,8 @@ share of the good ones, but at most 80 % of the class's defective images. What t
 takes is out of the test at every rate, so that all are tested on the same images. Then, for each
 rate: the suspects of ``mambaad data suspects``; and the metrics (protocol ``exact``) of three
 trainings (variant lite, recipe fast): on all images, without the suspects, and with ``trim``.
-With ``--suspects-only`` nothing is trained. Run the same command again to resume.
+With ``--suspects-only`` nothing is trained; with ``--share`` the suspects are that share of each
+class instead of those that the rule names. Run the same command again to resume.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import mambaad
@@ -29,6 +31,7 @@ from mambaad.data.exclusion import relative_name
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import shuffled
 from mambaad.files import check_writable, write_text
+from mambaad.metrics.ranking import roc_auc
 from mambaad.types import ProductClass, Sample
 from mambaad.workflows.suspects import find_suspects
 
@@ -77,11 +80,11 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def look(data: Path, encoder: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def look(data: Path, given: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Find the suspects: their names, and by class how many of the injected images they hold."""
     names: list[str] = []
     found: dict[str, Any] = {}
-    for c in find_suspects(data, **encoder, seed=seed):
+    for c in find_suspects(data, **given, seed=seed):
         is_injected = [sample.path.name.startswith(INJECTED) for sample in c.samples]
         hits = [is_in and bool(s) for is_in, s in zip(is_injected, c.suspects, strict=True)]
         found[c.name] = {
@@ -89,12 +92,16 @@ def look(data: Path, encoder: Mapping[str, Any], seed: int) -> dict[str, Any]:
             "injected": sum(is_injected),
             "suspects": int(c.suspects.sum()),
             "found": sum(hits),
-            "scores": c.scores.tolist(),
-            "is_injected": is_injected,
+            "good_scores": _rounded(c.scores[~np.asarray(is_injected)]),
+            "injected_scores": _rounded(c.scores[is_injected]),
         }
         pairs = zip(c.samples, c.suspects, strict=True)
         names += [relative_name(sample.path, data) for sample, s in pairs if s]
     return {"names": names, "classes": found}
+
+
+def _rounded(scores: np.ndarray) -> list[float]:
+    return [round(score, 4) for score in scores.tolist()]
 
 
 def train(
@@ -119,14 +126,10 @@ def train(
 
 def show(results: Mapping[str, Any], classes: Sequence[str]) -> str:
     """Write the tables: injected images among the suspects, and metrics where there are any."""
-    lines = [f"{'suspects: found of injected, and good ones':46}" + _cells(classes)]
+    lines = [f"{'suspects: injected, good; AUROC of scores':46}" + _cells(classes)]
     for key, result in results.items():
         found = result["suspects"]["classes"]
-        cells = (
-            f"{f['found']}/{f['injected']}, {f['suspects'] - f['found']}/{f['good']}"
-            for f in (found[c] for c in classes)
-        )
-        lines.append(f"{key:46}" + _cells(cells))
+        lines.append(f"{key:46}" + _cells(_suspects(found[c]) for c in classes))
     if any(way in result for result in results.values() for way in WAYS):
         lines += ["", f"{'mAD (image AUROC without masks)':46}" + _cells([*classes, "mean"])]
     for key, result in results.items():
@@ -137,13 +140,20 @@ def show(results: Mapping[str, Any], classes: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
+def _suspects(found: Mapping[str, Any]) -> str:
+    good, odd = found["good_scores"], found["injected_scores"]
+    ranking = roc_auc(np.asarray([*good, *odd]), np.arange(len(good) + len(odd)) >= len(good))
+    text = f"{found['found']}/{found['injected']}, {found['suspects'] - found['found']}"
+    return f"{text}/{found['good']}; " + ("-" if ranking is None else f"{100 * ranking:.1f}")
+
+
 def _figure(metrics: Mapping[str, float | None]) -> str:
     value = metrics["mad"] if metrics["mad"] is not None else metrics["image_auroc"]
     return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _cells(texts: Any) -> str:
-    return "".join(f"{text:>17}" for text in texts)
+    return "".join(f"{text:>23}" for text in texts)
 
 
 def measure(arguments: argparse.Namespace, save: Callable[[dict[str, Any]], None]) -> None:
@@ -151,7 +161,12 @@ def measure(arguments: argparse.Namespace, save: Callable[[dict[str, Any]], None
     encoder = {"encoder": arguments.encoder, "encoder_weights": arguments.encoder_weights}
     encoder["size"] = arguments.size
     settings = {**encoder, **({"epochs": arguments.epochs} if arguments.epochs else {})}
-    about = {"settings": settings, "trim": arguments.trim, "most": max(arguments.rates)}
+    about = {
+        "settings": {**settings, "encoder_weights": Path(arguments.encoder_weights).name},
+        "trim": arguments.trim,
+        "share": arguments.share,
+        "most": max(arguments.rates),
+    }
     stored = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
     if stored.get("about", about) != about:
         sys.exit(f"contamination: {arguments.json} is of other settings; move it away")
@@ -167,12 +182,15 @@ def measure(arguments: argparse.Namespace, save: Callable[[dict[str, Any]], None
                 known = result.setdefault("suspects", {"names": [], "classes": {}})
                 for name in names:
                     if name not in known["classes"]:
-                        more = look(data, {**encoder, "classes": [name]}, seed)
+                        given = {**encoder, "classes": [name], "share": arguments.share}
+                        more = look(data, given, seed)
                         known["names"] += more["names"]
                         known["classes"] |= more["classes"]
                         save({"about": about, "results": results})
                 for way in () if arguments.suspects_only else WAYS:
-                    if way not in result:
+                    if way == "without suspects" and not known["names"]:
+                        result[way] = result["all images"]  # the very same training
+                    elif way not in result:
                         run = arguments.out / f"{seed}_{rate:g}_{way.replace(' ', '_')}"
                         train_settings = {**settings, "seed": seed}
                         suspects = known["names"]
@@ -197,6 +215,7 @@ def main() -> None:
     parser.add_argument("--size", default="256")
     parser.add_argument("--epochs", type=int, help="override the recipe's")
     parser.add_argument("--trim", type=float, default=0.01)
+    parser.add_argument("--share", type=float, help="of each class to suspect; default: the rule")
     parser.add_argument("--suspects-only", action="store_true", help="train nothing")
     arguments = parser.parse_args()
     check_writable(arguments.json)
