@@ -161,7 +161,10 @@ def measure(arguments: argparse.Namespace, save: Callable[[dict[str, Any]], None
     encoder = {"encoder": arguments.encoder, "encoder_weights": arguments.encoder_weights}
     encoder["size"] = arguments.size
     settings = {**encoder, **({"epochs": arguments.epochs} if arguments.epochs else {})}
+    classes = read_data(arguments.data, arguments.classes)
+    names = [c.name for c in classes]
     about = {
+        "classes": names,
         "settings": {**settings, "encoder_weights": Path(arguments.encoder_weights).name},
         "trim": arguments.trim,
         "share": arguments.share,
@@ -171,8 +174,6 @@ def measure(arguments: argparse.Namespace, save: Callable[[dict[str, Any]], None
     if stored.get("about", about) != about:
         sys.exit(f"contamination: {arguments.json} is of other settings; move it away")
     results = stored.get("results", {})
-    classes = read_data(arguments.data, arguments.classes)
-    names = [c.name for c in classes]
     for seed in arguments.seeds:
         for rate in arguments.rates:
             result = results.setdefault(f"seed {seed}, rate {rate:g}", {})
