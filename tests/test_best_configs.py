@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mambaad.config import make_config, read_config_file
+from mambaad.config import make_config
+from mambaad.config_file import read_config_file
 from mambaad.models.build import build_system
 
 BEST = sorted((Path(__file__).parents[1] / "configs" / "best").glob("*.yaml"))

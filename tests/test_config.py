@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from mambaad.config import TrainConfig, config_json, make_config, read_config_file
+from mambaad.config import TrainConfig, config_json, make_config
 from mambaad.errors import ConfigError
 from mambaad.recipes import VARIANTS
 
@@ -118,6 +118,8 @@ def test_baselines_keep_their_own_size_whatever_the_encoder():
             {"system": "uniad", "encoder_groups": "auto"},
             "encoder_groups (in the file of settings) applies to MambaAD only; omit it",
         ),
+        ({"trim": -0.1}, "--trim: input should be greater than or equal to 0, got -0.1"),
+        ({"exclude": "list.txt"}, "--exclude: input should be a valid tuple, got 'list.txt'"),
         ({"epochs": 0}, "--epochs: input should be greater than or equal to 1, got 0"),
         ({"lr": "fast"}, "--lr: input should be a valid number"),
         ({"lr": float("nan")}, "--lr: "),
@@ -240,26 +242,14 @@ def test_a_run_from_before_there_were_mixers_is_one_of_s6():
     assert TrainConfig(**stored).mixer == "s6"
 
 
-def test_a_file_of_settings(tmp_path):
-    path = tmp_path / "recipe.yaml"
-    path.write_text("epochs: 50\nsize: 224x320\nclasses: [a, b]\n")
-    config = make_config(read_config_file(path))
-    assert (config.epochs, config.size, config.classes) == (50, (224, 320), ("a", "b"))
-
-
-@pytest.mark.parametrize("text", ["- 1\n- 2\n", "just text", "1: 2", "", "a: [", "\x00"])
-def test_not_a_file_of_settings(tmp_path, text):
-    path = tmp_path / "recipe.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=r"^--config: ") as caught:
-        read_config_file(path)
-    assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match="cannot be read"):
-        read_config_file(tmp_path / "absent.yaml")
-
-
 def test_a_path_is_a_name_of_weights_as_good_as_any():
     assert make_config({"encoder_weights": Path("a.pth")}).encoder_weights == "a.pth"
+
+
+def test_the_same_excluded_images_are_the_same_setting():
+    names = ("b/2.png", "./a/1.png", "b/2.png")
+    assert make_config({"exclude": names}).exclude == ("a/1.png", "b/2.png")
+    assert make_config({"exclude": ()}) == TrainConfig()
 
 
 @pytest.mark.parametrize("size", [(256, 256, 256), (256,)])

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mambaad.config import TrainConfig, make_config, read_config_file
+from mambaad.config import TrainConfig, make_config
+from mambaad.config_file import read_config_file
 from tests.conftest import SMALL
 
 ROOT = Path(__file__).parents[1]

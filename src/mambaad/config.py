@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -40,8 +39,8 @@ _MOST_GROUPS = 4  # a stage of the decoder for each
 _WITH_FLAG = (
     *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
     *("mixer", "scan", "directions", "head", "epochs", "batch_size", "lr", "holdout", "seed"),
-    "devices",
-    *("precision", "cache_features", "cache_images", "compile", "logger"),
+    *("devices", "precision", "cache_features", "cache_images", "compile", "logger"),
+    *("exclude", "trim"),
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
@@ -151,6 +150,9 @@ class TrainConfig(BaseModel):
         description="layout of the data set, as mambaad data check names them; by default detected",
     )
     classes: tuple[str, ...] | None = Field(None, description="classes to train on; default: all")
+    exclude: tuple[str, ...] | None = Field(
+        None, description="training images to leave out, by their paths relative to the data set"
+    )
     holdout: float = Field(
         0.0, ge=0, le=0.9, description="share of the good parts held out for calibration"
     )
@@ -162,6 +164,9 @@ class TrainConfig(BaseModel):
     loss: Literal["squared-error", "cosine"] = "squared-error"
     loose_loss: Literal["off", "quantile", "soft"] = Field(
         "off", description="scale down the gradients of cells that are rebuilt well already"
+    )
+    trim: float = Field(
+        0.0, ge=0, lt=0.5, description="share of the positions, those rebuilt worst, not to learn"
     )
     lr: float = Field(0.005, gt=0, description="learning rate at the start")
     weight_decay: float = Field(1e-4, ge=0)
@@ -223,6 +228,12 @@ class TrainConfig(BaseModel):
     @classmethod
     def _encoder_weights(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value
+
+    @field_validator("exclude")
+    @classmethod
+    def _exclude(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        # The same set is the same setting: a run that is resumed compares them.
+        return tuple(sorted({PurePosixPath(name).as_posix() for name in value or ()})) or None
 
     @field_validator("size", mode="before")
     @classmethod
@@ -367,24 +378,6 @@ def check_names(settings: Mapping[str, Any]) -> None:
 
 def _unknown_setting(name: object) -> ConfigError:
     return ConfigError(f"there is no setting '{name}'; known: {', '.join(SETTINGS)}")
-
-
-def read_config_file(path: Path) -> dict[str, Any]:
-    """Read settings from a YAML (or JSON) file; they are checked by :func:`make_config`.
-
-    Raises:
-        ConfigError: no such file, or not a mapping.
-    """
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise ConfigError(f"--config: {path} cannot be read ({reason})") from error
-    if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):
-        raise ConfigError(
-            f"--config: {path} is not a mapping of settings; write lines such as 'epochs: 50'"
-        )
-    return settings
 
 
 def config_json(config: TrainConfig) -> str:

@@ -89,3 +89,31 @@ def test_make_data_interrupted(mambaad_command, monkeypatch, tmp_path):
     assert (code, out) == (130, "")
     assert err == "mambaad: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_suspects(mambaad_command, parts, tmp_path):
+    page = tmp_path / "suspects.html"
+    code, out, err = mambaad_command(
+        *("data", "suspects", parts, "--out", page, "--size", "32", "--classes", "nut"),
+        *("--share", "0.4", "--seed", "3", "--json", tmp_path / "all.json"),
+    )
+    assert code == 0, err
+    assert "nut         6         2 " in out
+    listed = tmp_path / "suspects.txt"
+    command = f"mambaad train {parts} --out RUN --exclude {listed}"
+    assert out.endswith(f"look at {page}, and edit {listed}; next: {command}\n")
+    lines = listed.read_text().splitlines()
+    assert command in lines[2]
+    assert [line.startswith("nut/train/good/") for line in lines] == [False] * 3 + [True] * 2
+    assert {path.name for path in tmp_path.iterdir()} == {"suspects.html", listed.name, "all.json"}
+
+
+def test_suspects_interrupted(mambaad_command, monkeypatch, parts, tmp_path):
+    def score(*arguments, **settings):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mambaad.workflows.suspects.score_class", score)
+    code, out, err = mambaad_command("data", "suspects", parts, "--out", tmp_path / "page.html")
+    assert (code, out) == (130, "")
+    assert err == "mambaad: interrupted; nothing was written\n"
+    assert list(tmp_path.iterdir()) == []

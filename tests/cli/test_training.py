@@ -46,17 +46,20 @@ def test_flags_and_settings_have_the_same_names(mambaad_command):
 
 def test_the_whole_job(mambaad_command, parts, tmp_path):
     run, results = tmp_path / "run", tmp_path / "results"
-    settings = tmp_path / "small.yaml"
+    settings, listed = tmp_path / "small.yaml", tmp_path / "suspects.txt"
+    listed.write_text("# one\nnut/train/good/004.png\n")
     settings.write_text("depths: [1, 1, 1, 1]\nepochs: 5\nbatch_size: 8\nencoder_weights: random\n")
     code, out, err = mambaad_command(
         *("train", parts, "--out", run, "--classes", "bolt, nut", "--encoder", "resnet18"),
         *("--size", "64x32", "--scan", "zigzag", "--directions", "4", "--epochs", "1"),
+        *("--exclude", listed, "--trim", "0.1"),
         *("--batch-size", "4", "--lr", "0.001", "--seed", "1", "--config", settings),
     )
     assert code == 0, err
     assert f"next: mambaad evaluate {run} {parts}" in out
     config = json.loads((run / "config.json").read_text())
     assert config["epochs"] == 1  # a flag goes before the file
+    assert (config["exclude"], config["trim"]) == (["nut/train/good/004.png"], 0.1)
     assert config["depths"] == [1, 1, 1, 1]
     assert (config["size"], config["scan"], config["directions"]) == ([64, 32], "zigzag", 4)
 
@@ -82,7 +85,7 @@ def test_the_whole_job(mambaad_command, parts, tmp_path):
     code, out, _ = mambaad_command("info", run)
     assert code == 0
     assert re.search(r"^training +finished after 1 epochs$", out, re.MULTILINE)
-    assert re.search(r"^nut +6 +6$", out, re.MULTILINE)
+    assert re.search(r"^nut +5 +6$", out, re.MULTILINE)
 
 
 def test_an_interruption_names_the_next_command(mambaad_command, monkeypatch, parts, tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ _SHORT = 16  # hexadecimal digits of a part's digest: enough to distinguish part
 
 
 def summarise_data(
-    classes: Sequence[ProductClass], held_out: Sequence[ProductClass]
+    classes: Sequence[ProductClass],
+    held_out: Sequence[ProductClass],
+    excluded: Collection[str] = (),
 ) -> dict[str, Any]:
     """Summarise the data of a run: counts by class, digests of the training parts, a fingerprint.
 
@@ -24,6 +26,7 @@ def summarise_data(
     Args:
         classes: with all their good parts, those held out included.
         held_out: the parts not trained on, class by class (:func:`mambaad.data.splits.hold_out`).
+        excluded: names of further images, which ``classes`` lacks; their number is kept.
     """
     digests = part_digests(classes)
     unseen = {sample for out in held_out for sample in out.train}
@@ -37,6 +40,7 @@ def summarise_data(
             }
             for c, out in zip(classes, held_out, strict=True)
         },
+        **({"excluded": len(excluded)} if excluded else {}),
         "fingerprint": fingerprint(digests),
         "parts": {
             c.name: [

@@ -50,7 +50,8 @@ def profile(
     size: Annotated[str | None, typer.Option(help="256, or 224x320. [256]")] = None,
 ) -> None:
     """Measure each module of a system. Parameters, FLOPs and time, on one image."""
-    from mambaad.config import make_config, read_config_file
+    from mambaad.config import make_config
+    from mambaad.config_file import read_config_file
 
     flags = {"system": system, "variant": variant, "encoder": encoder, "size": size}
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}

@@ -106,6 +106,7 @@ def check_training(
     """
     from mambaad.artifacts.run_folder import is_finished, read_config
     from mambaad.config import check_names, make_config
+    from mambaad.data.exclusion import leave_out
     from mambaad.data.layouts import read_data
     from mambaad.inference.compute import check_device
 
@@ -116,4 +117,5 @@ def check_training(
     if not resume and config.encoder_weights not in ("timm", "random"):
         check_file(Path(config.encoder_weights), "--encoder-weights")
     if not (resume and is_finished(out)):  # then nothing is read
-        read_data(data, config.classes, layout=config.layout)
+        listed = read_data(data, config.classes, layout=config.layout)
+        leave_out(listed, data, config.exclude or ())

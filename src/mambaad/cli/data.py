@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
+from mambaad.cli.checks import check_file
 from mambaad.cli.interrupts import exit_on_interrupt
-from mambaad.cli.options import Json, names
+from mambaad.cli.options import Device, Json, SkipUnreadable, names
 from mambaad.cli.tables import aligned
 
 app = typer.Typer(
-    help="Check a data set; make COCO-AD from COCO.",
+    help="Check a data set; find suspects in it; make COCO-AD.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -67,6 +68,80 @@ def check(
     if find_layout(root, layout).one_by_one:
         chosen += f" --classes {shlex.quote(inventory.classes[0].name)}"
     typer.echo(f"\nno problems; next: mambaad train {shlex.quote(str(root))} --out RUN{chosen}")
+
+
+@app.command()
+def suspects(
+    data: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder of the data set, in any known layout.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Page to write, *.html; the list of suspects is beside it, *.txt.")
+    ],
+    classes: Annotated[
+        str | None, typer.Option(help="Look at these classes only: a,b,c. [all]")
+    ] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Layout of DATA; see mambaad data check. [recognised]")
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="timm architecture, or embedded (comes with mambaad).")
+    ] = "embedded",
+    encoder_weights: Annotated[
+        str | None,
+        typer.Option(help="Local .safetensors or .pth file. [downloaded by timm]"),
+    ] = None,
+    size: Annotated[str, typer.Option(help="Height and width of images: 256, or 224x320.")] = "256",
+    share: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of each class's images to suspect. [those far above the class's median]"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the random comparisons.")] = 0,
+    device: Device = "auto",
+    skip_unreadable: SkipUnreadable = False,
+    json: Json = None,
+) -> None:
+    """Find training images unlike the rest. Makes a page of them, and a list for train --exclude.
+
+    They may be defective, or rare: look at the page before leaving them out.
+    """
+    from mambaad.data.exclusion import check_share, list_beside
+    from mambaad.data.layouts import read_data
+    from mambaad.files import check_writable
+    from mambaad.inference.compute import check_device
+    from mambaad.size import parse_size
+
+    check_device(device)
+    check_share(share)
+    parse_size(size)
+    listed = list_beside(out)
+    for path in filter(None, (out, listed, json)):
+        check_writable(path)
+    if encoder_weights not in (None, "timm", "random"):
+        check_file(Path(encoder_weights), "--encoder-weights")
+    read_data(data, names(classes or None), layout=layout)
+    with exit_on_interrupt("interrupted; nothing was written"):
+        from mambaad.workflows.suspects import find_suspects, suspect_rows
+
+        scored = find_suspects(
+            data,
+            out,
+            classes=names(classes or None),
+            layout=layout,
+            encoder=encoder,
+            encoder_weights=encoder_weights or "timm",
+            size=size,
+            share=share,
+            seed=seed,
+            device=device,
+            skip_unreadable=skip_unreadable,
+            json_file=json,
+        )
+    typer.echo(aligned(suspect_rows(scored), last_is_text=True))
+    command = ["mambaad", "train", str(data), "--out", "RUN", "--exclude", str(listed)]
+    typer.echo(f"look at {out}, and edit {listed}; next: {shlex.join(command)}")
 
 
 @app.command()

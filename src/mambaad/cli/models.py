@@ -13,6 +13,7 @@ from mambaad.cli.tables import aligned
 _UNSET = {
     "classes": "all",
     "layout": "detected",
+    "exclude": "none",
     "fold": "none",
     "blocks": "default",
     "encoder_groups": "none",
@@ -112,4 +113,6 @@ def bundle_summary(path: Path) -> str:
 def _text(name: str, value: object) -> str:
     if value is None:
         return _UNSET[name]
+    if name == "exclude" and isinstance(value, tuple):
+        return f"{len(value)} training images"
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

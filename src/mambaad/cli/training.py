@@ -28,6 +28,13 @@ def train(
     layout: Annotated[
         str | None, typer.Option(help="Layout of DATA; see mambaad data check. [recognised]")
     ] = None,
+    exclude: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text file of training images to leave out: one path a line, relative to DATA. "
+            "[none]"
+        ),
+    ] = None,
     system: Annotated[
         str | None, typer.Option(help="mambaad; rd4ad or uniad to compare with. [mambaad]")
     ] = None,
@@ -87,6 +94,13 @@ def train(
     lr: Annotated[
         float | None, typer.Option(help="Learning rate of AdamW. [0.005; fast: 0.002]")
     ] = None,
+    trim: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of positions, those rebuilt worst, not to learn: for defects among the "
+            "good parts. [0]"
+        ),
+    ] = None,
     holdout: Annotated[
         float | None,
         typer.Option(help="Share of good parts to hold out for mambaad calibrate. [0]"),
@@ -125,11 +139,13 @@ def train(
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train one model for all classes of a data set. Uses their good parts only."""
-    from mambaad.config import read_config_file
+    from mambaad.config_file import read_config_file
+    from mambaad.data.exclusion import read_exclusions
 
     given: dict[str, Any] = {
         "classes": names(classes or None),
         "layout": layout,
+        "exclude": exclude,
         "system": system,
         "recipe": recipe,
         "variant": variant,
@@ -142,6 +158,7 @@ def train(
         "head": head,
         "epochs": epochs,
         "batch_size": batch_size,
+        "trim": trim,
         "lr": lr,
         "holdout": holdout,
         "seed": seed,
@@ -154,6 +171,8 @@ def train(
     }
     settings = read_config_file(config) if config else {}
     settings |= {name: value for name, value in given.items() if value is not None}
+    if isinstance(settings.get("exclude"), (str, Path)):  # else the names themselves
+        settings["exclude"] = read_exclusions(settings["exclude"], data)
     checks.check_training(data, out, settings, device, resume=resume)
     with exit_on_interrupt():
         from mambaad.workflows.train import train as run_training

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from mambaad.data.exclusion import leave_out
 from mambaad.data.images import read_image, read_mask
 from mambaad.data.layouts import read_data
 from mambaad.data.read_ahead import read_ahead
@@ -47,6 +48,7 @@ def read_checked(
     *,
     split: Split = "train",
     layout: str | None = None,
+    exclude: Collection[str] | None = None,
     skip_unreadable: bool = False,
 ) -> list[ProductClass]:
     """List the images of a data set in any known layout, after decoding each of them once.
@@ -55,13 +57,16 @@ def read_checked(
 
     Args:
         root, classes, split, layout: see :func:`mambaad.data.layouts.read_data`.
+        exclude: names of training images to leave out, which are not decoded.
         skip_unreadable: leave unreadable images out instead of raising.
 
     Raises:
-        ConfigError, DataError: see :func:`mambaad.data.layouts.read_data`.
+        ConfigError, DataError: see :func:`mambaad.data.layouts.read_data` and
+            :func:`mambaad.data.exclusion.leave_out`.
         DataError: see :func:`check_images`.
     """
-    listed = read_data(Path(root), classes, split=split, layout=layout)
+    root = Path(root)
+    listed = leave_out(read_data(root, classes, split=split, layout=layout), root, exclude or ())
     return check_with_progress(listed, skip_unreadable=skip_unreadable)
 
 

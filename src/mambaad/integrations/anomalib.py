@@ -37,6 +37,7 @@ from mambaad.process import keep_freed_memory
 from mambaad.training.loss import training_loss
 from mambaad.training.optimizer import make_optimizer
 from mambaad.training.schedule import learning_rate, loose_share
+from mambaad.training.trimming import trimmed
 
 try:
     from anomalib import LearningType
@@ -50,6 +51,7 @@ except ImportError as error:
 _THEIRS = {
     "system": "only MambaAD is an anomalib model",
     "classes": "give the datamodule the folders of the classes wanted",
+    "exclude": "leave the images out of the datamodule",
     "batch_size": "give the datamodule train_batch_size",
     "seed": "call lightning.seed_everything",
     "devices": "give it to the Engine",
@@ -159,6 +161,7 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
         """Compute the loss of a batch."""
         features, reconstructed, _ = self.model(batch.image)
         config = self.config
+        reconstructed = trimmed(features, reconstructed, config.trim)
         epoch, share = divmod(self.global_step / self._steps_per_epoch(), 1)
         easy = loose_share(config, int(epoch), share)
         losses = training_loss(features, reconstructed, config.loss, config.loose_loss, easy)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from mambaad.data.exclusion import without
 from mambaad.data.images import read_image
 from mambaad.data.layouts import read_data
 from mambaad.errors import RunError
@@ -56,6 +57,7 @@ class InspectionPage:
         parts: dict[str, Sequence[Sample]] = {}
         if good is not None:
             classes = read_data(good, layout=inspector.config.layout)
+            classes = without(classes, good, inspector.config.exclude or ())
             parts = {c.name: c.train for c in classes if c.name in inspector.products}
         trained = inspector.engine.trained
         self._explainer = Explainer(trained, inspector.size) if trained else None

@@ -88,6 +88,7 @@ class RunPage:
             "Test images": str(sum(map(len, scores.values()))),
             "Model": f"{_model_name(config)}, encoder {config.encoder}",
             "Training": f"{len(log)} epochs, {minutes:.1f} min" if log else "imported",
+            **({"Left out": f"{len(config.exclude)} training images"} if config.exclude else {}),
             "Image size": " x ".join(map(str, config.size)),
             "Protocol": protocol,
         }

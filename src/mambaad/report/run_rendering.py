@@ -72,14 +72,14 @@ def templates() -> jinja2.Environment:
 def html_report(report: Report) -> str:
     """Render the report as HTML; the same input gives the same text."""
     environment = templates()
-    environment.filters |= {"picture": _picture, "mask_picture": _mask_picture}
+    environment.filters |= {"picture": picture, "mask_picture": _mask_picture}
     plots = {name: _histogram(scores) for name, scores in report.scores.items()}
     return environment.get_template("run.html").render(
         report=report, curve=_curve(report.losses) if report.losses else "", plots=plots
     )
 
 
-def _picture(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
+def picture(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
     """Encode an image as a data URL."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="JPEG", quality=88)

@@ -48,6 +48,7 @@ from mambaad.training.schedule import (
     loose_share,
     step_seed,
 )
+from mambaad.training.trimming import trimmed
 from mambaad.types import Sample
 
 _CPU = torch.device("cpu")
@@ -258,6 +259,7 @@ def _gradients_from_maps(
 ) -> Tensors:
     with _autocast(fabric):
         reconstructed = network.reconstruct(list(features))
+    reconstructed = trimmed(features, reconstructed, config.trim)
     loss = training_loss(features, reconstructed, config.loss, config.loose_loss, easy).mean()
     optimizer.zero_grad()
     fabric.backward(loss)

@@ -18,6 +18,7 @@ from mambaad.artifacts.run_folder import (
     weights_digest,
 )
 from mambaad.data.checks import check_images
+from mambaad.data.exclusion import leave_out
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, DataError
@@ -109,6 +110,8 @@ def calibrate(
     given = read_product_settings(Path(products), names, config.size) if products else {}
     settings = {name: given.get(name, ProductSettings()) for name in names}
     classes = read_data(data, names, layout=config.layout)
+    if not new_parts:
+        classes = leave_out(classes, data, config.exclude or ())
     if skip_unreadable:
         classes = [_openable(c) for c in classes]
     method: Method = "new parts" if new_parts else "cross-fit" if cross_fit else "hold-out"

@@ -24,6 +24,7 @@ from mambaad.artifacts.run_folder import (
 )
 from mambaad.config import TrainConfig
 from mambaad.data.checks import check_with_progress
+from mambaad.data.exclusion import leave_out
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out, shuffled
 from mambaad.errors import ConfigError, DataError, RunError
@@ -155,7 +156,8 @@ def extend(
     trained_on, held_out = hold_out(classes, share=config.holdout, seed=config.seed)
     samples = _replayed(trained_on, name, replay, config.seed)
     about = {"from": weights_digest(run), "product": name, "epochs": epochs, "replay": replay}
-    _prepare_folder(work, config, {**summarise_data(classes, held_out), "extension": about})
+    summary = summarise_data(classes, held_out, excluded=config.exclude or ())
+    _prepare_folder(work, config, {**summary, "extension": about})
     if not (work / PROTOTYPES).is_file():
         place = find_device(device)
         _train(run, work, config, epochs, samples, place)
@@ -229,6 +231,7 @@ def _read(
             f"{new} has no folder train/good; give the folder of one class in MVTec AD's layout"
         )
     classes = read_data(old, read_prototypes(run).products, layout=config.layout)
+    classes = leave_out(classes, old, config.exclude or ())
     classes += read_data(new.resolve().parent, [new.resolve().name], layout="mvtec")
     classes = check_with_progress(classes, skip_unreadable=skip_unreadable)
     if fingerprint(part_digests(classes[:-1])) != read_data_summary(run)["fingerprint"]:

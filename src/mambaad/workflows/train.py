@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from mambaad.artifacts.run_folder import (
 )
 from mambaad.config import SETTINGS, TrainConfig, make_config
 from mambaad.data.checks import read_checked
+from mambaad.data.exclusion import read_exclusions
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import TEMPORARY
@@ -40,6 +41,8 @@ from mambaad.types import ProductClass, Sample
 _MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
 """Settings that may change when resuming: the weights do not depend on them, but for rounding."""
 
+_MOST_SHOWN = 8
+
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C or SIGTERM arrived; the state is saved, and ``resume`` continues from there."""
@@ -57,6 +60,7 @@ def train(
     variant: Literal["base", "lite"] | None = None,
     layout: str | None = None,
     classes: Sequence[str] | None = None,
+    exclude: str | Path | Iterable[str | Path] | None = None,
     holdout: float | None = None,
     size: int | str | tuple[int, int] | None = None,
     encoder: str | None = None,
@@ -82,6 +86,7 @@ def train(
     batch_size: int | None = None,
     loss: Literal["squared-error", "cosine"] | None = None,
     loose_loss: Literal["off", "quantile", "soft"] | None = None,
+    trim: float | None = None,
     lr: float | None = None,
     weight_decay: float | None = None,
     beta1: float | None = None,
@@ -118,6 +123,8 @@ def train(
 
         layout: of the data set, see ``docs/datasets.md``. [recognised]
         classes: names of the classes to train on. [all]
+        exclude: training images to leave out: a text file with one path a line, as ``mambaad data
+            suspects`` writes it, or the paths; relative to ``data``. [none]
         holdout: share of the good parts, 0 to 0.9, held out for calibration. [0]
         size: pixels to which images are resized, multiples of 32, or with ``encoder_groups`` of
             the patch size: 256, "224x320" or (height, width). [256; DINOv2: 392; DINOv3: 448]
@@ -159,6 +166,8 @@ def train(
         loss: between the encoder's features and the decoder's. ["squared-error"; fast: "cosine"]
         loose_loss: whether cells that are rebuilt well already pass on less of their gradient:
             ``"quantile"`` (Dinomaly) or ``"soft"`` (INP-Former). ["off"]
+        trim: share of a batch's positions, those rebuilt worst, that are not learned, 0 to below
+            0.5; for good parts with defects among them (``docs/dirty_data.md``). [0]
         lr: learning rate of AdamW. [0.005; fast: 0.002, UniAD 0.001]
         weight_decay: of AdamW. [0.0001]
         beta1: AdamW's decay rate for the mean of gradients. [0.9]
@@ -190,6 +199,8 @@ def train(
     arguments = locals()
     given = {name: arguments[name] for name in SETTINGS if arguments[name] is not None}
     out = Path(out)
+    if exclude is not None:
+        given["exclude"] = read_exclusions(exclude, Path(data))
     settings = {**read_config(out).model_dump(), **given} if resume else given
     return train_run(
         data,
@@ -224,7 +235,11 @@ def train_run(
         return out
 
     everything = read_checked(
-        data, config.classes, layout=config.layout, skip_unreadable=skip_unreadable
+        data,
+        config.classes,
+        layout=config.layout,
+        exclude=config.exclude,
+        skip_unreadable=skip_unreadable,
     )
     classes, held_out = hold_out(
         everything, share=config.holdout, fold=config.fold, seed=config.seed
@@ -233,7 +248,7 @@ def train_run(
     if len(samples) < config.devices:
         raise ConfigError(f"--devices {config.devices} is more than the {len(samples)} images")
 
-    summary = summarise_data(everything, held_out)
+    summary = summarise_data(everything, held_out, excluded=config.exclude or ())
     if resume and summary["fingerprint"] != read_data_summary(out)["fingerprint"]:
         raise RunError(
             f"{data} does not hold the images that {out} was trained on (other contents, or "
@@ -255,6 +270,8 @@ def train_run(
         prepare(model, samples, config.size)
     counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
     say(f"{len(samples)} training images of {len(classes)} classes: {counts}")
+    if config.exclude:
+        say(f"{len(config.exclude)} training images left out (--exclude)")
     if config.holdout or config.fold:
         say(f"{sum(len(c.train) for c in held_out)} good parts held out for calibration")
 
@@ -308,9 +325,15 @@ def _check_resumed(out: Path, config: TrainConfig) -> None:
     for name in TrainConfig.model_fields:
         if name not in _MAY_CHANGE and getattr(config, name) != getattr(started, name):
             raise ConfigError(
-                f"--{name.replace('_', '-')}: {out} was started with {getattr(started, name)}; "
-                "omit it to resume, or start a new run"
+                f"--{name.replace('_', '-')}: {out} was started with "
+                f"{_shown(getattr(started, name))}; omit it to resume, or start a new run"
             )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple) and len(value) > _MOST_SHOWN:  # of excluded images
+        return f"{value[0]} and {len(value) - 1} others"
+    return str(value)
 
 
 def _is_finished(out: Path) -> bool:

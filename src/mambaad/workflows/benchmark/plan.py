@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from mambaad.config import check_names, make_config, read_config_file
+from mambaad.config import check_names, make_config
+from mambaad.config_file import read_config_file
 from mambaad.errors import ConfigError
 from mambaad.metrics.names import Protocol
 from mambaad.workflows.benchmark.peer_settings import peer_settings

@@ -1,0 +1,90 @@
+import base64
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mambaad.report import suspects_page as module
+from mambaad.report.suspects_page import suspects_page
+from mambaad.training.suspects import ScoredClass
+from mambaad.types import Sample
+
+NAME = "<b> & 'co'"
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Forty images of one class, the first two suspect; each of its own grey."""
+    samples = []
+    for i in range(40):
+        path = tmp_path / NAME / f"{i:02}<i>.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((30, 50, 3), 60 + 4 * i, np.uint8)).save(path)
+        samples.append(Sample(path, NAME))
+    scores = np.linspace(5, 1, 40)
+    maps = np.ones((40, 4, 6), np.float32)
+    maps[0, :2] = 6.0  # above the colours' range of 3 to 6.6
+    return ScoredClass(NAME, tuple(samples), scores, maps, np.arange(40) < 2, 4.8, 3.0)
+
+
+def pictures(html):
+    for data in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html):
+        yield np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
+
+
+def test_names_are_escaped_and_the_page_needs_nothing_else(scored, tmp_path):
+    html = suspects_page("Suspects <of> a line", {"Data": "<data>"}, [scored], tmp_path)
+    assert "<of>" not in html
+    assert "<data>" not in html
+    assert "<b> " not in html
+    assert "<i>" not in html
+    assert "&lt;b&gt; &amp; &#39;co&#39;/00&lt;i&gt;.png" in html
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', html)
+    assert addresses
+    assert all(a.startswith(("data:", "#")) for a in addresses)
+
+
+def test_the_most_suspect_come_first_and_some_others_after_them(scored, tmp_path):
+    html = suspects_page("Suspects", {}, [scored], tmp_path)
+    shown = re.findall(r"<p>[^<]*/(\d\d)&lt;i&gt;\.png</p>", html)
+    assert shown == [f"{i:02}" for i in range(14)]
+    assert re.findall(r"<b>([^<]*)</b>", html) == ["suspect"] * 2 + ["not suspected"] * 12
+    assert "2 of 40 images" in html
+    assert "The 14 highest scores are shown." in html
+    assert "score 5.000" in html
+
+
+def test_pictures_and_heatmaps(scored, tmp_path):
+    found = list(pictures(suspects_page("Suspects", {}, [scored], tmp_path)))
+    assert len(found) == 28
+    for i in range(14):
+        assert found[2 * i].shape == (30, 50, 3)
+        assert abs(found[2 * i] - (60 + 4 * i)).max() <= 3
+    overlay = found[1]
+    assert abs(overlay[:8] - 60).max() > 40  # coloured where the map is high
+    assert abs(overlay[24:] - 60).max() <= 12  # and nowhere else
+    assert abs(found[3] - 64).max() <= 3
+
+
+def test_only_so_many_are_shown(scored, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MOST", 5)
+    html = suspects_page("Suspects", {}, [scored], tmp_path)
+    assert html.count("<article") == 5
+    assert "The 5 highest scores are shown." in html
+
+
+def test_equal_scores_are_drawn(scored, tmp_path):
+    equal = ScoredClass(
+        NAME,
+        scored.samples[:4],
+        np.zeros(4),
+        np.zeros((4, 4, 6), np.float32),
+        np.zeros(4, bool),
+        1e-6,
+        0.0,
+    )
+    html = suspects_page("Suspects", {}, [equal], tmp_path)
+    assert html.count("not suspected") == 4
+    assert "0 of 4 images" in html

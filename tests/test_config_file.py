@@ -1,0 +1,25 @@
+"""Reading files of settings."""
+
+import pytest
+
+from mambaad.config import make_config
+from mambaad.config_file import read_config_file
+from mambaad.errors import ConfigError
+
+
+def test_a_file_of_settings(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("epochs: 50\nsize: 224x320\nclasses: [a, b]\n")
+    config = make_config(read_config_file(path))
+    assert (config.epochs, config.size, config.classes) == (50, (224, 320), ("a", "b"))
+
+
+@pytest.mark.parametrize("text", ["- 1\n- 2\n", "just text", "1: 2", "", "a: [", "\x00"])
+def test_not_a_file_of_settings(tmp_path, text):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"^--config: ") as caught:
+        read_config_file(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config_file(tmp_path / "absent.yaml")
