@@ -123,7 +123,11 @@ def test_a_checkpoint_needs_no_file_of_the_encoder(fitted, images):
     model, engine, _ = fitted
     model = model.eval()
     loaded = MambaAD.load_from_checkpoint(engine.best_model_path, visualizer=False).eval()
-    assert loaded.config == model.config == make_config({"recipe": "fast", **_without_weights()})
+    assert (
+        loaded.config
+        == model.config
+        == make_config({"recipe": "fast", "head": "off", **_without_weights()})
+    )
     assert loaded.hparams["encoder_weights"] == "random"
     with torch.no_grad():
         assert torch.equal(loaded.model(images).anomaly_map, model.model(images).anomaly_map)
