@@ -48,11 +48,11 @@ _UNIAD_ONLY = ("dropout", "normalise_features")
 _OF_A_GRID = ("recentre", "decoder_width")
 _MAMBAAD_ONLY = (
     *("variant", "mixer", "scan", "directions", "states", "expand", "depths", "kernels", "blocks"),
-    *("noisy_bottleneck", "head", "encoder_groups", *_OF_A_GRID),
+    *("noisy_bottleneck", "head", "head_steps", "encoder_groups", *_OF_A_GRID),
 )
 
 
-def _named(setting: str) -> str:
+def named(setting: str) -> str:
     """Return a setting's name as a user gives it: its flag, or its name in the file."""
     if setting in _WITH_FLAG:
         return "--" + setting.replace("_", "-")
@@ -210,19 +210,24 @@ class TrainConfig(BaseModel):
         defaults, only_loss = SYSTEMS[system].settings, SYSTEMS[system].only_loss
         of_recipe = SYSTEMS[system].fast if recipe == "fast" else {}
         together = {"epochs": FAST_LITE_EPOCHS} if (recipe, variant) == ("fast", "lite") else {}
-        named = {**RECIPES.get(recipe, {}), **VARIANTS.get(variant, {}), **together}
+        chosen = {**RECIPES.get(recipe, {}), **VARIANTS.get(variant, {}), **together}
         if system != "mambaad":
-            named.pop("head", None)
+            chosen.pop("head", None)
         if only_loss:
-            named["loss"] = only_loss
+            chosen["loss"] = only_loss
             if given.get("loss", only_loss) != only_loss:
                 raise ValueError(
-                    f"{_named('loss')}: {system} can be trained with {only_loss} only, got "
+                    f"{named('loss')}: {system} can be trained with {only_loss} only, got "
                     f"'{given['loss']}'; omit it"
                 )
         encoder = str(given.get("encoder", "")) if system == "mambaad" else ""
         of_encoder = encoder_defaults(encoder)
-        return {**defaults, **of_encoder, **named, **of_recipe, **given}
+        return {**defaults, **of_encoder, **chosen, **of_recipe, **given}
+
+    @field_validator("head", "loose_loss", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        return "off" if value is False else value  # as YAML reads the word
 
     @field_validator("encoder_weights", mode="before")
     @classmethod
@@ -248,7 +253,7 @@ class TrainConfig(BaseModel):
         groups = value if isinstance(value, (list, tuple)) else ()
         if not 1 <= len(groups) <= _MOST_GROUPS or not all(map(_are_blocks, groups)):
             raise ValueError(
-                f"{_named('encoder_groups')}: expected auto, or 1 to {_MOST_GROUPS} lists of "
+                f"{named('encoder_groups')}: expected auto, or 1 to {_MOST_GROUPS} lists of "
                 f"blocks, such as [[2, 3, 4, 5], [6, 7, 8, 9]], got {value!r}"
             )
         return value
@@ -265,68 +270,73 @@ class TrainConfig(BaseModel):
         if self.system != "mambaad":
             if self.drop_path not in (0.0, TrainConfig.model_fields["drop_path"].default):
                 raise ValueError(
-                    f"{_named('drop_path')} applies to MambaAD only; omit it with --system "
+                    f"{named('drop_path')} applies to MambaAD only; omit it with --system "
                     f"{self.system}"
                 )
             for name in _MAMBAAD_ONLY:
                 if getattr(self, name) != TrainConfig.model_fields[name].default:
                     raise ValueError(
-                        f"{_named(name)} applies to MambaAD only; omit it with --system "
+                        f"{named(name)} applies to MambaAD only; omit it with --system "
                         f"{self.system}"
                     )
         if self.encoder_groups and not patch:
             raise ValueError(
-                f"{_named('encoder_groups')}: expected a vision transformer whose name has its "
+                f"{named('encoder_groups')}: expected a vision transformer whose name has its "
                 f"patch size, such as vit_small_patch16_dinov3, got '{self.encoder}'; omit it"
             )
         for name in _OF_A_GRID if self.encoder_groups is None else ():
             if getattr(self, name) != TrainConfig.model_fields[name].default:
                 raise ValueError(
-                    f"{_named(name)} applies to a vision transformer's groups of blocks; give "
+                    f"{named(name)} applies to a vision transformer's groups of blocks; give "
                     "encoder_groups: auto too, or omit it"
                 )
+        if self.head == "off" and self.head_steps != TrainConfig.model_fields["head_steps"].default:
+            raise ValueError(
+                f"{named('head_steps')} applies to a residual head; give --head residual, or omit "
+                "it"
+            )
         if self.system != "uniad":
             for name in _UNIAD_ONLY:
                 if getattr(self, name) != TrainConfig.model_fields[name].default:
-                    raise ValueError(f"{_named(name)} applies to UniAD only; omit it")
+                    raise ValueError(f"{named(name)} applies to UniAD only; omit it")
         for name in UNUSED_BY_MIXER[self.mixer]:
             defaults = {TrainConfig.model_fields[name].default}
             defaults |= {variant[name] for variant in VARIANTS.values() if name in variant}
             if getattr(self, name) not in defaults:
                 raise ValueError(
-                    f"{_named(name)}: the mixer {self.mixer} has no use for it, got "
+                    f"{named(name)}: the mixer {self.mixer} has no use for it, got "
                     f"{getattr(self, name)}; omit it, or --mixer {self.mixer}"
                 )
         if self.fold and not (self.fold[1] >= 2 and 1 <= self.fold[0] <= self.fold[1]):
             raise ValueError(
-                f"{_named('fold')}: expected k, K with K >= 2 and 1 <= k <= K, got {self.fold}"
+                f"{named('fold')}: expected k, K with K >= 2 and 1 <= k <= K, got {self.fold}"
             )
         if self.fold and self.holdout:
             raise ValueError(
-                f"--holdout and {_named('fold')} cannot be used together; omit one of them"
+                f"--holdout and {named('fold')} cannot be used together; omit one of them"
             )
         if self.blocks and any(depth % self.blocks for depth in self.depths):
             raise ValueError(
-                f"{_named('blocks')}: {self.blocks} does not divide every one of depths "
+                f"{named('blocks')}: {self.blocks} does not divide every one of depths "
                 f"{self.depths}; give 1, or change depths"
             )
         if max(self.depths) > _MOST_BLOCKS or len(self.kernels) > _MOST_BLOCKS:
             raise ValueError(
-                f"{_named('depths, kernels')}: expected at most {_MOST_BLOCKS} blocks a stage and "
+                f"{named('depths, kernels')}: expected at most {_MOST_BLOCKS} blocks a stage and "
                 f"{_MOST_BLOCKS} kernels, got {self.depths} and {self.kernels}"
             )
         if max(self.kernels, default=1) > _LARGEST_KERNEL:
             raise ValueError(
-                f"{_named('kernels')}: expected sizes of at most {_LARGEST_KERNEL}, got "
+                f"{named('kernels')}: expected sizes of at most {_LARGEST_KERNEL}, got "
                 f"{max(self.kernels)}"
             )
         if min(self.depths) < 1:
             raise ValueError(
-                f"{_named('depths')}: expected 1 block or more a stage, got {self.depths}"
+                f"{named('depths')}: expected 1 block or more a stage, got {self.depths}"
             )
         if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
             raise ValueError(
-                f"{_named('kernels')}: expected odd sizes such as 3, 5 or 7, got {self.kernels}"
+                f"{named('kernels')}: expected odd sizes such as 3, 5 or 7, got {self.kernels}"
             )
         if self.batch_size % self.devices:
             raise ValueError(
@@ -360,7 +370,7 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] == "value_error":  # a check of our own
             raise ConfigError(message) from None
-        name = _named(str(first["loc"][0]))
+        name = named(str(first["loc"][0]))
         if first["loc"][0] == "depths" and first["type"] in ("missing", "too_long"):
             raise ConfigError(f"{name}: expected four numbers, got {settings['depths']}") from None
         if first["type"] == "extra_forbidden":

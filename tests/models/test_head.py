@@ -50,7 +50,7 @@ def test_it_sees_the_distance_times_the_difference_of_each_channel(maps):
         for reduce, ours, theirs in zip(head.reduce, *maps, strict=True):
             f, g = ours[image].numpy(), theirs[image].numpy()
             f, g = f / np.sqrt((f**2).sum(axis=0)), g / np.sqrt((g**2).sum(axis=0))
-            residual = (1 - (f * g).sum(axis=0)) * np.abs(f - g)
+            residual = len(f) ** 0.5 * (1 - (f * g).sum(axis=0)) * np.abs(f - g)
             conv, norm = reduce
             y = np.einsum("oc,chw->ohw", conv.weight[:, :, 0, 0].numpy(), residual)
             scale = 1 / np.sqrt(norm.running_var.numpy() + norm.eps)
@@ -77,19 +77,28 @@ def test_before_it_is_trained_it_finds_nothing_and_takes_no_gradient():
     assert found.logits.shape == (1, 16, 24)
     maps, _ = measure(model, found, (64, 96))
     plain = anomaly_map(found.features, found.reconstructed, (64, 96))
-    torch.testing.assert_close(maps, plain / 2, atol=1e-5, rtol=0)
+    torch.testing.assert_close(maps, 0.75 * plain, atol=1e-5, rtol=0)
     model.head.begin()
     assert all(p.requires_grad for p in model.head.parameters())
 
 
-def test_half_of_the_map_is_the_heads_probability(maps):
+def test_a_quarter_of_the_map_is_the_heads_probability(maps):
     logits = torch.randn(2, 4, 4)
     probability = defect_probability(logits, (16, 12))
     corner = 1 / (1 + np.exp(-logits[:, 0, 0].numpy()))
     np.testing.assert_allclose(probability[:, 0, 0], corner, rtol=1e-6)
     with_head = anomaly_map(*maps, (16, 12), sigma=0.0, logits=logits)
     without = anomaly_map(*maps, (16, 12), sigma=0.0)
-    torch.testing.assert_close(with_head, (without + probability) / 2)
+    torch.testing.assert_close(with_head, 0.75 * without + 0.25 * probability)
+
+
+@torch.no_grad()
+def test_it_computes_in_float32_under_autocast(maps):
+    head = trained_head()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = head(*maps)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, head(*maps))
 
 
 def test_only_mambaad_has_one():

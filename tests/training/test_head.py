@@ -1,5 +1,6 @@
 """The training of the residual head."""
 
+import json
 import re
 import signal
 
@@ -8,15 +9,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mambaad.artifacts.run_folder import HEAD_CHECKPOINT, HEAD_LOG
+from mambaad.artifacts.run_folder import HEAD_CHECKPOINT, HEAD_LOG, is_head_used
 from mambaad.config import make_config
 from mambaad.data.images import read_image, resize_image
 from mambaad.data.layouts import read_data
-from mambaad.errors import NonFiniteLossError
 from mambaad.models.build import build_system
 from mambaad.models.head import ResidualHead
 from mambaad.training import head as training
-from mambaad.training.head import fit_head, segmentation_loss, spoiled_batch
+from mambaad.training.head import ResizedImages, fit_head, segmentation_loss, spoiled_batch
 
 CPU = torch.device("cpu")
 SETTINGS = {
@@ -49,7 +49,8 @@ def test_the_loss_is_dice_and_cross_entropy():
 
 
 def test_a_step_has_six_spoiled_images_of_eight_and_depends_on_its_number_alone(samples):
-    batch, again, other = (spoiled_batch(samples, (48, 64), 1, step) for step in (5, 5, 6))
+    images = ResizedImages(samples, (48, 64))
+    batch, again, other = (spoiled_batch(images, 1, step) for step in (5, 5, 6))
     assert batch.images.shape == (8, 48, 64, 3)
     assert [bool(mask.any()) for mask in batch.masks] == [True] * 6 + [False] * 2
     assert np.array_equal(batch.images, again.images)
@@ -71,8 +72,8 @@ def test_nothing_but_the_head_changes(samples, tmp_path, capsys, monkeypatch):
         same = torch.equal(tensor, before[name])
         assert same != is_head or name.endswith("num_batches_tracked"), name
     records = (tmp_path / "run" / HEAD_LOG).read_text().splitlines()
-    assert len(records) == 1
-    assert '"step": 4' in records[0]
+    assert [record["step"] for record in map(json.loads, records)] == [4, 4]
+    assert is_head_used(tmp_path / "run") is False
 
 
 def test_interrupted_and_resumed_it_is_the_same_to_the_bit(samples, tmp_path, monkeypatch):
@@ -101,7 +102,7 @@ def test_it_learns_to_segment_anomalies_that_it_has_not_seen(samples, tmp_path, 
     assert with_head > 3 * without
 
 
-def test_a_head_that_does_not_help_is_left_out(samples, tmp_path, monkeypatch, capsys):
+def test_a_head_that_does_not_help_is_silenced(samples, tmp_path, monkeypatch, capsys):
     def misled(model, optimizer, batch, device):
         optimizer.zero_grad()
         torch.nn.init.constant_(model.head.classify.bias, 0.0)
@@ -116,12 +117,36 @@ def test_a_head_that_does_not_help_is_left_out(samples, tmp_path, monkeypatch, c
     model, finished = train(tmp_path / "run", samples, head_steps=1)
     assert finished
     said = capsys.readouterr().err
-    assert "hardly better, so it is left out" in said
+    assert "hardly better, so it is silenced" in said
     assert not model.head.classify.weight.any()
     assert float(model.head.classify.bias) == -12
 
 
-def test_a_loss_that_is_no_number_ends_it(samples, tmp_path, monkeypatch):
+def test_too_little_memory_costs_the_head_alone(samples, tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training, "_train_step", full)
+    model, finished = train(tmp_path / "run", samples)
+    assert finished
+    assert "is too small for its 8 images a step, so it is silenced" in capsys.readouterr().err
+    assert is_head_used(tmp_path / "run") is False
+    assert not any(p.requires_grad for p in model.head.parameters())
+
+
+def test_a_loss_that_is_no_number_costs_the_head_alone(samples, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "_train_step", lambda *arguments: float("nan"))
-    with pytest.raises(NonFiniteLossError, match=r"head's loss became nan at step 1; .*--head off"):
-        train(tmp_path / "run", samples)
+    model, finished = train(tmp_path / "run", samples)
+    assert finished
+    assert "its loss became nan at step 1, so it is silenced" in capsys.readouterr().err
+    assert not model.head.classify.weight.any()
+
+
+def test_images_are_decoded_once_while_there_is_room(samples, monkeypatch):
+    monkeypatch.setattr(training, "KEPT", 2 * 3 * 8 * 8)
+    images = ResizedImages(samples, (8, 8))
+    assert len(images) == len(samples)
+    first = [images[index] for index in range(3)]
+    again = [images[index] for index in range(3)]
+    assert [a is b for a, b in zip(first, again, strict=True)] == [True, True, False]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))

@@ -6,7 +6,7 @@
 ``version.json``         the versions of this package, PyTorch and timm
 ``weights.safetensors``  the whole model, encoder included
 ``log.jsonl``            a line for each epoch
-``head.jsonl``           with a residual head: its loss every 50 steps
+``head.jsonl``           with a residual head: its loss every 50 steps, whether it is used
 ``good_parts.*``         the products' prototypes, written last (``artifacts/prototypes.py``)
 ``calibration.*``        once calibrated: the thresholds (``inspection/calibration.py``)
 ``checkpoint.*``         until training has ended: the state that it resumes from
@@ -128,6 +128,12 @@ def training_seconds(folder: Path) -> float:
     epochs = sum(epoch["seconds"] for epoch in read_log(folder))
     head = [record["seconds"] for record in _read_records(folder / HEAD_LOG)]
     return float(epochs + max(head, default=0.0))
+
+
+def is_head_used(folder: Path) -> bool | None:
+    """Tell whether a run's residual head was silenced; None of a run without one (RunError)."""
+    records = _read_records(folder / HEAD_LOG)
+    return bool(records[-1].get("used", True)) if records else None
 
 
 def _read_records(path: Path) -> list[dict[str, Any]]:

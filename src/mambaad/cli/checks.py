@@ -118,4 +118,5 @@ def check_training(
         check_file(Path(config.encoder_weights), "--encoder-weights")
     if not (resume and is_finished(out)):  # then nothing is read
         listed = read_data(data, config.classes, layout=config.layout)
-        leave_out(listed, data, config.exclude or ())
+        if not resume:
+            leave_out(listed, data, config.exclude or ())

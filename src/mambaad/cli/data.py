@@ -111,11 +111,11 @@ def suspects(
     from mambaad.data.layouts import read_data
     from mambaad.files import check_writable
     from mambaad.inference.compute import check_device
-    from mambaad.size import parse_size
+    from mambaad.size import check_size, parse_size
 
     check_device(device)
     check_share(share)
-    parse_size(size)
+    check_size(parse_size(size))
     listed = list_beside(out)
     for path in filter(None, (out, listed, json)):
         check_writable(path)

@@ -58,10 +58,12 @@ def run_summary(run: Path) -> str:
     from mambaad.artifacts.run_folder import (
         WEIGHTS,
         is_finished,
+        is_head_used,
         read_config,
         read_data_summary,
         read_log,
         read_version,
+        training_seconds,
     )
 
     config, data, versions = read_config(run), read_data_summary(run), read_version(run)
@@ -71,15 +73,15 @@ def run_summary(run: Path) -> str:
     if "imported" in data:
         rows.append(["imported from", str(data["imported"])])
     elif is_finished(run):
-        rows.append(["training", f"finished after {len(epochs)} epochs"])
+        silenced = ", its residual head was silenced" if is_head_used(run) is False else ""
+        rows.append(["training", f"finished after {len(epochs)} epochs{silenced}"])
     else:
         rows.append(["training", f"not finished: {len(epochs)} of {config.epochs} epochs"])
     if epochs:
-        minutes = sum(epoch["seconds"] for epoch in epochs) / 60
         rows.append(
             ["loss, first and last epoch", f"{epochs[0]['loss']:.4f} {epochs[-1]['loss']:.4f}"]
         )
-        rows.append(["training time", f"{minutes:.1f} min"])
+        rows.append(["training time", f"{training_seconds(run) / 60:.1f} min"])
     if (run / WEIGHTS).is_file():
         rows.append(["weights", f"{(run / WEIGHTS).stat().st_size / 2**20:.1f} MiB"])
     classes = [["class", "train", "test"]]

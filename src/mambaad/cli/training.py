@@ -80,8 +80,8 @@ def train(
     head: Annotated[
         str | None,
         typer.Option(
-            help="residual (a head trained on synthetic defects, half of the anomaly map) or off. "
-            "[off; fast: residual]"
+            help="residual (a head trained on synthetic defects, which makes a quarter of the "
+            "anomaly map) or off. [off; fast: residual]"
         ),
     ] = None,
     epochs: Annotated[

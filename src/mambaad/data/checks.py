@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from mambaad.data.exclusion import leave_out
+from mambaad.data.exclusion import leave_out, without
 from mambaad.data.images import read_image, read_mask
 from mambaad.data.layouts import read_data
 from mambaad.data.read_ahead import read_ahead
@@ -49,6 +49,7 @@ def read_checked(
     split: Split = "train",
     layout: str | None = None,
     exclude: Collection[str] | None = None,
+    may_be_gone: bool = False,
     skip_unreadable: bool = False,
 ) -> list[ProductClass]:
     """List the images of a data set in any known layout, after decoding each of them once.
@@ -58,6 +59,7 @@ def read_checked(
     Args:
         root, classes, split, layout: see :func:`mambaad.data.layouts.read_data`.
         exclude: names of training images to leave out, which are not decoded.
+        may_be_gone: whether those names need not be there.
         skip_unreadable: leave unreadable images out instead of raising.
 
     Raises:
@@ -65,8 +67,8 @@ def read_checked(
             :func:`mambaad.data.exclusion.leave_out`.
         DataError: see :func:`check_images`.
     """
-    root = Path(root)
-    listed = leave_out(read_data(root, classes, split=split, layout=layout), root, exclude or ())
+    root, found = Path(root), read_data(root, classes, split=split, layout=layout)
+    listed = (without if may_be_gone else leave_out)(found, root, exclude or ())
     return check_with_progress(listed, skip_unreadable=skip_unreadable)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -20,9 +21,10 @@ _NOTHING = -12.0
 class ResidualHead(nn.Module):
     """Segments defects in the residuals of a reconstruction (as INP-Former++, 2025).
 
-    At each scale the residual of a cell is ``(1 - cos(f, g)) |f / |f| - g / |g||``, channels kept,
-    so that features of any size count alike; a 1 x 1 convolution brings it to :data:`WIDTH`
-    channels. Their sum, at the finest scale, goes through two 3 x 3 convolutions and one of 1 x 1.
+    At each scale the residual of a cell is ``sqrt(c) (1 - cos(f, g)) |f / |f| - g / |g||``, its c
+    channels kept, so that features of any size and number count alike; a 1 x 1 convolution brings
+    it to :data:`WIDTH` channels. Their sum, at the finest scale, goes through two 3 x 3
+    convolutions and one of 1 x 1.
 
     It is trained on synthetic anomalies when all else has been, and stays frozen until then: its
     parameters take no gradient, and it finds nothing.
@@ -71,10 +73,12 @@ class ResidualHead(nn.Module):
         """
         grid = features[0].shape[2:]
         total: torch.Tensor | float = 0.0
-        for reduce, encoded, rebuilt in zip(self.reduce, features, reconstructed, strict=True):
-            reduced = reduce(_residual(encoded.float(), rebuilt.float()))
-            total = total + F.interpolate(reduced, grid, mode="bilinear", align_corners=True)
-        logits: torch.Tensor = self.classify(self.segment(total))
+        # In bfloat16 probabilities would come in steps of some per cent.
+        with torch.autocast(features[0].device.type, enabled=False):
+            for reduce, encoded, rebuilt in zip(self.reduce, features, reconstructed, strict=True):
+                reduced = reduce(_residual(encoded.float(), rebuilt.float()))
+                total = total + F.interpolate(reduced, grid, mode="bilinear", align_corners=True)
+            logits: torch.Tensor = self.classify(self.segment(total))
         return logits[:, 0]
 
 
@@ -83,4 +87,4 @@ def _residual(
 ) -> Float[torch.Tensor, "b c h w"]:
     ours, theirs = F.normalize(encoded, dim=1), F.normalize(rebuilt, dim=1)
     distance = 1 - (ours * theirs).sum(dim=1, keepdim=True)
-    return distance * (ours - theirs).abs()
+    return (math.sqrt(ours.shape[1]) * distance) * (ours - theirs).abs()

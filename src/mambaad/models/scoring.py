@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mambaad.models.system import Distance, Reconstruction, System
 
-HEAD_SHARE = 0.5
+HEAD_SHARE = 0.25
 """Share of an anomaly map that is the residual head's, where there is one."""
 
 
@@ -50,8 +50,8 @@ def anomaly_map(
     """Measure the reconstruction error at each pixel (MambaAD, section 3.1).
 
     At each scale, take the distance over channels and resize it to ``size`` (bilinear, corners
-    aligned); average over scales; smooth with a Gaussian. With a residual head, half of the map is
-    the probability of a defect that it finds (before smoothing).
+    aligned); average over scales; smooth with a Gaussian. With a residual head a quarter of the map
+    is the probability of a defect that it finds (before smoothing).
 
     Args:
         features, reconstructed: per scale b x c_i x h_i x w_i.
@@ -72,8 +72,8 @@ def anomaly_map(
 def defect_probability(
     logits: Float[torch.Tensor, "b _ _"], size: tuple[int, int]
 ) -> Float[torch.Tensor, "b h w"]:
-    """Resize the head's logits as the distances are, and turn them into probabilities."""
-    resized = F.interpolate(logits.float()[:, None], size, mode="bilinear", align_corners=True)
+    """Resize the head's logits, each to where the cell lies, and turn them into probabilities."""
+    resized = F.interpolate(logits.float()[:, None], size, mode="bilinear")
     return resized[:, 0].sigmoid()
 
 

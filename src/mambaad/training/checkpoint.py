@@ -20,7 +20,8 @@ class Position:
 
     ``step`` steps of epoch number ``epoch`` (from 0) are done, with a mean loss of
     ``loss_sum / step`` in ``seconds``, of which ``waited`` for images; ``log`` has a record for
-    each epoch before it.
+    each epoch before it. (The residual head's training has no epochs: its log has a record every
+    50 steps, and ``loss_sum`` is that of the steps since.)
 
     The random state is not part of it: it is derived from seed, epoch and step at every step.
     """

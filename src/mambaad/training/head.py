@@ -9,10 +9,10 @@ import json
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,8 @@ from mambaad.config import TrainConfig
 from mambaad.data.images import read_image, resize_image
 from mambaad.data.read_ahead import read_ahead, reader_threads
 from mambaad.data.synthetic.anomalies import spoil
-from mambaad.errors import NonFiniteLossError
 from mambaad.files import write_text
+from mambaad.inference.device import is_out_of_memory, memory_of
 from mambaad.metrics.ranking import average_precision
 from mambaad.models.normalise import normalise
 from mambaad.models.scoring import measure
@@ -37,8 +37,10 @@ from mambaad.types import Sample
 
 BATCH, SPOILED = 8, 6
 """Images of a step, and how many of them get an anomaly."""
-LR, WARM_UP = 1e-3, 20
-"""The learning rate after ``WARM_UP`` steps, from where it falls to 0 along half a cosine."""
+LR, WARM_UP_STEPS = 1e-3, 20
+"""AdamW's learning rate after these steps, from where it falls to 0 along half a cosine."""
+KEPT = 2**29
+"""Bytes of resized images that are kept, so that each is decoded once."""
 CHECKED = 4
 """Batches of further anomalies on which the head is compared with the map without it."""
 MOST_LEFT = 0.8
@@ -61,7 +63,8 @@ def fit_head(
     """Train a system's head to the end (True), or to an interruption (False).
 
     In the end the maps with it are compared with those without on further anomalies: a head that
-    hardly helps is left as if it had not been trained.
+    hardly helps is silenced, as is one whose loss became no number: the order of a map's values is
+    then as without it.
 
     It goes on from a checkpoint in the run folder if there is one; every step's images and
     anomalies depend on the seed and the number of the step alone.
@@ -75,7 +78,6 @@ def fit_head(
 
     Raises:
         DataError: an image that cannot be read.
-        NonFiniteLossError: the loss became NaN or infinite.
     """
     head = model.head
     assert head is not None
@@ -85,28 +87,38 @@ def fit_head(
     torch.manual_seed(config.seed)
     head.begin()
     head.train()
-    optimizer = torch.optim.AdamW(head.parameters(), LR)
+    optimizer = torch.optim.AdamW(head.parameters(), LR, weight_decay=0.0)
     checkpoint = out / HEAD_CHECKPOINT
     position = load_checkpoint(checkpoint, head, optimizer) if checkpoint.is_file() else Position()
     say(f"residual head: {config.head_steps} steps on synthetic anomalies")
 
-    def prepare(step: int) -> SpoiledBatch:
-        return spoiled_batch(samples, config.size, config.seed, step)
+    images = ResizedImages(samples, config.size)
+
+    def load_step(step: int) -> SpoiledBatch:
+        return spoiled_batch(images, config.seed, step)
 
     stop, began = threading.Event(), time.perf_counter() - position.seconds
     steps = range(position.step, config.head_steps)
-    loaded = read_ahead(prepare, steps, workers=reader_threads(device.type != "cpu"), ahead=2)
+    loaded = read_ahead(load_step, steps, workers=reader_threads(device.type != "cpu"), ahead=2)
     bar = ProgressBar("residual head")
     with on_signals(stop.set), closing(loaded), bar:
         for step, batch in zip(steps, loaded, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = _rate(step, config.head_steps)
-            loss = _train_step(model, optimizer, batch, device)
-            if not math.isfinite(loss):
-                raise NonFiniteLossError(
-                    f"the residual head's loss became {loss} at step {step + 1}; train without it "
-                    "(--head off), or check the images"
-                )
+            failure = None
+            try:
+                loss = _train_step(model, optimizer, batch, device)
+                if not math.isfinite(loss):
+                    failure = f"its loss became {loss} at step {step + 1}"
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                failure = f"{memory_of(device)} is too small for its {BATCH} images a step"
+            if failure:  # nothing of what has been trained before is lost
+                say(f"residual head: {failure}, so it is silenced")
+                head.begin()
+                _end(model, out, position, used=False)
+                return True
             position.step += 1
             position.loss_sum += loss
             position.seconds = time.perf_counter() - began
@@ -114,36 +126,66 @@ def fit_head(
             if position.step % _STEPS_A_RECORD == 0 or position.step == config.head_steps:
                 position.log.append(_record(position))
                 position.loss_sum = 0.0
-                text = "".join(json.dumps(record) + "\n" for record in position.log)
-                write_text(out / HEAD_LOG, text)
+                _write_log(out, position.log)
                 save_checkpoint(checkpoint, head, optimizer, position)
             if stop.is_set() and position.step < config.head_steps:
                 save_checkpoint(checkpoint, head, optimizer, position)
                 return False
-    head.requires_grad_(False)
     model.eval()
     last = position.log[-1]
     say(f"residual head: loss {last['loss']:.4f}, {last['seconds'] / 60:.1f} min")
-    without, with_head = _precisions(model, samples, config, device)
+    without, with_head = _precisions(model, images, config, device)
     say(
         f"pixel AP on further synthetic anomalies: {100 * without:.1f} without the head, "
         f"{100 * with_head:.1f} with it"
     )
-    if 1 - with_head > MOST_LEFT * (1 - without):
-        head.silence()
-        say("residual head: hardly better, so it is left out; more head_steps may help")
+    used = 1 - with_head <= MOST_LEFT * (1 - without)
+    if not used:
+        say("residual head: hardly better, so it is silenced; more head_steps may help")
+    _end(model, out, position, used=used, without_head=without, with_head=with_head)
     return True
+
+
+def _end(
+    model: System,
+    out: Path,
+    position: Position,
+    *,
+    used: bool,
+    without_head: float | None = None,
+    with_head: float | None = None,
+) -> None:
+    """Freeze the head, silence it unless it is used, and end its log with what was decided."""
+    assert model.head is not None
+    model.head.requires_grad_(False)
+    if not used:
+        model.head.silence()
+    model.eval()
+    loss = position.log[-1]["loss"] if position.log else None
+    pixel_ap = {"without": without_head, "with": with_head}
+    record = {
+        "step": position.step,
+        "loss": loss,
+        "seconds": round(position.seconds, 3),
+        "pixel_ap": pixel_ap,
+        "used": used,
+    }
+    _write_log(out, [*position.log, record])
+
+
+def _write_log(out: Path, records: Sequence[Mapping[str, Any]]) -> None:
+    write_text(out / HEAD_LOG, "".join(json.dumps(record) + "\n" for record in records))
 
 
 @torch.inference_mode()
 def _precisions(
-    model: System, samples: Sequence[Sample], config: TrainConfig, device: torch.device
+    model: System, images: ResizedImages, config: TrainConfig, device: torch.device
 ) -> tuple[float, float]:
     """Pixel AP of the map without the head, and with it, on anomalies that it has not seen."""
     maps: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     masks = []
     for step in range(config.head_steps, config.head_steps + CHECKED):
-        batch = spoiled_batch(samples, config.size, config.seed, step)
+        batch = spoiled_batch(images, config.seed, step)
         found = model(normalise(torch.from_numpy(batch.images).to(device)))
         for kept, used in zip(maps, (found._replace(logits=None), found), strict=True):
             kept.append(measure(model, used, config.size)[0].cpu().numpy().ravel())
@@ -153,31 +195,52 @@ def _precisions(
     return without, with_head
 
 
-def spoiled_batch(
-    samples: Sequence[Sample], size: tuple[int, int], seed: int, step: int
-) -> SpoiledBatch:
-    """Draw the images of a step: good parts of any class, :data:`SPOILED` of them spoiled.
+class ResizedImages:
+    """The images of samples, 8-bit RGB at one size, of which up to :data:`KEPT` bytes are kept.
 
     Args:
         samples: good parts.
         size: height and width to which they are resized.
+    """
+
+    def __init__(self, samples: Sequence[Sample], size: tuple[int, int]) -> None:
+        self.size = size
+        self._samples = samples
+        self._room = KEPT // (3 * size[0] * size[1])
+        self._kept: dict[int, UInt8[np.ndarray, "h w 3"]] = {}
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
+        kept = self._kept.get(index)
+        if kept is None:
+            kept = resize_image(read_image(self._samples[index].path), self.size)
+            if len(self._kept) < self._room:
+                self._kept[index] = kept
+        return kept
+
+
+def spoiled_batch(images: ResizedImages, seed: int, step: int) -> SpoiledBatch:
+    """Draw the images of a step: good parts of any class, :data:`SPOILED` of them spoiled.
+
+    Args:
+        images: good parts.
         seed, step: of which everything is a function.
 
     Raises:
         DataError: an image that cannot be read.
     """
     random = np.random.default_rng([seed, _CHANGED, step])
-    images, masks = [], []
+    drawn, masks = [], []
     for number in range(BATCH):
-        chosen, other = random.integers(len(samples), size=2)
-        image = resize_image(read_image(samples[chosen].path), size)
-        mask = np.zeros(size, dtype=bool)
+        chosen, other = (int(index) for index in random.integers(len(images), size=2))
+        image, mask = images[chosen], np.zeros(images.size, dtype=bool)
         if number < SPOILED:
-            foreign = resize_image(read_image(samples[other].path), size)
-            image, mask = spoil(image, foreign, random)
-        images.append(image)
+            image, mask = spoil(image, images[other], random)
+        drawn.append(image)
         masks.append(mask)
-    return SpoiledBatch(np.stack(images), np.stack(masks))
+    return SpoiledBatch(np.stack(drawn), np.stack(masks))
 
 
 def segmentation_loss(
@@ -217,7 +280,7 @@ def _train_step(
 
 
 def _rate(step: int, steps: int) -> float:
-    return LR * min(1.0, (step + 1) / WARM_UP) * (1 + math.cos(math.pi * step / steps)) / 2
+    return LR * min(1.0, (step + 1) / WARM_UP_STEPS) * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def _record(position: Position) -> dict[str, float]:

@@ -82,7 +82,8 @@ def loosen_by_quantile(
         share: of the cells, 0 to 1, that are taken to be easy.
 
     Returns:
-        The reconstructed maps: the same values, other gradients.
+        The reconstructed maps: the same values, other gradients. Of several devices each orders
+        its own part of the batch.
     """
     loosened = []
     for encoded, rebuilt in zip(features, reconstructed, strict=True):

@@ -15,8 +15,9 @@ _UNDECAYED = (".bias", ".skip")
 def make_optimizer(model: nn.Module, config: TrainConfig, *, fused: bool) -> torch.optim.AdamW:
     """Make the AdamW of a configuration, for the parameters that are trained.
 
-    As released, one-dimensional parameters (norms), biases and the scan's skip (D, which is
-    one-dimensional there) are not decayed; A_log and the time step's bias are.
+    As MambaAD was released, one-dimensional parameters (norms), biases and the scan's skip (D,
+    which is one-dimensional there) are not decayed; A_log and S6's time step's bias, of more
+    dimensions, are.
 
     Args:
         model: whose parameters that take a gradient are trained.

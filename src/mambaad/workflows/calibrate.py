@@ -13,15 +13,16 @@ from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import (
     CONFIG,
     check_finished,
+    is_head_used,
     read_config,
     read_data_summary,
     weights_digest,
 )
 from mambaad.data.checks import check_images
-from mambaad.data.exclusion import leave_out
+from mambaad.data.exclusion import without
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
-from mambaad.errors import ConfigError, DataError
+from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.inference.compute import Precision, check_device, check_precision
 from mambaad.inspection.calibration import (
     Calibration,
@@ -111,7 +112,7 @@ def calibrate(
     settings = {name: given.get(name, ProductSettings()) for name in names}
     classes = read_data(data, names, layout=config.layout)
     if not new_parts:
-        classes = leave_out(classes, data, config.exclude or ())
+        classes = without(classes, data, config.exclude or ())
     if skip_unreadable:
         classes = [_openable(c) for c in classes]
     method: Method = "new parts" if new_parts else "cross-fit" if cross_fit else "hold-out"
@@ -131,6 +132,12 @@ def calibrate(
     for source in sources:
         if source.fold:
             _train_fold(run, data, source.run, source.fold, device, skip_unreadable)
+    if any(is_head_used(source.run) != is_head_used(run) for source in sources):
+        raise RunError(
+            f"the residual head of {run} is in use and that of a model of cross-fitting was "
+            "silenced, or the reverse, so their scores differ in scale; train with more "
+            "head_steps, --head off or --holdout 0.2"
+        )
     parts, used = _observe(sources, settings, precision, device, skip_unreadable)
     for name in names:
         if not parts[name]:

@@ -96,7 +96,7 @@ def demo(out: str | Path = "mambaad-demo", *, quick: bool = False) -> Evaluation
         size=(settings.size, settings.size),
         epochs=settings.epochs,
         head="residual" if settings.head_steps else "off",
-        head_steps=max(settings.head_steps, 1),
+        head_steps=settings.head_steps or None,
     )
     say("evaluating on test images")
     inspector = Inspector(run)

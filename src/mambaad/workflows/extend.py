@@ -24,7 +24,7 @@ from mambaad.artifacts.run_folder import (
 )
 from mambaad.config import TrainConfig
 from mambaad.data.checks import check_with_progress
-from mambaad.data.exclusion import leave_out
+from mambaad.data.exclusion import without
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out, shuffled
 from mambaad.errors import ConfigError, DataError, RunError
@@ -231,7 +231,7 @@ def _read(
             f"{new} has no folder train/good; give the folder of one class in MVTec AD's layout"
         )
     classes = read_data(old, read_prototypes(run).products, layout=config.layout)
-    classes = leave_out(classes, old, config.exclude or ())
+    classes = without(classes, old, config.exclude or ())
     classes += read_data(new.resolve().parent, [new.resolve().name], layout="mvtec")
     classes = check_with_progress(classes, skip_unreadable=skip_unreadable)
     if fingerprint(part_digests(classes[:-1])) != read_data_summary(run)["fingerprint"]:

@@ -19,7 +19,7 @@ from mambaad.artifacts.run_folder import (
     read_config,
     read_data_summary,
 )
-from mambaad.config import SETTINGS, TrainConfig, make_config
+from mambaad.config import SETTINGS, TrainConfig, make_config, named
 from mambaad.data.checks import read_checked
 from mambaad.data.exclusion import read_exclusions
 from mambaad.data.splits import hold_out
@@ -154,7 +154,7 @@ def train(
         noisy_bottleneck: rate of dropout on the fused map in training, below 1 (Dinomaly's noisy
             bottleneck). [0]
         head: ``"residual"``: after all else, train a head that finds defects in the residuals, on
-            synthetic anomalies over the good parts; half of the anomaly map is then the head's.
+            synthetic anomalies over the good parts; a quarter of the anomaly map is then its own.
             ["off"; fast: "residual"]
         head_steps: steps of its training, of 8 images each. [300]
         dropout: share of values that UniAD zeroes in training, below 1. [0.1; fast: 0]
@@ -239,6 +239,8 @@ def train_run(
         config.classes,
         layout=config.layout,
         exclude=config.exclude,
+        # Of a training that has begun, and of the folds of one, they may have been deleted since.
+        may_be_gone=resume or config.fold is not None,
         skip_unreadable=skip_unreadable,
     )
     classes, held_out = hold_out(
@@ -325,7 +327,7 @@ def _check_resumed(out: Path, config: TrainConfig) -> None:
     for name in TrainConfig.model_fields:
         if name not in _MAY_CHANGE and getattr(config, name) != getattr(started, name):
             raise ConfigError(
-                f"--{name.replace('_', '-')}: {out} was started with "
+                f"{named(name)}: {out} was started with "
                 f"{_shown(getattr(started, name))}; omit it to resume, or start a new run"
             )
 

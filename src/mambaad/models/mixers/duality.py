@@ -25,7 +25,7 @@ class Duality(nn.Module):
     depthwise 3 x 3 convolution and SiLU; the core, which mixes the cells (:meth:`mix`);
     LayerNorm; times SiLU(z); Linear D -> C.
 
-    B, C and dt are initialised as in :class:`mambaad.models.mixers.ss2d.SS2D`.
+    The rows that give B, C and dt are drawn uniformly in +-C^-1/2.
 
     Args:
         channels: C.

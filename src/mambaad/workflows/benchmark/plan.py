@@ -125,7 +125,10 @@ class Job:
     def training(self) -> str:
         """The digest of everything in the plan that the job's training depends on."""
         data = self.data.model_dump(exclude={"known_as"})
-        return _digest([self.settings, {**data, "path": str(self.data.path.resolve())}])
+        settings = self.settings
+        if "peer" not in settings:  # the whole of them: recipes change from version to version
+            settings = make_config(settings).model_dump(mode="json")
+        return _digest([settings, {**data, "path": str(self.data.path.resolve())}])
 
     def check(self) -> None:
         """Check the settings.
