@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import nn
 
+from mambaad.models.parallel import dropout
 from mambaad.models.system import System
 
 
@@ -32,12 +33,13 @@ class MambaAD(System):
     ) -> None:
         super().__init__(encoder)
         self.fusion = fusion
-        self.noise = nn.Dropout(noisy_bottleneck)
+        self.noisy_bottleneck = noisy_bottleneck
         self.decoder = decoder
 
     def reconstruct(
         self, features: Sequence[Float[torch.Tensor, "b _ _ _"]]
     ) -> list[Float[torch.Tensor, "b _ _ _"]]:
         """Rebuild the encoder's maps from their fusion."""
-        maps: list[torch.Tensor] = self.decoder(self.noise(self.fusion(features)))
+        fused = dropout(self.fusion(features), self.noisy_bottleneck, training=self.training)
+        maps: list[torch.Tensor] = self.decoder(fused)
         return maps

@@ -42,6 +42,22 @@ class DropPath(nn.Module):
         return x * scale.view(-1, *[1] * (x.dim() - 1))
 
 
+def dropout(
+    x: Float[torch.Tensor, "b ..."], rate: float, *, training: bool
+) -> Float[torch.Tensor, "b ..."]:
+    """Zero values with a probability of ``rate`` while training, and scale the others up.
+
+    Every process draws for all images of the batch, from the same random state, and uses its share.
+    """
+    if not training or rate == 0:
+        return x
+    world, rank = _processes()
+    batch = x.shape[0]
+    drawn = torch.rand(world * batch, *x.shape[1:], device=x.device)
+    kept = drawn[rank * batch : (rank + 1) * batch] >= rate
+    return x * kept / (1 - rate)
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation over the images of all processes; CPU and GPU alike.
 
