@@ -1,4 +1,4 @@
-"""The loop when a GPU has too little memory or fails, and when compilation does."""
+"""The loop: its loss, and when a GPU has too little memory or fails, or compilation does."""
 
 import functools
 
@@ -10,6 +10,8 @@ from mambaad.errors import RunError
 from mambaad.inference.compiled import choose_compilation
 from mambaad.inference.weights import load_model
 from mambaad.models.mambaad import MambaAD
+from mambaad.training import loop
+from mambaad.training.loss import training_loss
 from tests.conftest import SMALL
 
 SETTINGS = {**SMALL, "size": "32", "epochs": 1}
@@ -102,3 +104,18 @@ def test_compilation_is_a_single_gpus_default():
     assert choose_compilation("auto", gpu, 2) == "off"
     assert choose_compilation("auto", cpu) == "off"
     assert choose_compilation("default", cpu) == "default"
+
+
+def test_the_loose_loss_is_told_the_share_of_easy_cells_of_each_step(parts, tmp_path, monkeypatch):
+    seen = []
+
+    def noted(features, reconstructed, loss, loose, share):
+        seen.append((loss, loose, float(share)))
+        return training_loss(features, reconstructed, loss, loose, share)
+
+    monkeypatch.setattr(loop, "training_loss", noted)
+    settings = {**SMALL, "loss": "cosine", "loose_loss": "quantile", "epochs": 2, "size": 32}
+    mambaad.train(parts, tmp_path / "run", **settings)
+    # Six steps: the first tenth of the training ends within the first of them.
+    assert [kind for *kind, _ in seen] == [["cosine", "quantile"]] * 6
+    assert [share for *_, share in seen] == pytest.approx([0, *[0.9] * 5])
