@@ -54,6 +54,10 @@ LONGEST = (
     "test_triton.py",
     "test_quickstart.py",
     "test_anomalib.py",
+    "test_extend.py",
+    "test_predict.py",
+    "test_runner.py",
+    "test_drift_of_images.py",
 )
 """The files of tests that take longest, a quarter of a minute or more."""
 
