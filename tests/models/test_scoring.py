@@ -87,12 +87,12 @@ def test_pooled_score_is_the_highest_mean_of_a_square_inside_the_map(height, wid
 
 
 class Measured(System):
-    """Measures of its own; rebuilds nothing."""
+    """Measures of its own; what it rebuilds does not matter."""
 
     distance, smoothing, pooling = "euclidean", 2.0, 3
 
     def reconstruct(self, features):
-        raise NotImplementedError
+        return list(features)
 
 
 def test_a_system_is_measured_by_its_own_distance_smoothing_and_pooling():

@@ -39,7 +39,7 @@ class Counting(System):
             self.shown += len(maps)
 
     def reconstruct(self, features):
-        raise NotImplementedError
+        return list(features)
 
 
 def test_no_more_images_than_it_takes(parts):

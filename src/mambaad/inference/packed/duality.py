@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from jaxtyping import Float
 from torch import nn
@@ -10,7 +12,7 @@ from mambaad.inference.packed.convolution import pack_conv, pack_map
 from mambaad.models.mixers import duality as plain
 
 
-class Duality(nn.Module):
+class Duality(nn.Module, ABC):
     """:class:`mambaad.models.mixers.duality.Duality`: projections and convolution in ``dtype``.
 
     What mixes the cells (:meth:`mix`) and the norm are in float32.
@@ -48,6 +50,7 @@ class Duality(nn.Module):
         out: torch.Tensor = self.to_out(mixed, None if plus is None else plus.permute(0, 3, 1, 2))
         return out.permute(0, 2, 3, 1).float()
 
+    @abstractmethod
     def mix(
         self,
         x: Float[torch.Tensor, "b l d"],
@@ -57,4 +60,3 @@ class Duality(nn.Module):
         shape: torch.Size,
     ) -> Float[torch.Tensor, "b l d"]:
         """See :meth:`mambaad.models.mixers.duality.Duality.mix`."""
-        raise NotImplementedError

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from jaxtyping import Float
 from torch import nn
@@ -18,7 +20,7 @@ def count_heads(inner: int) -> int:
     return next(n for n in range(-(-inner // HEAD_SIZE), inner + 1) if inner % n == 0)
 
 
-class Duality(nn.Module):
+class Duality(nn.Module, ABC):
     """The block of Mamba-2 (Dao and Gu 2024, figure 6) on maps b x h x w x C, without its core.
 
     Linear C -> z, x (D each), B, C (N each, shared by all heads) and dt; x, B and C through a
@@ -65,6 +67,7 @@ class Duality(nn.Module):
         y = self.norm(y).unflatten(1, shape[1:3]) * F.silu(project(given, z_weight))
         return project(y, self.out_proj.weight)
 
+    @abstractmethod
     def mix(
         self,
         x: Float[torch.Tensor, "b l d"],
@@ -74,4 +77,3 @@ class Duality(nn.Module):
         shape: torch.Size,
     ) -> Float[torch.Tensor, "b l d"]:
         """Mix the L = h x w cells, row by row; ``dt`` as projected; ``shape``: b x h x w x C."""
-        raise NotImplementedError
