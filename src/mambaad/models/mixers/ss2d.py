@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import nn
 from torch.nn import functional as F
 
+from mambaad.models.mixers.time_steps import draw_time_steps
 from mambaad.models.projection import cast_once, project
 from mambaad.ops.order_tables import order_table
 from mambaad.ops.orders import ScanMethod
@@ -63,10 +64,7 @@ class SS2D(nn.Module):
         nn.init.uniform_(self.dt_weight, -(rank**-0.5), rank**-0.5)
         with torch.no_grad():
             self.A_log.copy_(torch.arange(1, states + 1).log())
-            # softplus(dt_bias) is log-uniform in [0.001, 0.1]: dt + log(1 - exp(-dt)) inverts it.
-            low, high = math.log(0.001), math.log(0.1)
-            dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp()
-            self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+        draw_time_steps(self.dt_bias)
 
     def forward(self, x: Float[torch.Tensor, "b h w c"]) -> Float[torch.Tensor, "b h w c"]:
         """Mix the cells of the map along every direction."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mambaad.models.mixers.duality import Duality
+from mambaad.models.mixers.time_steps import draw_time_steps
 from mambaad.ops.order_tables import order_table
 from mambaad.ops.orders import ScanMethod
 
@@ -48,11 +48,7 @@ class SSD(Duality):
         self.scan: ScanMethod = scan
         self.dt_bias = nn.Parameter(torch.empty(2, self.heads))
         self.A_log = nn.Parameter(torch.empty(2, self.heads).uniform_(1, 16).log())
-        with torch.no_grad():
-            # softplus(dt_bias) is log-uniform in [0.001, 0.1]: dt + log(1 - exp(-dt)) inverts it.
-            low, high = math.log(0.001), math.log(0.1)
-            dt = torch.empty_like(self.dt_bias).uniform_(low, high).exp()
-            self.dt_bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+        draw_time_steps(self.dt_bias)
 
     def mix(
         self,
