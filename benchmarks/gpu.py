@@ -182,15 +182,20 @@ def profile(sizes: Sizes, device: torch.device) -> dict[str, Any]:
 
 
 def half_precision(sizes: Sizes, device: torch.device) -> dict[str, Any]:
-    """Compare the losses after some steps of the same training in float32 and in bfloat16."""
+    """Compare the losses after some steps of the same training in float32, twice, and in bfloat16."""
     losses = {}
-    for name, half in {"float32": False, "bf16": True}.items():
+    for name, half in {"float32": False, "float32_again": False, "bf16": True}.items():
         step = training_step(
             "mambaad", sizes.encoder, sizes, device, half=half, compilation="cuda-graphs"
         )
         history = [step() for _ in range(sizes.steps)]
         losses[name] = sum(history[-BATCHES:]) / BATCHES
-    return {"steps": sizes.steps, **losses, "bf16_over_float32": losses["bf16"] / losses["float32"]}
+    return {
+        "steps": sizes.steps,
+        **losses,
+        "again_over_float32": losses["float32_again"] / losses["float32"],
+        "bf16_over_float32": losses["bf16"] / losses["float32"],
+    }
 
 
 def inference_table(sizes: Sizes, clock: Clock, *, compiled: bool) -> list[dict[str, Any]]:

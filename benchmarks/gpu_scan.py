@@ -116,18 +116,18 @@ def limits(device: torch.device) -> dict[str, float] | None:
 
 def recorded_seconds(plain: dict[str, Any], clock: Clock) -> dict[str, float | None]:
     """Time our kernels as a recorded graph replays them: without the launches one by one."""
-    from mambaad.ops.selective_scan.triton import launch
+    from mambaad.ops.selective_scan import gpu
 
     u, A = plain["u"], plain["A"]
     inputs = (*(plain[name] for name in INPUTS), plain["order"].int())
-    kept = torch.empty(launch.carry_shape(u, A), device=u.device)
+    kept = torch.empty(gpu.carry_shape(u, A), device=u.device)
     none = kept[:, :, :0]
     gradient = torch.randn_like(u)
     recorders = {
-        "ours_forward_recorded": Recorder(lambda _: (launch.forward(inputs, none),), u.device),
-        "ours_forward_kept_recorded": Recorder(lambda _: (launch.forward(inputs, kept),), u.device),
+        "ours_forward_recorded": Recorder(lambda _: (gpu.forward(inputs, none),), u.device),
+        "ours_forward_kept_recorded": Recorder(lambda _: (gpu.forward(inputs, kept),), u.device),
         "ours_backward_recorded": Recorder(
-            lambda _: launch.backward(inputs, kept, gradient), u.device
+            lambda _: gpu.backward(inputs, kept, gradient), u.device
         ),
     }
     switch = torch.zeros(1, device=u.device)

@@ -4,6 +4,7 @@ import csv
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -30,10 +31,16 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint
 
 @pytest.fixture(autouse=True)
 def as_in_a_new_process():
-    torch.compiler.reset()
+    reset_compiler()
     order_tables._tables.clear()
     yield
-    torch.compiler.reset()
+    reset_compiler()
+
+
+def reset_compiler():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch 2.11, by itself
+        torch.compiler.reset()
 
 
 @torch.library.custom_op("mambaad_tests::synchronise", mutates_args=())

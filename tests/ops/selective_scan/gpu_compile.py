@@ -1,11 +1,12 @@
-"""Compile the Triton kernels for GPUs, on a machine without one; report what the code needs.
+"""Compile the kernels for GPUs, on a machine without one; report what the code needs.
 
-    python tests/ops/selective_scan/gpu_compile.py GPU... [--states N...] [--loops]
+    python gpu_compile.py GPU... [--states N...] [--cuda RANKS...] [--loops]
 
 A GPU is the compute capability of NVIDIA's (90), or the architecture of AMD's (gfx942). Prints a
 JSON line a kernel: its registers, what it spills, its shared memory, and with --loops the
-instructions of its longest loop (NVIDIA's only). Triton brings the tools. The exit code is 1 if a
-kernel spills. In a process of its own, since a process that has interpreted kernels compiles none.
+instructions of its longest loop (NVIDIA's only). With --cuda also the CUDA kernels, by NVRTC; the
+tools are Triton's. The exit code is 1 if a kernel spills. In a process of its own, since a process
+that has interpreted kernels compiles none.
 """
 
 from __future__ import annotations
@@ -27,17 +28,12 @@ from triton.backends import nvidia
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from mambaad.ops.selective_scan.cuda import program
+from mambaad.ops.selective_scan.plan import TILING, WIDTHS, channels_of
 from mambaad.ops.selective_scan.triton.backward import backward_kernel, costate_kernel
 from mambaad.ops.selective_scan.triton.forward import forward_kernel
-from mambaad.ops.selective_scan.triton.launch import (
-    STAGES,
-    TILING,
-    WIDTHS,
-    channels_of,
-    product_of,
-    product_warps,
-    tile_of,
-)
+from mambaad.ops.selective_scan.triton.products import product_of, product_warps
+from mambaad.ops.selective_scan.triton.scans import STAGES, tile_of
 from mambaad.ops.selective_scan.triton.time_steps import (
     expand_kernel,
     low_gradient_kernel,
@@ -45,7 +41,7 @@ from mambaad.ops.selective_scan.triton.time_steps import (
 )
 
 TOOLS = Path(nvidia.__file__).parent / "bin"
-SIZES = {"L", "D", "K", "first_pair", "steps"}
+SIZES = {"L", "D", "K", "first_pair", "steps", "tiles_in_all", "tiles_of_part"}
 RANKS = (4, 32)  # of the model's first and last stage
 STATES = (16, 8, 32)  # the published decoder's, lite's, and the most
 FORWARD = {
@@ -87,9 +83,9 @@ def compile_kernel(kernel: Any, constants: dict[str, Any], warps: int, target: G
         if name in constants:
             types[name] = "constexpr"
             continue
-        # The kernels read maps of any type as float32 (launch.py).
+        # The kernels read maps of any type as float32 (gpu.py).
         types[name] = "i32" if name in SIZES else "*i32" if name == "order" else "*fp32"
-        if name not in ("K", "first_pair"):
+        if name not in ("K", "first_pair", "tiles_in_all", "tiles_of_part"):
             attributes[(index,)] = [["tt.divisibility", 16]]
     values = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
     source = ASTSource(fn=kernel, signature=types, constexprs=values, attrs=attributes)
@@ -112,21 +108,32 @@ def needs(compiled: Any, *, loops: bool) -> dict[str, Any]:
             "spilled": counts["vgpr_spill_count"],
             "shared": counts["group_segment_fixed_size"],
         }
+    (figures,) = of_machine_code(compiled.asm["cubin"], loops=loops).values()
+    return figures
+
+
+def of_machine_code(binary: bytes, *, loops: bool) -> dict[str, dict[str, Any]]:
+    """What each kernel in NVIDIA's machine code needs."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        Path(file.name).write_bytes(compiled.asm["cubin"])
+        Path(file.name).write_bytes(binary)
         usage = _said_by("cuobjdump", "--dump-resource-usage", file.name)
         code = _said_by("nvdisasm", "-c", file.name) if loops else ""
-    found = {name: int(count) for name, count in re.findall(r"(REG|STACK|SHARED):(\d+)", usage)}
-    figures: dict[str, Any] = {
-        "registers": found["REG"],
-        "spilled": found["STACK"],  # nothing else is on the stack
-        "shared": found["SHARED"],
-    }
-    if loops:
-        length, kinds = longest_loop(code)
-        kinds_shown = ("MUFU", "SHFL", "LDG", "LDS", "LDGSTS", "STG")
-        figures |= {"loop": length, "of which": {kind: kinds[kind] for kind in kinds_shown}}
-    return figures
+    sections = re.split(r"\.section\s+\.text\.(\w+)", code)[1:]
+    code_of = dict(zip(sections[::2], sections[1::2], strict=True))
+    needed = {}
+    for kernel, said in re.findall(r"Function (\w+):\n(.*)", usage):
+        found = {name: int(count) for name, count in re.findall(r"(REG|STACK|SHARED):(\d+)", said)}
+        figures: dict[str, Any] = {
+            "registers": found["REG"],
+            "spilled": found["STACK"],  # nothing else is on the stack
+            "shared": found["SHARED"],
+        }
+        if loops:
+            length, kinds = longest_loop(code_of[kernel])
+            kinds_shown = ("MUFU", "SHFL", "LDG", "LDS", "LDGSTS", "STG")
+            figures |= {"loop": length, "of which": {kind: kinds[kind] for kind in kinds_shown}}
+        needed[kernel] = figures
+    return needed
 
 
 def _said_by(tool: str, *arguments: str) -> str:
@@ -159,6 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Compile the kernels; see the top of the file.")
     parser.add_argument("gpus", nargs="+", metavar="GPU")
     parser.add_argument("--states", type=int, nargs="+", default=STATES, metavar="N")
+    parser.add_argument("--cuda", type=int, nargs="+", default=(), metavar="RANKS")
     parser.add_argument("--loops", action="store_true")
     arguments = parser.parse_args()
     spilled = False
@@ -171,6 +179,12 @@ def main() -> None:
             spilled |= figures["spilled"] > 0
             row = {"gpu": gpu, "kernel": name}
             print(json.dumps({**row, **figures}), flush=True)
+        for ranks, file in itertools.product(arguments.cuda, sorted(set(program.FILES.values()))):
+            binary = program.compile_file(file, int(gpu), ranks)
+            for name, figures in of_machine_code(binary, loops=arguments.loops).items():
+                spilled |= figures["spilled"] > 0
+                row = {"gpu": gpu, "kernel": f"CUDA {name}, {ranks} ranks"}
+                print(json.dumps({**row, **figures}), flush=True)
     sys.exit(int(spilled))
 
 

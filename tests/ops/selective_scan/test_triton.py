@@ -26,8 +26,8 @@ from tests.ops.conftest import (
 
 pytest.importorskip("triton")
 
-from mambaad.ops.selective_scan.triton import launch
-from mambaad.ops.selective_scan.triton.launch import Tiling, channels_of
+from mambaad.ops.selective_scan import gpu, plan
+from mambaad.ops.selective_scan.plan import Tiling, channels_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -46,11 +46,11 @@ def run_tiled(inputs: Tensors, tiling: Tiling) -> dict[str, torch.Tensor]:
     """As :func:`run`, without autograd and with a tiling of one's own."""
     given = tuple(inputs[name].to(DEVICE) for name in FLOATS)
     given = (*given, inputs["order"].int().to(DEVICE))
-    carry = torch.empty(launch.carry_shape(given[0], given[4], tiling), device=DEVICE)
-    y = launch.forward(given, carry, tiling)
+    carry = torch.empty(gpu.carry_shape(given[0], given[4], tiling), device=DEVICE)
+    y = gpu.forward(given, carry, tiling)
     random = torch.Generator().manual_seed(12)
     grad_y = torch.randn(y.shape, generator=random, dtype=torch.float32).to(DEVICE)
-    grads = launch.backward(given, carry, grad_y, tiling)
+    grads = gpu.backward(given, carry, grad_y, tiling)
     return {n: t.cpu() for n, t in zip(("y", *FLOATS), (y, *grads), strict=True)}
 
 
@@ -103,7 +103,7 @@ def test_images_that_do_not_fit_at_once_are_scanned_in_groups(fixed, monkeypatch
     sizes = {"batch": 3, "directions": 2, "length": 6}
     inputs = make_inputs(**sizes)
     # Of five channels, as make_inputs gives: two images at a time, or one.
-    monkeypatch.setattr(launch, "SCRATCH", 2 * 4 * 2 * 6 * 5)
+    monkeypatch.setattr(plan, "SCRATCH", 2 * 4 * 2 * 6 * 5)
     torch.use_deterministic_algorithms(fixed)
     try:
         assert_close(run_tiled(inputs, SMALL), truth_of_size(**sizes))
@@ -112,13 +112,13 @@ def test_images_that_do_not_fit_at_once_are_scanned_in_groups(fixed, monkeypatch
 
 
 def test_offsets_of_64_bits_change_nothing(monkeypatch):
-    real, sizes = launch._plans, {"batch": 2, "directions": 2, "length": 6}
+    real, sizes = gpu.plans, {"batch": 2, "directions": 2, "length": 6}
 
     def widened(*args, **kwargs):
-        for images, plan in real(*args, **kwargs):
-            yield images, plan._replace(tile={**plan.tile, "WIDE": True})
+        for narrow in real(*args, **kwargs):
+            yield narrow._replace(is_wide=True)
 
-    monkeypatch.setattr(launch, "_plans", widened)
+    monkeypatch.setattr(gpu, "plans", widened)
     assert_close(run_tiled(make_inputs(**sizes), SMALL), truth_of_size(**sizes))
 
 
@@ -256,7 +256,7 @@ def test_gradients_need_the_carried_states():
     given = (*(inputs[name].to(DEVICE) for name in FLOATS), inputs["order"].int().to(DEVICE))
     grad_y = torch.ones_like(given[0])
     with pytest.raises(ValueError, match="carry"):
-        launch.backward(given, torch.empty(2, 2, 0, 5, 3, device=DEVICE), grad_y)
+        gpu.backward(given, torch.empty(2, 2, 0, 5, 3, device=DEVICE), grad_y)
 
 
 def test_an_order_that_names_other_cells_stays_within_its_image():

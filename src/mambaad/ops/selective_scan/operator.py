@@ -1,8 +1,8 @@
 """The scan as a PyTorch operator, ``torch.ops.mambaad.selective_scan``: one name, two kernels.
 
-C++ on a CPU, Triton on a GPU (``MAMBAAD_KERNEL=auto``). ``MAMBAAD_KERNEL=triton`` uses Triton's on
-a CPU too, for tests in its interpreter (``TRITON_INTERPRET=1``); ``MAMBAAD_KERNEL=torch`` uses no
-kernel on a GPU.
+C++ on a CPU, CUDA or Triton on a GPU (``gpu.py``; ``MAMBAAD_KERNEL=auto``).
+``MAMBAAD_KERNEL=triton`` uses Triton's, on a CPU too, for tests in its interpreter
+(``TRITON_INTERPRET=1``); ``MAMBAAD_KERNEL=torch`` uses no kernel on a GPU.
 """
 
 # No "from __future__ import annotations" here: custom_op reads the types of the signatures.
@@ -61,9 +61,9 @@ def _kernels(device: torch.device) -> ModuleType:
     if not uses_triton(device):
         return native
     # Imported here: Triton takes a second to load, and is not installed everywhere.
-    from mambaad.ops.selective_scan.triton import launch
+    from mambaad.ops.selective_scan import gpu
 
-    return launch
+    return gpu
 
 
 @torch.library.custom_op("mambaad::selective_scan", mutates_args=(), device_types=("cpu", "cuda"))

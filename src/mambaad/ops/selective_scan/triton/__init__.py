@@ -16,8 +16,8 @@ directions, and for B and C over blocks of channels, are atomic: results vary by
 to run, unless ``torch.use_deterministic_algorithms`` is set, which costs memory for each direction.
 ``TRITON_INTERPRET=1`` runs the same code on a CPU, slowly.
 
-``launch`` holds the functions of tensors, ``forward`` and ``backward`` the scan, ``time_steps`` the
-products, and ``step`` what both directions of the scan read and compute.
+``scans`` and ``products`` launch what ``forward``, ``backward`` and ``time_steps`` compute; ``step``
+is what both directions of the scan read and compute.
 """
 
 import os

@@ -77,25 +77,27 @@ def low_gradient_kernel(
     tl.store(grad_proj + at, total, mask=(t < L)[:, None] & (r < R)[None, :])
 
 
-@triton.jit(do_not_specialize=["first_pair"])
+@triton.jit(do_not_specialize=["first_pair", "tiles_in_all", "tiles_of_part"])
 def weight_gradient_kernel(
-    grad_z, proj, order, grad_dt_weight, grad_dt_bias, L, D, K, first_pair, steps,
-    R: tl.constexpr, N: tl.constexpr, RP: tl.constexpr, BT: tl.constexpr, BD: tl.constexpr,
-    PRECISION: tl.constexpr,
+    grad_z, proj, order, grad_dt_weight, grad_dt_bias, L, D, K, first_pair, tiles_in_all,
+    tiles_of_part, R: tl.constexpr, N: tl.constexpr, RP: tl.constexpr, BT: tl.constexpr,
+    BD: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Store a part of the gradients of W and bias: of one image and some of its steps."""
-    part, here = tl.program_id(1), tl.program_id(2)
-    image, direction = (first_pair + here) // K, (first_pair + here) % K
+    """Store a part of the gradients of W and bias: of some tiles of steps, of all images'."""
+    part, direction = tl.program_id(1), tl.program_id(2)
     d, r = tl.program_id(0) * BD + tl.arange(0, BD), tl.arange(0, RP)
     sum_W, sum_bias = tl.zeros((BD, RP), tl.float32), tl.zeros((BD,), tl.float32)
-    for tile in range(part * steps, tl.minimum(L, (part + 1) * steps), BT):
-        t = tile + tl.arange(0, BT)
-        low, _, _ = _read_low(proj, order, image, direction, t, r, L, K, R, N)
-        place = (here.to(tl.int64) * L + t)[None, :] * D + d[:, None]
+    tiles = tl.cdiv(L, BT)
+    end = tl.minimum(tiles_in_all, (part + 1) * tiles_of_part)
+    for number in range(part * tiles_of_part, end):
+        image = number // tiles  # of those in grad_z
+        t = (number % tiles) * BT + tl.arange(0, BT)
+        low, _, _ = _read_low(proj, order, first_pair // K + image, direction, t, r, L, K, R, N)
+        place = ((image * K + direction).to(tl.int64) * L + t)[None, :] * D + d[:, None]
         g = tl.load(grad_z + place, mask=(t < L)[None, :] & (d < D)[:, None], other=0.0)
         sum_W += tl.dot(g, low, input_precision=PRECISION)
         sum_bias += tl.sum(g, axis=1)
-    at = (here * tl.num_programs(1) + part).to(tl.int64) * D + d
+    at = (part * K + direction).to(tl.int64) * D + d
     tl.store(
         grad_dt_weight + at[:, None] * R + r[None, :], sum_W,
         mask=(d < D)[:, None] & (r < R)[None, :],
