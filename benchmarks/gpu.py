@@ -182,7 +182,7 @@ def profile(sizes: Sizes, device: torch.device) -> dict[str, Any]:
 
 
 def half_precision(sizes: Sizes, device: torch.device) -> dict[str, Any]:
-    """Compare the losses after some steps of the same training in float32, twice, and in bfloat16."""
+    """Compare losses after some steps of a training: in float32, twice, and in bfloat16."""
     losses = {}
     for name, half in {"float32": False, "float32_again": False, "bf16": True}.items():
         step = training_step(

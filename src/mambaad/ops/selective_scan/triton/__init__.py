@@ -16,8 +16,8 @@ directions, and for B and C over blocks of channels, are atomic: results vary by
 to run, unless ``torch.use_deterministic_algorithms`` is set, which costs memory for each direction.
 ``TRITON_INTERPRET=1`` runs the same code on a CPU, slowly.
 
-``scans`` and ``products`` launch what ``forward``, ``backward`` and ``time_steps`` compute; ``step``
-is what both directions of the scan read and compute.
+``scans`` and ``products`` launch what ``forward``, ``backward`` and ``time_steps`` compute;
+``step`` has what both directions of the scan read and compute.
 """
 
 import os
