@@ -14,6 +14,9 @@ from mambaad.data.inventory import check_data
 from mambaad.errors import ConfigError, DataError
 from tests.data.conftest import WriteImage
 
+HALF = np.repeat([[255], [0]], 4, axis=0) * np.ones((1, 12))
+"""A mask whose upper half is a defect."""
+
 
 @pytest.fixture
 def sound(tmp_path: Path) -> Path:
@@ -27,7 +30,7 @@ def sound(tmp_path: Path) -> Path:
             save(root / "nut" / folder / f"{i:03}.png", random.integers(0, 256, (8, 12, 3)))
             if kind in ("dent", "crack"):
                 path = root / "nut" / "ground_truth" / kind / f"{i:03}_mask.png"
-                save(path, np.full((8, 12), 255))
+                save(path, HALF)
     return root
 
 
@@ -63,7 +66,7 @@ def test_every_problem_is_named(sound: Path, write_image: WriteImage) -> None:
     missing = nut / "ground_truth" / "crack" / "000_mask.png"
     missing.unlink()
     lonely = write_image(nut / "ground_truth" / "crack" / "009_mask.png", mode="L")
-    small = save(nut / "ground_truth" / "dent" / "000_mask.png", np.full((4, 6), 255))
+    small = save(nut / "ground_truth" / "dent" / "000_mask.png", np.eye(4, 6) * 255)
     empty, broken = nut / "train" / "good" / "000.png", nut / "test" / "good" / "000.png"
     empty.write_bytes(b"")
     broken.write_bytes(broken.read_bytes()[:60])

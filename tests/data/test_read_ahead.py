@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mambaad.data.images import read_image, resize_image
+from mambaad.data.images import read_image, read_sample_image, resize_image
 from mambaad.data.read_ahead import read_batches, reader_threads
 from mambaad.types import Sample
 from tests.data.conftest import Complains, WriteImage
@@ -56,11 +56,11 @@ def test_threads_end_with_the_iterator(samples: list[Sample]) -> None:
 def test_only_a_few_batches_are_read_ahead(samples: list[Sample], monkeypatch) -> None:
     read: list[Path] = []
 
-    def counting(path: Path):
-        read.append(path)
-        return read_image(path)
+    def counting(sample: Sample):
+        read.append(sample.path)
+        return read_sample_image(sample)
 
-    monkeypatch.setattr("mambaad.data.read_ahead.read_image", counting)
+    monkeypatch.setattr("mambaad.data.read_ahead.read_sample_image", counting)
     batches = read_batches(samples, SIZE, 1, workers=1)
     next(batches)
     end = time.monotonic() + 10

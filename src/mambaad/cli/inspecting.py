@@ -25,6 +25,13 @@ def evaluate(
     protocol: Annotated[
         str, typer.Option(help="exact, or ader-paper to compare with published figures.")
     ] = "exact",
+    at: Annotated[
+        str,
+        typer.Option(
+            help="Compare pixels at the size of the anomaly map, where a region too small for it "
+            "counts as one pixel, or of the mask (maps resized up)."
+        ),
+    ] = "map",
     json: Json = None,
     csv: Csv = None,
     precision: Precision = "float32",
@@ -46,6 +53,7 @@ def evaluate(
         if path:
             check_writable(path)
     checks.check_protocol(protocol)
+    checks.check_place(at, protocol)
     checks.check_compute(precision, device, compile)
     checks.check_source(source)
     checks.check_test_data(source, data)
@@ -57,6 +65,7 @@ def evaluate(
         source,
         data,
         protocol=protocol,  # type: ignore[arg-type]  # checked above
+        at=at,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]
         device=device,
         compile=compile,  # type: ignore[arg-type]
@@ -70,7 +79,7 @@ def evaluate(
     if csv:
         write_text(csv, evaluation.to_csv())
     if evaluation.verdicts:
-        typer.echo("\n" + verdict_tables(evaluation.verdicts))
+        typer.echo("\n" + verdict_tables(evaluation.verdicts, at))
     if report:
         typer.echo(f"report: {report / 'index.html'}")
 

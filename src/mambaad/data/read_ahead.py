@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from mambaad.data.images import read_image, resize_image
+from mambaad.data.images import read_sample_image, resize_image
 from mambaad.types import Sample
 
 _BATCHES_AHEAD = 2
@@ -30,7 +30,13 @@ class PixelBatch(NamedTuple):
 
 
 def read_ahead(
-    read: Callable[[Item], Read], items: Iterable[Item], *, workers: int = 2, ahead: int = 2
+    read: Callable[[Item], Read],
+    items: Iterable[Item],
+    *,
+    workers: int = 2,
+    ahead: int = 2,
+    weigh: Callable[[Read], int] = lambda read: 0,
+    limit: int = 0,
 ) -> Generator[Read, None, None]:
     """Yield ``read(item)`` for each item, in order, while threads read the next ones.
 
@@ -42,13 +48,19 @@ def read_ahead(
         items: read in order.
         workers: the number of threads.
         ahead: how many items are read beyond the one that is yielded.
+        weigh: of what was read, the share in ``limit``.
+        limit: from it on no more is read ahead, so that what waits fits into memory.
     """
+
+    def weighs(future: Future[Read]) -> int:
+        return weigh(future.result()) if future.done() and not future.exception() else 0
+
     waiting: deque[Future[Read]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(read, item))
-                if len(waiting) > ahead:
+                while len(waiting) > ahead or (waiting and sum(map(weighs, waiting)) > limit):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -77,7 +89,7 @@ def read_batches(
     """
 
     def load(sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
-        return resize_image(read_image(sample.path), size)
+        return resize_image(read_sample_image(sample), size)
 
     images = read_ahead(load, samples, workers=workers, ahead=_BATCHES_AHEAD * batch_size)
     try:

@@ -72,6 +72,7 @@ class Inspector:
         engine: runs the model (:class:`mambaad.inference.engine.Engine`).
         config: the settings that it was trained with.
         products: the classes that the model was trained on; empty if not known.
+        reading: how the pixels of files are read, as in training.
         size: height and width of the resized images and of the anomaly maps, in pixels.
         heatmap_range: the map's values at both ends of the heatmaps of classes without a
             calibration.
@@ -101,6 +102,7 @@ class Inspector:
         self.precision = precision
         with opened(Path(source)) as run:
             self.config = read_config(run)
+            self.reading = self.config.reading
             from mambaad.inference.torch_engine import load_engine  # PyTorch takes seconds to load
 
             self.engine = load_engine(
@@ -134,7 +136,7 @@ class Inspector:
             RunError: the model's values are not finite.
         """
         self.check_product(product)
-        item = Item(image if isinstance(image, np.ndarray) else Path(image), product)
+        item = self.item(image, product)
         return _prediction(self.judge(observe_one(self.engine, item), product))
 
     def inspect_many(
@@ -151,10 +153,16 @@ class Inspector:
         """
         self.check_product(product)
         items = (
-            Item(image.copy() if isinstance(image, np.ndarray) else Path(image), product)
+            self.item(image.copy() if isinstance(image, np.ndarray) else image, product)
             for image in images
         )
         yield from map(_prediction, self.stream(items))
+
+    def item(self, image: Image, product: str | None = None) -> Item:
+        """Make an item of an image, whose file is read as the training images were."""
+        return Item(
+            image if isinstance(image, np.ndarray) else Path(image), product, reading=self.reading
+        )
 
     def stream(self, items: Iterable[Item], *, batch_size: int = 1) -> Iterator[Inspected]:
         """Inspect images in their order; see :func:`mambaad.inspection.stream.observe_stream`."""

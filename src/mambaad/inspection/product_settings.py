@@ -13,9 +13,11 @@ from jaxtyping import Bool
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mambaad.data.images import read_image
+from mambaad.data.decoding import decode
+from mambaad.data.images import AUTO, to_rgb
 from mambaad.data.masks import resize_mask_nearest
 from mambaad.errors import ConfigError
+from mambaad.types import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,13 @@ def _settings(given: _Given, folder: Path, size: tuple[int, int]) -> ProductSett
 
 def _read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
     """True where an image is white; refuses images that may not be masks."""
-    pixels = read_image(path)
-    with Image.open(path) as image:
-        is_transparent = (
-            image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
-        )
-    if is_transparent:
+    decoded = decode(path, MAX_PIXELS)
+    pixels, image = to_rgb(decoded, path, AUTO), decoded.image
+    if (
+        image is not None
+        and image.has_transparency_data
+        and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
+    ):
         raise ConfigError(f"{path} is transparent in places; save it as opaque black and white")
     grey = np.asarray(Image.fromarray(pixels).convert("L"))
     between = float(((grey >= _GREY[0]) & (grey <= _GREY[1])).mean())

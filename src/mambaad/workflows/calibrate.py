@@ -19,6 +19,7 @@ from mambaad.artifacts.run_folder import (
     weights_digest,
 )
 from mambaad.data.checks import check_images
+from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import without
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
@@ -110,7 +111,7 @@ def calibrate(
     names = read_prototypes(run).products
     given = read_product_settings(Path(products), names, config.size) if products else {}
     settings = {name: given.get(name, ProductSettings()) for name in names}
-    classes = read_data(data, names, layout=config.layout)
+    classes = with_reading(read_data(data, names, layout=config.layout), config.reading)
     if not new_parts:
         classes = without(classes, data, config.exclude or ())
     if skip_unreadable:

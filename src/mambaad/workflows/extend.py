@@ -23,7 +23,8 @@ from mambaad.artifacts.run_folder import (
     weights_digest,
 )
 from mambaad.config import TrainConfig
-from mambaad.data.checks import check_with_progress
+from mambaad.data.checks import check_masks, check_with_progress
+from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import without
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out, shuffled
@@ -233,6 +234,8 @@ def _read(
     classes = read_data(old, read_prototypes(run).products, layout=config.layout)
     classes = without(classes, old, config.exclude or ())
     classes += read_data(new.resolve().parent, [new.resolve().name], layout="mvtec")
+    classes = with_reading(classes, config.reading)
+    check_masks(classes)
     classes = check_with_progress(classes, skip_unreadable=skip_unreadable)
     if fingerprint(part_digests(classes[:-1])) != read_data_summary(run)["fingerprint"]:
         raise DataError(

@@ -19,7 +19,6 @@ from mambaad.files import printable, write_text, written_whole
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.records import Record
-from mambaad.inspection.stream import Item
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import ProgressBar, say
 from mambaad.report.inspection_rendering import PICTURES
@@ -108,7 +107,7 @@ def predict(
     with sigterm_as_interrupt():
         try:
             with _records_file(out) as write_record, ProgressBar("predicting") as bar:
-                items = (Item(path, product) for path in files)
+                items = (inspector.item(path, product) for path in files)
                 stream = inspector.stream(items, batch_size=inspector.engine.batch_size)
                 for inspected, (path, target) in zip(stream, files.items(), strict=True):
                     inspected = _with_files(inspected, out / target, inspector)

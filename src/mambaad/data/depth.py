@@ -1,0 +1,66 @@
+"""The bit depth of a data set's pixels, where their files have 16 bits and use fewer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from mambaad.errors import DataError
+from mambaad.types import ProductClass, Reading
+
+DEPTHS = (8, 10, 12, 14, 16)
+_LEFT = 1 / 16
+"""Share of the data set's range below which a class is of another camera, or nearly black."""
+
+
+def find_depth(highest: Mapping[str, int]) -> int:
+    """Decide how many bits a data set uses, by the highest value of each class.
+
+    Of the usual depths it is the smallest that holds all values, if they reach into the upper half
+    of its range: a camera of two bits more would have used an eighth to a quarter of its own.
+    Values too large for 14 bits are of 16, as there is no larger depth.
+
+    Args:
+        highest: by class, of its pixels stored in 16 or 32 bits; at least one.
+
+    Raises:
+        DataError: the values do not decide it, or the classes differ.
+    """
+    top = max(highest.values())
+    depth = next(depth for depth in DEPTHS if top < 2**depth)
+    if depth < 16 and top < 2 ** (depth - 1):
+        raise DataError(
+            f"the images' 16-bit values end at {top}, which does not say how many bits are in use; "
+            f"give --bit-depth {', '.join(map(str, DEPTHS[DEPTHS.index(depth) : -1]))} or 16"
+        )
+    darkest = min(highest, key=lambda name: highest[name])
+    if highest[darkest] < _LEFT * 2**depth:
+        brightest = max(highest, key=lambda name: highest[name])
+        raise DataError(
+            f"the 16-bit values of {darkest} end at {highest[darkest]}, those of {brightest} at "
+            f"{top}: one bit depth cannot suit both; convert one, or give --bit-depth {depth} "
+            f"if {darkest} is so dark"
+        )
+    return depth
+
+
+def depth_note(highest: Mapping[str, int], depth: int) -> str | None:
+    """Say how the pixels are read; None where it is what their type says, 16 bits."""
+    if depth == 16:
+        return None
+    return (
+        f"16-bit images whose values end at {max(highest.values())}: read as {depth} bits, white "
+        f"is {2**depth - 1}; if that is wrong, give --bit-depth"
+    )
+
+
+def with_reading(classes: Iterable[ProductClass], reading: Reading) -> list[ProductClass]:
+    """Return the classes with images that are read in this way."""
+    return [
+        replace(
+            c,
+            train=tuple(replace(sample, reading=reading) for sample in c.train),
+            test=tuple(replace(sample, reading=reading) for sample in c.test),
+        )
+        for c in classes
+    ]
