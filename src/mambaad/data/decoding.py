@@ -218,7 +218,7 @@ def _rare_tiff(content: bytes, page: tiff.Directory, path: Path, max_pixels: int
         raise ValueError(str(error)) from error
     if samples is None:
         return None
-    white = 2 ** bits[0] - 1 if kind == 1 else None
+    white = 2 ** bits[0] - 1 if kind == 1 and bits[0] < 16 else None
     return Decoded(None, samples, white, photometric == _WHITE_IS_ZERO)
 
 

@@ -76,7 +76,7 @@ def _with_alpha(
     is_lossy: bool,
 ) -> Bool[np.ndarray, "h w"]:
     """Read a mask that is transparent in places."""
-    opaque = _marked(alpha, path, is_lossy)
+    opaque: Bool[np.ndarray, "h w"] = alpha >= alpha.max() / 2  # not 0: it varies
     painted = levels[opaque]
     if painted.size and painted.min() == painted.max():
         # One colour was painted; what is under the rest cannot be seen.
