@@ -78,8 +78,9 @@ def _with_alpha(
     """Read a mask that is transparent in places."""
     opaque: Bool[np.ndarray, "h w"] = alpha >= alpha.max() / 2  # not 0: it varies
     painted = levels[opaque]
-    if painted.size and painted.min() == painted.max():
-        # One colour was painted; what is under the rest cannot be seen.
+    if painted.min() == painted.max() and (painted.max() > 0 or opaque.mean() <= 0.5):
+        # One colour was painted; what is under the rest cannot be seen. (Much black with a hole in
+        # it may be the good part.)
         return opaque
     marked = _marked(np.where(alpha > 0, levels, 0), path, is_lossy)
     if (marked & ~opaque).any() or not marked.any():
