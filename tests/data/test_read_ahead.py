@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mambaad.data.images import read_image, read_sample_image, resize_image
-from mambaad.data.read_ahead import read_batches, reader_threads
+from mambaad.data.read_ahead import read_ahead, read_batches, reader_threads
 from mambaad.types import Sample
 from tests.data.conftest import Complains, WriteImage
 
@@ -90,3 +90,18 @@ def test_a_gpu_has_a_reader_a_core(monkeypatch, cores: int | None, threads: int)
     monkeypatch.setattr("mambaad.data.read_ahead.os.cpu_count", lambda: cores)
     assert reader_threads(is_gpu=True) == threads
     assert reader_threads(is_gpu=False) == 2
+
+
+def test_what_is_heavy_is_not_piled_up() -> None:
+    started: list[int] = []
+
+    def read(number: int) -> int:
+        started.append(number)
+        return number
+
+    items = read_ahead(read, range(20), workers=1, ahead=10, weigh=lambda n: 100, limit=250)
+    for number in items:
+        time.sleep(0.02)  # the reader has time to run ahead
+        assert max(started) <= number + 3
+    assert started == list(range(20))
+    assert list(read_ahead(read, range(5), weigh=lambda n: 100, limit=1)) == [0, 1, 2, 3, 4]

@@ -48,20 +48,22 @@ def read_ahead(
         items: read in order.
         workers: the number of threads.
         ahead: how many items are read beyond the one that is yielded.
-        weigh: of what was read, the share in ``limit``.
-        limit: from it on no more is read ahead, so that what waits fits into memory.
+        weigh: gives the weight of what was read, such as its bytes.
+        limit: of the weight of all items that wait, if each is as heavy as the one before them: no
+            more are read ahead then, so that they fit into memory.
     """
-
-    def weighs(future: Future[Read]) -> int:
-        return weigh(future.result()) if future.done() and not future.exception() else 0
-
     waiting: deque[Future[Read]] = deque()
+    weight: int | None = None  # of the item read last
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(read, item))
-                while len(waiting) > ahead or (waiting and sum(map(weighs, waiting)) > limit):
-                    yield waiting.popleft().result()
+                if weight is None and len(waiting) >= workers:
+                    weight = weigh(waiting[0].result()) if not waiting[0].exception() else None
+                while len(waiting) > ahead or (waiting and len(waiting) * (weight or 0) > limit):
+                    found = waiting.popleft().result()
+                    weight = weigh(found)
+                    yield found
             while waiting:
                 yield waiting.popleft().result()
         finally:
