@@ -44,6 +44,10 @@ MaxPixels = Annotated[
     int | None, typer.Option(help="Refuse images with more pixels, as unsafe to decode. [89478485]")
 ]
 
+MaxPixelsAs = Annotated[
+    int | None, typer.Option(min=1, help="Refuse images with more pixels. [as in training]")
+]
+
 
 def reading(
     bit_depth: str | None, float_range: str | None, max_pixels: int | None

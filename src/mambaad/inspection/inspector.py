@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -66,6 +67,7 @@ class Inspector:
             :mod:`mambaad.inference.compiled`; on a CPU that replaces the packed form. ``"auto"``
             is ``"cuda-graphs"`` on a GPU, else ``"off"``.
         keep_trained: also keep a copy of the model as trained, which explanations need.
+        max_pixels: images with more are refused; by default as in training.
 
     Attributes:
         source, precision: as given.
@@ -94,6 +96,7 @@ class Inspector:
         device: str = "auto",
         compile: Compilation = "auto",
         keep_trained: bool = False,
+        max_pixels: int | None = None,
     ) -> None:
         check_precision(precision)
         check_device(device)
@@ -103,6 +106,8 @@ class Inspector:
         with opened(Path(source)) as run:
             self.config = read_config(run)
             self.reading = self.config.reading
+            if max_pixels is not None:
+                self.reading = replace(self.reading, max_pixels=max_pixels)
             from mambaad.inference.torch_engine import load_engine  # PyTorch takes seconds to load
 
             self.engine = load_engine(

@@ -128,6 +128,7 @@ def evaluate(
     skip_unreadable: bool = False,
     verdicts: bool = False,
     report: str | Path | None = None,
+    max_pixels: int | None = None,
     sinks: Sequence[Callable[[Observed], None]] = (),
 ) -> Evaluation:
     """Compute the metrics of a run on the test images of its classes.
@@ -143,6 +144,7 @@ def evaluate(
         verdicts: also measure how often verdicts are right; needs a calibrated model.
         report: a folder for a page that shows all images, judged with their product given, and
             explains the flagged ones; needs a calibrated model.
+        max_pixels: images with more are refused; by default as in training.
         sinks: called with each observed image, in order.
 
     Raises:
@@ -160,7 +162,12 @@ def evaluate(
         inspector = run
     else:
         inspector = Inspector(
-            run, precision, device=device, compile=compile, keep_trained=report is not None
+            run,
+            precision,
+            device=device,
+            compile=compile,
+            keep_trained=report is not None,
+            max_pixels=max_pixels,
         )
     needs_verdicts = verdicts or report is not None
     calibration = check_calibrated(inspector) if needs_verdicts else None

@@ -45,6 +45,7 @@ def predict(
     report: str | Path | None = None,
     good: str | Path | None = None,
     need_verdicts: bool = False,
+    max_pixels: int | None = None,
 ) -> list[Record]:
     """Inspect image files, and write heatmaps, anomaly maps and records.
 
@@ -66,6 +67,7 @@ def predict(
         good: a data set whose good parts the page shows beside flagged ones.
         need_verdicts: refuse a model without calibration, and record an error for each image
             without a verdict.
+        max_pixels: images with more are refused; by default as in training.
 
     Returns:
         The records. An image that cannot be read, or whose results cannot be written, has a record
@@ -81,7 +83,12 @@ def predict(
         inspector = source
     else:
         inspector = Inspector(
-            source, precision, device=device, compile=compile, keep_trained=report is not None
+            source,
+            precision,
+            device=device,
+            compile=compile,
+            keep_trained=report is not None,
+            max_pixels=max_pixels,
         )
     name = Path(inspector.source).name
     inspector.check_product(product)
