@@ -104,6 +104,16 @@ def test_broken_segments_of_a_jpeg_are_left_out(images: dict[str, Path], name: s
     np.testing.assert_array_equal(read_image(path), expected)
 
 
+@pytest.mark.parametrize("length", [20, 28])
+def test_a_segment_whose_length_is_wrong(images: dict[str, Path], length: int) -> None:
+    path = images["jpg"]
+    expected = pixels_of(path)
+    content = path.read_bytes()
+    segment = b"\xff\xe1" + struct.pack(">H", length) + b"Exif\0\0" + b"x" * 40
+    path.write_bytes(content[:2] + segment + content[2:])
+    np.testing.assert_array_equal(read_image(path), expected)
+
+
 def test_what_says_how_a_jpeg_stores_colours_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     Image.fromarray(WIDE).convert("CMYK").save(path)

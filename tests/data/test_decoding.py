@@ -217,6 +217,16 @@ def test_several_pages_are_refused_and_previews_are_none(written, complains: Com
         read_image(path)
 
 
+def test_a_preview_in_the_place_of_the_picture_is_refused(written, complains: Complains) -> None:
+    more = [(bytes([50]), (1, 1), {BITS: [8]})]
+    path = written(tiff(bytes([100]), (1, 1), {BITS: [8], 254: [1]}, more=more))
+    with complains(path, "pages"):
+        read_image(path)
+    written(tiff(bytes([100]), (1, 1), {BITS: [8], 254: [1], 330: [8]}))  # as raw files have it
+    with complains(path, "pages"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("suffix", [".png", ".webp"])
 def test_animations_are_refused(tmp_path: Path, complains: Complains, suffix: str) -> None:
     frames = [Image.fromarray(noise(8, 8, 3)), Image.new("RGB", (8, 8), "red")]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mambaad.data.checks import check_images, read_checked
-from mambaad.data.depth import depth_note, find_depth, with_reading
+from mambaad.data.depth import depth_notes, find_depth, with_reading
 from mambaad.data.images import read_sample_image
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import read_data
@@ -26,10 +26,10 @@ from tests.conftest import make_parts
     ],
 )
 def test_the_upper_half_of_a_range_decides(top: int, depth: int) -> None:
-    assert find_depth({"nut": top}) == depth
-    note = depth_note({"nut": top}, depth)
-    assert (note is None) == (depth == 16)
-    assert note is None or f"end at {top}: read as {depth} bits" in note
+    assert find_depth({"nut": [top // 2, top]}) == depth
+    notes = depth_notes({"nut": [top // 2, top]}, depth)
+    assert len(notes) == (depth < 16)
+    assert all(f"end at {top}: read as {depth} bits" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,20 @@ def test_the_upper_half_of_a_range_decides(top: int, depth: int) -> None:
 )
 def test_darker_images_leave_it_open(top: int, choices: str) -> None:
     with pytest.raises(DataError, match=f"end at {top}, .* give --bit-depth {choices}$"):
-        find_depth({"nut": top})
+        find_depth({"nut": [top]})
 
 
 def test_classes_of_different_cameras_are_refused() -> None:
-    assert find_depth({"bolt": 60000, "nut": 9000}) == 16
+    assert find_depth({"bolt": [60000], "nut": [9000]}) == 16
     with pytest.raises(DataError, match="values of nut end at 4000, those of bolt at 60000"):
-        find_depth({"bolt": 60000, "nut": 4000})
+        find_depth({"bolt": [60000], "nut": [4000]})
+
+
+def test_images_of_another_camera_in_a_class_are_said() -> None:
+    highest = {"nut": [60000, 4095, 50000, 3000]}
+    assert find_depth(highest) == 16
+    (note,) = depth_notes(highest, 16)
+    assert note.startswith("2 of the 4 images of 16 bits have no value above 4095, nearly black")
 
 
 def deepened(root: Path, factor: int) -> Path:

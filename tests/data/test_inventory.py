@@ -126,6 +126,27 @@ def test_what_evaluation_will_lack(sound: Path, gone: tuple[str, ...], note: str
     assert note in only
 
 
+def test_what_masks_and_alpha_say(sound: Path) -> None:
+    nut = sound / "nut"
+    see_through = np.random.default_rng(1).integers(0, 256, (8, 12, 4))
+    save(nut / "train" / "good" / "001.png", see_through)
+    full = save(nut / "ground_truth" / "dent" / "000_mask.png", np.full((8, 12), 255))
+    inventory = check_data(sound)
+    assert inventory.problems == ()
+    assert [note.split(", ")[0] for note in inventory.notes] == [
+        "nut has 1 images that are transparent in places",
+        "nut has 1 masks that mark more than 90% of their image",
+    ]
+    assert str(full) in inventory.notes[1]
+    for i in range(2):
+        save(nut / "ground_truth" / "crack" / f"{i:03}_mask.png", np.full((8, 12), 255))
+    (problem,) = check_data(sound).problems
+    assert problem.startswith("3 of the 3 masks of nut mark more than 90% of their image")
+    save(full, np.where(HALF > 0, 2, 1))
+    (problem,) = (line for line in check_data(sound).problems if str(full) in line)
+    assert "no pixel that is 0" in problem
+
+
 def test_unreadable_images_are_not_twins(sound: Path) -> None:
     for path in (sound / "nut" / "train" / "good" / "000.png", sound / "nut/test/good/000.png"):
         path.write_bytes(b"")

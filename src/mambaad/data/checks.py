@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mambaad.data.decoding import decode
-from mambaad.data.depth import depth_note, find_depth, with_reading
+from mambaad.data.depth import depth_notes, find_depth, with_reading
 from mambaad.data.exclusion import leave_out, without
 from mambaad.data.images import AUTO, depth_evidence, read_sample_image, to_rgb
 from mambaad.data.layouts import read_data
@@ -106,7 +106,7 @@ def check_images(
         classes: the classes to check; their order is kept.
         skip_unreadable: leave unreadable images out instead of raising.
         progress: called with the number of images done and their total.
-        tell: called with a line on the bit depth, if it is not what the files' type says.
+        tell: called with lines on the bit depth, if it is not what the files' type says.
 
     Returns:
         The classes with their readable images, whose ``reading`` has the bit depth, and a line for
@@ -119,15 +119,14 @@ def check_images(
     """
     samples = [sample for c in classes for sample in (*c.train, *c.test)]
     problems: dict[Sample, str] = {}
-    highest: dict[str, int] = {}
+    highest: dict[str, list[int]] = {}
     threads = os.cpu_count() or 1
     found = read_ahead(_examine, samples, workers=threads, ahead=2 * threads)
     for done, (sample, (problem, top)) in enumerate(zip(samples, found, strict=True), start=1):
         if problem:
             problems[sample] = problem
         if top is not None:
-            name = sample.class_name
-            highest[name] = max(top, highest.get(name, 0))
+            highest.setdefault(sample.class_name, []).append(top)
         progress(done, len(samples))
     if problems and not skip_unreadable:
         first, *others = problems.values()
@@ -151,7 +150,7 @@ def check_images(
     if highest:
         reading = replace(samples[0].reading, bit_depth=find_depth(highest))
         kept = with_reading(kept, reading)
-        if note := depth_note(highest, reading.bit_depth or 16):
+        for note in depth_notes(highest, reading.bit_depth or 16):
             tell(note)
     return kept, list(problems.values())
 

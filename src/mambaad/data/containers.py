@@ -22,6 +22,7 @@ Format = Literal["PNG", "JPEG", "BMP", "TIFF", "WEBP"]
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXELS_OF_PNG = frozenset([b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"])
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])")
+_NEXT_OF_JPEG = re.compile(rb"\xff[\xc0-\xc4\xda-\xdd]")  # tables, a frame, a scan
 _REDUCED, _TRANSPARENCY = 1, 4  # bits of a TIFF page's kind: a smaller copy, and a mask of it
 
 
@@ -103,8 +104,11 @@ def _jpeg(content: bytes) -> Container:
     while True:
         while content[at] == 0xFF and content[at + 1] == 0xFF:
             at += 1  # filling
-        if content[at] != 0xFF:
-            return Container(content, is_lossy=True)
+        if content[at] != 0xFF:  # the length of what came before was wrong
+            found = _NEXT_OF_JPEG.search(content, at)
+            if found is None:
+                return Container(content, is_lossy=True)
+            at = found.start()
         marker = content[at + 1]
         if marker == 0xDA:
             break
@@ -194,6 +198,8 @@ def _tiff(content: bytes) -> Container:
     pages = tiff.directories(content)
     kinds = [page.get(tiff.SUBFILE, (0,))[0] for page in pages]
     pictures = sum(not kind & (_REDUCED | _TRANSPARENCY) for kind in kinds[1:]) + 1
+    if kinds and kinds[0] & _REDUCED and (len(kinds) > 1 or tiff.SUBDIRECTORIES in pages[0]):
+        pictures += 1  # the first is a preview of another
     is_lossy = bool(pages) and pages[0].get(tiff.COMPRESSION, (1,))[0] in (6, 7)
     bare = tiff.without_metadata(content)
     # What is not taken out is applied by Pillow.

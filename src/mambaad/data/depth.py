@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from mambaad.errors import DataError
@@ -13,7 +13,7 @@ _LEFT = 1 / 16
 """Share of the data set's range below which a class is of another camera, or nearly black."""
 
 
-def find_depth(highest: Mapping[str, int]) -> int:
+def find_depth(highest: Mapping[str, Sequence[int]]) -> int:
     """Decide how many bits a data set uses, by the highest value of each class.
 
     Of the usual depths it is the smallest that holds all values, if they reach into the upper half
@@ -21,37 +21,51 @@ def find_depth(highest: Mapping[str, int]) -> int:
     Values too large for 14 bits are of 16, as there is no larger depth.
 
     Args:
-        highest: by class, of its pixels stored in 16 or 32 bits; at least one.
+        highest: by class, of each of its images that are stored in 16 or 32 bits; at least one.
 
     Raises:
         DataError: the values do not decide it, or the classes differ.
     """
-    top = max(highest.values())
+    tops = {name: max(values) for name, values in highest.items()}
+    top = max(tops.values())
     depth = next(depth for depth in DEPTHS if top < 2**depth)
     if depth < 16 and top < 2 ** (depth - 1):
         raise DataError(
             f"the images' 16-bit values end at {top}, which does not say how many bits are in use; "
             f"give --bit-depth {', '.join(map(str, DEPTHS[DEPTHS.index(depth) : -1]))} or 16"
         )
-    darkest = min(highest, key=lambda name: highest[name])
-    if highest[darkest] < _LEFT * 2**depth:
-        brightest = max(highest, key=lambda name: highest[name])
+    darkest = min(tops, key=lambda name: tops[name])
+    if tops[darkest] < _LEFT * 2**depth:
+        brightest = max(tops, key=lambda name: tops[name])
         raise DataError(
-            f"the 16-bit values of {darkest} end at {highest[darkest]}, those of {brightest} at "
+            f"the 16-bit values of {darkest} end at {tops[darkest]}, those of {brightest} at "
             f"{top}: one bit depth cannot suit both; convert one, or give --bit-depth {depth} "
             f"if {darkest} is so dark"
         )
     return depth
 
 
-def depth_note(highest: Mapping[str, int], depth: int) -> str | None:
-    """Say how the pixels are read; None where it is what their type says, 16 bits."""
-    if depth == 16:
-        return None
-    return (
-        f"16-bit images whose values end at {max(highest.values())}: read as {depth} bits, white "
-        f"is {2**depth - 1}; if that is wrong, give --bit-depth"
-    )
+def depth_notes(highest: Mapping[str, Sequence[int]], depth: int) -> list[str]:
+    """Say how the pixels are read, if not as their type says, and how many images are dark then.
+
+    Args:
+        highest: see :func:`find_depth`.
+        depth: that was decided.
+    """
+    values = [value for of_class in highest.values() for value in of_class]
+    notes = []
+    if depth < 16:
+        notes.append(
+            f"16-bit images whose values end at {max(values)}: read as {depth} bits, white is "
+            f"{2**depth - 1}; if that is wrong, give --bit-depth"
+        )
+    dark = [value for value in values if value < _LEFT * 2**depth]
+    if dark:
+        notes.append(
+            f"{len(dark)} of the {len(values)} images of 16 bits have no value above {max(dark)}, "
+            f"nearly black where {2**depth - 1} is white: are they of another camera?"
+        )
+    return notes
 
 
 def with_reading(classes: Iterable[ProductClass], reading: Reading) -> list[ProductClass]:

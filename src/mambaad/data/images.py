@@ -48,6 +48,17 @@ def to_rgb(decoded: Decoded, path: Path, reading: Reading) -> UInt8[np.ndarray, 
     return np.repeat(grey, 3, axis=2) if grey.shape[2] == 1 else np.ascontiguousarray(grey)
 
 
+def is_transparent(decoded: Decoded) -> bool:
+    """Whether an image is transparent in places."""
+    if decoded.wide is not None:
+        alpha = decoded.wide[..., -1]
+        return decoded.wide.shape[2] in (2, 4) and bool(alpha.min() < alpha.max())
+    image = decoded.image
+    if image is None or not image.has_transparency_data:
+        return False
+    return bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
+
+
 def depth_evidence(decoded: Decoded, path: Path) -> int | None:
     """Return the largest number of an image whose bit depth is open; None for any other image.
 

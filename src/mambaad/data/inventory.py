@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from mambaad.data.checks import unmasked
-from mambaad.data.depth import depth_note, find_depth, with_reading
+from mambaad.data.depth import depth_notes, find_depth, with_reading
 from mambaad.data.images import AUTO
 from mambaad.data.layouts import find_layout
 from mambaad.data.opened import (
@@ -173,7 +173,7 @@ def _open_all(
     to: _Findings,
     progress: Callable[[int, int], None],
 ) -> None:
-    highest: dict[str, int] = {}
+    highest: dict[str, list[int]] = {}
     total = sum(len(c.train) + len(c.test) for c in classes)
     done = 0
     for c in classes:
@@ -190,14 +190,12 @@ def _open_all(
             to.problems.append(inverted)
         tops = [opened.highest for opened in images if opened.highest is not None]
         if tops:
-            highest[c.name] = max(tops)
+            highest[c.name] = tops
         problems, notes = find_twins(c, images)
         to.problems += problems
         to.notes += notes
     if highest:
         try:
-            note = depth_note(highest, find_depth(highest))
+            to.notes += depth_notes(highest, find_depth(highest))
         except DataError as error:
             to.problems.append(str(error))
-        else:
-            to.notes += [note] if note else []

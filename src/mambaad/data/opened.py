@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mambaad.data.checks import mask_size_problem
 from mambaad.data.decoding import decode_bytes
-from mambaad.data.images import depth_evidence, to_rgb
+from mambaad.data.images import depth_evidence, is_transparent, to_rgb
 from mambaad.data.mask_files import read_mask
 from mambaad.data.read_ahead import read_ahead
 from mambaad.errors import DataError
@@ -27,7 +27,7 @@ class Opened:
     ``digest``: of the file's content. ``size``: height and width in pixels. ``problem``: a line
     about an image that cannot be used, or ``""``. ``covered``: share of the image that its mask
     marks; None without one. ``highest``: its largest number, where that decides the bit depth of
-    the data set.
+    the data set. ``is_transparent``: whether it is transparent in places, which is not looked at.
     """
 
     sample: Sample
@@ -36,6 +36,7 @@ class Opened:
     problem: str = ""
     covered: float | None = None
     highest: int | None = None
+    is_transparent: bool = False
 
 
 def open_samples(samples: Iterable[Sample]) -> Iterator[Opened]:
@@ -64,13 +65,14 @@ def open_sample(sample: Sample) -> Opened:
             highest = depth_evidence(decoded, sample.path)
         if highest is None:
             to_rgb(decoded, sample.path, sample.reading)
+        transparent = is_transparent(decoded)
         if sample.mask_path is None:
-            return Opened(sample, digest, size, highest=highest)
+            return Opened(sample, digest, size, highest=highest, is_transparent=transparent)
         mask = read_mask(sample.mask_path, sample.reading.max_pixels)
     except DataError as error:
         return Opened(sample, digest, problem=str(error), highest=highest)
     problem = mask_size_problem(sample.mask_path, mask.shape, size) or ""
-    return Opened(sample, digest, size, problem, float(mask.mean()), highest)
+    return Opened(sample, digest, size, problem, float(mask.mean()), highest, transparent)
 
 
 def note_odd_images(name: str, images: Sequence[Opened]) -> Iterator[str]:
@@ -81,6 +83,12 @@ def note_odd_images(name: str, images: Sequence[Opened]) -> Iterator[str]:
         yield (
             f"{name} has images of {len(sizes)} sizes (height x width), "
             f"{smallest[0]} x {smallest[1]} to {largest[0]} x {largest[1]}"
+        )
+    transparent = [opened.sample for opened in images if opened.is_transparent]
+    if transparent:
+        yield (
+            f"{name} has {len(transparent)} images that are transparent in places, "
+            f"{transparent[0].path} the first: their colours are read as if they were opaque"
         )
     empty = [opened.sample for opened in images if opened.covered == 0]
     if empty:

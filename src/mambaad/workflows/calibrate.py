@@ -111,11 +111,12 @@ def calibrate(
             "--cross-fit 3, or new ones with --new-parts, or train with --holdout 0.2"
         )
     names = read_prototypes(run).products
-    given = read_product_settings(Path(products), names, config.size) if products else {}
-    settings = {name: given.get(name, ProductSettings()) for name in names}
     reading = config.reading
     if max_pixels is not None:
         reading = replace(reading, max_pixels=max_pixels)
+    most = reading.max_pixels
+    given = read_product_settings(Path(products), names, config.size, most) if products else {}
+    settings = {name: given.get(name, ProductSettings()) for name in names}
     classes = with_reading(read_data(data, names, layout=config.layout), reading)
     if not new_parts:
         classes = without(classes, data, config.exclude or ())
