@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mambaad.data.checks import check_masks
 from mambaad.data.inventory import check_data
+from mambaad.data.layouts import read_data
 from mambaad.errors import ConfigError, DataError
 from tests.data.conftest import WriteImage
 
@@ -172,3 +174,23 @@ def test_real_classes(real_data: Path) -> None:
     inventory = check_data(real_data, quick=True)
     assert inventory.problems == ()
     assert inventory.to_rows()[-1][1] == "1363"
+
+
+def test_a_defect_without_a_mask_is_a_problem_in_every_layout(tmp_path: Path) -> None:
+    images, masks = tmp_path / "nut/Data/Images", tmp_path / "nut/Data/Masks/Anomaly"
+    rows = ["object,split,label,image,mask"]
+    for i in range(7):
+        kind = "Normal" if i < 4 else "Anomaly"
+        random = np.random.default_rng(i).integers(0, 256, (8, 12, 3))
+        image = save(images / kind / f"{i}.png", random)
+        mask = "" if i < 5 else str(save(masks / f"{i}.png", HALF).relative_to(tmp_path))
+        split = "train" if i < 3 else "test"
+        label = "normal" if i < 4 else "anomaly"
+        rows.append(f"nut,{split},{label},{image.relative_to(tmp_path)},{mask}")
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv" / "1cls.csv").write_text("\n".join(rows))
+    for quick in (False, True):
+        (problem,) = check_data(tmp_path, quick=quick).problems
+        assert problem.startswith(f"{images / 'Anomaly' / '4.png'} has no mask, as other")
+    with pytest.raises(DataError, match="has no mask, as 1 of the defective images of nut"):
+        check_masks(read_data(tmp_path))
