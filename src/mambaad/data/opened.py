@@ -97,7 +97,8 @@ def note_odd_images(name: str, images: Sequence[Opened]) -> Iterator[str]:
             f"{empty[0].mask_path} the first"
         )
     full = [opened.sample for opened in images if (opened.covered or 0) > NEARLY_ALL]
-    if full:
+    covered = [opened.covered for opened in images if opened.covered is not None]
+    if full and inverted_masks(name, covered) is None:  # which is a problem, not a note
         yield (
             f"{name} has {len(full)} masks that mark more than {NEARLY_ALL:.0%} of their image, "
             f"{full[0].mask_path} the first: defects are expected to be above 0, and the rest 0"
