@@ -163,3 +163,14 @@ def test_how_many_pixels_may_be_read_is_of_the_run_or_given(
         mambaad.train(parts, tmp_path / "run", **SMALL, max_pixels=100)
     run = mambaad.train(parts, tmp_path / "run", **{**SMALL, "epochs": 1}, max_pixels=5760)
     assert mambaad.Inspector(run).reading.max_pixels == 5760
+
+
+def test_a_class_of_deep_images_brings_its_depth_to_a_run_without_one(
+    trained_run: Path, parts: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained_run, run)
+    new = deepened(make_parts(tmp_path / "more", classes=("ring",))) / "ring"
+    found = mambaad.extend(run, new, parts, epochs=1, max_drop=1)
+    assert read_config(found.run).bit_depth == 12
+    mambaad.Inspector(found.run).inspect(new / "test" / "good" / "000.png")

@@ -68,6 +68,12 @@ def depth_notes(highest: Mapping[str, Sequence[int]], depth: int) -> list[str]:
     return notes
 
 
+def decided_depth(classes: Iterable[ProductClass]) -> int | None:
+    """Return the bit depth that the classes' training images are read with; None if it is open."""
+    depths = {sample.reading.bit_depth for c in classes for sample in c.train}
+    return next(iter(depths - {None}), None)
+
+
 def with_reading(classes: Iterable[ProductClass], reading: Reading) -> list[ProductClass]:
     """Return the classes with images that are read in this way."""
     return [

@@ -24,6 +24,7 @@ _NEEDED = frozenset(
         *(ROWS_PER_STRIP, _STRIP_BYTES, PLANAR, PREDICTOR, EXTRA_SAMPLES, SAMPLE_FORMAT),
         *(266, 292, 293, 320, 322, 323, 324, 325, 332, 347),  # fill order, fax, palette, tiles
         *range(512, 522),  # JPEG in TIFF
+        50674,  # LERC
         *range(529, 533),  # YCbCr
     ]
 )

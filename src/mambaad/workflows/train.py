@@ -21,6 +21,7 @@ from mambaad.artifacts.run_folder import (
 )
 from mambaad.config import SETTINGS, TrainConfig, make_config, named
 from mambaad.data.checks import read_checked
+from mambaad.data.depth import decided_depth
 from mambaad.data.exclusion import read_exclusions
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
@@ -256,8 +257,8 @@ def train_run(
         reading=config.reading,
     )
     # What was decided for these images is part of the run, for those that it will inspect.
-    depths = {sample.reading.bit_depth for c in everything for sample in c.train} - {None}
-    config = config.model_copy(update={"bit_depth": depths.pop()}) if depths else config
+    if depth := decided_depth(everything):
+        config = config.model_copy(update={"bit_depth": depth})
     classes, held_out = hold_out(
         everything, share=config.holdout, fold=config.fold, seed=config.seed
     )
