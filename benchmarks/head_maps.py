@@ -23,8 +23,9 @@ from PIL import Image
 import mambaad
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import read_config
-from mambaad.data.images import read_image, read_mask, resize_image
+from mambaad.data.images import read_image, resize_image
 from mambaad.data.layouts import read_data
+from mambaad.data.mask_files import read_mask
 from mambaad.data.masks import resize_mask_nearest
 from mambaad.files import check_writable, write_text, written_whole
 from mambaad.inference.torch_engine import TorchEngine

@@ -29,18 +29,17 @@ from mambaad.recipes import (
     encoder_defaults,
     patch_size,
 )
+from mambaad.setting_checks import are_blocks, check_stages, parse_range
 from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
+from mambaad.types import MAX_PIXELS, Reading
 
-# A run's settings may come from anyone; none of them may take all memory.
-_MOST_BLOCKS = 64
-_LARGEST_KERNEL = 63
 _MOST_GROUPS = 4  # a stage of the decoder for each
 
 _WITH_FLAG = (
     *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
     *("mixer", "scan", "directions", "head", "epochs", "batch_size", "lr", "holdout", "seed"),
     *("devices", "precision", "cache_features", "cache_images", "compile", "logger"),
-    *("exclude", "trim"),
+    *("exclude", "trim", "bit_depth", "float_range", "max_pixels"),
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
@@ -57,16 +56,6 @@ def named(setting: str) -> str:
     if setting in _WITH_FLAG:
         return "--" + setting.replace("_", "-")
     return f"{setting} (in the file of settings)"
-
-
-def _are_blocks(group: Any) -> bool:
-    """Whether something is a list of distinct blocks' indices, 1 or more."""
-    return (
-        isinstance(group, (list, tuple))
-        and len(group) > 0
-        and all(type(block) is int and block >= 0 for block in group)
-        and len(set(group)) == len(group)
-    )
 
 
 class TrainConfig(BaseModel):
@@ -150,6 +139,17 @@ class TrainConfig(BaseModel):
         description="layout of the data set, as mambaad data check names them; by default detected",
     )
     classes: tuple[str, ...] | None = Field(None, description="classes to train on; default: all")
+    bit_depth: Literal["auto", 8, 10, 12, 14, 16] = Field(
+        "auto",
+        description="bits in use of images stored with 16; 'auto' decides by their values, and a "
+        "run then has what was decided, or still 'auto' where there were no such images",
+    )
+    float_range: tuple[float, float] | None = Field(
+        None, description="values of black and white in images of floats; without it none is read"
+    )
+    max_pixels: int = Field(
+        MAX_PIXELS, ge=1, description="images with more pixels are refused, as unsafe to decode"
+    )
     exclude: tuple[str, ...] | None = Field(
         None, description="training images to leave out, by their paths relative to the data set"
     )
@@ -199,6 +199,12 @@ class TrainConfig(BaseModel):
     logger: Literal["none", "tensorboard", "mlflow"] = "none"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
+    @property
+    def reading(self) -> Reading:
+        """How the data set's pixels are read."""
+        depth = None if self.bit_depth == "auto" else self.bit_depth
+        return Reading(depth, self.float_range, self.max_pixels)
+
     @model_validator(mode="before")
     @classmethod
     def _recipe(cls, given: Any) -> Any:
@@ -245,13 +251,23 @@ class TrainConfig(BaseModel):
     def _size(cls, value: Any) -> Any:
         return parse_size(str(value)) if isinstance(value, (str, int)) else value
 
+    @field_validator("bit_depth", mode="before")
+    @classmethod
+    def _bit_depth(cls, value: Any) -> Any:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+    @field_validator("float_range", mode="before")
+    @classmethod
+    def _float_range(cls, value: Any) -> Any:
+        return None if value is None else parse_range(value)
+
     @field_validator("encoder_groups", mode="before")
     @classmethod
     def _encoder_groups(cls, value: Any) -> Any:
         if value in (None, "auto"):
             return value
         groups = value if isinstance(value, (list, tuple)) else ()
-        if not 1 <= len(groups) <= _MOST_GROUPS or not all(map(_are_blocks, groups)):
+        if not 1 <= len(groups) <= _MOST_GROUPS or not all(map(are_blocks, groups)):
             raise ValueError(
                 f"{named('encoder_groups')}: expected auto, or 1 to {_MOST_GROUPS} lists of "
                 f"blocks, such as [[2, 3, 4, 5], [6, 7, 8, 9]], got {value!r}"
@@ -315,29 +331,7 @@ class TrainConfig(BaseModel):
             raise ValueError(
                 f"--holdout and {named('fold')} cannot be used together; omit one of them"
             )
-        if self.blocks and any(depth % self.blocks for depth in self.depths):
-            raise ValueError(
-                f"{named('blocks')}: {self.blocks} does not divide every one of depths "
-                f"{self.depths}; give 1, or change depths"
-            )
-        if max(self.depths) > _MOST_BLOCKS or len(self.kernels) > _MOST_BLOCKS:
-            raise ValueError(
-                f"{named('depths, kernels')}: expected at most {_MOST_BLOCKS} blocks a stage and "
-                f"{_MOST_BLOCKS} kernels, got {self.depths} and {self.kernels}"
-            )
-        if max(self.kernels, default=1) > _LARGEST_KERNEL:
-            raise ValueError(
-                f"{named('kernels')}: expected sizes of at most {_LARGEST_KERNEL}, got "
-                f"{max(self.kernels)}"
-            )
-        if min(self.depths) < 1:
-            raise ValueError(
-                f"{named('depths')}: expected 1 block or more a stage, got {self.depths}"
-            )
-        if any(kernel < 1 or kernel % 2 == 0 for kernel in self.kernels):
-            raise ValueError(
-                f"{named('kernels')}: expected odd sizes such as 3, 5 or 7, got {self.kernels}"
-            )
+        check_stages(self.depths, self.kernels, self.blocks, named)
         if self.batch_size % self.devices:
             raise ValueError(
                 f"--batch-size {self.batch_size} is not a multiple of --devices {self.devices}; "

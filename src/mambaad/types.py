@@ -13,6 +13,26 @@ if TYPE_CHECKING:  # many read data sets' names alone
     from jaxtyping import Bool, Float
 
 
+MAX_PIXELS = 89_478_485
+"""Pixels of an image that may be decoded by default (Pillow's own limit; 0.25 GiB of RGB)."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The meaning of a data set's pixels: the same in training and at inspection.
+
+    ``bit_depth``: bits in use of pixels that are stored in 16 or 32 bits, 8 to 16: white is
+    2 ** bit_depth - 1. None if it was not given and there were none to decide it by: then an image
+    is read only where its pixels can have 16 bits alone.
+    ``float_range``: the values of black and of white in images of floats; None: there are none.
+    ``max_pixels``: images with more are refused.
+    """
+
+    bit_depth: int | None = None
+    float_range: tuple[float, float] | None = None
+    max_pixels: int = MAX_PIXELS
+
+
 @dataclass(frozen=True)
 class Sample:
     """One image of a data set, not yet decoded.
@@ -25,6 +45,7 @@ class Sample:
     class_name: str
     defect_type: str = "good"
     mask_path: Path | None = None
+    reading: Reading = Reading()
 
     @property
     def is_defective(self) -> bool:

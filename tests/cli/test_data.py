@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -117,3 +118,36 @@ def test_suspects_interrupted(mambaad_command, monkeypatch, parts, tmp_path):
     assert (code, out) == (130, "")
     assert err == "mambaad: interrupted; nothing was written\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_how_pixels_are_read_can_be_given(invoke, tmp_path):
+    for i in range(3):
+        path = tmp_path / "nut" / "train" / "good" / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 9), 1100 + i, np.uint16)).save(path)
+    code, output = invoke("check", tmp_path)
+    assert code == 1
+    assert "16-bit values end at 1102" in output
+    code, output = invoke("check", tmp_path, "--bit-depth", 12, "--max-pixels", 72)
+    assert code == 0, output
+    assert output.endswith("--out RUN --bit-depth 12 --max-pixels 72\n")
+    code, output = invoke("check", tmp_path, "--bit-depth", 12, "--max-pixels", 71)
+    assert code == 1
+    assert "--max-pixels 72" in output
+
+
+@pytest.mark.parametrize(
+    ("flags", "complaint"),
+    [
+        (("--bit-depth", "11"), "--bit-depth: "),
+        (("--float-range", "1,0"), "--float-range: expected the values of black and of white"),
+        (("--float-range", "dark"), "--float-range: expected"),
+        (("--max-pixels", "0"), "--max-pixels: "),
+    ],
+)
+def test_readings_that_there_are_not(mambaad_command, parts, flags, complaint):
+    for command in (("data", "check", parts), ("train", parts, "--out", "gone/run")):
+        code, out, err = mambaad_command(*command, *flags)
+        assert (code, err.count("\n")) == (1, 1), err
+        assert err.startswith(f"mambaad: {complaint}")
+        assert out == ""

@@ -125,3 +125,13 @@ def test_an_unreadable_image_ends_with_an_error(mambaad_command, trained_run, pa
     assert code == 1
     assert "1 images: " in out
     assert "bad.png cannot be read" in err
+
+
+def test_where_pixels_are_compared_is_said(mambaad_command, trained_run, parts):
+    for at, words in (("map", "pixels at the map's size, 64 x 64"), ("mask", "masks' own size")):
+        code, out, _ = mambaad_command("evaluate", trained_run, parts, "--at", at)
+        assert code == 0
+        assert words in out
+        assert "nut: few test images, 3 good and 3 defective" in out
+    code, _, err = mambaad_command("evaluate", trained_run, parts, "--at", "image")
+    assert (code, err) == (1, "mambaad: --at: expected one of map, mask, got 'image'\n")

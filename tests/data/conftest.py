@@ -23,11 +23,14 @@ def noise(*shape: int) -> np.ndarray:
 
 @pytest.fixture
 def write_image() -> WriteImage:
-    """Write an image of some height and width, with the folders above it."""
+    """Write an image of some height and width, with the folders above it; mode L is a mask."""
 
     def write(path: Path, height: int = 8, width: int = 12, mode: str = "RGB") -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(noise(height, width, 3)).convert(mode).save(path)
+        pixels = noise(height, width, 3)
+        if mode == "L":
+            pixels = np.where(pixels[..., 0] > 127, 255, 0).astype(np.uint8)
+        Image.fromarray(pixels).convert(mode).save(path)
         return path
 
     return write

@@ -5,12 +5,11 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from mambaad.data import checks
 from mambaad.data.checks import check_images, check_with_progress, read_checked
-from mambaad.data.images import read_image
+from mambaad.data.decoding import Decoded, decode
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.errors import ConfigError
 from mambaad.types import ProductClass
@@ -105,11 +104,11 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The images that are decoded, in any order."""
     seen: list[Path] = []
 
-    def read(path: Path) -> np.ndarray:
+    def read(path: Path, max_pixels: int) -> Decoded:
         seen.append(path)
-        return read_image(path)
+        return decode(path, max_pixels)
 
-    monkeypatch.setattr(checks, "read_image", read)
+    monkeypatch.setattr(checks, "decode", read)
     return seen
 
 

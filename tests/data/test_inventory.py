@@ -10,9 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mambaad.data.checks import check_masks
 from mambaad.data.inventory import check_data
+from mambaad.data.layouts import read_data
 from mambaad.errors import ConfigError, DataError
 from tests.data.conftest import WriteImage
+
+HALF = np.repeat([[255], [0]], 4, axis=0) * np.ones((1, 12))
+"""A mask whose upper half is a defect."""
 
 
 @pytest.fixture
@@ -27,7 +32,7 @@ def sound(tmp_path: Path) -> Path:
             save(root / "nut" / folder / f"{i:03}.png", random.integers(0, 256, (8, 12, 3)))
             if kind in ("dent", "crack"):
                 path = root / "nut" / "ground_truth" / kind / f"{i:03}_mask.png"
-                save(path, np.full((8, 12), 255))
+                save(path, HALF)
     return root
 
 
@@ -63,7 +68,7 @@ def test_every_problem_is_named(sound: Path, write_image: WriteImage) -> None:
     missing = nut / "ground_truth" / "crack" / "000_mask.png"
     missing.unlink()
     lonely = write_image(nut / "ground_truth" / "crack" / "009_mask.png", mode="L")
-    small = save(nut / "ground_truth" / "dent" / "000_mask.png", np.full((4, 6), 255))
+    small = save(nut / "ground_truth" / "dent" / "000_mask.png", np.eye(4, 6) * 255)
     empty, broken = nut / "train" / "good" / "000.png", nut / "test" / "good" / "000.png"
     empty.write_bytes(b"")
     broken.write_bytes(broken.read_bytes()[:60])
@@ -123,6 +128,27 @@ def test_what_evaluation_will_lack(sound: Path, gone: tuple[str, ...], note: str
     assert note in only
 
 
+def test_what_masks_and_alpha_say(sound: Path) -> None:
+    nut = sound / "nut"
+    see_through = np.random.default_rng(1).integers(0, 256, (8, 12, 4))
+    save(nut / "train" / "good" / "001.png", see_through)
+    full = save(nut / "ground_truth" / "dent" / "000_mask.png", np.full((8, 12), 255))
+    inventory = check_data(sound)
+    assert inventory.problems == ()
+    assert [note.split(", ")[0] for note in inventory.notes] == [
+        "nut has 1 images that are transparent in places",
+        "nut has 1 masks that mark more than 90% of their image",
+    ]
+    assert str(full) in inventory.notes[1]
+    for i in range(2):
+        save(nut / "ground_truth" / "crack" / f"{i:03}_mask.png", np.full((8, 12), 255))
+    (problem,) = check_data(sound).problems
+    assert problem.startswith("3 of the 3 masks of nut mark more than 90% of their image")
+    save(full, np.where(HALF > 0, 2, 1))
+    (problem,) = (line for line in check_data(sound).problems if str(full) in line)
+    assert "no pixel that is 0" in problem
+
+
 def test_unreadable_images_are_not_twins(sound: Path) -> None:
     for path in (sound / "nut" / "train" / "good" / "000.png", sound / "nut/test/good/000.png"):
         path.write_bytes(b"")
@@ -148,3 +174,23 @@ def test_real_classes(real_data: Path) -> None:
     inventory = check_data(real_data, quick=True)
     assert inventory.problems == ()
     assert inventory.to_rows()[-1][1] == "1363"
+
+
+def test_a_defect_without_a_mask_is_a_problem_in_every_layout(tmp_path: Path) -> None:
+    images, masks = tmp_path / "nut/Data/Images", tmp_path / "nut/Data/Masks/Anomaly"
+    rows = ["object,split,label,image,mask"]
+    for i in range(7):
+        kind = "Normal" if i < 4 else "Anomaly"
+        random = np.random.default_rng(i).integers(0, 256, (8, 12, 3))
+        image = save(images / kind / f"{i}.png", random)
+        mask = "" if i < 5 else str(save(masks / f"{i}.png", HALF).relative_to(tmp_path))
+        split = "train" if i < 3 else "test"
+        label = "normal" if i < 4 else "anomaly"
+        rows.append(f"nut,{split},{label},{image.relative_to(tmp_path)},{mask}")
+    (tmp_path / "split_csv").mkdir()
+    (tmp_path / "split_csv" / "1cls.csv").write_text("\n".join(rows))
+    for quick in (False, True):
+        (problem,) = check_data(tmp_path, quick=quick).problems
+        assert problem.startswith(f"{images / 'Anomaly' / '4.png'} has no mask, as other")
+    with pytest.raises(DataError, match="has no mask, as 1 of the defective images of nut"):
+        check_masks(read_data(tmp_path))

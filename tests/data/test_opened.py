@@ -17,10 +17,10 @@ from tests.data.conftest import WriteImage
 def test_an_image_with_its_mask(tmp_path: Path, write_image: WriteImage) -> None:
     image = write_image(tmp_path / "a.png", 8, 12)
     mask = tmp_path / "mask.png"
-    for value, is_empty in ((0, True), (255, False)):
+    for value in (0, 255):
         Image.fromarray(np.full((8, 12), value, np.uint8)).save(mask)
         opened = open_sample(Sample(image, "nut", "dent", mask))
-        assert (opened.size, opened.problem, opened.has_empty_mask) == ((8, 12), "", is_empty)
+        assert (opened.size, opened.problem, opened.covered) == ((8, 12), "", value / 255)
     Image.fromarray(np.full((4, 6), 255, np.uint8)).save(mask)
     problem = open_sample(Sample(image, "nut", "dent", mask)).problem
     assert problem.startswith(f"{mask} is 4 x 6, expected 8 x 12 as its image")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mambaad.data.images import read_image, resize_image
-from mambaad.data.read_ahead import read_batches, reader_threads
+from mambaad.data.images import read_image, read_sample_image, resize_image
+from mambaad.data.read_ahead import read_ahead, read_batches, reader_threads
 from mambaad.types import Sample
 from tests.data.conftest import Complains, WriteImage
 
@@ -56,11 +56,11 @@ def test_threads_end_with_the_iterator(samples: list[Sample]) -> None:
 def test_only_a_few_batches_are_read_ahead(samples: list[Sample], monkeypatch) -> None:
     read: list[Path] = []
 
-    def counting(path: Path):
-        read.append(path)
-        return read_image(path)
+    def counting(sample: Sample):
+        read.append(sample.path)
+        return read_sample_image(sample)
 
-    monkeypatch.setattr("mambaad.data.read_ahead.read_image", counting)
+    monkeypatch.setattr("mambaad.data.read_ahead.read_sample_image", counting)
     batches = read_batches(samples, SIZE, 1, workers=1)
     next(batches)
     end = time.monotonic() + 10
@@ -90,3 +90,18 @@ def test_a_gpu_has_a_reader_a_core(monkeypatch, cores: int | None, threads: int)
     monkeypatch.setattr("mambaad.data.read_ahead.os.cpu_count", lambda: cores)
     assert reader_threads(is_gpu=True) == threads
     assert reader_threads(is_gpu=False) == 2
+
+
+def test_what_is_heavy_is_not_piled_up() -> None:
+    started: list[int] = []
+
+    def read(number: int) -> int:
+        started.append(number)
+        return number
+
+    items = read_ahead(read, range(20), workers=1, ahead=10, weigh=lambda n: 100, limit=250)
+    for number in items:
+        time.sleep(0.02)  # the reader has time to run ahead
+        assert max(started) <= number + 3
+    assert started == list(range(20))
+    assert list(read_ahead(read, range(5), weigh=lambda n: 100, limit=1)) == [0, 1, 2, 3, 4]

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.ndimage import binary_dilation
 
-from mambaad.report.overlay import heatmap_overlay
+from mambaad.report.overlay import draw_outlines, heatmap_overlay
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 
@@ -38,3 +40,24 @@ def test_more_anomalous_is_brighter(background):
     if background == 0:
         assert (np.diff(brightness) > -1).all()
     assert brightness[-1] > brightness[0] + 50
+
+
+def test_bands_of_rows_are_drawn_as_the_whole(monkeypatch):
+    random = np.random.default_rng(4)
+    image = random.integers(0, 256, (50, 33, 3), dtype=np.uint8)
+    anomaly_map = random.random((16, 16), dtype=np.float32)
+    whole = heatmap_overlay(image, anomaly_map, (0.1, 0.9))
+    monkeypatch.setattr("mambaad.report.overlay._BAND", 100)
+    assert np.array_equal(heatmap_overlay(image, anomaly_map, (0.1, 0.9)), whole)
+
+
+@pytest.mark.parametrize("side", [40, 500])
+def test_outlines_are_a_dilation_without_the_region(side):
+    mask = np.random.default_rng(1).random((20, 20)) < 0.03
+    image = np.full((side, side + 10, 3), 7, np.uint8)
+    inside = Image.fromarray(mask).resize((side + 10, side), Image.Resampling.NEAREST)
+    inside = np.asarray(inside)
+    square = np.ones((3, 3), bool)
+    around = binary_dilation(inside, square, iterations=max(round(side / 200), 1))
+    changed = (draw_outlines(image, mask) != image).any(axis=2)
+    assert np.array_equal(changed, around & ~inside)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mambaad.config import make_config
-from mambaad.data.images import read_image, resize_image
+from mambaad.data.images import read_image, read_sample_image, resize_image
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.errors import DataError
 from mambaad.models.normalise import normalise
@@ -52,11 +52,11 @@ def reads(monkeypatch):
     """List the paths that are decoded."""
     seen = []
 
-    def read(path):
-        seen.append(path)
-        return read_image(path)
+    def read(sample):
+        seen.append(sample.path)
+        return read_sample_image(sample)
 
-    monkeypatch.setattr(module, "read_image", read)
+    monkeypatch.setattr(module, "read_sample_image", read)
     return seen
 
 

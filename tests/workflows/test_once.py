@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 import mambaad
-from mambaad.data import images
+from mambaad.data import decoding
 from mambaad.inference.torch_engine import TorchEngine
 from mambaad.models.system import System
 
@@ -21,11 +21,11 @@ class Counts:
 @pytest.fixture
 def counts(monkeypatch):
     counts = Counts()
-    decode, observe, load = images._open, TorchEngine.observe, System.load_state_dict
+    decode, observe, load = decoding.decode_bytes, TorchEngine.observe, System.load_state_dict
 
-    def decoding(path):
+    def counting(content, path, max_pixels):
         counts.decoded[path] += 1
-        return decode(path)
+        return decode(content, path, max_pixels)
 
     def observing(engine, batch):
         counts.observed += len(batch)
@@ -35,7 +35,7 @@ def counts(monkeypatch):
         counts.loaded += 1
         return load(system, *args, **kwargs)
 
-    monkeypatch.setattr(images, "_open", decoding)
+    monkeypatch.setattr(decoding, "decode_bytes", counting)
     monkeypatch.setattr(TorchEngine, "observe", observing)
     monkeypatch.setattr(System, "load_state_dict", loading)
     return counts

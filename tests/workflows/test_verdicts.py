@@ -6,7 +6,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import mambaad
-from mambaad.data.images import read_mask
+from mambaad.data.mask_files import read_mask
 from mambaad.data.masks import resize_mask_nearest
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.errors import DataError, RunError

@@ -83,6 +83,7 @@ def read_config(folder: Path) -> TrainConfig:
     try:
         # A setting that the run's version did not have is as it was then, whatever recipes say now.
         before = {name: field.default for name, field in TrainConfig.model_fields.items()}
+        before["bit_depth"] = 16  # as all were read before it was a setting
         return TrainConfig(**{**before, **_read_json(folder, CONFIG)})
     except (ValidationError, TypeError, MambaADError) as error:
         if isinstance(error, RunError):

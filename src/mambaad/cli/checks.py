@@ -63,6 +63,13 @@ def check_protocol(protocol: str) -> None:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
 
 
+def check_place(at: str, protocol: str) -> None:
+    """Refuse an unknown place to compare pixels at (ConfigError)."""
+    from mambaad.metrics.names import check_place as check
+
+    check(at, protocol)
+
+
 def check_compute(precision: str, device: str, compile: str = "auto") -> None:
     """Refuse a precision, a device or a way to compile that no machine has (ConfigError)."""
     from mambaad.inference.compute import check_compilation, check_device, check_precision

@@ -10,7 +10,16 @@ import typer
 
 from mambaad.cli.checks import check_file
 from mambaad.cli.interrupts import exit_on_interrupt
-from mambaad.cli.options import Device, Json, SkipUnreadable, names
+from mambaad.cli.options import (
+    BitDepth,
+    Device,
+    FloatRange,
+    Json,
+    MaxPixels,
+    SkipUnreadable,
+    names,
+    reading,
+)
 from mambaad.cli.tables import aligned
 
 app = typer.Typer(
@@ -36,6 +45,9 @@ def check(
     quick: Annotated[
         bool, typer.Option("--quick", help="Look at names only; open no image.")
     ] = False,
+    bit_depth: BitDepth = None,
+    float_range: FloatRange = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
 ) -> None:
     """Count images and report problems. Recognises the layout of the data set."""
@@ -47,10 +59,18 @@ def check(
         check_writable(json)
     if not root.is_dir():
         class_names(root, layout=layout)  # says so
+    from mambaad.config import make_config
     from mambaad.data.inventory import check_data
 
+    given = reading(bit_depth, float_range, max_pixels)
     with ProgressBar("opening images") as bar:
-        inventory = check_data(root, layout=layout, quick=quick, progress=bar.update)
+        inventory = check_data(
+            root,
+            layout=layout,
+            quick=quick,
+            reading=make_config(given).reading,
+            progress=bar.update,
+        )
     typer.echo(f"{root}: layout of {inventory.layout}\n")
     typer.echo(aligned(inventory.to_rows(), last_is_text=True))
     for title, lines in (("notes", inventory.notes), ("problems", inventory.problems)):
@@ -65,6 +85,8 @@ def check(
     if inventory.problems:
         raise typer.Exit(1)
     chosen = f" --layout {shlex.quote(layout)}" if layout else ""
+    for name, value in given.items():
+        chosen += f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
     if find_layout(root, layout).one_by_one:
         chosen += f" --classes {shlex.quote(inventory.classes[0].name)}"
     typer.echo(f"\nno problems; next: mambaad train {shlex.quote(str(root))} --out RUN{chosen}")
@@ -101,12 +123,16 @@ def suspects(
     seed: Annotated[int, typer.Option(help="Seed of the random comparisons.")] = 0,
     device: Device = "auto",
     skip_unreadable: SkipUnreadable = False,
+    bit_depth: BitDepth = None,
+    float_range: FloatRange = None,
+    max_pixels: MaxPixels = None,
     json: Json = None,
 ) -> None:
     """Find training images unlike the rest. Makes a page of them, and a list for train --exclude.
 
     They may be defective, or rare: look at the page before leaving them out.
     """
+    from mambaad.config import make_config
     from mambaad.data.exclusion import check_share, list_beside
     from mambaad.data.layouts import read_data
     from mambaad.files import check_writable
@@ -121,6 +147,8 @@ def suspects(
         check_writable(path)
     if encoder_weights not in (None, "timm", "random"):
         check_file(Path(encoder_weights), "--encoder-weights")
+    given = reading(bit_depth, float_range, max_pixels)
+    make_config(given)
     read_data(data, names(classes or None), layout=layout)
     with exit_on_interrupt("interrupted; nothing was written"):
         from mambaad.workflows.suspects import find_suspects, suspect_rows
@@ -138,9 +166,12 @@ def suspects(
             device=device,
             skip_unreadable=skip_unreadable,
             json_file=json,
+            **given,
         )
     typer.echo(aligned(suspect_rows(scored), last_is_text=True))
     command = ["mambaad", "train", str(data), "--out", "RUN", "--exclude", str(listed)]
+    for name, value in given.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
     typer.echo(f"look at {out}, and edit {listed}; next: {shlex.join(command)}")
 
 

@@ -10,7 +10,17 @@ import typer
 
 from mambaad.cli import checks
 from mambaad.cli.interrupts import exit_on_interrupt
-from mambaad.cli.options import Compile, Csv, Device, Json, Precision, Run, SkipUnreadable, Source
+from mambaad.cli.options import (
+    Compile,
+    Csv,
+    Device,
+    Json,
+    MaxPixelsAs,
+    Precision,
+    Run,
+    SkipUnreadable,
+    Source,
+)
 from mambaad.cli.tables import aligned, metrics_table, verdict_tables
 
 _LEGEND = (
@@ -25,6 +35,13 @@ def evaluate(
     protocol: Annotated[
         str, typer.Option(help="exact, or ader-paper to compare with published figures.")
     ] = "exact",
+    at: Annotated[
+        str,
+        typer.Option(
+            help="Compare pixels at the size of the anomaly map, where a region too small for it "
+            "counts as one pixel, or of the mask (maps resized up)."
+        ),
+    ] = "map",
     json: Json = None,
     csv: Csv = None,
     precision: Precision = "float32",
@@ -38,6 +55,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder for a page with every image; needs a calibrated model."),
     ] = None,
+    max_pixels: MaxPixelsAs = None,
 ) -> None:
     """Measure a model on test images. Seven metrics for each class, and their means."""
     from mambaad.files import check_writable, write_text
@@ -46,6 +64,7 @@ def evaluate(
         if path:
             check_writable(path)
     checks.check_protocol(protocol)
+    checks.check_place(at, protocol)
     checks.check_compute(precision, device, compile)
     checks.check_source(source)
     checks.check_test_data(source, data)
@@ -57,12 +76,14 @@ def evaluate(
         source,
         data,
         protocol=protocol,  # type: ignore[arg-type]  # checked above
+        at=at,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]
         device=device,
         compile=compile,  # type: ignore[arg-type]
         skip_unreadable=skip_unreadable,
         verdicts=verdicts,
         report=report,
+        max_pixels=max_pixels,
     )
     typer.echo(metrics_table(evaluation))
     if json:
@@ -70,7 +91,7 @@ def evaluate(
     if csv:
         write_text(csv, evaluation.to_csv())
     if evaluation.verdicts:
-        typer.echo("\n" + verdict_tables(evaluation.verdicts))
+        typer.echo("\n" + verdict_tables(evaluation.verdicts, at))
     if report:
         typer.echo(f"report: {report / 'index.html'}")
 
@@ -109,6 +130,7 @@ def predict(
     precision: Precision = "float32",
     device: Device = "auto",
     compile: Compile = "auto",
+    max_pixels: MaxPixelsAs = None,
 ) -> None:
     """Inspect images. Heatmaps, and scores and verdicts in predictions.csv and .jsonl."""
     from collections import Counter
@@ -136,6 +158,7 @@ def predict(
         report=report,
         good=good,
         need_verdicts=junit is not None,
+        max_pixels=max_pixels,
     )
     failed = [record for record in records if record.error]
     typer.echo(f"{len(records) - len(failed)} images: {out / TABLE}")
@@ -182,6 +205,7 @@ def calibrate(
     precision: Precision = "float32",
     device: Device = "auto",
     skip_unreadable: SkipUnreadable = False,
+    max_pixels: MaxPixelsAs = None,
 ) -> None:
     """Set the thresholds of PASS, REVIEW and FAIL. Uses good parts that were not trained on."""
     from mambaad.inspection.rates import check_rates
@@ -204,6 +228,7 @@ def calibrate(
             precision=precision,  # type: ignore[arg-type]  # checked above
             device=device,
             skip_unreadable=skip_unreadable,
+            max_pixels=max_pixels,
         )
     typer.echo(aligned(calibration_rows(calibration), last_is_text=True))
     typer.echo(

@@ -14,6 +14,7 @@ _UNSET = {
     "classes": "all",
     "layout": "detected",
     "exclude": "none",
+    "float_range": "none",
     "fold": "none",
     "blocks": "default",
     "encoder_groups": "none",

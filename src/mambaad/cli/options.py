@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,6 +28,33 @@ SkipUnreadable = Annotated[
 ]
 Json = Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")]
 Csv = Annotated[Path | None, typer.Option(help="Write the results to this CSV file.")]
+
+
+BitDepth = Annotated[
+    str | None,
+    typer.Option(
+        help="Bits in use of images stored with 16: 8, 10, 12, 14 or 16; auto: by their values. "
+        "[auto]"
+    ),
+]
+FloatRange = Annotated[
+    str | None, typer.Option(help="Values of black and white in images of floats, such as 0,1.")
+]
+MaxPixels = Annotated[
+    int | None, typer.Option(help="Refuse images with more pixels, as unsafe to decode. [89478485]")
+]
+
+MaxPixelsAs = Annotated[
+    int | None, typer.Option(min=1, help="Refuse images with more pixels. [as in training]")
+]
+
+
+def reading(
+    bit_depth: str | None, float_range: str | None, max_pixels: int | None
+) -> dict[str, Any]:
+    """The settings of reading that were given, by name."""
+    given = {"bit_depth": bit_depth, "float_range": float_range, "max_pixels": max_pixels}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def names(given: str | None) -> tuple[str, ...] | None:

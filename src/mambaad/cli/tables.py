@@ -33,17 +33,22 @@ def aligned(rows: Sequence[Sequence[str]], *, last_is_text: bool = False) -> str
 def metrics_table(evaluation: Evaluation) -> str:
     """A row for each class, in per cent."""
     size = " x ".join(map(str, evaluation.size))
+    place = {
+        "map": f"pixels at the map's size, {size}",
+        "mask": f"pixels at the masks' own size, maps of {size}",
+    }
     return "\n".join(
         [
-            aligned(evaluation.to_rows()),
-            f"per cent; protocol {evaluation.protocol}, {size} pixels",
+            aligned(evaluation.to_rows(), last_is_text=bool(evaluation.reasons)),
+            f"per cent; protocol {evaluation.protocol}, {place[evaluation.at]}",
+            *evaluation.notes,
             f"time: model {evaluation.model_seconds:.0f} s, "
             f"metrics {evaluation.metric_seconds:.0f} s",
         ]
     )
 
 
-def verdict_tables(evaluation: VerdictEvaluation) -> str:
+def verdict_tables(evaluation: VerdictEvaluation, at: str = "map") -> str:
     """How often verdicts are right: product given, product inferred, one decision for all."""
     return f"""Verdicts, product given (per cent of the good and of the defective parts)
 {aligned(evaluation.to_rows(evaluation.given))}
@@ -51,7 +56,7 @@ def verdict_tables(evaluation: VerdictEvaluation) -> str:
 Verdicts, product inferred
 {aligned(evaluation.to_rows(evaluation.inferred))}
 
-All classes pooled, one common threshold (set at the FAIL rate)
+All classes pooled, one common threshold (set at the FAIL rate); pixels at the {at}'s size
 {aligned(evaluation.unified_rows())}"""
 
 

@@ -10,7 +10,16 @@ import typer
 
 from mambaad.cli import checks
 from mambaad.cli.interrupts import exit_on_interrupt
-from mambaad.cli.options import Device, Run, SkipUnreadable, names
+from mambaad.cli.options import (
+    BitDepth,
+    Device,
+    FloatRange,
+    MaxPixels,
+    Run,
+    SkipUnreadable,
+    names,
+    reading,
+)
 from mambaad.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -35,6 +44,9 @@ def train(
             "[none]"
         ),
     ] = None,
+    bit_depth: BitDepth = None,
+    float_range: FloatRange = None,
+    max_pixels: MaxPixels = None,
     system: Annotated[
         str | None, typer.Option(help="mambaad; rd4ad or uniad to compare with. [mambaad]")
     ] = None,
@@ -146,6 +158,7 @@ def train(
         "classes": names(classes or None),
         "layout": layout,
         "exclude": exclude,
+        **reading(bit_depth, float_range, max_pixels),
         "system": system,
         "recipe": recipe,
         "variant": variant,
@@ -220,7 +233,7 @@ def extend(
 
 def _report_extension(run: Path, new: Path, found: Extension, replay: float) -> None:
     typer.echo(aligned(found.to_rows()))
-    typer.echo("per cent; old classes: before > after; protocol exact")
+    typer.echo("per cent; old classes: before > after; protocol exact, at the map's size")
     if found.untested:
         typer.echo(
             f"forgetting was not measured for {', '.join(found.untested)}, for lack of good or "

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from mambaad.data.decoding import decode
+from mambaad.data.depth import depth_notes, find_depth, with_reading
 from mambaad.data.exclusion import leave_out, without
-from mambaad.data.images import read_image, read_mask
+from mambaad.data.images import AUTO, depth_evidence, read_sample_image, to_rgb
 from mambaad.data.layouts import read_data
+from mambaad.data.mask_files import read_mask
 from mambaad.data.read_ahead import read_ahead
 from mambaad.data.readers.base import Split
 from mambaad.errors import DataError
 from mambaad.progress import ProgressBar, say
-from mambaad.types import ProductClass, Sample
+from mambaad.types import ProductClass, Reading, Sample
 
 
 class MaskSizeError(DataError):
@@ -33,13 +36,8 @@ def read_sample(
         DataError: one of them cannot be read.
         MaskSizeError: the mask is of another size than the image.
     """
-    pixels = read_image(sample.path)
-    if sample.mask_path is None:
-        return pixels, None
-    mask = read_mask(sample.mask_path)
-    if wrong := mask_size_problem(sample.mask_path, mask.shape, pixels.shape[:2]):
-        raise MaskSizeError(wrong)
-    return pixels, mask
+    pixels = read_sample_image(sample)
+    return pixels, _read_mask_of(sample, pixels.shape)
 
 
 def read_checked(
@@ -51,6 +49,7 @@ def read_checked(
     exclude: Collection[str] | None = None,
     may_be_gone: bool = False,
     skip_unreadable: bool = False,
+    reading: Reading = AUTO,
 ) -> list[ProductClass]:
     """List the images of a data set in any known layout, after decoding each of them once.
 
@@ -61,6 +60,7 @@ def read_checked(
         exclude: names of training images to leave out, which are not decoded.
         may_be_gone: whether those names need not be there.
         skip_unreadable: leave unreadable images out instead of raising.
+        reading: how pixels are read; a bit depth that is not given is decided by all images.
 
     Raises:
         ConfigError, DataError: see :func:`mambaad.data.layouts.read_data` and
@@ -69,7 +69,7 @@ def read_checked(
     """
     root, found = Path(root), read_data(root, classes, split=split, layout=layout)
     listed = (without if may_be_gone else leave_out)(found, root, exclude or ())
-    return check_with_progress(listed, skip_unreadable=skip_unreadable)
+    return check_with_progress(with_reading(listed, reading), skip_unreadable=skip_unreadable)
 
 
 def check_with_progress(
@@ -84,7 +84,7 @@ def check_with_progress(
     """
     with ProgressBar("reading images") as bar:
         readable, left_out = check_images(
-            classes, skip_unreadable=skip_unreadable, progress=bar.update
+            classes, skip_unreadable=skip_unreadable, progress=bar.update, tell=say
         )
     for problem in left_out:
         say(f"left out: {problem}")
@@ -98,28 +98,35 @@ def check_images(
     *,
     skip_unreadable: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    tell: Callable[[str], None] = lambda note: None,
 ) -> tuple[list[ProductClass], list[str]]:
-    """Decode every image and mask once.
+    """Decode every image and mask once, and decide the bit depth where it is not given.
 
     Args:
         classes: the classes to check; their order is kept.
         skip_unreadable: leave unreadable images out instead of raising.
         progress: called with the number of images done and their total.
+        tell: called with lines on the bit depth, if it is not what the files' type says.
 
     Returns:
-        The classes with their readable images, and a line for each image left out.
+        The classes with their readable images, whose ``reading`` has the bit depth, and a line for
+        each image left out.
 
     Raises:
         DataError: an unreadable image or mask (the first, and how many more there are), a mask of
-            another size than its image, or a class left with fewer than two training images.
+            another size than its image, a class left with fewer than two training images, or a bit
+            depth that the values do not decide.
     """
     samples = [sample for c in classes for sample in (*c.train, *c.test)]
     problems: dict[Sample, str] = {}
+    highest: dict[str, list[int]] = {}
     threads = os.cpu_count() or 1
-    found = read_ahead(_problem, samples, workers=threads, ahead=2 * threads)
-    for done, (sample, problem) in enumerate(zip(samples, found, strict=True), start=1):
+    found = read_ahead(_examine, samples, workers=threads, ahead=2 * threads)
+    for done, (sample, (problem, top)) in enumerate(zip(samples, found, strict=True), start=1):
         if problem:
             problems[sample] = problem
+        if top is not None:
+            highest.setdefault(sample.class_name, []).append(top)
         progress(done, len(samples))
     if problems and not skip_unreadable:
         first, *others = problems.values()
@@ -140,6 +147,11 @@ def check_images(
                 f"{before.train[0].path.parent}, expected at least 2; repair them, or train "
                 "without the class (mambaad train --classes)"
             )
+    if highest:
+        reading = replace(samples[0].reading, bit_depth=find_depth(highest))
+        kept = with_reading(kept, reading)
+        for note in depth_notes(highest, reading.bit_depth or 16):
+            tell(note)
     return kept, list(problems.values())
 
 
@@ -159,12 +171,51 @@ def mask_size_problem(mask_path: Path, mask: tuple[int, ...], image: tuple[int, 
     )
 
 
-def _problem(sample: Sample) -> str | None:
-    """Say what makes an image unreadable."""
+def unmasked(c: ProductClass) -> list[Sample]:
+    """List the defective test images without a mask, of a class that has masks."""
+    if not c.has_masks:
+        return []
+    return [sample for sample in c.test if sample.is_defective and sample.mask_path is None]
+
+
+def check_masks(classes: Iterable[ProductClass]) -> None:
+    """Refuse classes with a defective test image that lacks a mask where others have one.
+
+    Its defect would count as good. A class without any mask is fine: it has no pixel figures.
+
+    Raises:
+        DataError: names the first such image.
+    """
+    for c in classes:
+        if missing := unmasked(c):
+            raise DataError(
+                f"{missing[0].path} has no mask, as {len(missing)} of the defective images of "
+                f"{c.name}, where others have one: their defects would count as good; add the "
+                "masks, or leave these images out"
+            )
+
+
+def _examine(sample: Sample) -> tuple[str | None, int | None]:
+    """Say what makes an image unreadable, and its largest number where that decides its depth."""
     try:
-        read_sample(sample)
+        decoded = decode(sample.path, sample.reading.max_pixels)
+        is_open = sample.reading.bit_depth is None
+        highest = depth_evidence(decoded, sample.path) if is_open else None
+        if highest is None:
+            to_rgb(decoded, sample.path, sample.reading)
+        _read_mask_of(sample, decoded.size)
     except MaskSizeError:
         raise  # such a mask can be read: the data set as a whole is wrong, so it is not skipped
     except DataError as error:
-        return str(error)
-    return None
+        return str(error), None
+    return None, highest
+
+
+def _read_mask_of(sample: Sample, shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"] | None:
+    """Read the mask of an image of this shape; None if it has none."""
+    if sample.mask_path is None:
+        return None
+    mask = read_mask(sample.mask_path, sample.reading.max_pixels)
+    if wrong := mask_size_problem(sample.mask_path, mask.shape, shape[:2]):
+        raise MaskSizeError(wrong)
+    return mask

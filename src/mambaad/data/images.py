@@ -1,44 +1,96 @@
-"""Reading images and masks, whatever their format, and resizing images to a model's size."""
+"""Reading images, whatever their format, as 8-bit RGB, and resizing them to a model's size."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from jaxtyping import Shaped, UInt8
+from PIL import Image
 
+from mambaad.data.decoding import Decoded, decode
 from mambaad.errors import DataError
+from mambaad.types import Reading, Sample
 
-# Only these decoders are tried, whatever the file's name: others run programs (EPS) or are rare.
-_FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")
-_DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+AUTO = Reading()
+_LARGEST = 65535
 
 
-def read_image(path: Path) -> UInt8[np.ndarray, "h w 3"]:
+def read_image(path: Path, reading: Reading = AUTO) -> UInt8[np.ndarray, "h w 3"]:
     """Read an image as 8-bit RGB, turned upright as its EXIF orientation says.
 
-    16 bits are scaled from their full range, 65535 -> 255 (rounded for grey; for colour, Pillow
-    takes the upper byte); grey is repeated for the three channels; transparency is dropped.
+    Deeper pixels are scaled linearly, so that ``reading``'s white becomes 255, and rounded; grey is
+    repeated for the three channels; transparency is dropped.
 
     Raises:
-        DataError: the file is not an image, is truncated, or has an unsupported pixel type.
+        DataError: the file is not an image, is damaged, holds several pictures, or its pixels have
+            another range than ``reading`` says.
     """
-    image = _open(path)
-    if image.mode in _DEEP_MODES:
-        deep = np.asarray(image).astype(np.int64)
-        if deep.size and (deep.min() < 0 or deep.max() > 65535):
+    return to_rgb(decode(path, reading.max_pixels), path, reading)
+
+
+def read_sample_image(sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
+    """Read the image of a data set's entry, as its data set is read (:func:`read_image`)."""
+    return read_image(sample.path, sample.reading)
+
+
+def to_rgb(decoded: Decoded, path: Path, reading: Reading) -> UInt8[np.ndarray, "h w 3"]:
+    """Make 8-bit RGB of a decoded image; ``path`` is for messages. See :func:`read_image`."""
+    if decoded.image is not None:
+        return np.asarray(rgb_of(decoded.image))
+    colours = _colours(decoded, path)
+    if colours.dtype.kind == "f":
+        grey = _scaled_floats(colours, path, reading)
+    else:
+        grey = _scaled(colours, decoded.white or white_of(colours, path, reading))
+    if decoded.is_inverted:
+        grey = 255 - grey
+    return np.repeat(grey, 3, axis=2) if grey.shape[2] == 1 else np.ascontiguousarray(grey)
+
+
+def is_transparent(decoded: Decoded) -> bool:
+    """Whether an image is transparent in places."""
+    if decoded.wide is not None:
+        alpha = decoded.wide[..., -1]
+        return decoded.wide.shape[2] in (2, 4) and bool(alpha.min() < alpha.max())
+    image = decoded.image
+    if image is None or not image.has_transparency_data:
+        return False
+    return bool(np.asarray(image.convert("RGBA"))[..., 3].min() < 255)
+
+
+def depth_evidence(decoded: Decoded, path: Path) -> int | None:
+    """Return the largest number of an image whose bit depth is open; None for any other image.
+
+    Raises:
+        DataError: numbers below 0, or of more than 16 bits.
+    """
+    if decoded.wide is None or decoded.white is not None or decoded.wide.dtype.kind == "f":
+        return None
+    colours = _colours(decoded, path)
+    _check_whole(colours, path)
+    return int(colours.max(initial=0))
+
+
+def white_of(colours: Shaped[np.ndarray, "h w c"], path: Path, reading: Reading) -> int:
+    """Return the number that is white, in an image that does not say so itself (DataError)."""
+    _check_whole(colours, path)
+    highest = int(colours.max(initial=0))
+    if reading.bit_depth is None:
+        if highest < 2**14:
             raise DataError(
-                f"{path} has pixels from {deep.min()} to {deep.max()}, expected 0 to 65535; "
-                "convert it to 16-bit PNG"
+                f"{path} has 16 bits a pixel, and values that end at {highest}: how many bits are "
+                "in use cannot be known from one image; give --bit-depth 8, 10, 12, 14 or 16 when "
+                "training"
             )
-        grey = ((deep * 255 + 32767) // 65535).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2)
-    if image.mode == "F":
+        return _LARGEST
+    white: int = 2**reading.bit_depth - 1
+    if highest > white:
         raise DataError(
-            f"{path} has floating-point pixels, expected 8 or 16 bits; convert it to 16-bit PNG"
+            f"{path} has values of up to {highest}, expected at most {white} (--bit-depth "
+            f"{reading.bit_depth}); convert it, or give a larger --bit-depth to the training"
         )
-    return np.asarray(_rgb(image))
+    return white
 
 
 def resize_image(
@@ -54,45 +106,56 @@ def resize_image(
     return np.asarray(resized)
 
 
-def read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
-    """Read a ground-truth mask, turned upright: True where any colour channel is above 0.
-
-    Raises:
-        DataError: see :func:`read_image`.
-    """
-    image = _open(path)
-    if image.mode in ("1", "L", "F", *_DEEP_MODES):
-        positive: Bool[np.ndarray, "h w"] = np.asarray(image) > 0
-        return positive
-    # Colours mark defects; indices of a palette and an alpha channel do not.
-    coloured: Bool[np.ndarray, "h w"] = np.any(np.asarray(_rgb(image)), axis=2)
-    return coloured
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        with Image.open(path, formats=_FORMATS) as image:
-            # Pillow only warns of this, and warnings' filters cannot be changed from threads.
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                raise Image.DecompressionBombError(
-                    f"{image.width} x {image.height} pixels are more than the {limit} of "
-                    "PIL.Image.MAX_IMAGE_PIXELS"
-                )
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except Exception as error:  # Pillow's decoders raise whatever they meet
-        raise _unreadable(path, error) from error
-
-
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb_of(image: Image.Image) -> Image.Image:
+    """Convert an image of 8 bits a channel to RGB; its transparency is dropped."""
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")  # through RGBA: a palette may have transparent entries
     return image.convert("RGB")
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if isinstance(error, UnidentifiedImageError):
-        reason = f"expected one of {', '.join(_FORMATS)}"
-    return DataError(f"{path} cannot be read as an image ({reason}); repair or remove it")
+def _colours(decoded: Decoded, path: Path) -> Shaped[np.ndarray, "h w c"]:
+    """Take grey or RGB of a wide image, without its alpha."""
+    assert decoded.wide is not None
+    channels = decoded.wide.shape[2]
+    if channels > 4:
+        raise DataError(f"{path} has {channels} channels, expected grey or RGB; convert it")
+    return decoded.wide[..., : 3 if channels >= 3 else 1]
+
+
+def _check_whole(colours: Shaped[np.ndarray, "h w c"], path: Path) -> None:
+    if colours.dtype != np.uint16 and colours.size:
+        low, high = int(colours.min()), int(colours.max())
+        if low < 0 or high > _LARGEST:
+            raise DataError(
+                f"{path} has pixels from {low} to {high}, expected 0 to {_LARGEST}; convert it to "
+                "16-bit PNG"
+            )
+
+
+def _scaled(colours: Shaped[np.ndarray, "h w c"], white: int) -> UInt8[np.ndarray, "h w c"]:
+    """Scale whole numbers so that ``white`` becomes 255, through a table: large images fit."""
+    numbers = np.arange(white + 1, dtype=np.uint32)
+    table = ((numbers * 255 + white // 2) // white).astype(np.uint8)
+    return np.asarray(table[colours])
+
+
+def _scaled_floats(
+    colours: Shaped[np.ndarray, "h w c"], path: Path, reading: Reading
+) -> UInt8[np.ndarray, "h w c"]:
+    if not np.isfinite(colours).all():
+        raise DataError(f"{path} has floating-point pixels that are not finite; convert it")
+    low, high = float(colours.min()), float(colours.max())
+    found = f"floating-point pixels from {low:.6g} to {high:.6g}"
+    if reading.float_range is None:
+        raise DataError(
+            f"{path} has {found}; say which values are black and white with --float-range, such "
+            "as 0,1, or convert it to 16-bit PNG"
+        )
+    black, white = reading.float_range
+    if low < black or high > white:
+        raise DataError(
+            f"{path} has {found}, expected {black:g} to {white:g} (--float-range); convert it, or "
+            "give a wider range to the training"
+        )
+    shares = (colours.astype(np.float64) - black) / (white - black)
+    return np.rint(shares * 255).astype(np.uint8)

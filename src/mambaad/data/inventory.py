@@ -8,10 +8,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mambaad.data.checks import unmasked
+from mambaad.data.depth import depth_notes, find_depth, with_reading
+from mambaad.data.images import AUTO
 from mambaad.data.layouts import find_layout
-from mambaad.data.opened import Opened, find_twins, note_odd_images, open_samples
+from mambaad.data.opened import (
+    Opened,
+    find_twins,
+    inverted_masks,
+    note_odd_images,
+    open_samples,
+)
 from mambaad.data.readers.base import Layout
-from mambaad.types import ProductClass, Sample
+from mambaad.errors import DataError
+from mambaad.types import ProductClass, Reading, Sample
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ def check_data(
     *,
     layout: str | None = None,
     quick: bool = False,
+    reading: Reading = AUTO,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Inventory:
     """Count the images of a data set, and find everything that is missing or odd.
@@ -81,6 +92,7 @@ def check_data(
         root: where the data set is.
         layout: the name of its layout; recognised from the folder without it.
         quick: check names only; open no image.
+        reading: how pixels are read; a bit depth that is not given is decided by all images.
         progress: called with the number of images opened and their total.
 
     Raises:
@@ -94,11 +106,12 @@ def check_data(
     classes = chosen.read_classes(
         root, chosen.class_names(root, "train"), "train", found.problems.append
     )
+    classes = with_reading(classes, reading)
     _compare_with_published(chosen, classes, found)
     for c in classes:
         _check_labels(c, found)
     if not quick:
-        _open_all(classes, found, progress)
+        _open_all(classes, reading, found, progress)
     return Inventory(
         chosen.title, tuple(map(_count, classes)), tuple(found.problems), tuple(found.notes)
     )
@@ -139,6 +152,14 @@ def _check_labels(c: ProductClass, to: _Findings) -> None:
         )
     if defective and not c.has_masks:
         to.notes.append(f"{c.name} has no masks: image-level figures only")
+    said = "\n".join(to.problems)
+    for sample in unmasked(c):
+        # Some layouts say it themselves, and know where the mask should be.
+        if f"{sample.path} has no mask" not in said:
+            to.problems.append(
+                f"{sample.path} has no mask, as other defective images of {c.name} have; add it, "
+                "or leave the image out"
+            )
     among_train = sum(s.is_defective for s in c.train)
     if among_train:
         to.notes.append(
@@ -147,8 +168,12 @@ def _check_labels(c: ProductClass, to: _Findings) -> None:
 
 
 def _open_all(
-    classes: Sequence[ProductClass], to: _Findings, progress: Callable[[int, int], None]
+    classes: Sequence[ProductClass],
+    reading: Reading,
+    to: _Findings,
+    progress: Callable[[int, int], None],
 ) -> None:
+    highest: dict[str, list[int]] = {}
     total = sum(len(c.train) + len(c.test) for c in classes)
     done = 0
     for c in classes:
@@ -160,6 +185,17 @@ def _open_all(
             if opened.problem:
                 to.problems.append(opened.problem)
         to.notes += note_odd_images(c.name, images)
+        covered = [opened.covered for opened in images if opened.covered is not None]
+        if inverted := inverted_masks(c.name, covered):
+            to.problems.append(inverted)
+        tops = [opened.highest for opened in images if opened.highest is not None]
+        if tops:
+            highest[c.name] = tops
         problems, notes = find_twins(c, images)
         to.problems += problems
         to.notes += notes
+    if highest:
+        try:
+            to.notes += depth_notes(highest, find_depth(highest))
+        except DataError as error:
+            to.problems.append(str(error))

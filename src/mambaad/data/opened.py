@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mambaad.data.checks import mask_size_problem
-from mambaad.data.images import read_image, read_mask
+from mambaad.data.decoding import decode_bytes
+from mambaad.data.images import depth_evidence, is_transparent, to_rgb
+from mambaad.data.mask_files import read_mask
 from mambaad.data.read_ahead import read_ahead
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
+
+NEARLY_ALL = 0.9
+"""Share of an image from which on a mask marks nearly all of it."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +25,18 @@ class Opened:
     """The result of opening one image and its mask.
 
     ``digest``: of the file's content. ``size``: height and width in pixels. ``problem``: a line
-    about an image that cannot be used, or ``""``.
+    about an image that cannot be used, or ``""``. ``covered``: share of the image that its mask
+    marks; None without one. ``highest``: its largest number, where that decides the bit depth of
+    the data set. ``is_transparent``: whether it is transparent in places, which is not looked at.
     """
 
     sample: Sample
     digest: bytes
     size: tuple[int, int] = (0, 0)
     problem: str = ""
-    has_empty_mask: bool = False
+    covered: float | None = None
+    highest: int | None = None
+    is_transparent: bool = False
 
 
 def open_samples(samples: Iterable[Sample]) -> Iterator[Opened]:
@@ -48,15 +57,22 @@ def open_sample(sample: Sample) -> Opened:
     if not content:
         return Opened(sample, digest, problem=f"{sample.path} has no bytes; download it again")
     digest = hashlib.sha256(content).digest()
+    highest = None
     try:
-        height, width, _ = read_image(sample.path).shape
+        decoded = decode_bytes(content, sample.path, sample.reading.max_pixels)
+        size = decoded.size
+        if sample.reading.bit_depth is None:
+            highest = depth_evidence(decoded, sample.path)
+        if highest is None:
+            to_rgb(decoded, sample.path, sample.reading)
+        transparent = is_transparent(decoded)
         if sample.mask_path is None:
-            return Opened(sample, digest, (height, width))
-        mask = read_mask(sample.mask_path)
+            return Opened(sample, digest, size, highest=highest, is_transparent=transparent)
+        mask = read_mask(sample.mask_path, sample.reading.max_pixels)
     except DataError as error:
-        return Opened(sample, digest, problem=str(error))
-    problem = mask_size_problem(sample.mask_path, mask.shape, (height, width)) or ""
-    return Opened(sample, digest, (height, width), problem, not mask.any())
+        return Opened(sample, digest, problem=str(error), highest=highest)
+    problem = mask_size_problem(sample.mask_path, mask.shape, size) or ""
+    return Opened(sample, digest, size, problem, float(mask.mean()), highest, transparent)
 
 
 def note_odd_images(name: str, images: Sequence[Opened]) -> Iterator[str]:
@@ -68,12 +84,41 @@ def note_odd_images(name: str, images: Sequence[Opened]) -> Iterator[str]:
             f"{name} has images of {len(sizes)} sizes (height x width), "
             f"{smallest[0]} x {smallest[1]} to {largest[0]} x {largest[1]}"
         )
-    empty = [opened.sample for opened in images if opened.has_empty_mask]
+    transparent = [opened.sample for opened in images if opened.is_transparent]
+    if transparent:
+        yield (
+            f"{name} has {len(transparent)} images that are transparent in places, "
+            f"{transparent[0].path} the first: their colours are read as if they were opaque"
+        )
+    empty = [opened.sample for opened in images if opened.covered == 0]
     if empty:
         yield (
             f"{name} has {len(empty)} defective images whose mask is empty, "
             f"{empty[0].mask_path} the first"
         )
+    full = [opened.sample for opened in images if (opened.covered or 0) > NEARLY_ALL]
+    covered = [opened.covered for opened in images if opened.covered is not None]
+    if full and inverted_masks(name, covered) is None:  # which is a problem, not a note
+        yield (
+            f"{name} has {len(full)} masks that mark more than {NEARLY_ALL:.0%} of their image, "
+            f"{full[0].mask_path} the first: defects are expected to be above 0, and the rest 0"
+        )
+
+
+def inverted_masks(name: str, covered: Sequence[float]) -> str | None:
+    """Say that a class's masks seem to be inverted: most of them mark nearly everything.
+
+    Args:
+        name: the class.
+        covered: of each of its masks, the share of the image that it marks.
+    """
+    full = sum(share > NEARLY_ALL for share in covered)
+    if not full or 2 * full <= len(covered):
+        return None
+    return (
+        f"{full} of the {len(covered)} masks of {name} mark more than {NEARLY_ALL:.0%} of their "
+        "image, so they seem to be inverted; save them with 0 for good, 255 for defective"
+    )
 
 
 def find_twins(c: ProductClass, images: Sequence[Opened]) -> tuple[list[str], list[str]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from mambaad.data.images import read_image, resize_image
+from mambaad.data.images import read_sample_image, resize_image
 from mambaad.types import Sample
 
 _BATCHES_AHEAD = 2
@@ -30,7 +30,13 @@ class PixelBatch(NamedTuple):
 
 
 def read_ahead(
-    read: Callable[[Item], Read], items: Iterable[Item], *, workers: int = 2, ahead: int = 2
+    read: Callable[[Item], Read],
+    items: Iterable[Item],
+    *,
+    workers: int = 2,
+    ahead: int = 2,
+    weigh: Callable[[Read], int] = lambda read: 0,
+    limit: int = 0,
 ) -> Generator[Read, None, None]:
     """Yield ``read(item)`` for each item, in order, while threads read the next ones.
 
@@ -42,14 +48,22 @@ def read_ahead(
         items: read in order.
         workers: the number of threads.
         ahead: how many items are read beyond the one that is yielded.
+        weigh: gives the weight of what was read, such as its bytes.
+        limit: of the weight of all items that wait, if each is as heavy as the one before them: no
+            more are read ahead then, so that they fit into memory.
     """
     waiting: deque[Future[Read]] = deque()
+    weight: int | None = None  # of the item read last
     with ThreadPoolExecutor(workers) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(read, item))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
+                if weight is None and len(waiting) >= workers:
+                    weight = weigh(waiting[0].result()) if not waiting[0].exception() else None
+                while len(waiting) > ahead or (waiting and len(waiting) * (weight or 0) > limit):
+                    found = waiting.popleft().result()
+                    weight = weigh(found)
+                    yield found
             while waiting:
                 yield waiting.popleft().result()
         finally:
@@ -77,7 +91,7 @@ def read_batches(
     """
 
     def load(sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
-        return resize_image(read_image(sample.path), size)
+        return resize_image(read_sample_image(sample), size)
 
     images = read_ahead(load, samples, workers=workers, ahead=_BATCHES_AHEAD * batch_size)
     try:

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from mambaad.data.images import read_image, resize_image
+from mambaad.data.images import read_sample_image, resize_image
 from mambaad.data.read_ahead import read_ahead
 from mambaad.errors import DataError
 from mambaad.models.embedding import embedding
@@ -203,7 +203,7 @@ class ReferenceParts:
         maps = self._maps(pixels)
         distances = torch.cdist(embedding(maps), self._embedded[product])
         sample = parts[int(distances.argmin())]
-        maps_of_good = self._maps(read_image(sample.path))
+        maps_of_good = self._maps(read_sample_image(sample))
         matched = min(_MATCHED, len(maps) - 1)
         height, width = self._size
         rows, columns = maps[matched].shape[2:]
@@ -242,7 +242,7 @@ def _batch(
 
 def _read_or_report(sample: Sample) -> UInt8[np.ndarray, "h w 3"] | None:
     try:
-        return read_image(sample.path)
+        return read_sample_image(sample)
     except DataError as error:
         say(f"{error}; not used for comparison")
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -66,12 +67,14 @@ class Inspector:
             :mod:`mambaad.inference.compiled`; on a CPU that replaces the packed form. ``"auto"``
             is ``"cuda-graphs"`` on a GPU, else ``"off"``.
         keep_trained: also keep a copy of the model as trained, which explanations need.
+        max_pixels: images with more are refused; by default as in training.
 
     Attributes:
         source, precision: as given.
         engine: runs the model (:class:`mambaad.inference.engine.Engine`).
         config: the settings that it was trained with.
         products: the classes that the model was trained on; empty if not known.
+        reading: how the pixels of files are read, as in training.
         size: height and width of the resized images and of the anomaly maps, in pixels.
         heatmap_range: the map's values at both ends of the heatmaps of classes without a
             calibration.
@@ -93,6 +96,7 @@ class Inspector:
         device: str = "auto",
         compile: Compilation = "auto",
         keep_trained: bool = False,
+        max_pixels: int | None = None,
     ) -> None:
         check_precision(precision)
         check_device(device)
@@ -101,6 +105,9 @@ class Inspector:
         self.precision = precision
         with opened(Path(source)) as run:
             self.config = read_config(run)
+            self.reading = self.config.reading
+            if max_pixels is not None:
+                self.reading = replace(self.reading, max_pixels=max_pixels)
             from mambaad.inference.torch_engine import load_engine  # PyTorch takes seconds to load
 
             self.engine = load_engine(
@@ -134,7 +141,7 @@ class Inspector:
             RunError: the model's values are not finite.
         """
         self.check_product(product)
-        item = Item(image if isinstance(image, np.ndarray) else Path(image), product)
+        item = self.item(image, product)
         return _prediction(self.judge(observe_one(self.engine, item), product))
 
     def inspect_many(
@@ -151,10 +158,16 @@ class Inspector:
         """
         self.check_product(product)
         items = (
-            Item(image.copy() if isinstance(image, np.ndarray) else Path(image), product)
+            self.item(image.copy() if isinstance(image, np.ndarray) else image, product)
             for image in images
         )
         yield from map(_prediction, self.stream(items))
+
+    def item(self, image: Image, product: str | None = None) -> Item:
+        """Make an item of an image, whose file is read as the training images were."""
+        return Item(
+            image if isinstance(image, np.ndarray) else Path(image), product, reading=self.reading
+        )
 
     def stream(self, items: Iterable[Item], *, batch_size: int = 1) -> Iterator[Inspected]:
         """Inspect images in their order; see :func:`mambaad.inspection.stream.observe_stream`."""

@@ -13,9 +13,11 @@ from jaxtyping import Bool
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mambaad.data.images import read_image
+from mambaad.data.decoding import decode
+from mambaad.data.images import AUTO, is_transparent, to_rgb
 from mambaad.data.masks import resize_mask_nearest
 from mambaad.errors import ConfigError
+from mambaad.types import MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_product_settings(
-    path: Path, products: Sequence[str], size: tuple[int, int]
+    path: Path, products: Sequence[str], size: tuple[int, int], max_pixels: int = MAX_PIXELS
 ) -> Mapping[str, ProductSettings]:
     """Read settings from a YAML file: a mapping from classes to their settings.
 
@@ -78,6 +80,7 @@ def read_product_settings(
         path: the file.
         products: the classes of the model.
         size: height and width of the anomaly maps.
+        max_pixels: masks with more are refused.
 
     Raises:
         ConfigError: a file that cannot be read, or an invalid setting; names it.
@@ -100,7 +103,7 @@ def read_product_settings(
             raise ConfigError(f"{flag}: no class '{name}'; choose from {', '.join(products)}")
         try:
             settings[name] = _settings(
-                _Given.model_validate({} if given is None else given), path.parent, size
+                _Given.model_validate({} if given is None else given), path.parent, size, max_pixels
             )
         except ValidationError as error:
             first = error.errors()[0]
@@ -111,7 +114,9 @@ def read_product_settings(
     return settings
 
 
-def _settings(given: _Given, folder: Path, size: tuple[int, int]) -> ProductSettings:
+def _settings(
+    given: _Given, folder: Path, size: tuple[int, int], max_pixels: int
+) -> ProductSettings:
     area = given.min_area_px or 0.0
     if given.min_area_mm2 is not None:
         if given.min_area_px is not None:
@@ -123,9 +128,11 @@ def _settings(given: _Given, folder: Path, size: tuple[int, int]) -> ProductSett
     if given.region_of_interest is not None or given.ignore is not None:
         inspected = np.ones(size, dtype=bool)
         if given.region_of_interest is not None:
-            inspected &= resize_mask_nearest(_read_mask(folder / given.region_of_interest), *size)
+            region = _read_mask(folder / given.region_of_interest, max_pixels)
+            inspected &= resize_mask_nearest(region, *size)
         if given.ignore is not None:
-            inspected &= ~resize_mask_nearest(_read_mask(folder / given.ignore), *size)
+            ignored = _read_mask(folder / given.ignore, max_pixels)
+            inspected &= ~resize_mask_nearest(ignored, *size)
         if not inspected.any():
             raise ConfigError(
                 "no part of the image is inspected; enlarge region_of_interest, or shrink ignore"
@@ -133,14 +140,11 @@ def _settings(given: _Given, folder: Path, size: tuple[int, int]) -> ProductSett
     return ProductSettings(given.mm_per_px, area, inspected)
 
 
-def _read_mask(path: Path) -> Bool[np.ndarray, "h w"]:
+def _read_mask(path: Path, max_pixels: int) -> Bool[np.ndarray, "h w"]:
     """True where an image is white; refuses images that may not be masks."""
-    pixels = read_image(path)
-    with Image.open(path) as image:
-        is_transparent = (
-            image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
-        )
-    if is_transparent:
+    decoded = decode(path, max_pixels)
+    pixels = to_rgb(decoded, path, AUTO)
+    if is_transparent(decoded):
         raise ConfigError(f"{path} is transparent in places; save it as opaque black and white")
     grey = np.asarray(Image.fromarray(pixels).convert("L"))
     between = float(((grey >= _GREY[0]) & (grey <= _GREY[1])).mean())

@@ -16,15 +16,18 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mambaad.data.checks import MaskSizeError, check_images, read_sample
-from mambaad.data.images import read_image, resize_image
+from mambaad.data.images import AUTO, read_image, resize_image
 from mambaad.data.read_ahead import read_ahead
 from mambaad.errors import ConfigError, DataError, MambaADError, RunError
 from mambaad.inference.engine import Engine, Observation
 from mambaad.inspection.quality import Quality, measure_quality
 from mambaad.progress import say
-from mambaad.types import ProductClass, Sample
+from mambaad.types import ProductClass, Reading, Sample
 
 Pixels = UInt8[np.ndarray, "h w 3"]
+
+MOST_WAITING = 2**28
+"""Bytes of decoded images from which on no more are read ahead, or put into one batch."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Item:
     """An image to inspect, and what is known about it.
 
     ``image``: a file, or 8-bit RGB pixels, h x w x 3, of any size. ``product``: its class, if the
-    decision may know it. ``sample``: its entry in a data set, whose mask is then read too.
+    decision may know it. ``sample``: its entry in a data set, whose mask is then read too, and
+    which says how its pixels are read; ``reading`` says it of other files.
     """
 
     image: Path | Pixels
     product: str | None = None
     sample: Sample | None = None
+    reading: Reading = AUTO
 
     @classmethod
     def of(cls, sample: Sample, product: str | None = None) -> Item:
@@ -101,9 +106,17 @@ def observe_stream(
             for prepared in map(prepare, group):
                 yield from _observe(engine, [prepared])
             continue
-        ahead = max(2, batch_size)  # not more: of large images these are GiB
-        with closing(read_ahead(prepare, group, workers=engine.reads_ahead, ahead=ahead)) as read:
-            while batch := list(islice(read, batch_size)):
+        ahead = max(2, batch_size)
+        files = read_ahead(
+            prepare,
+            group,
+            workers=engine.reads_ahead,
+            ahead=ahead,
+            weigh=_weight,
+            limit=MOST_WAITING,
+        )
+        with closing(files) as read:
+            while batch := _next_batch(read, batch_size):
                 yield from _observe(engine, batch)
 
 
@@ -138,6 +151,23 @@ def readable(
         yield image
 
 
+def _weight(prepared: tuple[Observed, Pixels | None]) -> int:
+    pixels = prepared[0].pixels
+    return 0 if pixels is None else pixels.size
+
+
+def _next_batch(
+    read: Iterator[tuple[Observed, Pixels | None]], batch_size: int
+) -> list[tuple[Observed, Pixels | None]]:
+    """Take the next images: fewer than ``batch_size`` where they are large; none at the end."""
+    batch: list[tuple[Observed, Pixels | None]] = []
+    for prepared in islice(read, batch_size):
+        batch.append(prepared)
+        if sum(map(_weight, batch)) > MOST_WAITING:
+            break
+    return batch
+
+
 def _prepare(item: Item, size: tuple[int, int]) -> tuple[Observed, Pixels | None]:
     """Read an image; returns it unobserved, and its pixels at the engine's size."""
     mask = None
@@ -146,7 +176,7 @@ def _prepare(item: Item, size: tuple[int, int]) -> tuple[Observed, Pixels | None
     else:
         try:
             if item.sample is None:
-                pixels = read_image(item.image)
+                pixels = read_image(item.image, item.reading)
             else:
                 pixels, mask = read_sample(item.sample)
         except MaskSizeError:

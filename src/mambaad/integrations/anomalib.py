@@ -51,6 +51,9 @@ except ImportError as error:
 _THEIRS = {
     "system": "only MambaAD is an anomalib model",
     "classes": "give the datamodule the folders of the classes wanted",
+    "bit_depth": "the datamodule reads the images",
+    "float_range": "the datamodule reads the images",
+    "max_pixels": "the datamodule reads the images",
     "exclude": "leave the images out of the datamodule",
     "batch_size": "give the datamodule train_batch_size",
     "seed": "call lightning.seed_everything",

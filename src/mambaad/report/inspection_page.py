@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import without
-from mambaad.data.images import read_image
+from mambaad.data.images import read_sample_image
 from mambaad.data.layouts import read_data
 from mambaad.errors import RunError
 from mambaad.files import write_text, written_whole
@@ -58,6 +59,7 @@ class InspectionPage:
         if good is not None:
             classes = read_data(good, layout=inspector.config.layout)
             classes = without(classes, good, inspector.config.exclude or ())
+            classes = with_reading(classes, inspector.reading)
             parts = {c.name: c.train for c in classes if c.name in inspector.products}
         trained = inspector.engine.trained
         self._explainer = Explainer(trained, inspector.size) if trained else None
@@ -231,7 +233,7 @@ class InspectionPage:
         size = self._inspector.size
         tiles.append(_close_up(pixels, found.at, size))
         if match:
-            tiles.append(_close_up(read_image(match.sample.path), match.at, size))
+            tiles.append(_close_up(read_sample_image(match.sample), match.at, size))
         self._save(target, np.concatenate([_square(tile) for tile in tiles], axis=1))
         return _sentences(found, match, prediction)
 

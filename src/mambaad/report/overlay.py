@@ -12,6 +12,7 @@ from scipy import ndimage
 # greyscale print.
 _COLOURS = np.asarray(colormaps["inferno"].resampled(256)(np.arange(256))[:, :3], np.float32) * 255
 _MAX_OPACITY = 0.8
+_BAND = 2**22  # pixels that are blended at a time
 _OUTLINE = np.asarray([64, 224, 255], np.uint8)  # cyan: not in the heatmap, and rare on parts
 
 
@@ -30,12 +31,16 @@ def heatmap_overlay(
     """
     low, high = heatmap_range
     size = (image.shape[1], image.shape[0])
-    resized = Image.fromarray(anomaly_map).resize(size, Image.Resampling.BILINEAR)
-    intensity = ((np.asarray(resized) - low) / (high - low)).clip(0, 1)[..., None]
-    opacity = _MAX_OPACITY * intensity
-    colours = _COLOURS[(intensity[..., 0] * 255).round().astype(np.uint8)]
-    blended = image * (1 - opacity) + colours * opacity
-    drawn: UInt8[np.ndarray, "h w 3"] = blended.round().astype(np.uint8)
+    resized = np.asarray(Image.fromarray(anomaly_map).resize(size, Image.Resampling.BILINEAR))
+    drawn: UInt8[np.ndarray, "h w 3"] = np.empty_like(image)
+    rows = max(_BAND // max(size[0], 1), 1)
+    for top in range(0, size[1], rows):  # not all at once: floats of a large image are GiB
+        band = slice(top, top + rows)
+        intensity = ((resized[band] - low) / (high - low)).clip(0, 1)[..., None]
+        opacity = _MAX_OPACITY * intensity
+        colours = _COLOURS[(intensity[..., 0] * 255).round().astype(np.uint8)]
+        blended = image[band] * (1 - opacity) + colours * opacity
+        drawn[band] = blended.round().astype(np.uint8)
     return drawn
 
 
@@ -49,9 +54,12 @@ def draw_outlines(
     """
     height, width = image.shape[:2]
     small = Image.fromarray(mask.astype(np.uint8))
-    inside = np.asarray(small.resize((width, height), Image.Resampling.NEAREST)) > 0
-    thick = max(round(min(height, width) / 200), 1)
-    around = ndimage.binary_dilation(inside, np.ones((3, 3), dtype=bool), iterations=thick)
+    inside = np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
+    reach = 2 * max(round(min(height, width) / 200), 1) + 1
+    # A square's maximum, along one side after the other: its time does not grow with the square.
+    around = inside
+    for axis in (0, 1):
+        around = ndimage.maximum_filter1d(around, reach, axis, mode="constant")
     drawn: UInt8[np.ndarray, "h w 3"] = image.copy()
-    drawn[around & ~inside] = _OUTLINE
+    drawn[around > inside] = _OUTLINE
     return drawn

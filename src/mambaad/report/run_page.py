@@ -75,7 +75,7 @@ class RunPage:
             title: heading of the page.
             config: the settings of the run.
             log: a record for each epoch of its training; empty for an imported run.
-            protocol: name of the metrics' protocol.
+            protocol: name of the metrics' protocol, and where pixels are compared.
             metrics: a header row and a row for each class, as text.
             scores: by class, each test image's score and whether it is defective.
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 from mambaad.data.exclusion import relative_name
-from mambaad.data.images import read_image
+from mambaad.data.images import read_sample_image
 from mambaad.report.overlay import heatmap_overlay
 from mambaad.report.run_rendering import picture, svg_of, templates
 from mambaad.training.suspects import ScoredClass
@@ -75,7 +75,7 @@ def _cards(c: ScoredClass, root: Path) -> list[Card]:
     bounds = (c.median, max(2 * c.threshold - c.median, c.median + 1e-6))
     cards = []
     for i, sample in enumerate(c.samples[:shown]):
-        image = Image.fromarray(read_image(sample.path))
+        image = Image.fromarray(read_sample_image(sample))
         image.thumbnail((_SIDE, _SIDE))
         pixels = np.asarray(image)
         overlay = heatmap_overlay(pixels, c.maps[i], bounds)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from mambaad.config import TrainConfig
-from mambaad.data.images import read_image, resize_image
+from mambaad.data.images import read_sample_image, resize_image
 from mambaad.data.read_ahead import read_ahead, reader_threads
 from mambaad.models.normalise import normalise
 from mambaad.training.tensor_cache import TensorCache
@@ -114,7 +114,7 @@ class TrainingBatches:
         return any(cache and cache.has(batch) for cache in (self._features, self._pixels))
 
     def _read(self, index: int) -> torch.Tensor:
-        pixels = resize_image(read_image(self.samples[index].path), self._size)
+        pixels = resize_image(read_sample_image(self.samples[index]), self._size)
         return torch.from_numpy(pixels.copy())
 
     def _prepare(self, batch: Sequence[int], pixels: Iterator[torch.Tensor]) -> _Prepared:

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from mambaad.artifacts.run_folder import HEAD_CHECKPOINT, HEAD_LOG
 from mambaad.config import TrainConfig
-from mambaad.data.images import read_image, resize_image
+from mambaad.data.images import read_sample_image, resize_image
 from mambaad.data.read_ahead import read_ahead, reader_threads
 from mambaad.data.synthetic.anomalies import spoil
 from mambaad.files import write_text
@@ -215,7 +215,7 @@ class ResizedImages:
     def __getitem__(self, index: int) -> UInt8[np.ndarray, "h w 3"]:
         kept = self._kept.get(index)
         if kept is None:
-            kept = resize_image(read_image(self._samples[index].path), self.size)
+            kept = resize_image(read_sample_image(self._samples[index]), self.size)
             if len(self._kept) < self._room:
                 self._kept[index] = kept
         return kept

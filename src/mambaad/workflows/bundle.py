@@ -105,6 +105,8 @@ def _read_metrics(path: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         names = ("protocol", "size", "classes", "mean", "pooled")
         figures = {name: content[name] for name in names}
+        # Evaluations of former versions compared pixels at the map's size.
+        figures["at"] = content.get("at", "map")
         TypeAdapter(dict[str, float | None]).validate_python(figures["mean"])
         return figures
     except OSError as error:

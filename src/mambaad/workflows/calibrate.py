@@ -19,6 +19,7 @@ from mambaad.artifacts.run_folder import (
     weights_digest,
 )
 from mambaad.data.checks import check_images
+from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import without
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
@@ -65,6 +66,7 @@ def calibrate(
     precision: Precision = "float32",
     device: str = "auto",
     skip_unreadable: bool = False,
+    max_pixels: int | None = None,
 ) -> Calibration:
     """Set the thresholds of PASS, REVIEW and FAIL for each class, on good parts only.
 
@@ -86,6 +88,7 @@ def calibrate(
         device: see :class:`mambaad.Inspector`. Thresholds in float32 hold on any device, those in
             bfloat16 on this type only.
         skip_unreadable: skip unreadable images instead of stopping.
+        max_pixels: images with more are refused; by default as in training.
 
     Raises:
         ConfigError, DataError, RunError: wrong arguments, parts or run; nothing is written.
@@ -108,9 +111,13 @@ def calibrate(
             "--cross-fit 3, or new ones with --new-parts, or train with --holdout 0.2"
         )
     names = read_prototypes(run).products
-    given = read_product_settings(Path(products), names, config.size) if products else {}
+    reading = config.reading
+    if max_pixels is not None:
+        reading = replace(reading, max_pixels=max_pixels)
+    most = reading.max_pixels
+    given = read_product_settings(Path(products), names, config.size, most) if products else {}
     settings = {name: given.get(name, ProductSettings()) for name in names}
-    classes = read_data(data, names, layout=config.layout)
+    classes = with_reading(read_data(data, names, layout=config.layout), reading)
     if not new_parts:
         classes = without(classes, data, config.exclude or ())
     if skip_unreadable:

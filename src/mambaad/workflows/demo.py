@@ -111,7 +111,7 @@ def demo(out: str | Path = "mambaad-demo", *, quick: bool = False) -> Evaluation
         "MambaAD on a synthetic factory",
         inspector.config,
         read_log(run),
-        evaluation.protocol,
+        f"{evaluation.protocol}, pixels at the {evaluation.at}'s size",
         evaluation.to_rows(),
         evaluation.scores,
     )

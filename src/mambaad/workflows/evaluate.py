@@ -7,23 +7,31 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Bool
-
+from mambaad.data.checks import check_masks
+from mambaad.data.depth import with_reading
 from mambaad.data.layouts import class_names, read_data
-from mambaad.data.masks import resize_mask_bilinear, resize_mask_nearest
 from mambaad.errors import ConfigError, DataError
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inference.engine import Engine
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.stream import Item, Observed, observe_stream, readable
-from mambaad.metrics.names import HEADINGS, METRICS, PROTOCOLS, MetricValues, Protocol
+from mambaad.metrics.names import (
+    HEADINGS,
+    METRICS,
+    PROTOCOLS,
+    At,
+    MetricValues,
+    Protocol,
+    check_place,
+)
 from mambaad.metrics.protocols import ClassMetrics, image_metrics, mean_over_classes
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass
+from mambaad.workflows.evaluation_notes import ClassRemarks, all_notes
+from mambaad.workflows.pixel_pairs import pixel_pair
 from mambaad.workflows.verdicts import VerdictEvaluation, VerdictMeasurement, check_calibrated
 
 
@@ -35,12 +43,15 @@ class Evaluation:
         protocol: of the metrics.
         precision: of the model's matrix products.
         size: height and width of the anomaly maps, in pixels.
+        at: where pixels were compared: at the size of the maps, or of the masks.
         classes: each class's metrics.
         mean: their means over the classes.
         pooled: the image metrics of all classes' scores taken together, not averaged by class.
         scores: by class, each test image's score and whether it is defective.
         model_seconds: time spent on the images.
         metric_seconds: time spent on the metrics.
+        reasons: by class, why figures are None; classes without such figures are absent.
+        notes: lines on what a reader of the figures should know.
         verdicts: the accuracy of verdicts, if requested.
     """
 
@@ -53,6 +64,9 @@ class Evaluation:
     scores: dict[str, list[tuple[float, bool]]]
     model_seconds: float
     metric_seconds: float
+    at: At = "map"
+    reasons: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     verdicts: VerdictEvaluation | None = None
 
     def to_json(self) -> str:
@@ -63,10 +77,13 @@ class Evaluation:
                     "protocol": self.protocol,
                     "precision": self.precision,
                     "size": list(self.size),
+                    "at": self.at,
                     "crop": None,
                     "classes": self.classes,
                     "mean": self.mean,
                     "pooled": self.pooled,
+                    "reasons": self.reasons,
+                    "notes": self.notes,
                 },
                 indent=2,
             )
@@ -74,22 +91,28 @@ class Evaluation:
         )
 
     def to_rows(self) -> list[list[str]]:
-        """Make a heading and a row per class, for the mean and for pooled scores, in per cent."""
+        """Make a heading and a row per class, for the mean and for pooled scores, in per cent.
+
+        If figures of a class are missing, a last column says why.
+        """
         rows = [["class", *(HEADINGS[m] for m in METRICS)]]
         for name, values in {**self.classes, "mean": self.mean, "pooled": self.pooled}.items():
             shown = (values.get(m) for m in METRICS)
             rows.append([name, *("-" if v is None else f"{100 * v:.1f}" for v in shown)])
+        if self.reasons:
+            reasons = {**self.reasons, "pooled": "image scores only"}
+            rows = [[*rows[0], "missing"], *([*r, reasons.get(r[0], "")] for r in rows[1:])]
         return rows
 
     def to_csv(self) -> str:
         """Format the metrics as CSV, with a row per class and one for the mean."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["class", *METRICS, "protocol", "size", "crop"])
+        writer.writerow(["class", *METRICS, "protocol", "size", "crop", "at"])
         size = "x".join(map(str, self.size))
         for name, values in {**self.classes, "mean": self.mean}.items():
             numbers = ["" if (v := values[m]) is None else f"{v:.6f}" for m in METRICS]
-            writer.writerow([name, *numbers, self.protocol, size, "none"])
+            writer.writerow([name, *numbers, self.protocol, size, "none", self.at])
         return text.getvalue()
 
 
@@ -98,12 +121,14 @@ def evaluate(
     data: str | Path,
     *,
     protocol: Protocol = "exact",
+    at: At = "map",
     precision: Precision = "float32",
     device: str = "auto",
     compile: Compilation = "auto",
     skip_unreadable: bool = False,
     verdicts: bool = False,
     report: str | Path | None = None,
+    max_pixels: int | None = None,
     sinks: Sequence[Callable[[Observed], None]] = (),
 ) -> Evaluation:
     """Compute the metrics of a run on the test images of its classes.
@@ -112,11 +137,14 @@ def evaluate(
         run: a run folder or a bundle; or an inspector, whose own precision and device apply.
         data: a folder in any known layout; classes that the model was not trained on are skipped.
         protocol: ``"exact"``, or ``"ader-paper"`` to compare with published numbers.
+        at: ``"map"``: masks are resized to the anomaly map, and a region that has no pixel left
+            gets one; ``"mask"``: maps are resized to the masks (protocol ``"exact"`` only).
         precision, device, compile: see :class:`mambaad.Inspector`.
         skip_unreadable: skip unreadable images instead of stopping.
         verdicts: also measure how often verdicts are right; needs a calibrated model.
         report: a folder for a page that shows all images, judged with their product given, and
             explains the flagged ones; needs a calibrated model.
+        max_pixels: images with more are refused; by default as in training.
         sinks: called with each observed image, in order.
 
     Raises:
@@ -126,6 +154,7 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
+    check_place(at, protocol)
     data = Path(data)
     if not data.is_dir():
         class_names(data, split="test")  # raises, before a model is loaded
@@ -133,7 +162,12 @@ def evaluate(
         inspector = run
     else:
         inspector = Inspector(
-            run, precision, device=device, compile=compile, keep_trained=report is not None
+            run,
+            precision,
+            device=device,
+            compile=compile,
+            keep_trained=report is not None,
+            max_pixels=max_pixels,
         )
     needs_verdicts = verdicts or report is not None
     calibration = check_calibrated(inspector) if needs_verdicts else None
@@ -147,10 +181,11 @@ def evaluate(
             classes,
             protocol,
             inspector.precision,
+            at=at,
             skip_unreadable=skip_unreadable,
             sinks=sinks,
         )
-    measurement = VerdictMeasurement(inspector, calibration, classes)
+    measurement = VerdictMeasurement(inspector, calibration, classes, at)
     page = None
     if report is not None:
         from mambaad.report.inspection_page import InspectionPage  # imports PyTorch
@@ -167,6 +202,7 @@ def evaluate(
         classes,
         protocol,
         inspector.precision,
+        at=at,
         skip_unreadable=skip_unreadable,
         sinks=[judge, *sinks],
     )
@@ -190,6 +226,7 @@ def evaluate_engine(
     protocol: Protocol,
     precision: Precision = "float32",
     *,
+    at: At = "map",
     skip_unreadable: bool = False,
     sinks: Sequence[Callable[[Observed], None]] = (),
 ) -> Evaluation:
@@ -200,14 +237,17 @@ def evaluate_engine(
         classes: classes with test images.
         protocol: of the metrics.
         precision: recorded in the result; the engine has its own.
+        at: where pixels are compared, see :func:`evaluate`.
         skip_unreadable: skip unreadable images instead of stopping.
         sinks: called with each observed image, in order.
 
     Raises:
-        DataError: an image that cannot be read.
+        DataError: an image that cannot be read, or a defective one that lacks a mask where others
+            of its class have one.
     """
+    check_masks(classes)
     started, sink_seconds = time.perf_counter(), 0.0
-    metrics = _ClassByClass(engine.size, protocol)
+    metrics = _ClassByClass(protocol, at)
     items = [Item.of(sample) for c in classes for sample in c.test]
     has_masks = {c.name: c.has_masks for c in classes}
     with ProgressBar("evaluating") as bar:
@@ -237,17 +277,25 @@ def evaluate_engine(
         metrics.scores,
         time.perf_counter() - started - metrics.seconds - sink_seconds,
         metrics.seconds,
+        at,
+        {
+            name: reason
+            for name, remarks in metrics.remarks.items()
+            if (reason := remarks.reason(metrics.values[name], has_masks[name]))
+        },
+        all_notes(metrics.remarks, metrics.values, protocol, engine.size),
     )
 
 
 class _ClassByClass:
     """Metrics of images that arrive class by class, so that one class's pixels are held."""
 
-    def __init__(self, size: tuple[int, int], protocol: Protocol) -> None:
+    def __init__(self, protocol: Protocol, at: At) -> None:
         self.values: dict[str, MetricValues] = {}
         self.scores: dict[str, list[tuple[float, bool]]] = {}
         self.seconds = 0.0
-        self._size = size
+        self.remarks: dict[str, ClassRemarks] = {}
+        self._at: At = at
         self._protocol = protocol
         self._name = ""
         self._metrics: ClassMetrics | None = None
@@ -260,10 +308,13 @@ class _ClassByClass:
             self.close()
             self._name = sample.class_name
             self._metrics = ClassMetrics(self._protocol, has_masks[self._name])
+            self.remarks[self._name] = ClassRemarks()
         observation, _ = image.result
-        self._metrics.update(
-            observation.anomaly_map, observation.score, sample.is_defective, self._mask(image.mask)
-        )
+        before = time.perf_counter()
+        pair = pixel_pair(image, observation.anomaly_map, self._protocol, self._at)
+        self.seconds += time.perf_counter() - before
+        self._metrics.update(pair.anomaly_map, observation.score, sample.is_defective, pair.mask)
+        self.remarks[self._name].add(image, pair)
         return self._name
 
     def close(self) -> None:
@@ -275,12 +326,6 @@ class _ClassByClass:
         self.seconds += time.perf_counter() - before
         self.scores[self._name] = list(zip(self._metrics.scores, self._metrics.labels, strict=True))
         self._metrics = None
-
-    def _mask(self, mask: Bool[np.ndarray, "h w"] | None) -> Bool[np.ndarray, "h2 w2"] | None:
-        if mask is None:
-            return None
-        resize = resize_mask_nearest if self._protocol == "exact" else resize_mask_bilinear
-        return resize(mask, *self._size)
 
 
 def _test_classes(inspector: Inspector, data: Path) -> list[ProductClass]:
@@ -301,6 +346,7 @@ def _test_classes(inspector: Inspector, data: Path) -> list[ProductClass]:
             if available and name not in available:
                 say(f"{name}: missing from {data}, so the mean is without it")
     classes = read_data(data, wanted or None, split="test", layout=layout)
+    classes = with_reading(classes, inspector.reading)
     tested = [c for c in classes if c.test]
     for c in classes:
         if not c.test:

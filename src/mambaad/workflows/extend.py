@@ -23,7 +23,8 @@ from mambaad.artifacts.run_folder import (
     weights_digest,
 )
 from mambaad.config import TrainConfig
-from mambaad.data.checks import check_with_progress
+from mambaad.data.checks import check_masks, check_with_progress
+from mambaad.data.depth import decided_depth, with_reading
 from mambaad.data.exclusion import without
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out, shuffled
@@ -151,6 +152,8 @@ def extend(
     _finish_replacing(run, work, former)
     config = _check(run, name, former, epochs, replay, max_drop)
     old_classes, added = _read(run, config, new, old, skip_unreadable)
+    if depth := decided_depth([added]):
+        config = config.model_copy(update={"bit_depth": depth})
     tested = _tested(old_classes, max_drop)
     classes = sorted([*old_classes, added], key=lambda c: c.name)
     trained_on, held_out = hold_out(classes, share=config.holdout, seed=config.seed)
@@ -233,6 +236,8 @@ def _read(
     classes = read_data(old, read_prototypes(run).products, layout=config.layout)
     classes = without(classes, old, config.exclude or ())
     classes += read_data(new.resolve().parent, [new.resolve().name], layout="mvtec")
+    classes = with_reading(classes, config.reading)
+    check_masks(classes)
     classes = check_with_progress(classes, skip_unreadable=skip_unreadable)
     if fingerprint(part_digests(classes[:-1])) != read_data_summary(run)["fingerprint"]:
         raise DataError(

@@ -19,7 +19,6 @@ from mambaad.files import printable, write_text, written_whole
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.records import Record
-from mambaad.inspection.stream import Item
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import ProgressBar, say
 from mambaad.report.inspection_rendering import PICTURES
@@ -46,6 +45,7 @@ def predict(
     report: str | Path | None = None,
     good: str | Path | None = None,
     need_verdicts: bool = False,
+    max_pixels: int | None = None,
 ) -> list[Record]:
     """Inspect image files, and write heatmaps, anomaly maps and records.
 
@@ -67,6 +67,7 @@ def predict(
         good: a data set whose good parts the page shows beside flagged ones.
         need_verdicts: refuse a model without calibration, and record an error for each image
             without a verdict.
+        max_pixels: images with more are refused; by default as in training.
 
     Returns:
         The records. An image that cannot be read, or whose results cannot be written, has a record
@@ -82,7 +83,12 @@ def predict(
         inspector = source
     else:
         inspector = Inspector(
-            source, precision, device=device, compile=compile, keep_trained=report is not None
+            source,
+            precision,
+            device=device,
+            compile=compile,
+            keep_trained=report is not None,
+            max_pixels=max_pixels,
         )
     name = Path(inspector.source).name
     inspector.check_product(product)
@@ -108,7 +114,7 @@ def predict(
     with sigterm_as_interrupt():
         try:
             with _records_file(out) as write_record, ProgressBar("predicting") as bar:
-                items = (Item(path, product) for path in files)
+                items = (inspector.item(path, product) for path in files)
                 stream = inspector.stream(items, batch_size=inspector.engine.batch_size)
                 for inspected, (path, target) in zip(stream, files.items(), strict=True):
                     inspected = _with_files(inspected, out / target, inspector)

@@ -9,7 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mambaad.config import make_config
 from mambaad.data.checks import check_with_progress
+from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import check_share, exclusion_list, list_beside, relative_name
 from mambaad.data.layouts import read_data
 from mambaad.errors import RunError
@@ -20,6 +22,7 @@ from mambaad.progress import ProgressBar
 from mambaad.report.suspects_page import suspects_page
 from mambaad.size import check_size, parse_size
 from mambaad.training.suspects import ScoredClass, make_encoder, score_class
+from mambaad.types import MAX_PIXELS
 
 
 def find_suspects(
@@ -35,6 +38,9 @@ def find_suspects(
     seed: int = 0,
     device: str = "auto",
     skip_unreadable: bool = False,
+    bit_depth: int | str = "auto",
+    float_range: str | tuple[float, float] | None = None,
+    max_pixels: int = MAX_PIXELS,
     json_file: str | Path | None = None,
 ) -> list[ScoredClass]:
     """Score each training image by how unlike the others of its class it looks.
@@ -53,6 +59,7 @@ def find_suspects(
         seed: of the random fifths; the same seed gives the same scores, on a CPU.
         device: see :class:`mambaad.Inspector`.
         skip_unreadable: leave unreadable images out instead of stopping.
+        bit_depth, float_range, max_pixels: see :func:`mambaad.train`.
         json_file: a file to write all scores to.
 
     Returns:
@@ -71,11 +78,16 @@ def find_suspects(
     check_share(share)
     shape = parse_size(str(size)) if isinstance(size, (str, int)) else size
     check_size(shape)
+    given = {"bit_depth": bit_depth, "float_range": float_range, "max_pixels": max_pixels}
+    reading = make_config(given).reading
     place = find_device(device)
     limit_threads()
     found = make_encoder(encoder, encoder_weights, place)
     products = check_with_progress(
-        [replace(c, test=()) for c in read_data(data, classes, layout=layout)],
+        with_reading(
+            [replace(c, test=()) for c in read_data(data, classes, layout=layout)],
+            reading,
+        ),
         skip_unreadable=skip_unreadable,
     )
     total, done = 2 * sum(len(c.train) for c in products), 0

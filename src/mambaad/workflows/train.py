@@ -21,6 +21,7 @@ from mambaad.artifacts.run_folder import (
 )
 from mambaad.config import SETTINGS, TrainConfig, make_config, named
 from mambaad.data.checks import read_checked
+from mambaad.data.depth import decided_depth
 from mambaad.data.exclusion import read_exclusions
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
@@ -61,6 +62,9 @@ def train(
     layout: str | None = None,
     classes: Sequence[str] | None = None,
     exclude: str | Path | Iterable[str | Path] | None = None,
+    bit_depth: Literal["auto", 8, 10, 12, 14, 16] | None = None,
+    float_range: str | tuple[float, float] | None = None,
+    max_pixels: int | None = None,
     holdout: float | None = None,
     size: int | str | tuple[int, int] | None = None,
     encoder: str | None = None,
@@ -125,6 +129,12 @@ def train(
         classes: names of the classes to train on. [all]
         exclude: training images to leave out: a text file with one path a line, as ``mambaad data
             suspects`` writes it, or the paths; relative to ``data``. [none]
+        bit_depth: bits in use of images that are stored with 16 or 32 bits a channel, for the
+            whole data set and for what the run inspects; ``"auto"`` decides by the images' values,
+            and stops where these do not decide it. ["auto"]
+        float_range: values of black and white in images of floats: "0,1" or two numbers. [none:
+            such images are refused]
+        max_pixels: images with more are refused, as unsafe to decode. [89478485]
         holdout: share of the good parts, 0 to 0.9, held out for calibration. [0]
         size: pixels to which images are resized, multiples of 32, or with ``encoder_groups`` of
             the patch size: 256, "224x320" or (height, width). [256; DINOv2: 392; DINOv3: 448]
@@ -201,6 +211,8 @@ def train(
     out = Path(out)
     if exclude is not None:
         given["exclude"] = read_exclusions(exclude, Path(data))
+    if resume and given.get("bit_depth") == "auto":
+        del given["bit_depth"]  # it has been decided
     settings = {**read_config(out).model_dump(), **given} if resume else given
     return train_run(
         data,
@@ -242,7 +254,11 @@ def train_run(
         # Of a training that has begun, and of the folds of one, they may have been deleted since.
         may_be_gone=resume or config.fold is not None,
         skip_unreadable=skip_unreadable,
+        reading=config.reading,
     )
+    # What was decided for these images is part of the run, for those that it will inspect.
+    if depth := decided_depth(everything):
+        config = config.model_copy(update={"bit_depth": depth})
     classes, held_out = hold_out(
         everything, share=config.holdout, fold=config.fold, seed=config.seed
     )

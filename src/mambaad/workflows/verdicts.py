@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mambaad.data.masks import resize_mask_nearest
 from mambaad.errors import RunError
 from mambaad.inspection.calibration import Calibration, ClassCalibration, inspected_map
 from mambaad.inspection.decision import nearest_product
 from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.stream import Observed
 from mambaad.inspection.thresholds import conformal_threshold
-from mambaad.metrics.names import HEADINGS, METRICS, MetricValues
+from mambaad.metrics.names import HEADINGS, METRICS, At, MetricValues
 from mambaad.metrics.protocols import ClassMetrics
 from mambaad.types import ProductClass, Verdict
+from mambaad.workflows.pixel_pairs import pixel_pair
 
 SCALES = ("raw", "inferred product", "true product")
 """The ways of making scores comparable across classes, for one threshold over all of them."""
@@ -121,11 +121,17 @@ class VerdictMeasurement:
         inspector: the inspector whose verdicts are measured.
         calibration: the inspector's calibration.
         classes: the classes whose images will be added.
+        at: where the pixels of pooled figures are compared, see :func:`mambaad.evaluate`.
     """
 
     def __init__(
-        self, inspector: Inspector, calibration: Calibration, classes: Sequence[ProductClass]
+        self,
+        inspector: Inspector,
+        calibration: Calibration,
+        classes: Sequence[ProductClass],
+        at: At = "map",
     ) -> None:
+        self._at: At = at
         self._inspector = inspector
         self._calibration = calibration
         self._given = {c.name: VerdictCounts() for c in classes}
@@ -158,16 +164,14 @@ class VerdictMeasurement:
         classes = self._calibration.classes
         products = self._inspector.products
         nearest, _ = nearest_product(products, observation.distances, self._calibration)
-        mask = observed.mask
-        if mask is not None:
-            mask = resize_mask_nearest(mask, *self._inspector.size)
         inferred, true = classes[nearest or name], classes[name]
         for scale, c in zip(SCALES, (inferred, inferred, true), strict=True):
             anomaly_map = observation.anomaly_map
             scaled = anomaly_map if scale == "raw" else _scaled(anomaly_map, c)
             # Only the inspected area, as in the scores from which the threshold was set.
             score = float(inspected_map(scaled, c.settings).max())
-            self._pooled[scale].update(scaled, score, bad, mask)
+            pair = pixel_pair(observed, scaled, "exact", self._at)
+            self._pooled[scale].update(pair.anomaly_map, score, bad, pair.mask)
             self._alarms[scale][name, bad] += score > self._limits[scale]
 
     def compute(self) -> VerdictEvaluation:

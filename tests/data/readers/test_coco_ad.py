@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mambaad.data.images import read_mask
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import find_layout, read_data
+from mambaad.data.mask_files import read_mask
 from mambaad.data.readers.coco_ad import LAYOUT as COCO_AD
 from mambaad.data.readers.coco_ad_build import build_coco_ad, fill_polygon
 from mambaad.errors import ConfigError, RunError

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mambaad.data.images import read_mask
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import find_layout, read_data
+from mambaad.data.mask_files import read_mask
 from mambaad.data.readers.visa import LAYOUT as VISA
 from mambaad.types import ProductClass, Sample
 from tests.data.conftest import Complains, WriteImage, noise

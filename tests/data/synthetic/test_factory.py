@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mambaad.data.images import read_image, read_mask
+from mambaad.data.images import read_image
+from mambaad.data.mask_files import read_mask
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.data.synthetic import factory
 from mambaad.data.synthetic.catalogue import PRODUCTS

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from mambaad.artifacts.run_folder import CONFIG, read_config, training_seconds
-from mambaad.data.layouts import read_data
+from mambaad.data.checks import read_checked
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import write_text
 from mambaad.inference.engine import Engine
@@ -183,7 +183,9 @@ def run_system(job: Job, run: Path) -> dict[str, Any]:
 
 def run_peer(job: Job) -> dict[str, Any]:
     """Fit and evaluate a system of anomalib."""
-    classes: list[ProductClass] = read_data(job.data.path, job.data.classes, layout=job.data.layout)
+    classes: list[ProductClass] = read_checked(
+        job.data.path, job.data.classes, layout=job.data.layout
+    )
     peer = PatchCore(peer_settings(job.settings))
     began = time.perf_counter()
     peer.fit([sample for c in classes for sample in c.train])

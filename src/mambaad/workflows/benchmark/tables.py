@@ -217,7 +217,8 @@ def write_tables(plan: Plan, outcomes: Sequence[Outcome], out: Path) -> list[Pat
     """Write ``results.md``, ``.tex``, ``.csv`` and ``.html``, each whole or not at all."""
     result_tables = tables(plan, outcomes)
     failed = [(o.job.title, o.problem or "") for o in outcomes if o.problem]
-    note = f"Protocol {plan.protocol}. Seeds: {', '.join(map(str, plan.seeds))}."
+    seeds = ", ".join(map(str, plan.seeds))
+    note = f"Protocol {plan.protocol}, pixels at the map's size. Seeds: {seeds}."
     if len(plan.seeds) > 1:
         note += " Mean and standard deviation over the seeds."
     problems = "".join(f"- {title}: {problem}\n" for title, problem in failed)

@@ -1,0 +1,57 @@
+"""An anomaly map and a mask at one size, so that their pixels can be compared."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from mambaad.data.masks import (
+    lost_regions,
+    resize_map,
+    resize_mask_bilinear,
+    resize_mask_nearest,
+)
+from mambaad.inspection.stream import Observed
+from mambaad.metrics.names import At, Protocol
+
+
+class PixelPair(NamedTuple):
+    """A map and a mask of one size.
+
+    ``mask``: None without one, as of a good part. ``lost``: regions of the mask that had no pixel
+    left at that size: under ``exact`` each was given one, under ``ader-paper`` they are gone.
+    """
+
+    anomaly_map: Float[np.ndarray, "h w"]
+    mask: Bool[np.ndarray, "h w"] | None
+    lost: int = 0
+
+
+def pixel_pair(
+    observed: Observed, anomaly_map: Float[np.ndarray, "h w"], protocol: Protocol, at: At
+) -> PixelPair:
+    """Bring the map of an observed image and its mask to one size.
+
+    Args:
+        observed: the image, with its mask.
+        anomaly_map: its map, perhaps scaled.
+        protocol: how masks are resized to the map's size.
+        at: ``"map"``: at the map's size; ``"mask"``: at the image's, the map resized (bilinear).
+    """
+    mask = observed.mask
+    if at == "mask":
+        assert observed.pixels is not None  # it was observed
+        height, width = observed.pixels.shape[:2]
+        return PixelPair(resize_map(anomaly_map, height, width), mask)
+    if mask is None:
+        return PixelPair(anomaly_map, None)
+    height, width = anomaly_map.shape
+    if protocol == "ader-paper":
+        resized = resize_mask_bilinear(mask, height, width)
+        return PixelPair(anomaly_map, resized, len(lost_regions(mask, resized)))
+    resized = resize_mask_nearest(mask, height, width)
+    lost = lost_regions(mask, resized)
+    resized[lost[:, 0], lost[:, 1]] = True
+    return PixelPair(anomaly_map, resized, len(lost))
