@@ -27,6 +27,11 @@ class Sample:
     mask_path: Path | None = None
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it is read from."""
+        return (self.path, self.mask_path) if self.mask_path else (self.path,)
+
+    @property
     def is_defective(self) -> bool:
         """Whether the data set labels this part as defective."""
         return self.defect_type != "good"

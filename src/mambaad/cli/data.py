@@ -48,11 +48,14 @@ def check(
     if not root.is_dir():
         class_names(root, layout=layout)  # says so
     from mambaad.data.inventory import check_data
+    from mambaad.data.unread import count_unread
 
     with ProgressBar("opening images") as bar:
         inventory = check_data(root, layout=layout, quick=quick, progress=bar.update)
     typer.echo(f"{root}: layout of {inventory.layout}\n")
     typer.echo(aligned(inventory.to_rows(), last_is_text=True))
+    if inventory.unread:
+        typer.echo(f"\nnot read: {count_unread(inventory.unread)}")
     for title, lines in (("notes", inventory.notes), ("problems", inventory.problems)):
         if lines:
             typer.echo(f"\n{title} ({len(lines)}):")

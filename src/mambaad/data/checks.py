@@ -15,6 +15,7 @@ from mambaad.data.images import read_image, read_mask
 from mambaad.data.layouts import read_data
 from mambaad.data.read_ahead import read_ahead
 from mambaad.data.readers.base import Split
+from mambaad.data.unread import say_unread
 from mambaad.errors import DataError
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass, Sample
@@ -68,6 +69,7 @@ def read_checked(
         DataError: see :func:`check_images`.
     """
     root, found = Path(root), read_data(root, classes, split=split, layout=layout)
+    say_unread(root)
     listed = (without if may_be_gone else leave_out)(found, root, exclude or ())
     return check_with_progress(listed, skip_unreadable=skip_unreadable)
 

@@ -39,7 +39,7 @@ def open_samples(samples: Iterable[Sample]) -> Iterator[Opened]:
 def open_sample(sample: Sample) -> Opened:
     """Open an image and its mask; what is wrong with them is in ``problem``."""
     # A file that cannot be read equals no other one.
-    digest = hashlib.sha256(str(sample.path).encode()).digest()
+    digest = hashlib.sha256(os.fsencode(sample.path)).digest()
     try:
         content = sample.path.read_bytes()
     except OSError as error:

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
+from mambaad.data.inventory import note_labels
 from mambaad.data.layouts import class_names, read_data
 from mambaad.data.masks import resize_mask_bilinear, resize_mask_nearest
+from mambaad.data.unread import say_unread
 from mambaad.errors import ConfigError, DataError
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inference.engine import Engine
@@ -301,10 +303,14 @@ def _test_classes(inspector: Inspector, data: Path) -> list[ProductClass]:
             if available and name not in available:
                 say(f"{name}: missing from {data}, so the mean is without it")
     classes = read_data(data, wanted or None, split="test", layout=layout)
+    say_unread(data)
     tested = [c for c in classes if c.test]
     for c in classes:
         if not c.test:
             say(f"{c.name}: skipped, it has no test images")
+            continue
+        for line in note_labels(c):
+            say(line)
     if not tested:
         raise DataError(f"{data} has no test images; see docs/datasets.md")
     return tested

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mambaad.data.file_names import is_image
+from mambaad.data.walk import is_image
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import printable, write_text, written_whole
 from mambaad.inference.compute import Compilation, Precision

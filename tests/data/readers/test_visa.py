@@ -131,6 +131,6 @@ def test_too_few_to_train_on(visa: Path, complains: Complains) -> None:
 def test_check_names_the_unlisted(visa: Path, write_image: WriteImage) -> None:
     extra = write_image(visa / "candle" / "Data" / "Images" / "Normal" / "9999.JPG")
     inventory = check_data(visa)
-    assert any(extra.name in note and "does not list" in note for note in inventory.notes)
+    assert any(extra.name in note and "1cls.csv lists" in note for note in inventory.notes)
     assert any("10 of the 12 classes of VisA" in note for note in inventory.notes)
     assert inventory.problems == ()
