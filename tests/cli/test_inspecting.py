@@ -125,3 +125,24 @@ def test_an_unreadable_image_ends_with_an_error(mambaad_command, trained_run, pa
     assert code == 1
     assert "1 images: " in out
     assert "bad.png cannot be read" in err
+
+
+def test_parts_that_are_not_inspected_end_with_an_error(
+    mambaad_command, calibrated_run, many_parts, tmp_path
+):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        shutil.copy(many_parts / "nut" / "test" / "good" / "000.png", tmp_path / "in" / name)
+    (tmp_path / "in" / "b.png").rename(tmp_path / "in" / "b.jp2")
+    (tmp_path / "in" / "c.png").unlink()
+    (tmp_path / "in" / "c.png").symlink_to("gone.png")
+    (tmp_path / "in" / "Thumbs.db").write_bytes(b"-")
+    code, out, err = mambaad_command(
+        "predict", calibrated_run, tmp_path / "in", "--out", tmp_path / "out"
+    )
+    assert code == 1
+    assert "1 images: " in out
+    assert "2 not inspected: " in out
+    assert "Thumbs.db is no image by its name" in out
+    assert "b.jp2 has the suffix '.jp2', which is not read" in err
+    assert "c.png is a link to nowhere" in err

@@ -13,6 +13,8 @@ from mambaad.cli.interrupts import exit_on_interrupt
 from mambaad.cli.options import Compile, Csv, Device, Json, Precision, Run, SkipUnreadable, Source
 from mambaad.cli.tables import aligned, metrics_table, verdict_tables
 
+_SHOWN = 20
+
 _LEGEND = (
     "log evidence: the highest so far that something has changed; an alarm is raised at the alarm "
     "level\nshift: of the latest parts' median, in standard deviations of the calibration's parts"
@@ -122,8 +124,9 @@ def predict(
     checks.check_images(images)
     if junit:
         checks.check_calibrated(source, precision)
-    from mambaad.workflows.predict import TABLE, verdicts_junit
     from mambaad.workflows.predict import predict as run_prediction
+    from mambaad.workflows.predict import verdicts_junit
+    from mambaad.workflows.predict_inputs import RECORDS, TABLE
 
     records = run_prediction(
         source,
@@ -137,15 +140,23 @@ def predict(
         good=good,
         need_verdicts=junit is not None,
     )
-    failed = [record for record in records if record.error]
-    typer.echo(f"{len(records) - len(failed)} images: {out / TABLE}")
+    skipped = [record for record in records if record.skipped]
+    failed = [record for record in records if record.error and not record.skipped]
+    typer.echo(f"{len(records) - len(failed) - len(skipped)} images: {out / TABLE}")
+    if failed:
+        typer.echo(f"{len(failed)} not inspected: see below, and {out / RECORDS}")
+    if skipped:
+        others = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+        typer.echo(f"passed over as usual: {skipped[0].error}{others}: {out / RECORDS}")
     if report:
         typer.echo(f"report: {report / 'index.html'}")
     counts = Counter(record.verdict.value for record in records if record.verdict)
     for verdict, count in counts.most_common():
         typer.echo(f"{verdict:16}{count}")
-    for record in failed:
+    for record in failed[:_SHOWN]:
         typer.echo(f"mambaad: {record.error}", err=True)
+    if len(failed) > _SHOWN:
+        typer.echo(f"mambaad: and {len(failed) - _SHOWN} more", err=True)
     if junit:
         write_text(junit, verdicts_junit(records))
     if failed or (junit and any(r.is_rejected for r in records)):
