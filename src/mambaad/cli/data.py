@@ -10,7 +10,7 @@ import typer
 
 from mambaad.cli.checks import check_file
 from mambaad.cli.interrupts import exit_on_interrupt
-from mambaad.cli.options import Device, Json, SkipUnreadable, names
+from mambaad.cli.options import Classes, Device, Json, SkipUnreadable, names
 from mambaad.cli.tables import aligned
 
 app = typer.Typer(
@@ -81,9 +81,7 @@ def suspects(
     out: Annotated[
         Path, typer.Option(help="Page to write, *.html; the list of suspects is beside it, *.txt.")
     ],
-    classes: Annotated[
-        str | None, typer.Option(help="Look at these classes only: a,b,c. [all]")
-    ] = None,
+    classes: Classes = None,
     layout: Annotated[
         str | None, typer.Option(help="Layout of DATA; see mambaad data check. [recognised]")
     ] = None,
@@ -111,7 +109,7 @@ def suspects(
     They may be defective, or rare: look at the page before leaving them out.
     """
     from mambaad.data.exclusion import check_share, list_beside
-    from mambaad.data.layouts import read_data
+    from mambaad.data.layouts import class_names, read_data
     from mambaad.files import check_writable
     from mambaad.inference.compute import check_device
     from mambaad.size import check_size, parse_size
@@ -124,14 +122,16 @@ def suspects(
         check_writable(path)
     if encoder_weights not in (None, "timm", "random"):
         check_file(Path(encoder_weights), "--encoder-weights")
-    read_data(data, names(classes or None), layout=layout)
+    given = [name for name in classes or () if name]
+    chosen = names(given or None, lambda: class_names(data, layout=layout))
+    read_data(data, chosen, layout=layout)
     with exit_on_interrupt("interrupted; nothing was written"):
         from mambaad.workflows.suspects import find_suspects, suspect_rows
 
         scored = find_suspects(
             data,
             out,
-            classes=names(classes or None),
+            classes=chosen,
             layout=layout,
             encoder=encoder,
             encoder_weights=encoder_weights or "timm",
@@ -180,9 +180,7 @@ def make_data(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder to create; refused if it has files.")
     ],
-    classes: Annotated[
-        str | None, typer.Option(help="Draw these products only: a,b,c. [all eleven]")
-    ] = None,
+    classes: Classes = None,
     train: Annotated[int, typer.Option(help="Good parts per class to train on.")] = 40,
     test: Annotated[
         int, typer.Option(help="Parts per class to test on, half of them defective.")
@@ -196,7 +194,7 @@ def make_data(
     """Draw a synthetic data set. Parts with defects and exact masks, in the MVTec AD layout."""
     from mambaad.data.synthetic.settings import PRODUCT_NAMES, check_drawing
 
-    chosen = names(classes)
+    chosen = names(classes, lambda: PRODUCT_NAMES)
     drawn = list(PRODUCT_NAMES if chosen is None else chosen)
     check_drawing(drawn, train, test, size, seed, difficulty)
     from mambaad.data.synthetic.factory import make_data as run_making

@@ -78,7 +78,8 @@ class Evaluation:
     def to_rows(self) -> list[list[str]]:
         """Make a heading and a row per class, for the mean and for pooled scores, in per cent."""
         rows = [["class", *(HEADINGS[m] for m in METRICS)]]
-        for name, values in {**self.classes, "mean": self.mean, "pooled": self.pooled}.items():
+        # A class may be called "mean" too.
+        for name, values in [*self.classes.items(), ("mean", self.mean), ("pooled", self.pooled)]:
             shown = (values.get(m) for m in METRICS)
             rows.append([name, *("-" if v is None else f"{100 * v:.1f}" for v in shown)])
         return rows
@@ -89,7 +90,7 @@ class Evaluation:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["class", *METRICS, "protocol", "size", "crop"])
         size = "x".join(map(str, self.size))
-        for name, values in {**self.classes, "mean": self.mean}.items():
+        for name, values in [*self.classes.items(), ("mean", self.mean)]:
             numbers = ["" if (v := values[m]) is None else f"{v:.6f}" for m in METRICS]
             writer.writerow([name, *numbers, self.protocol, size, "none"])
         return text.getvalue()

@@ -172,8 +172,9 @@ def to_csv(outcomes: Iterable[Outcome]) -> str:
         if not o.result:
             continue
         job = [o.job.data_name, o.job.system, o.job.seed, o.job.protocol]
-        for name, values in {**o.result["classes"], "mean": o.result["mean"]}.items():
-            is_mean = name == "mean"  # the profile is that of the run, not of a class
+        every = [*o.result["classes"].items(), ("mean", o.result["mean"])]
+        for number, (name, values) in enumerate(every, start=1):
+            is_mean = number == len(every)  # the profile is that of the run, not of a class
             cells = [o.result.get(key) if is_mean else "" for key in profile]
             writer.writerow([*job, name, *(values[m] for m in METRICS), *cells])
     return text.getvalue()
