@@ -139,6 +139,7 @@ def train(
     """Train one model for all classes of a data set. Uses their good parts only."""
     from mambaad.config_file import read_config_file
     from mambaad.data.exclusion import read_exclusions
+    from mambaad.data.layout_file import as_setting
     from mambaad.data.layouts import class_names
 
     given: dict[str, Any] = {
@@ -169,6 +170,8 @@ def train(
     }
     settings = read_config_file(config) if config else {}
     settings |= {name: value for name, value in given.items() if value is not None}
+    if "layout" in settings:
+        settings["layout"] = as_setting(settings["layout"])
     if classes and any(classes):
         settings["classes"] = names(
             classes, lambda: class_names(data, layout=settings.get("layout"))

@@ -37,10 +37,13 @@ def read_sample(
     pixels = read_image(sample.path)
     if sample.mask_path is None:
         return pixels, None
-    mask = read_mask(sample.mask_path)
-    if wrong := mask_size_problem(sample.mask_path, mask.shape, pixels.shape[:2]):
-        raise MaskSizeError(wrong)
-    return pixels, mask
+    joined = np.zeros(pixels.shape[:2], dtype=bool)
+    for path in (sample.mask_path, *sample.more_masks):
+        mask = read_mask(path)
+        if wrong := mask_size_problem(path, mask.shape, pixels.shape[:2]):
+            raise MaskSizeError(wrong)
+        joined |= mask
+    return pixels, joined
 
 
 def read_checked(

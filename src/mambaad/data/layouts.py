@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mambaad.data.layout_file import declared, is_declared
 from mambaad.data.readers import (
     btad,
     coco_ad,
+    dagm,
+    kolektor,
     mpdd,
     mvtec,
     mvtec_3d,
+    mvtec_ad_2,
+    mvtec_loco,
     real_iad,
     uni_medical,
     visa,
@@ -32,12 +37,17 @@ LAYOUTS: tuple[Layout, ...] = (
     btad.LAYOUT,
     mpdd.LAYOUT,
     uni_medical.LAYOUT,
+    mvtec_loco.LAYOUT,
+    mvtec_ad_2.LAYOUT,
+    kolektor.SDD,
+    kolektor.SDD2,
+    dagm.LAYOUT,
     mvtec.LAYOUT,
 )
 
 
 def find_layout(root: Path, name: str | None = None) -> Layout:
-    """Return the layout of that name, or the one that recognises a folder.
+    """Return the layout of that name, or that is declared, or the one that recognises a folder.
 
     A folder that none recognises counts as MVTec AD's, whose reader says what is wrong with it.
 
@@ -48,8 +58,10 @@ def find_layout(root: Path, name: str | None = None) -> Layout:
         for layout in LAYOUTS:
             if layout.name == name:
                 return layout
+        if is_declared(name):
+            return declared(name).layout()
         known = ", ".join(layout.name for layout in LAYOUTS)
-        raise ConfigError(f"--layout: expected one of {known}, got '{name}'")
+        raise ConfigError(f"--layout: expected one of {known}, or a .yaml file, got '{name}'")
     root = Path(root)
     return next((layout for layout in LAYOUTS if layout.recognises(root)), mvtec.LAYOUT)
 

@@ -52,11 +52,13 @@ def open_sample(sample: Sample) -> Opened:
         height, width, _ = read_image(sample.path).shape
         if sample.mask_path is None:
             return Opened(sample, digest, (height, width))
-        mask = read_mask(sample.mask_path)
+        masks = {path: read_mask(path) for path in (sample.mask_path, *sample.more_masks)}
     except DataError as error:
         return Opened(sample, digest, problem=str(error))
-    problem = mask_size_problem(sample.mask_path, mask.shape, (height, width)) or ""
-    return Opened(sample, digest, (height, width), problem, not mask.any())
+    problems = [mask_size_problem(p, mask.shape, (height, width)) for p, mask in masks.items()]
+    problem = next(filter(None, problems), "")
+    is_empty = not any(mask.any() for mask in masks.values())
+    return Opened(sample, digest, (height, width), problem, is_empty)
 
 
 def note_odd_images(name: str, images: Sequence[Opened]) -> Iterator[str]:
