@@ -30,7 +30,8 @@ def check(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="mvtec, visa, real-iad, mvtec-3d, uni-medical, coco-ad, btad or mpdd. [recognised]"
+            help="mvtec, mvtec-loco, mvtec-ad-2, mvtec-3d, visa, real-iad, uni-medical, coco-ad, "
+            "btad, mpdd, kolektor-sdd, kolektor-sdd2, dagm, folder, or a .yaml file. [recognised]"
         ),
     ] = None,
     quick: Annotated[
@@ -71,6 +72,39 @@ def check(
     if find_layout(root, layout).one_by_one:
         chosen += f" --classes {shlex.quote(inventory.classes[0].name)}"
     typer.echo(f"\nno problems; next: mambaad train {shlex.quote(str(root))} --out RUN{chosen}")
+
+
+@app.command()
+def guess(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of images.")],
+    out: Annotated[Path | None, typer.Option(help="Write the proposal to this .yaml file.")] = None,
+) -> None:
+    """Propose a layout for a folder of images. To be confirmed, and given to --layout."""
+    from mambaad.data.guess import guess as propose
+    from mambaad.files import check_writable, write_text
+
+    if out:
+        check_writable(out)
+    found = propose(root)
+    typer.echo(found.to_yaml())
+    rows = [["class", "train", "test good", "test defective", "masks"]]
+    for c in found.classes:
+        defective = sum(s.is_defective for s in c.test)
+        masks = sum(s.mask_path is not None for s in c.test)
+        numbers = (len(c.train), len(c.test) - defective, defective, masks)
+        rows.append([c.name, *map(str, numbers)])
+    typer.echo(aligned(rows))
+    typer.echo(f"\nreads {found.read} of {found.present} images")
+    for line in found.problems[:_SHOWN]:
+        typer.echo(f"  {line}")
+    file = shlex.quote(str(out)) if out else "FILE.yaml"
+    if out:
+        write_text(out, found.to_yaml())
+    where = "" if out else "save the lines above to FILE.yaml, and "
+    typer.echo(
+        f"if this is what you mean: {where}mambaad data check {shlex.quote(str(root))} "
+        f"--layout {file}"
+    )
 
 
 @app.command()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mambaad.data.layout_file import declared, is_declared
 from mambaad.data.readers import (
+    anomalib_folder,
     btad,
     coco_ad,
     dagm,
@@ -42,6 +43,7 @@ LAYOUTS: tuple[Layout, ...] = (
     kolektor.SDD,
     kolektor.SDD2,
     dagm.LAYOUT,
+    anomalib_folder.LAYOUT,
     mvtec.LAYOUT,
 )
 
