@@ -67,6 +67,10 @@ def evaluate(
         report=report,
     )
     typer.echo(metrics_table(evaluation))
+    if evaluation.further:
+        from mambaad.workflows.data_figures import to_rows
+
+        typer.echo(f"\nfigures of this data set, per cent\n{aligned(to_rows(evaluation.further))}")
     if json:
         write_text(json, evaluation.to_json())
     if csv:

@@ -7,14 +7,14 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool
 
 from mambaad.data.inventory import note_labels
-from mambaad.data.layouts import class_names, read_data
+from mambaad.data.layouts import class_names, find_layout, read_data
 from mambaad.data.masks import resize_mask_bilinear, resize_mask_nearest
 from mambaad.data.unread import say_unread
 from mambaad.errors import ConfigError, DataError
@@ -26,6 +26,7 @@ from mambaad.metrics.names import HEADINGS, METRICS, PROTOCOLS, MetricValues, Pr
 from mambaad.metrics.protocols import ClassMetrics, image_metrics, mean_over_classes
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass
+from mambaad.workflows.data_figures import Values, figures_for
 from mambaad.workflows.verdicts import VerdictEvaluation, VerdictMeasurement, check_calibrated
 
 
@@ -44,6 +45,8 @@ class Evaluation:
         model_seconds: time spent on the images.
         metric_seconds: time spent on the metrics.
         verdicts: the accuracy of verdicts, if requested.
+        further: by class, the figures that the data set has of its own
+            (:mod:`mambaad.workflows.data_figures`); empty if it has none.
     """
 
     protocol: Protocol
@@ -56,6 +59,7 @@ class Evaluation:
     model_seconds: float
     metric_seconds: float
     verdicts: VerdictEvaluation | None = None
+    further: dict[str, Values] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Format the metrics as JSON."""
@@ -69,6 +73,7 @@ class Evaluation:
                     "classes": self.classes,
                     "mean": self.mean,
                     "pooled": self.pooled,
+                    **({"further": self.further} if self.further else {}),
                 },
                 indent=2,
             )
@@ -144,8 +149,10 @@ def evaluate(
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published result is comparable at {size}")
     classes = _test_classes(inspector, data)
+    figures = figures_for(find_layout(data, inspector.config.layout).name, inspector)
+    sinks = [*sinks, *([figures.add] if figures else [])]
     if calibration is None:
-        return evaluate_engine(
+        evaluation = evaluate_engine(
             inspector.engine,
             classes,
             protocol,
@@ -153,6 +160,7 @@ def evaluate(
             skip_unreadable=skip_unreadable,
             sinks=sinks,
         )
+        return replace(evaluation, further=figures.values() if figures else {})
     measurement = VerdictMeasurement(inspector, calibration, classes)
     page = None
     if report is not None:
@@ -184,7 +192,8 @@ def evaluate(
         title = "Verdicts, product given, in per cent of good and of defective parts"
         rows = verdict_evaluation.to_rows(verdict_evaluation.given)
         page.write("Inspection of test images", facts, {title: rows})
-    return replace(evaluation, verdicts=verdict_evaluation)
+    further = figures.values() if figures else {}
+    return replace(evaluation, verdicts=verdict_evaluation, further=further)
 
 
 def evaluate_engine(
