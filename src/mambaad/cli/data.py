@@ -30,8 +30,8 @@ def check(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="mvtec, mvtec-loco, mvtec-ad-2, mvtec-3d, visa, real-iad, uni-medical, coco-ad, "
-            "btad, mpdd, kolektor-sdd, kolektor-sdd2, dagm, folder, or a .yaml file. [recognised]"
+            help="mvtec, visa, real-iad, mvtec-3d, uni-medical, coco-ad, btad, mpdd, mvtec-loco, "
+            "mvtec-ad-2, kolektor-sdd, kolektor-sdd2, dagm, folder, or a .yaml file. [recognised]"
         ),
     ] = None,
     quick: Annotated[
