@@ -27,6 +27,11 @@ TREES = {
         + ["test/good/3.png", "test/hole/4.png", "test/hole/4_GT.png"],
         {'train: ["train/good"]', 'masks: ["{folder}"]', 'mask_suffixes: ["_gt"]'},
     ),
+    "training images in no sub-folder": (
+        [f"line/train/{i}.png" for i in range(3)]
+        + ["line/test/good/3.png", "line/test/hole/4.png"],
+        {'train: ["{class}/train"]', 'test: ["{class}/test/{type}"]'},
+    ),
     "flat": (
         [f"a/0_ok/{i}.png" for i in range(10)] + ["a/dent/1.png", "a/mask/dent/1_label.png"],
         {'train: ["{class}/0_ok"]', 'test: ["{class}/{type}"]', "test_share: 0.2"},
@@ -48,7 +53,8 @@ def test_a_proposal_reads_all(name: str, tmp_path: Path) -> None:
     assert lines <= set(found.to_yaml().splitlines())
     (tmp_path / "layout.yaml").write_text(found.to_yaml())
     assert tuple(read_data(root, layout=str(tmp_path / "layout.yaml"))) == found.classes
-    assert all(s.mask_path for c in found.classes for s in c.test if s.is_defective)
+    if any("mask" in line for line in lines):
+        assert all(s.mask_path for c in found.classes for s in c.test if s.is_defective)
 
 
 def test_no_proposal(tmp_path: Path) -> None:

@@ -137,3 +137,20 @@ def test_good_parts_by_another_name_are_noted(dataset: Path, name: str) -> None:
     assert len(notes) == 1
     assert "which count as defective" in notes[0]
     assert ("differs from 'good' by case only" in notes[0]) == (name == "Good")
+
+
+def test_good_parts_by_another_name_are_hinted_at_where_training_has_none(dataset: Path) -> None:
+    (dataset / "nut" / "train" / "good").rename(dataset / "nut" / "train" / "OK")
+    (problem,) = check_data(dataset, quick=True).problems
+    assert f"has 0 images, expected at least 2 of good parts; rename {dataset}" in problem
+    assert "or declare it (--layout FILE)" in problem
+
+
+def test_masks_that_are_read_as_images_are_noted(dataset: Path, write_image: WriteImage) -> None:
+    write_image(dataset / "nut" / "test" / "crack" / "000_GT.png", mode="L")
+    write_image(dataset / "nut" / "test" / "masks" / "000.png", mode="L")
+    notes = [line for line in check_data(dataset, quick=True).notes if "masks" in line]
+    assert [line.split(" has ")[1][:40] for line in notes] == [
+        "1 test images of the type 'masks', which",
+        "1 images that seem to be masks of others",
+    ]

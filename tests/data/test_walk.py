@@ -57,15 +57,12 @@ def test_a_hidden_folder_that_is_given_is_walked(tmp_path: Path, write_image: Wr
 
 def test_other_suffixes_are_named(tmp_path: Path, write_image: WriteImage) -> None:
     write_image(tmp_path / "a.gif")
-    for name in ("b.jp2", "c", "d.png.part", "e.png ", "f.dcm", "README", "notes.txt", "g.JSON"):
+    texts = ("README", "LICENSE-DATASET", "notes.txt", "g.JSON", "Icon\r")
+    for name in ("b.jp2", "c", "d.png.part", "e.png ", "f.dcm", *texts):
         (tmp_path / name).write_bytes(b"-")
     images, unread = walked(tmp_path)
     assert images == []
-    assert {name for name, one in unread.items() if one.is_usual} == {
-        "README",
-        "notes.txt",
-        "g.JSON",
-    }
+    assert {name for name, one in unread.items() if one.is_usual} == set(texts)
     assert "has the suffix '.gif', which is not read" in unread["a.gif"].reason
     assert "has no suffix" in unread["c"].reason
     assert {unread[name].kind for name in ("d.png.part", "b.jp2")} == {".part", ".jp2"}

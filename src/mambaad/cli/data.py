@@ -41,7 +41,7 @@ def check(
 ) -> None:
     """Count images and report problems. Recognises the layout of the data set."""
     from mambaad.data.layouts import class_names, find_layout
-    from mambaad.files import check_writable, write_text
+    from mambaad.files import check_writable, printable, write_text
     from mambaad.progress import ProgressBar
 
     if json:
@@ -56,7 +56,8 @@ def check(
     typer.echo(f"{root}: layout of {inventory.layout}\n")
     typer.echo(aligned(inventory.to_rows(), last_is_text=True))
     if inventory.unread:
-        typer.echo(f"\nnot read: {count_unread(inventory.unread)}")
+        first = f"{printable(inventory.unread[0].path)}{' ...' if inventory.unread[1:] else ''}"
+        typer.echo(f"\nnot read: {count_unread(inventory.unread)}: {first}")
     for title, lines in (("notes", inventory.notes), ("problems", inventory.problems)):
         if lines:
             typer.echo(f"\n{title} ({len(lines)}):")

@@ -9,15 +9,11 @@ from pathlib import Path
 
 from mambaad.data.readers import anomalib_folder
 from mambaad.data.readers.described import Description
-from mambaad.data.readers.folders import GOOD_NAMES, MASK_NAMES
+from mambaad.data.readers.folders import GOOD_NAMES, MASK_NAMES, MASK_SUFFIXES
 from mambaad.data.walk import walk
 from mambaad.errors import DataError
 from mambaad.types import ProductClass
 
-_SUFFIXES = (
-    *("_mask", "_gt", "_ground_truth", "_groundtruth", "_label", "_labels", "_seg"),
-    *("_segmentation", "_annotation", "_defect", "-mask", "-gt", "_m"),
-)
 _TRAIN = frozenset(["train", "training", "trainset", "train_set"])
 _TEST = frozenset(["test", "testing", "testset", "test_set", "test_public", "val", "validation"])
 
@@ -108,7 +104,7 @@ def _candidates(root: Path) -> Iterator[Description]:
     train = sorted(name for name in names if name.lower() in _TRAIN)
     test = sorted(name for name in names if name.lower() in _TEST)
     masks = sorted(name for name in names if name.lower() in MASK_NAMES)
-    suffixes = (*_SUFFIXES, "")
+    suffixes = (*MASK_SUFFIXES, "")
     for top in ("{class}/", ""):
         for where in _places_of_masks(top, test, masks):
             for kind in good:
@@ -117,6 +113,13 @@ def _candidates(root: Path) -> Iterator[Description]:
                         yield Description(
                             (f"{top}{a}/{kind}",), (f"{top}{b}/{{type}}",), where, good, suffixes
                         )
+            for a in train:
+                if any(chain and chain[-1] == a for chain in chains):  # images in it, not below
+                    for b in test:
+                        yield Description(
+                            (f"{top}{a}",), (f"{top}{b}/{{type}}",), where, good, suffixes
+                        )
+            for kind in good:
                 yield Description(
                     (f"{top}{kind}",), (f"{top}{{type}}",), where, good, suffixes, test_share=0.2
                 )
@@ -124,7 +127,12 @@ def _candidates(root: Path) -> Iterator[Description]:
                 for a in train:
                     for b in test:
                         yield Description(
-                            (f"{top}{a}",), (f"{top}{b}",), where, ("good",), _SUFFIXES, "marked"
+                            (f"{top}{a}",),
+                            (f"{top}{b}",),
+                            where,
+                            ("good",),
+                            MASK_SUFFIXES,
+                            "marked",
                         )
 
 

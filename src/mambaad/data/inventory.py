@@ -11,7 +11,7 @@ from pathlib import Path
 from mambaad.data.layouts import find_layout
 from mambaad.data.opened import Opened, find_twins, note_odd_images, open_samples
 from mambaad.data.readers.base import Layout
-from mambaad.data.readers.folders import GOOD_NAMES
+from mambaad.data.readers.folders import GOOD_NAMES, MASK_NAMES, MASK_SUFFIXES
 from mambaad.data.unread import find_unread, note_unread
 from mambaad.data.walk import Unread
 from mambaad.files import printable
@@ -159,6 +159,27 @@ def note_labels(c: ProductClass) -> Iterator[str]:
                 "defective; if they are good parts, rename their folder to good, or declare it "
                 "(--layout FILE)"
             )
+        if kind.strip().lower() in MASK_NAMES:
+            yield (
+                f"{c.name} has {count} test images of the type '{kind}', which count as defective "
+                "parts; if they are masks, declare where those are (--layout FILE)"
+            )
+    images = (*c.train, *c.test)
+    names = {(s.path.parent, s.path.stem.lower()) for s in images}
+    masks = [
+        s.path
+        for s in images
+        if any(
+            (s.path.parent, s.path.stem.lower().removesuffix(suffix)) in names
+            for suffix in MASK_SUFFIXES
+            if s.path.stem.lower().endswith(suffix)
+        )
+    ]
+    if masks:
+        yield (
+            f"{c.name} has {len(masks)} images that seem to be masks of others, {masks[0]} the "
+            "first; declare where masks are (--layout FILE, mambaad data guess)"
+        )
     if defective and not c.has_masks:
         yield f"{c.name} has no masks: image-level figures only"
     among_train = sum(s.is_defective for s in c.train)

@@ -68,7 +68,7 @@ def note_unread(
 
 
 def count_unread(unread: Iterable[Unread]) -> str:
-    """Count what is not read, by kinds: ``3 hidden, 2 .json``."""
+    """Count what is not read, by kinds: ``3 hidden, 2 .json``. Folders count their files."""
     kinds: Counter[str] = Counter()
     for one in unread:
         kinds[one.kind] += max(1, one.files)

@@ -15,6 +15,7 @@ Training, checking, evaluating and predicting all walk folders by these rules:
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -46,8 +47,10 @@ _NO_IMAGES = frozenset(
 )
 """Suffixes, in lower case, of files that nobody expects to be read as images."""
 
-_TEXTS = frozenset(["readme", "license", "licence", "copying", "notice", "authors", "changelog"])
-"""Names without a suffix, in lower case, of files that nobody expects to be images either."""
+_TEXTS = frozenset(
+    ["readme", "license", "licence", "copying", "notice", "authors", "changelog", "icon"]
+)
+"""First words, in lower case, of names without a suffix that nobody expects to be images either."""
 
 _MANY = 10_000
 
@@ -185,7 +188,8 @@ def _unread_file(path: Path, is_file: bool) -> Unread:
     if not is_file:
         return Unread(path, "no regular file", "is no regular file")
     suffix = path.suffix.lower()
-    if suffix in _NO_IMAGES or path.name.lower() in _TEXTS:
+    first_word = re.split(r"\W|_", path.name.lower())[0]
+    if suffix in _NO_IMAGES or (not suffix and first_word in _TEXTS):
         kind = suffix or "text"
         return Unread(path, kind, "is no image by its name", is_usual=True)
     named = f"the suffix '{suffix}', which" if suffix else "no suffix, so it"

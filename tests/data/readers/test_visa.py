@@ -134,3 +134,19 @@ def test_check_names_the_unlisted(visa: Path, write_image: WriteImage) -> None:
     assert any(extra.name in note and "1cls.csv lists" in note for note in inventory.notes)
     assert any("10 of the 12 classes of VisA" in note for note in inventory.notes)
     assert inventory.problems == ()
+
+
+def test_files_in_another_case_or_form_of_unicode(visa: Path) -> None:
+    before = [len(c.train) + len(c.test) for c in VISA.read(visa)]
+    images = visa / "candle" / "Data" / "Images"
+    for path in list((images / "Normal").iterdir()):
+        path.rename(path.with_suffix(".jpg"))
+    images.rename(images.with_name("images"))
+    split = visa / "split_csv" / "1cls.csv"
+    split.write_text(split.read_text().replace("pcb1", "mu\u0308tter"), encoding="utf-8")
+    (visa / "pcb1").rename(visa / "mütter")
+    after = VISA.read(visa)
+    assert [c.name for c in after] == ["candle", "mütter"]
+    assert [len(c.train) + len(c.test) for c in after] == before
+    assert all(s.path.is_file() for c in after for s in (*c.train, *c.test))
+    assert len(VISA.read(visa, ["mu\u0308tter"])) == 1

@@ -112,16 +112,42 @@ def listed_class(
 
 
 def _there(samples: Iterable[Sample], source: Path, complain: Complain) -> Iterator[Sample]:
+    listings: _Listings = {}
     for sample in samples:
-        if not sample.path.is_file():
+        path = _on_disk(sample.path, listings)
+        mask = sample.mask_path and _on_disk(sample.mask_path, listings)
+        if path is None or not path.is_file():
             complain(
                 f"{sample.path} is listed in {source} but is missing; unpack the data set again"
             )
-        elif sample.mask_path is not None and not sample.mask_path.is_file():
+        elif sample.mask_path is not None and (mask is None or not mask.is_file()):
             complain(
                 f"{sample.mask_path} is listed in {source} as the mask of {sample.path.name} but "
                 "is missing; unpack the data set again"
             )
-            yield replace(sample, mask_path=None)
+            yield replace(sample, path=path, mask_path=None)
         else:
-            yield sample
+            yield replace(sample, path=path, mask_path=mask)
+
+
+_Listings = dict[Path, dict[str, list[str]]]
+
+
+def _on_disk(path: Path, listings: _Listings) -> Path | None:
+    """Find a listed file that is spelt in another case or form of Unicode on the disk.
+
+    Args:
+        path: as it is listed.
+        listings: of the folders that were searched: their names, by what they have in common.
+    """
+    if path.exists():
+        return path
+    folder = _on_disk(path.parent, listings) if path.parent != path else None
+    if folder is None or not folder.is_dir():
+        return None
+    if folder not in listings:
+        listings[folder] = {}
+        for found in folder.iterdir():
+            listings[folder].setdefault(text(found.name).casefold(), []).append(found.name)
+    same = listings[folder].get(text(path.name).casefold(), [])
+    return folder / same[0] if len(same) == 1 else None

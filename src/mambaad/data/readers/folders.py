@@ -28,6 +28,12 @@ MASK_NAMES = frozenset(
 )
 """Names, in lower case, of folders of masks."""
 
+MASK_SUFFIXES = (
+    *("_mask", "_gt", "_ground_truth", "_groundtruth", "_label", "_labels", "_seg"),
+    *("_segmentation", "_annotation", "_defect", "-mask", "-gt", "_m"),
+)
+"""What masks' names have, in lower case, after those of their images."""
+
 
 def by_text(paths: Iterable[Path]) -> dict[str, Path]:
     """Return paths by the text of their names (DataError if two have the same)."""

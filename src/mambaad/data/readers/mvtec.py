@@ -10,7 +10,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mambaad.data.readers.base import Complain, Layout, Split
-from mambaad.data.readers.folders import by_text, complain_of_lonely, find_masks, folders, images
+from mambaad.data.readers.folders import (
+    GOOD_NAMES,
+    by_text,
+    complain_of_lonely,
+    find_masks,
+    folders,
+    images,
+)
 from mambaad.data.walk import is_visible, text
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
@@ -105,8 +112,11 @@ def _train_samples(name: str, folder: Path, good: str, complain: Complain) -> tu
     place = folder / "train" / good
     train = tuple(Sample(path, name) for path in images(place, complain))
     if len(train) < 2:
+        others = [p for p in folders(folder / "train") if p.name != good]
+        named = [p for p in others if p.name.lower() in GOOD_NAMES]
+        hint = f"rename {named[0]}, or declare it (--layout FILE)" if named else "add some"
         complain(
-            f"{place} has {len(train)} images, expected at least 2 of good parts; add some, or "
+            f"{place} has {len(train)} images, expected at least 2 of good parts; {hint}, or "
             "leave the class out with --classes"
         )
     return train

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from mambaad.data.readers.base import Complain, Layout, Split, listed_class
 from mambaad.data.readers.folders import folders
+from mambaad.data.walk import text
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
@@ -86,6 +87,7 @@ def _rows(root: Path) -> list[dict[str, str]]:
     for number, row in enumerate(rows, start=2):
         if any(row[column] is None for column in _COLUMNS) or not row["image"]:
             raise DataError(f"{path}, line {number} is cut short; download the file again")
+        row["object"] = text(row["object"])
     return rows
 
 
