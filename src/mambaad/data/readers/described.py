@@ -70,15 +70,15 @@ class Description:
         """Read some classes; see :class:`mambaad.data.readers.base.Layout`."""
         train: dict[str, list[Sample]] = {name: [] for name in names}
         test: dict[str, list[Sample]] = {name: [] for name in names}
-        trained = [p for pattern in self.train for p in _places(root, pattern)]
-        tested = [p for pattern in self.test for p in _places(root, pattern)]
-        of_train = {place.folder for place in trained}
-        for place in trained if self._reads_train(split) else ():
+        # Two patterns may fit one folder.
+        trained = {p.folder: p for pattern in self.train for p in _places(root, pattern)}
+        tested = {p.folder: p for pattern in self.test for p in _places(root, pattern)}
+        for place in trained.values() if self._reads_train(split) else ():
             if place.name in train:
                 is_good = "type" not in dict(place.fields) or self._is_good(place)
                 train[place.name] += self._read(root, place, is_good, complain)
-        for place in tested:
-            if place.name in test and place.folder not in of_train:
+        for place in tested.values():
+            if place.name in test and place.folder not in trained:
                 test[place.name] += self._read(root, place, self._is_good(place), complain)
         return [self._class(root, n, train[n], test[n], split, complain) for n in names]
 
