@@ -69,11 +69,6 @@ class Declared(BaseModel):
         return layout_of("declared", "your declaration", Description(**fields), lambda root: False)
 
 
-def is_declared(layout: str) -> bool:
-    """Whether ``--layout`` gives a declaration, or a file with one, rather than a layout's name."""
-    return layout.lstrip().startswith("{") or layout.endswith((".yaml", ".yml", ".json"))
-
-
 def declared(layout: str | Path | Mapping[str, Any]) -> Declared:
     """Read a declared layout from a file, its text in JSON, or its fields.
 
@@ -108,8 +103,12 @@ def as_setting(layout: str | Path | Mapping[str, Any] | None) -> str | None:
     Raises:
         ConfigError: see :func:`declared`.
     """
-    if layout is None or (isinstance(layout, str) and not is_declared(layout)):
-        return layout
+    if layout is None:
+        return None
+    if isinstance(layout, str):
+        is_text = layout.lstrip().startswith("{")
+        if not is_text and not layout.endswith((".yaml", ".yml", ".json")):
+            return layout
     return json.dumps(declared(layout).model_dump(exclude_defaults=True))
 
 

@@ -84,7 +84,10 @@ def text(name: str | Path) -> str:
 
     Systems write "ü" in one character or as two, and other names that are no Unicode at all.
     """
-    return unicodedata.normalize("NFC", printable(name))
+    plain = str(name)
+    if plain.isascii() and plain.isprintable():
+        return plain
+    return unicodedata.normalize("NFC", printable(plain))
 
 
 def is_image(path: Path) -> bool:

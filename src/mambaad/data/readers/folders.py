@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -69,6 +68,8 @@ def images(folder: Path, complain: Complain, leave_out: Collection[Path] = ()) -
 
 
 def _is_below_masks(path: Path, folder: Path) -> bool:
+    if path.parent == folder:
+        return False
     return any(part.lower() in MASK_NAMES for part in path.relative_to(folder).parts[:-1])
 
 
@@ -86,7 +87,8 @@ def _distinct(found: Iterable[Path], folder: Path, complain: Complain) -> list[P
 
 def name_below(path: Path, folder: Path) -> str:
     """Name an image by its path below a folder, without its suffix, as :func:`text`."""
-    return text(os.path.relpath(path.with_suffix(""), folder)).replace(os.sep, "/")
+    below = path.name if path.parent == folder else path.relative_to(folder).as_posix()
+    return text(below[: len(below) - len(path.suffix)])
 
 
 def find_masks(
