@@ -14,6 +14,16 @@ def test_a_file_of_settings(tmp_path):
     assert (config.epochs, config.size, config.classes) == (50, (224, 320), ("a", "b"))
 
 
+def test_names_are_text_however_they_are_written(tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text("epochs: 5\nclasses: [01, no, 1e3, ~, 2024-05-01, 'a: b', \"a,b\", ü]\n")
+    settings = read_config_file(path)
+    assert settings["classes"] == ["01", "no", "1e3", "~", "2024-05-01", "a: b", "a,b", "ü"]
+    assert settings["epochs"] == 5
+    path.write_text("data:\n  btad: {path: x, classes: [01, 02]}\n")
+    assert read_config_file(path)["data"]["btad"]["classes"] == ["01", "02"]
+
+
 @pytest.mark.parametrize("text", ["- 1\n- 2\n", "just text", "1: 2", "", "a: [", "\x00"])
 def test_not_a_file_of_settings(tmp_path, text):
     path = tmp_path / "recipe.yaml"

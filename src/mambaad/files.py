@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -71,8 +72,18 @@ def check_writable(path: Path) -> None:
 
 
 def printable(path: str | Path) -> str:
-    """Make a path, or text with one, valid Unicode.
+    """Make a path, or a line with one, valid Unicode of one line.
 
-    File names need not be UTF-8: other bytes become ``\\xff``.
+    File names may have any characters: bytes that are no UTF-8 become ``\\xff``, and line ends and
+    other control characters become ``\\n``, ``\\x1b`` and so on.
     """
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return _ODD.sub(_escaped, str(path))
+
+
+_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found.group())
+    is_byte = 0xDC80 <= code <= 0xDCFF  # as Python keeps bytes that are no UTF-8
+    return f"\\x{code - 0xDC00:02x}" if is_byte else ascii(found.group())[1:-1]

@@ -13,12 +13,14 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mambaad.files import printable
+
 _console = Console(stderr=True, highlight=False)
 
 
 def say(line: str) -> None:
-    """Print one line on standard error."""
-    _console.print(line, markup=False, soft_wrap=True)
+    """Print one line on standard error, whatever the characters of file names in it."""
+    _console.print(printable(line), markup=False, soft_wrap=True)
 
 
 class ProgressBar:

@@ -39,6 +39,7 @@ class Sample:
 
     ``defect_type``: the name of its folder; ``"good"`` for a good part.
     ``mask_path``: None for a good part, and if the data set has no mask for the image.
+    ``more_masks``: further masks of the image, joined with it.
     """
 
     path: Path
@@ -46,6 +47,12 @@ class Sample:
     defect_type: str = "good"
     mask_path: Path | None = None
     reading: Reading = Reading()
+    more_masks: tuple[Path, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that it is read from."""
+        return (self.path, *([self.mask_path] if self.mask_path else ()), *self.more_masks)
 
     @property
     def is_defective(self) -> bool:

@@ -1,6 +1,7 @@
 """``mambaad data`` and ``make-data`` as they are typed; what they do is tested in tests/data."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from mambaad.cli.data import app
+from tests.conftest import make_parts
 
 
 @pytest.fixture
@@ -151,3 +153,25 @@ def test_readings_that_there_are_not(mambaad_command, parts, flags, complaint):
         assert (code, err.count("\n")) == (1, 1), err
         assert err.startswith(f"mambaad: {complaint}")
         assert out == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows forbids such names")
+def test_classes_of_any_name(mambaad_command, tmp_path):
+    odd = ("a,b", "mean", "all", "q\"uo'te", "<i>|x", "-rf", "two words", "new\nline", "01")
+    make_parts(tmp_path / "data", train=2, classes=odd)
+    code, out, err = mambaad_command("data", "check", tmp_path / "data", "--quick")
+    assert (code, err) == (0, "")
+    assert r"new\nline" in out
+    page = tmp_path / "page.html"
+    chosen = [part for name in odd for part in (f"--classes={name}",)]
+    refused = ("data", "suspects", tmp_path / "data", "--out", page, "--size", "32")
+    code, out, err = mambaad_command(*refused, *chosen)
+    assert "are needed); leave it out with --classes" in err  # all classes were found
+    code, out, err = mambaad_command(*refused, "--classes", "a,c")
+    assert "has no class a, c; choose from" in err
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("classes: [01, 'a,b', no]\n")
+    code, out, err = mambaad_command(
+        "train", tmp_path / "data", "--out", tmp_path / "run", "--config", settings
+    )
+    assert "has no class no; choose from" in err

@@ -135,3 +135,24 @@ def test_where_pixels_are_compared_is_said(mambaad_command, trained_run, parts):
         assert "nut: few test images, 3 good and 3 defective" in out
     code, _, err = mambaad_command("evaluate", trained_run, parts, "--at", "image")
     assert (code, err) == (1, "mambaad: --at: expected one of map, mask, got 'image'\n")
+
+
+def test_parts_that_are_not_inspected_end_with_an_error(
+    mambaad_command, calibrated_run, many_parts, tmp_path
+):
+    (tmp_path / "in").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        shutil.copy(many_parts / "nut" / "test" / "good" / "000.png", tmp_path / "in" / name)
+    (tmp_path / "in" / "b.png").rename(tmp_path / "in" / "b.jp2")
+    (tmp_path / "in" / "c.png").unlink()
+    (tmp_path / "in" / "c.png").symlink_to("gone.png")
+    (tmp_path / "in" / "Thumbs.db").write_bytes(b"-")
+    code, out, err = mambaad_command(
+        "predict", calibrated_run, tmp_path / "in", "--out", tmp_path / "out"
+    )
+    assert code == 1
+    assert "1 images: " in out
+    assert "2 not inspected: " in out
+    assert "Thumbs.db is no image by its name" in out
+    assert "b.jp2 has the suffix '.jp2', which is not read" in err
+    assert "c.png is a link to nowhere" in err

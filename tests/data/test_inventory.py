@@ -94,17 +94,17 @@ def test_what_is_odd_is_noted(sound: Path) -> None:
     nut = sound / "nut"
     shutil.copy(nut / "train" / "good" / "001.png", nut / "train" / "good" / "007.png")
     shutil.copytree(nut / "test" / "dent", nut / "train" / "dent")
-    (nut / "validation").mkdir()
+    save(nut / "validation" / "000.png", np.full((8, 12, 3), 7))
     save(nut / "test" / "good" / "002.png", np.full((20, 9, 3), 7))
     save(nut / "ground_truth" / "dent" / "000_mask.png", np.zeros((8, 12)))
-    (sound / "bolt" / "Train" / "good").mkdir(parents=True)
+    save(sound / "bolt" / "Train" / "good" / "000.png", np.full((8, 12, 3), 7))
     inventory = check_data(sound)
     assert inventory.problems == ()
     assert len(inventory.notes) == 6
     for part in (
-        f"{sound / 'bolt' / 'Train'} is not read; expected train, test, ground_truth",
-        f"{nut / 'validation'} is not read",
-        f"{nut / 'train' / 'dent'} is not read",
+        f"{sound / 'bolt'} (1 files) is not read: the layout of MVTec AD has <class>/train/good",
+        f"{nut / 'validation'} (1 files) is not read",
+        f"{nut / 'train' / 'dent'} (1 files) is not read",
         "1 training images more than once",
         "images of 2 sizes (height x width), 8 x 12 to 20 x 9",
         "1 defective images whose mask is empty",

@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 import mambaad
 from mambaad.errors import ConfigError, DataError
 from mambaad.metrics.names import METRICS
-from tests.conftest import make_parts
+from tests.conftest import SMALL, make_parts
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +104,15 @@ def test_unreadable_images(trained_run, tmp_path, capsys):
     evaluation = mambaad.evaluate(trained_run, parts, skip_unreadable=True)
     assert evaluation.classes["nut"]["image_auroc"] is not None
     assert str(broken) in capsys.readouterr().err
+
+
+def test_a_run_keeps_the_layout_that_was_declared(parts, tmp_path):
+    declared = {
+        "train": "{class}/train/good",
+        "test": "{class}/test/{type}",
+        "masks": "{class}/ground_truth/{type}",
+        "good": ["good", "spot"],  # so that no test image counts as defective
+    }
+    run = mambaad.train(parts, tmp_path / "run", **{**SMALL, "epochs": 1}, layout=declared)
+    labels = [is_defective for _, is_defective in mambaad.evaluate(run, parts).scores["nut"]]
+    assert labels == [False] * 6

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -99,6 +100,56 @@ def test_a_second_run_replaces_its_own_output_and_does_not_read_it(parts, traine
         r.model_copy(update={"time": None}) for r in first
     ]
     assert files(folder / "out") == before
+
+
+def test_a_second_call_with_other_images_leaves_nothing_of_the_first(parts, trained_run, tmp_path):
+    folder = shutil.copytree(parts / "nut" / "test" / "good", tmp_path / "in")
+    mambaad.predict(trained_run, [folder], tmp_path / "out")
+    (folder / "000.png").unlink()
+    (folder / "001.png").write_bytes(b"no image")
+    rows = mambaad.predict(trained_run, [folder], tmp_path / "out")
+    assert [row.error is None for row in rows] == [False, True]
+    assert files(tmp_path / "out") == [
+        "002.png.heatmap.png",
+        "002.png.map.npy",
+        "predictions.csv",
+        "predictions.jsonl",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows refuses it by itself")
+def test_two_calls_at_once_into_one_folder_are_refused(parts, trained_run, tmp_path, monkeypatch):
+    folder, out, refused = parts / "nut" / "test" / "good", tmp_path / "out", []
+
+    def again():
+        with pytest.raises(RunError, match="is being written by another mambaad predict"):
+            mambaad.predict(trained_run, [folder], out)
+        refused.append(True)
+        raise KeyboardInterrupt
+
+    broken_off(monkeypatch, again, after=1)
+    with pytest.raises(KeyboardInterrupt):
+        mambaad.predict(trained_run, [folder], out)
+    assert refused
+    assert len(list(read_records(out / "predictions.jsonl"))) == 1
+
+
+def test_what_is_not_inspected_has_records(parts, trained_run, tmp_path):
+    folder = shutil.copytree(parts / "nut" / "test" / "good", tmp_path / "in")
+    (folder / "001.png").rename(folder / "001.jp2")
+    shutil.copytree(folder, folder / ".trash")
+    (folder / "notes.txt").write_text("-")
+    rows = mambaad.predict(trained_run, [folder], tmp_path / "out", report=tmp_path / "page")
+    named = {Path(row.path).name: row for row in rows}
+    assert {name for name, row in named.items() if row.skipped} == {".trash", "notes.txt"}
+    assert not any(row.is_rejected for row in rows if row.skipped)
+    assert named["001.jp2"].is_rejected
+    assert named["001.jp2"].error.endswith("which is not read; convert or rename it to .png")
+    assert named[".trash"].error.endswith(".trash (3 files) is hidden")
+    assert list(read_records(tmp_path / "out" / "predictions.jsonl")) == rows
+    assert len(table(tmp_path / "out")) == 3
+    root = ElementTree.fromstring(verdicts_junit(rows))
+    assert root.get("tests") == root.get("errors") == "3"
 
 
 def test_nothing_to_predict(trained_run, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -10,6 +12,7 @@ import typer
 
 from mambaad.cli import benchmark, data, demo, inspecting, models, registry, training
 from mambaad.errors import MambaADError
+from mambaad.files import printable
 
 app = typer.Typer(
     help="Multi-class visual anomaly detection: train on good parts, find defects.",
@@ -60,8 +63,19 @@ def _options(
 
 def main() -> None:
     """Run the command line; every error that a user can cause is one line and exit code 1."""
+    codecs.register_error("mambaad", _escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="mambaad")
     try:
         app()
     except (MambaADError, OSError) as error:
-        print(f"mambaad: {error}", file=sys.stderr)
+        print(f"mambaad: {printable(str(error))}", file=sys.stderr)
         sys.exit(1)
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """Escape what a terminal's encoding lacks, such as the bytes of names that are no UTF-8."""
+    assert isinstance(error, UnicodeEncodeError)
+    odd = printable(error.object[error.start : error.end])
+    return odd.encode("ascii", "backslashreplace").decode(), error.end

@@ -12,6 +12,7 @@ from mambaad.cli.checks import check_file
 from mambaad.cli.interrupts import exit_on_interrupt
 from mambaad.cli.options import (
     BitDepth,
+    Classes,
     Device,
     FloatRange,
     Json,
@@ -39,7 +40,8 @@ def check(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="mvtec, visa, real-iad, mvtec-3d, uni-medical, coco-ad, btad or mpdd. [recognised]"
+            help="mvtec, visa, real-iad, mvtec-3d, uni-medical, coco-ad, btad, mpdd, mvtec-loco, "
+            "mvtec-ad-2, kolektor-sdd, kolektor-sdd2, dagm, folder, or a .yaml file. [recognised]"
         ),
     ] = None,
     quick: Annotated[
@@ -52,7 +54,7 @@ def check(
 ) -> None:
     """Count images and report problems. Recognises the layout of the data set."""
     from mambaad.data.layouts import class_names, find_layout
-    from mambaad.files import check_writable, write_text
+    from mambaad.files import check_writable, printable, write_text
     from mambaad.progress import ProgressBar
 
     if json:
@@ -61,6 +63,7 @@ def check(
         class_names(root, layout=layout)  # says so
     from mambaad.config import make_config
     from mambaad.data.inventory import check_data
+    from mambaad.data.unread import count_unread
 
     given = reading(bit_depth, float_range, max_pixels)
     with ProgressBar("opening images") as bar:
@@ -73,6 +76,9 @@ def check(
         )
     typer.echo(f"{root}: layout of {inventory.layout}\n")
     typer.echo(aligned(inventory.to_rows(), last_is_text=True))
+    if inventory.unread:
+        first = f"{printable(inventory.unread[0].path)}{' ...' if inventory.unread[1:] else ''}"
+        typer.echo(f"\nnot read: {count_unread(inventory.unread)}: {first}")
     for title, lines in (("notes", inventory.notes), ("problems", inventory.problems)):
         if lines:
             typer.echo(f"\n{title} ({len(lines)}):")
@@ -93,6 +99,39 @@ def check(
 
 
 @app.command()
+def guess(
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder of images.")],
+    out: Annotated[Path | None, typer.Option(help="Write the proposal to this .yaml file.")] = None,
+) -> None:
+    """Propose a layout for a folder of images. To be confirmed, and given to --layout."""
+    from mambaad.data.guess import guess as propose
+    from mambaad.files import check_writable, write_text
+
+    if out:
+        check_writable(out)
+    found = propose(root)
+    typer.echo(found.to_yaml())
+    rows = [["class", "train", "test good", "test defective", "masks"]]
+    for c in found.classes:
+        defective = sum(s.is_defective for s in c.test)
+        masks = sum(s.mask_path is not None for s in c.test)
+        numbers = (len(c.train), len(c.test) - defective, defective, masks)
+        rows.append([c.name, *map(str, numbers)])
+    typer.echo(aligned(rows))
+    typer.echo(f"\nreads {found.read} of {found.present} images")
+    for line in found.problems[:_SHOWN]:
+        typer.echo(f"  {line}")
+    file = shlex.quote(str(out)) if out else "FILE.yaml"
+    if out:
+        write_text(out, found.to_yaml())
+    where = "" if out else "save the lines above to FILE.yaml, and "
+    typer.echo(
+        f"if this is what you mean: {where}mambaad data check {shlex.quote(str(root))} "
+        f"--layout {file}"
+    )
+
+
+@app.command()
 def suspects(
     data: Annotated[
         Path, typer.Argument(metavar="DATA", help="Folder of the data set, in any known layout.")
@@ -100,9 +139,7 @@ def suspects(
     out: Annotated[
         Path, typer.Option(help="Page to write, *.html; the list of suspects is beside it, *.txt.")
     ],
-    classes: Annotated[
-        str | None, typer.Option(help="Look at these classes only: a,b,c. [all]")
-    ] = None,
+    classes: Classes = None,
     layout: Annotated[
         str | None, typer.Option(help="Layout of DATA; see mambaad data check. [recognised]")
     ] = None,
@@ -134,7 +171,7 @@ def suspects(
     """
     from mambaad.config import make_config
     from mambaad.data.exclusion import check_share, list_beside
-    from mambaad.data.layouts import read_data
+    from mambaad.data.layouts import class_names, read_data
     from mambaad.files import check_writable
     from mambaad.inference.compute import check_device
     from mambaad.size import check_size, parse_size
@@ -147,16 +184,18 @@ def suspects(
         check_writable(path)
     if encoder_weights not in (None, "timm", "random"):
         check_file(Path(encoder_weights), "--encoder-weights")
-    given = reading(bit_depth, float_range, max_pixels)
-    make_config(given)
-    read_data(data, names(classes or None), layout=layout)
+    read_as = reading(bit_depth, float_range, max_pixels)
+    make_config(read_as)
+    given = [name for name in classes or () if name]
+    chosen = names(given or None, lambda: class_names(data, layout=layout))
+    read_data(data, chosen, layout=layout)
     with exit_on_interrupt("interrupted; nothing was written"):
         from mambaad.workflows.suspects import find_suspects, suspect_rows
 
         scored = find_suspects(
             data,
             out,
-            classes=names(classes or None),
+            classes=chosen,
             layout=layout,
             encoder=encoder,
             encoder_weights=encoder_weights or "timm",
@@ -166,11 +205,11 @@ def suspects(
             device=device,
             skip_unreadable=skip_unreadable,
             json_file=json,
-            **given,
+            **read_as,
         )
     typer.echo(aligned(suspect_rows(scored), last_is_text=True))
     command = ["mambaad", "train", str(data), "--out", "RUN", "--exclude", str(listed)]
-    for name, value in given.items():
+    for name, value in read_as.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     typer.echo(f"look at {out}, and edit {listed}; next: {shlex.join(command)}")
 
@@ -208,9 +247,7 @@ def make_data(
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="Folder to create; refused if it has files.")
     ],
-    classes: Annotated[
-        str | None, typer.Option(help="Draw these products only: a,b,c. [all eleven]")
-    ] = None,
+    classes: Classes = None,
     train: Annotated[int, typer.Option(help="Good parts per class to train on.")] = 40,
     test: Annotated[
         int, typer.Option(help="Parts per class to test on, half of them defective.")
@@ -224,7 +261,7 @@ def make_data(
     """Draw a synthetic data set. Parts with defects and exact masks, in the MVTec AD layout."""
     from mambaad.data.synthetic.settings import PRODUCT_NAMES, check_drawing
 
-    chosen = names(classes)
+    chosen = names(classes, lambda: PRODUCT_NAMES)
     drawn = list(PRODUCT_NAMES if chosen is None else chosen)
     check_drawing(drawn, train, test, size, seed, difficulty)
     from mambaad.data.synthetic.factory import make_data as run_making

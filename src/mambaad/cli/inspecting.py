@@ -23,6 +23,8 @@ from mambaad.cli.options import (
 )
 from mambaad.cli.tables import aligned, metrics_table, verdict_tables
 
+_SHOWN = 20
+
 _LEGEND = (
     "log evidence: the highest so far that something has changed; an alarm is raised at the alarm "
     "level\nshift: of the latest parts' median, in standard deviations of the calibration's parts"
@@ -86,6 +88,10 @@ def evaluate(
         max_pixels=max_pixels,
     )
     typer.echo(metrics_table(evaluation))
+    if evaluation.further:
+        from mambaad.workflows.data_figures import to_rows
+
+        typer.echo(f"\nfigures of this data set, per cent\n{aligned(to_rows(evaluation.further))}")
     if json:
         write_text(json, evaluation.to_json())
     if csv:
@@ -144,8 +150,9 @@ def predict(
     checks.check_images(images)
     if junit:
         checks.check_calibrated(source, precision)
-    from mambaad.workflows.predict import TABLE, verdicts_junit
     from mambaad.workflows.predict import predict as run_prediction
+    from mambaad.workflows.predict import verdicts_junit
+    from mambaad.workflows.predict_inputs import RECORDS, TABLE
 
     records = run_prediction(
         source,
@@ -160,15 +167,23 @@ def predict(
         need_verdicts=junit is not None,
         max_pixels=max_pixels,
     )
-    failed = [record for record in records if record.error]
-    typer.echo(f"{len(records) - len(failed)} images: {out / TABLE}")
+    skipped = [record for record in records if record.skipped]
+    failed = [record for record in records if record.error and not record.skipped]
+    typer.echo(f"{len(records) - len(failed) - len(skipped)} images: {out / TABLE}")
+    if failed:
+        typer.echo(f"{len(failed)} not inspected: see below, and {out / RECORDS}")
+    if skipped:
+        others = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
+        typer.echo(f"passed over as usual: {skipped[0].error}{others}: {out / RECORDS}")
     if report:
         typer.echo(f"report: {report / 'index.html'}")
     counts = Counter(record.verdict.value for record in records if record.verdict)
     for verdict, count in counts.most_common():
         typer.echo(f"{verdict:16}{count}")
-    for record in failed:
+    for record in failed[:_SHOWN]:
         typer.echo(f"mambaad: {record.error}", err=True)
+    if len(failed) > _SHOWN:
+        typer.echo(f"mambaad: and {len(failed) - _SHOWN} more", err=True)
     if junit:
         write_text(junit, verdicts_junit(records))
     if failed or (junit and any(r.is_rejected for r in records)):

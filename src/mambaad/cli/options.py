@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from mambaad.data.walk import text
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by mambaad train.")]
 Source = Annotated[
@@ -25,6 +28,10 @@ Compile = Annotated[
 ]
 SkipUnreadable = Annotated[
     bool, typer.Option("--skip-unreadable", help="Skip unreadable images instead of stopping.")
+]
+Classes = Annotated[
+    list[str] | None,
+    typer.Option(help="Use these classes only: a,b,c, or one each time it is given. [all]"),
 ]
 Json = Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")]
 Csv = Annotated[Path | None, typer.Option(help="Write the results to this CSV file.")]
@@ -57,6 +64,20 @@ def reading(
     return {name: value for name, value in given.items() if value is not None}
 
 
-def names(given: str | None) -> tuple[str, ...] | None:
-    """Split a list such as ``a,b,c`` into names; None where none was given."""
-    return tuple(name.strip() for name in given.split(",")) if given is not None else None
+def names(
+    given: Sequence[str] | None, known: Callable[[], Collection[str]]
+) -> tuple[str, ...] | None:
+    """Return the names that an option gives, which can be repeated; None where none was given.
+
+    Args:
+        given: each is a known name, or several with commas between them: ``a,b,c``.
+        known: lists the known names, which may have commas and spaces; called if it matters.
+    """
+    if given is None:
+        return None
+    found: list[str] = []
+    for one in given:
+        parts = [part.strip() for part in one.split(",")]
+        whole = parts == [one] or text(one) in known()
+        found += [one] if whole else parts
+    return tuple(found)

@@ -12,6 +12,7 @@ from mambaad.cli import checks
 from mambaad.cli.interrupts import exit_on_interrupt
 from mambaad.cli.options import (
     BitDepth,
+    Classes,
     Device,
     FloatRange,
     MaxPixels,
@@ -31,9 +32,7 @@ def train(
         Path, typer.Argument(metavar="DATA", help="Data set in MVTec AD or another known layout.")
     ],
     out: Annotated[Path, typer.Option(help="Run folder to create, or to resume.")],
-    classes: Annotated[
-        str | None, typer.Option(help="Train on these classes only: a,b,c. [all]")
-    ] = None,
+    classes: Classes = None,
     layout: Annotated[
         str | None, typer.Option(help="Layout of DATA; see mambaad data check. [recognised]")
     ] = None,
@@ -153,9 +152,10 @@ def train(
     """Train one model for all classes of a data set. Uses their good parts only."""
     from mambaad.config_file import read_config_file
     from mambaad.data.exclusion import read_exclusions
+    from mambaad.data.layout_file import as_setting
+    from mambaad.data.layouts import class_names
 
     given: dict[str, Any] = {
-        "classes": names(classes or None),
         "layout": layout,
         "exclude": exclude,
         **reading(bit_depth, float_range, max_pixels),
@@ -184,6 +184,12 @@ def train(
     }
     settings = read_config_file(config) if config else {}
     settings |= {name: value for name, value in given.items() if value is not None}
+    if "layout" in settings:
+        settings["layout"] = as_setting(settings["layout"])
+    if classes and any(classes):
+        settings["classes"] = names(
+            classes, lambda: class_names(data, layout=settings.get("layout"))
+        )
     if isinstance(settings.get("exclude"), (str, Path)):  # else the names themselves
         settings["exclude"] = read_exclusions(settings["exclude"], data)
     checks.check_training(data, out, settings, device, resume=resume)

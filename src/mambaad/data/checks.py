@@ -18,6 +18,7 @@ from mambaad.data.layouts import read_data
 from mambaad.data.mask_files import read_mask
 from mambaad.data.read_ahead import read_ahead
 from mambaad.data.readers.base import Split
+from mambaad.data.unread import say_unread
 from mambaad.errors import DataError
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass, Reading, Sample
@@ -68,6 +69,7 @@ def read_checked(
         DataError: see :func:`check_images`.
     """
     root, found = Path(root), read_data(root, classes, split=split, layout=layout)
+    say_unread(root)
     listed = (without if may_be_gone else leave_out)(found, root, exclude or ())
     return check_with_progress(with_reading(listed, reading), skip_unreadable=skip_unreadable)
 
@@ -212,10 +214,13 @@ def _examine(sample: Sample) -> tuple[str | None, int | None]:
 
 
 def _read_mask_of(sample: Sample, shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"] | None:
-    """Read the mask of an image of this shape; None if it has none."""
+    """Read the mask of an image of this shape, joined of all its files; None if it has none."""
     if sample.mask_path is None:
         return None
-    mask = read_mask(sample.mask_path, sample.reading.max_pixels)
-    if wrong := mask_size_problem(sample.mask_path, mask.shape, shape[:2]):
-        raise MaskSizeError(wrong)
-    return mask
+    joined = np.zeros(shape[:2], dtype=bool)
+    for path in (sample.mask_path, *sample.more_masks):
+        mask = read_mask(path, sample.reading.max_pixels)
+        if wrong := mask_size_problem(path, mask.shape, shape[:2]):
+            raise MaskSizeError(wrong)
+        joined |= mask
+    return joined

@@ -7,8 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from mambaad.data.walk import text
 from mambaad.errors import ConfigError, DataError
-from mambaad.files import printable
 from mambaad.types import ProductClass
 
 
@@ -17,7 +17,7 @@ def relative_name(path: Path, root: Path) -> str:
 
     Some layouts have their images beside the folder that is given: such names begin with ``..``.
     """
-    return Path(printable(os.path.relpath(path, root))).as_posix()
+    return Path(text(os.path.relpath(path, root))).as_posix()
 
 
 def read_exclusions(given: str | Path | Iterable[str | Path], root: Path) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ def without(
     classes: Iterable[ProductClass], root: Path, names: Collection[str]
 ) -> list[ProductClass]:
     """Return the classes without the training images of those names (:func:`relative_name`)."""
-    left_out = frozenset(names)
+    left_out = frozenset(map(text, names))
     return [
         replace(c, train=tuple(s for s in c.train if relative_name(s.path, root) not in left_out))
         if left_out
@@ -105,7 +105,7 @@ def leave_out(
         DataError: a class that would have fewer than two training images.
     """
     known = {relative_name(s.path, root) for c in classes for s in c.train} if names else set()
-    unknown = sorted(set(names) - known)
+    unknown = sorted(set(map(text, names)) - known)
     if unknown:
         more = f" (nor are {len(unknown) - 1} others)" if len(unknown) > 1 else ""
         raise ConfigError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,11 @@ from mambaad.data.opened import (
     open_samples,
 )
 from mambaad.data.readers.base import Layout
+from mambaad.data.readers.folders import GOOD_NAMES, MASK_NAMES, MASK_SUFFIXES
+from mambaad.data.unread import find_unread, note_unread
+from mambaad.data.walk import Unread
 from mambaad.errors import DataError
+from mambaad.files import printable
 from mambaad.types import ProductClass, Reading, Sample
 
 
@@ -41,13 +45,15 @@ class Inventory:
     """Counts of a data set's images, and a line for each finding.
 
     ``layout``: the layout's title. ``problems``: what would stop training or evaluation, or make
-    it wrong. ``notes``: what is permitted, but may not be intended.
+    it wrong. ``notes``: what is permitted, but may not be intended. ``unread``: every file below
+    the folder that is neither an image nor a mask of a class.
     """
 
     layout: str
     classes: tuple[ClassCount, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    unread: tuple[Unread, ...] = ()
 
     def to_rows(self) -> list[list[str]]:
         """A header, a row for each class, and one of sums."""
@@ -67,7 +73,10 @@ class Inventory:
 
     def to_json(self) -> str:
         """Everything, as a JSON object."""
-        return json.dumps(asdict(self), indent=2) + "\n"
+        content = asdict(self)
+        for one in content["unread"]:
+            one["path"] = printable(one["path"])
+        return json.dumps(content, indent=2) + "\n"
 
 
 @dataclass
@@ -102,18 +111,24 @@ def check_data(
     root = Path(root)
     chosen = find_layout(root, layout)
     found = _Findings()
-    found.notes += chosen.odd(root)
     classes = chosen.read_classes(
         root, chosen.class_names(root, "train"), "train", found.problems.append
     )
     classes = with_reading(classes, reading)
+    unread = find_unread(root, chosen, classes)
+    found.notes += note_unread(root, unread, classes, found.problems)
     _compare_with_published(chosen, classes, found)
     for c in classes:
-        _check_labels(c, found)
+        found.notes += note_labels(c)
+        _check_masks(c, found)
     if not quick:
         _open_all(classes, reading, found, progress)
     return Inventory(
-        chosen.title, tuple(map(_count, classes)), tuple(found.problems), tuple(found.notes)
+        chosen.title,
+        tuple(map(_count, classes)),
+        tuple(map(printable, found.problems)),
+        tuple(map(printable, found.notes)),
+        tuple(unread),
     )
 
 
@@ -142,16 +157,51 @@ def _compare_with_published(layout: Layout, classes: Sequence[ProductClass], to:
         )
 
 
-def _check_labels(c: ProductClass, to: _Findings) -> None:
+def note_labels(c: ProductClass) -> Iterator[str]:
+    """Note, in a line each, what the labels of a class leave undefined, or may have wrong."""
     defective = [s for s in c.test if s.is_defective]
     if not c.test:
-        to.notes.append(f"{c.name} has no test images")
+        yield f"{c.name} has no test images"
     elif not defective or len(defective) == len(c.test):
-        to.notes.append(
-            f"{c.name} has {'only' if defective else 'no'} defective test images: figures need both"
+        share = "only" if defective else "no"
+        yield f"{c.name} has {share} defective test images: figures need both"
+    for kind, count in Counter(s.defect_type for s in defective).items():
+        if kind.strip().lower() in GOOD_NAMES:
+            by_case = " (it differs from 'good' by case only)" if kind.lower() == "good" else ""
+            yield (
+                f"{c.name} has {count} test images of the type '{kind}'{by_case}, which count as "
+                "defective; if they are good parts, rename their folder to good, or declare it "
+                "(--layout FILE)"
+            )
+        if kind.strip().lower() in MASK_NAMES:
+            yield (
+                f"{c.name} has {count} test images of the type '{kind}', which count as defective "
+                "parts; if they are masks, declare where those are (--layout FILE)"
+            )
+    images = (*c.train, *c.test)
+    names = {(s.path.parent, s.path.stem.lower()) for s in images}
+    masks = [
+        s.path
+        for s in images
+        if any(
+            (s.path.parent, s.path.stem.lower().removesuffix(suffix)) in names
+            for suffix in MASK_SUFFIXES
+            if s.path.stem.lower().endswith(suffix)
+        )
+    ]
+    if masks:
+        yield (
+            f"{c.name} has {len(masks)} images that seem to be masks of others, {masks[0]} the "
+            "first; declare where masks are (--layout FILE, mambaad data guess)"
         )
     if defective and not c.has_masks:
-        to.notes.append(f"{c.name} has no masks: image-level figures only")
+        yield f"{c.name} has no masks: image-level figures only"
+    among_train = sum(s.is_defective for s in c.train)
+    if among_train:
+        yield f"{c.name} has {among_train} defective images among {len(c.train)} to train"
+
+
+def _check_masks(c: ProductClass, to: _Findings) -> None:
     said = "\n".join(to.problems)
     for sample in unmasked(c):
         # Some layouts say it themselves, and know where the mask should be.
@@ -160,11 +210,6 @@ def _check_labels(c: ProductClass, to: _Findings) -> None:
                 f"{sample.path} has no mask, as other defective images of {c.name} have; add it, "
                 "or leave the image out"
             )
-    among_train = sum(s.is_defective for s in c.train)
-    if among_train:
-        to.notes.append(
-            f"{c.name} has {among_train} defective images among {len(c.train)} to train"
-        )
 
 
 def _open_all(

@@ -10,11 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mambaad.data.readers import (
+    anomalib_folder,
     btad,
     coco_ad,
+    dagm,
+    kolektor,
     mpdd,
     mvtec,
     mvtec_3d,
+    mvtec_ad_2,
+    mvtec_loco,
     real_iad,
     uni_medical,
     visa,
@@ -32,12 +37,18 @@ LAYOUTS: tuple[Layout, ...] = (
     btad.LAYOUT,
     mpdd.LAYOUT,
     uni_medical.LAYOUT,
+    mvtec_loco.LAYOUT,
+    mvtec_ad_2.LAYOUT,
+    kolektor.SDD,
+    kolektor.SDD2,
+    dagm.LAYOUT,
+    anomalib_folder.LAYOUT,
     mvtec.LAYOUT,
 )
 
 
 def find_layout(root: Path, name: str | None = None) -> Layout:
-    """Return the layout of that name, or the one that recognises a folder.
+    """Return the layout of that name, or that is declared, or the one that recognises a folder.
 
     A folder that none recognises counts as MVTec AD's, whose reader says what is wrong with it.
 
@@ -48,8 +59,12 @@ def find_layout(root: Path, name: str | None = None) -> Layout:
         for layout in LAYOUTS:
             if layout.name == name:
                 return layout
+        if name.lstrip().startswith("{") or name.endswith((".yaml", ".yml", ".json")):
+            from mambaad.data.layout_file import declared  # a fifth of a second
+
+            return declared(name).layout()
         known = ", ".join(layout.name for layout in LAYOUTS)
-        raise ConfigError(f"--layout: expected one of {known}, got '{name}'")
+        raise ConfigError(f"--layout: expected one of {known}, or a .yaml file, got '{name}'")
     root = Path(root)
     return next((layout for layout in LAYOUTS if layout.recognises(root)), mvtec.LAYOUT)
 

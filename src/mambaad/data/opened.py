@@ -48,7 +48,7 @@ def open_samples(samples: Iterable[Sample]) -> Iterator[Opened]:
 def open_sample(sample: Sample) -> Opened:
     """Open an image and its mask; what is wrong with them is in ``problem``."""
     # A file that cannot be read equals no other one.
-    digest = hashlib.sha256(str(sample.path).encode()).digest()
+    digest = hashlib.sha256(os.fsencode(sample.path)).digest()
     try:
         content = sample.path.read_bytes()
     except OSError as error:
@@ -68,11 +68,14 @@ def open_sample(sample: Sample) -> Opened:
         transparent = is_transparent(decoded)
         if sample.mask_path is None:
             return Opened(sample, digest, size, highest=highest, is_transparent=transparent)
-        mask = read_mask(sample.mask_path, sample.reading.max_pixels)
+        most = sample.reading.max_pixels
+        masks = {path: read_mask(path, most) for path in (sample.mask_path, *sample.more_masks)}
     except DataError as error:
         return Opened(sample, digest, problem=str(error), highest=highest)
-    problem = mask_size_problem(sample.mask_path, mask.shape, size) or ""
-    return Opened(sample, digest, size, problem, float(mask.mean()), highest, transparent)
+    problems = [mask_size_problem(path, mask.shape, size) for path, mask in masks.items()]
+    problem = next(filter(None, problems), "")
+    covered = max(float(mask.mean()) for mask in masks.values())
+    return Opened(sample, digest, size, problem, covered, highest, transparent)
 
 
 def note_odd_images(name: str, images: Sequence[Opened]) -> Iterator[str]:

@@ -37,7 +37,11 @@ class RegionRecord(BaseModel):
 
 
 class Record(BaseModel):
-    """The record of one image; ``error``: why it has no score. See :class:`mambaad.Prediction`."""
+    """The record of one image; ``error``: why it has no score. See :class:`mambaad.Prediction`.
+
+    ``skipped``: whether it stands for something that nobody expects to be inspected, such as a
+    hidden folder; ``error`` says what it is.
+    """
 
     model_config = _NUMBERS
 
@@ -57,10 +61,13 @@ class Record(BaseModel):
     quality: Quality | None = None
     defect_type: str | None = None
     error: str | None = None
+    skipped: bool = False
 
     @property
     def is_rejected(self) -> bool:
         """Whether the part failed or has no verdict; a part for REVIEW is not rejected."""
+        if self.skipped:
+            return False
         return self.error is not None or self.verdict not in (Verdict.PASS, Verdict.REVIEW)
 
 

@@ -20,11 +20,17 @@ from mambaad.inference.explain import Explainer, Explanation, GoodMatch, Referen
 from mambaad.inspection.calibration import inspected_map
 from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.records import Record
-from mambaad.report.inspection_rendering import PICTURES, Card, ClassSummary, Gallery, gallery_page
+from mambaad.report.inspection_rendering import (
+    PAGE,
+    PICTURES,
+    Card,
+    ClassSummary,
+    Gallery,
+    gallery_page,
+)
 from mambaad.report.overlay import draw_outlines, heatmap_overlay
 from mambaad.types import Prediction, Sample, Verdict
 
-PAGE = "index.html"
 _SIDE = 256  # of each picture, in pixels
 _CROP = 0.25  # side of a close-up, as a share of the image's smaller side
 _MIN_CONTRIBUTION = 0.005  # share of the score that a scan direction is named for

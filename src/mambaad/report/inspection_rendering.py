@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from mambaad.report.run_rendering import svg_of, templates
 
-PICTURES = "pictures"
+PAGE, PICTURES = "index.html", "pictures"
 _SCORES, _THRESHOLDS = "#2a78a5", "#c4472b"
 
 

@@ -23,6 +23,7 @@ from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import without
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
+from mambaad.data.unread import say_unread
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.inference.compute import Precision, check_device, check_precision
 from mambaad.inspection.calibration import (
@@ -118,6 +119,7 @@ def calibrate(
     given = read_product_settings(Path(products), names, config.size, most) if products else {}
     settings = {name: given.get(name, ProductSettings()) for name in names}
     classes = with_reading(read_data(data, names, layout=config.layout), reading)
+    say_unread(data)
     if not new_parts:
         classes = without(classes, data, config.exclude or ())
     if skip_unreadable:

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from mambaad.data.checks import check_masks
 from mambaad.data.depth import with_reading
-from mambaad.data.layouts import class_names, read_data
+from mambaad.data.inventory import note_labels
+from mambaad.data.layouts import class_names, find_layout, read_data
+from mambaad.data.unread import say_unread
 from mambaad.errors import ConfigError, DataError
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inference.engine import Engine
@@ -30,6 +32,7 @@ from mambaad.metrics.names import (
 from mambaad.metrics.protocols import ClassMetrics, image_metrics, mean_over_classes
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass
+from mambaad.workflows.data_figures import Values, figures_for
 from mambaad.workflows.evaluation_notes import ClassRemarks, all_notes
 from mambaad.workflows.pixel_pairs import pixel_pair
 from mambaad.workflows.verdicts import VerdictEvaluation, VerdictMeasurement, check_calibrated
@@ -53,6 +56,8 @@ class Evaluation:
         reasons: by class, why figures are None; classes without such figures are absent.
         notes: lines on what a reader of the figures should know.
         verdicts: the accuracy of verdicts, if requested.
+        further: by class, the figures that the data set has of its own
+            (:mod:`mambaad.workflows.data_figures`); empty if it has none.
     """
 
     protocol: Protocol
@@ -68,6 +73,7 @@ class Evaluation:
     reasons: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     verdicts: VerdictEvaluation | None = None
+    further: dict[str, Values] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Format the metrics as JSON."""
@@ -84,6 +90,7 @@ class Evaluation:
                     "pooled": self.pooled,
                     "reasons": self.reasons,
                     "notes": self.notes,
+                    **({"further": self.further} if self.further else {}),
                 },
                 indent=2,
             )
@@ -96,7 +103,8 @@ class Evaluation:
         If figures of a class are missing, a last column says why.
         """
         rows = [["class", *(HEADINGS[m] for m in METRICS)]]
-        for name, values in {**self.classes, "mean": self.mean, "pooled": self.pooled}.items():
+        # A class may be called "mean" too.
+        for name, values in [*self.classes.items(), ("mean", self.mean), ("pooled", self.pooled)]:
             shown = (values.get(m) for m in METRICS)
             rows.append([name, *("-" if v is None else f"{100 * v:.1f}" for v in shown)])
         if self.reasons:
@@ -110,7 +118,7 @@ class Evaluation:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["class", *METRICS, "protocol", "size", "crop", "at"])
         size = "x".join(map(str, self.size))
-        for name, values in {**self.classes, "mean": self.mean}.items():
+        for name, values in [*self.classes.items(), ("mean", self.mean)]:
             numbers = ["" if (v := values[m]) is None else f"{v:.6f}" for m in METRICS]
             writer.writerow([name, *numbers, self.protocol, size, "none", self.at])
         return text.getvalue()
@@ -175,8 +183,10 @@ def evaluate(
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published result is comparable at {size}")
     classes = _test_classes(inspector, data)
+    figures = figures_for(find_layout(data, inspector.config.layout).name, inspector)
+    sinks = [*sinks, *([figures.add] if figures else [])]
     if calibration is None:
-        return evaluate_engine(
+        evaluation = evaluate_engine(
             inspector.engine,
             classes,
             protocol,
@@ -185,6 +195,7 @@ def evaluate(
             skip_unreadable=skip_unreadable,
             sinks=sinks,
         )
+        return replace(evaluation, further=figures.values() if figures else {})
     measurement = VerdictMeasurement(inspector, calibration, classes, at)
     page = None
     if report is not None:
@@ -217,7 +228,8 @@ def evaluate(
         title = "Verdicts, product given, in per cent of good and of defective parts"
         rows = verdict_evaluation.to_rows(verdict_evaluation.given)
         page.write("Inspection of test images", facts, {title: rows})
-    return replace(evaluation, verdicts=verdict_evaluation)
+    further = figures.values() if figures else {}
+    return replace(evaluation, verdicts=verdict_evaluation, further=further)
 
 
 def evaluate_engine(
@@ -347,10 +359,14 @@ def _test_classes(inspector: Inspector, data: Path) -> list[ProductClass]:
                 say(f"{name}: missing from {data}, so the mean is without it")
     classes = read_data(data, wanted or None, split="test", layout=layout)
     classes = with_reading(classes, inspector.reading)
+    say_unread(data)
     tested = [c for c in classes if c.test]
     for c in classes:
         if not c.test:
             say(f"{c.name}: skipped, it has no test images")
+            continue
+        for line in note_labels(c):
+            say(line)
     if not tested:
         raise DataError(f"{data} has no test images; see docs/datasets.md")
     return tested

@@ -28,6 +28,7 @@ from mambaad.data.depth import decided_depth, with_reading
 from mambaad.data.exclusion import without
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out, shuffled
+from mambaad.data.walk import text
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import TEMPORARY
 from mambaad.inference.device import find_device
@@ -147,7 +148,7 @@ def extend(
     """
     run, new, old = Path(run), Path(new), Path(old)
     run = run if run.name else run.resolve()
-    name = new.resolve().name
+    name = text(new.resolve().name)
     work, former = (run.with_name(f"{run.name}.{what}-{name}") for what in ("extended", "before"))
     _finish_replacing(run, work, former)
     config = _check(run, name, former, epochs, replay, max_drop)

@@ -220,6 +220,8 @@ def _read_predictions(
                     f"{path}: {record.path} was inspected by another model than {source}; give "
                     "the bundle that was in use"
                 )
+            if record.skipped:
+                continue
             verdict = record.verdict.value if record.verdict else _UNJUDGED
             verdicts.setdefault(record.product or "", Counter())[verdict] += 1
             if record.verdict is Verdict.PASS and record.product and record.score is not None:

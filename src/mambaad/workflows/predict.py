@@ -8,28 +8,36 @@ import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image
 
-from mambaad.data.file_names import is_image
-from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.data.walk import Unread
+from mambaad.errors import RunError
 from mambaad.files import printable, write_text, written_whole
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inspection.inspector import Inspected, Inspector
-from mambaad.inspection.records import Record
+from mambaad.inspection.records import Record, record_of
+from mambaad.inspection.stream import Item, Observed
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import ProgressBar, say
-from mambaad.report.inspection_rendering import PICTURES
 from mambaad.report.junit import Case, junit_xml
 from mambaad.report.overlay import draw_outlines, heatmap_overlay
 from mambaad.types import Verdict
+from mambaad.workflows.predict_inputs import (
+    HEATMAP,
+    MAP,
+    RECORDS,
+    TABLE,
+    UNFINISHED,
+    find_inputs,
+    remove_former,
+)
 from mambaad.workflows.verdicts import check_calibrated
 
-TABLE, RECORDS, HEATMAP = "predictions.csv", "predictions.jsonl", ".heatmap.png"
-UNFINISHED = ".part"
-"""The suffix of the records' file while images are inspected; a killed process leaves it."""
 NO_VERDICT = "no verdict: the class has no calibration; run mambaad calibrate with it"
 
 
@@ -53,14 +61,15 @@ def predict(
     (in the heatmap range of its class, regions outlined) and ``a/b.png.map.npy`` (float32, h x w at
     the model's size). For all images together it gets ``predictions.jsonl``, one record each
     (:mod:`mambaad.inspection.records`), and ``predictions.csv``, the main fields of the records.
-    After Ctrl-C or SIGTERM (raised as KeyboardInterrupt), the results so far are kept.
+    After Ctrl-C or SIGTERM (raised as KeyboardInterrupt), the results so far are kept. Results of
+    an earlier call to the same folder are replaced, all of them.
 
     Args:
         source: a run folder or a bundle, calibrated if verdicts are wanted; or an inspector, whose
             own precision and device apply.
-        images: files, and folders that are searched for images at any depth, except ``out`` and
-            ``report`` if they lie inside.
-        out: the folder to write to. Heatmaps (``*.heatmap.png``) are never taken as input.
+        images: files, and folders that are searched for images at any depth
+            (:mod:`mambaad.data.walk`), except for results of this and earlier calls inside.
+        out: the folder to write to.
         product: the product of all images, if known.
         precision, device, compile: see :class:`mambaad.Inspector`.
         report: a folder for a page that shows all images and explains the flagged ones.
@@ -70,15 +79,17 @@ def predict(
         max_pixels: images with more are refused; by default as in training.
 
     Returns:
-        The records. An image that cannot be read, or whose results cannot be written, has a record
-        with its error; the others are unaffected.
+        The records. An image that cannot be read or is still being written, or whose results
+        cannot be written, has a record with its error, as has any file that may be meant to be
+        inspected but is none that can be read; the others are unaffected. What else is passed over,
+        such as hidden files, has records with ``skipped``.
 
     Raises:
         ConfigError, DataError, RunError: no images, wrong arguments, or a folder that cannot be
             written.
     """
     out, page_folder = Path(out), Path(report) if report else None
-    files = _find_images([Path(image) for image in images], out, page_folder)
+    inputs = find_inputs([Path(image) for image in images], out, page_folder)
     if isinstance(source, Inspector):
         inspector = source
     else:
@@ -111,23 +122,39 @@ def predict(
 
         page = InspectionPage(page_folder, inspector, Path(good) if good else None)
     records: list[Record] = []
+    written: set[Path] = set()
     with sigterm_as_interrupt():
         try:
             with _records_file(out) as write_record, ProgressBar("predicting") as bar:
+
+                def keep(inspected: Inspected) -> None:
+                    write_record(inspected.record)
+                    records.append(inspected.record)
+                    if page and not inspected.record.skipped:
+                        page.add(inspected)
+
+                for one in inputs.unread:
+                    keep(_passed_over(one, inspector))
+                unfinished = inputs.still_written()
+                for path in unfinished:
+                    reason = "is still being written; inspect it once it is complete"
+                    keep(_passed_over(Unread(path, "unfinished", reason), inspector))
+                files = {p: t for p, t in inputs.targets.items() if p not in unfinished}
                 items = (inspector.item(path, product) for path in files)
                 stream = inspector.stream(items, batch_size=inspector.engine.batch_size)
-                for inspected, (path, target) in zip(stream, files.items(), strict=True):
-                    inspected = _with_files(inspected, out / target, inspector)
+                for done, (inspected, path) in enumerate(zip(stream, files, strict=True), 1):
+                    inspected = _with_files(inspected, out / files[path], inspector)
                     record = inspected.record
+                    if not record.error:
+                        written.add(out / files[path])
                     if need_verdicts and not (record.verdict or record.error):
                         record.error = NO_VERDICT
-                    write_record(record)
-                    records.append(record)
-                    if page:
-                        page.add(inspected)
-                    bar.update(len(records), len(files), printable(path.name))
+                    keep(inspected)
+                    bar.update(done, len(files), printable(path.name))
         finally:  # an interrupted inspection keeps its results
             write_text(out / TABLE, _table(records))
+            if removed := remove_former(out, written):
+                say(f"{out}: {removed} heatmaps of an earlier call were removed")
             if page:
                 page.write("Inspection", _facts(name, inspector, records))
     return records
@@ -145,7 +172,15 @@ def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
     path = (out / RECORDS).resolve()  # a symbolic link stays one
     unfinished = path.with_name(path.name + UNFINISHED)
     with _write_errors(path):
-        file = unfinished.open("wb", buffering=0)
+        file = unfinished.open("ab", buffering=0)
+    if not _is_locked(file):
+        file.close()
+        raise RunError(
+            f"{out} is being written by another mambaad predict; wait for it, or choose another "
+            "folder"
+        )
+    with _write_errors(path):
+        file.truncate(0)
 
     def write_record(record: Record) -> None:
         with _write_errors(path):
@@ -169,6 +204,21 @@ def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
                 unfinished.replace(path)
 
 
+def _is_locked(file: IO[bytes]) -> bool:
+    """Lock a file until it is closed or the process ends; False if another one has it."""
+    try:
+        import fcntl
+    except ImportError:  # on Windows, where a file that is open cannot be replaced
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
 @contextmanager
 def _write_errors(path: Path) -> Iterator[None]:
     try:
@@ -185,10 +235,24 @@ def _facts(name: str, inspector: Inspector, records: Sequence[Record]) -> dict[s
     return {
         "Model": printable(name),
         "Products": ", ".join(inspector.products) or "unknown",
-        "Images": str(len(records)),
+        "Images": str(sum(not record.skipped for record in records)),
         "Thresholds": f"calibrated ({calibration.method})" if calibration else "not calibrated",
         "Image size": " x ".join(map(str, inspector.size)),
     }
+
+
+def _passed_over(one: Unread, inspector: Inspector) -> Inspected:
+    """Make the record of something that is not inspected."""
+    files = f" ({one.files} files)" if one.files > 1 else ""
+    record = record_of(
+        one.path,
+        None,
+        model=inspector.weights,
+        time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        error=f"{one.path}{files} {one.reason}",
+    )
+    record.skipped = one.is_usual
+    return Inspected(record, None, Observed(Item(one.path)))
 
 
 def _with_files(inspected: Inspected, target: Path, inspector: Inspector) -> Inspected:
@@ -204,7 +268,7 @@ def _with_files(inspected: Inspected, target: Path, inspector: Inspector) -> Ins
         with written_whole(target.with_name(target.name + HEATMAP)) as temporary:
             Image.fromarray(overlay).save(temporary, format="PNG")
         with (
-            written_whole(target.with_name(target.name + ".map.npy")) as temporary,
+            written_whole(target.with_name(target.name + MAP)) as temporary,
             temporary.open("wb") as file,
         ):
             np.save(file, prediction.anomaly_map, allow_pickle=False)
@@ -226,48 +290,8 @@ def verdicts_junit(records: Iterable[Record]) -> str:
             else record.error or NO_VERDICT,
         )
         for record in records
+        if not record.skipped
     )
-
-
-def _find_images(given: Sequence[Path], out: Path, report: Path | None) -> dict[Path, Path]:
-    """Find the image files, and map each to its path below their common folder."""
-    files: dict[Path, Path] = {}  # by absolute path, so that none is inspected twice
-    tops = []
-    for path in given:
-        if path.is_dir():
-            tops.append(_absolute(path))
-            # An earlier call may have written pictures here.
-            outputs = _inside(path, [out, *([report, report / PICTURES] if report else [])])
-            for file in sorted(path.rglob("*")):
-                if file.name.endswith(HEATMAP) or not outputs.isdisjoint(file.parents):
-                    continue
-                if is_image(file) and file.is_file():
-                    files.setdefault(_absolute(file), file)
-        elif path.exists():
-            tops.append(_absolute(path).parent)
-            files.setdefault(_absolute(path), path)
-        else:
-            raise DataError(f"{path} does not exist; give an image or a folder of images")
-    if not files:
-        raise DataError(f"no images in {', '.join(map(str, given))}; give images or their folder")
-    try:
-        top = Path(os.path.commonpath(tops))
-    except ValueError as error:
-        raise ConfigError(
-            "the images lie on several drives; run the command once per drive"
-        ) from error
-    return {path: absolute.relative_to(top) for absolute, path in files.items()}
-
-
-def _inside(folder: Path, paths: Iterable[Path]) -> set[Path]:
-    """Select the paths that lie inside a folder, and write them as paths below it."""
-    top = folder.resolve()
-    resolved = (path.resolve() for path in paths)
-    return {folder / path.relative_to(top) for path in resolved if top in path.parents}
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow links
 
 
 def _table(records: Iterable[Record]) -> str:
@@ -275,6 +299,8 @@ def _table(records: Iterable[Record]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "class", "score", "verdict", "percentile", "error"])
     for r in records:
+        if r.skipped:
+            continue
         score = "" if r.score is None else f"{r.score:.6f}"
         percentile = "" if r.percentile is None else f"{r.percentile:.2f}"
         verdict = r.verdict.value if r.verdict else ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -23,6 +23,7 @@ from mambaad.config import SETTINGS, TrainConfig, make_config, named
 from mambaad.data.checks import read_checked
 from mambaad.data.depth import decided_depth
 from mambaad.data.exclusion import read_exclusions
+from mambaad.data.layout_file import as_setting
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import TEMPORARY
@@ -59,7 +60,7 @@ def train(
     system: Literal["mambaad", "rd4ad", "uniad"] | None = None,
     recipe: Literal["paper", "fast"] | None = None,
     variant: Literal["base", "lite"] | None = None,
-    layout: str | None = None,
+    layout: str | Path | Mapping[str, Any] | None = None,
     classes: Sequence[str] | None = None,
     exclude: str | Path | Iterable[str | Path] | None = None,
     bit_depth: Literal["auto", 8, 10, 12, 14, 16] | None = None,
@@ -125,7 +126,8 @@ def train(
         recipe: the published training, or a much shorter one. ["paper"]
         variant: size of MambaAD's decoder: the published one, or a sixth of its work. ["base"]
 
-        layout: of the data set, see ``docs/datasets.md``. [recognised]
+        layout: of the data set: its name, or a file or the fields of a declared one; see
+            ``docs/datasets.md``. [recognised]
         classes: names of the classes to train on. [all]
         exclude: training images to leave out: a text file with one path a line, as ``mambaad data
             suspects`` writes it, or the paths; relative to ``data``. [none]
@@ -213,6 +215,8 @@ def train(
         given["exclude"] = read_exclusions(exclude, Path(data))
     if resume and given.get("bit_depth") == "auto":
         del given["bit_depth"]  # it has been decided
+    if layout is not None:
+        given["layout"] = as_setting(layout)
     settings = {**read_config(out).model_dump(), **given} if resume else given
     return train_run(
         data,

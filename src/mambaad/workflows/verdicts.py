@@ -73,7 +73,7 @@ class VerdictEvaluation:
             total.good += counts.good
             total.defective += counts.defective
             total.named_right += counts.named_right
-        for name, counts in {**which, "all": total}.items():
+        for name, counts in [*which.items(), ("all", total)]:
             row = [name]
             for verdicts in (counts.good, counts.defective):
                 number = sum(verdicts.values())

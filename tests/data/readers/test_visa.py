@@ -131,6 +131,22 @@ def test_too_few_to_train_on(visa: Path, complains: Complains) -> None:
 def test_check_names_the_unlisted(visa: Path, write_image: WriteImage) -> None:
     extra = write_image(visa / "candle" / "Data" / "Images" / "Normal" / "9999.JPG")
     inventory = check_data(visa)
-    assert any(extra.name in note and "does not list" in note for note in inventory.notes)
+    assert any(extra.name in note and "1cls.csv lists" in note for note in inventory.notes)
     assert any("10 of the 12 classes of VisA" in note for note in inventory.notes)
     assert inventory.problems == ()
+
+
+def test_files_in_another_case_or_form_of_unicode(visa: Path) -> None:
+    before = [len(c.train) + len(c.test) for c in VISA.read(visa)]
+    images = visa / "candle" / "Data" / "Images"
+    for path in list((images / "Normal").iterdir()):
+        path.rename(path.with_suffix(".jpg"))
+    images.rename(images.with_name("images"))
+    split = visa / "split_csv" / "1cls.csv"
+    split.write_text(split.read_text().replace("pcb1", "mu\u0308tter"), encoding="utf-8")
+    (visa / "pcb1").rename(visa / "mütter")
+    after = VISA.read(visa)
+    assert [c.name for c in after] == ["candle", "mütter"]
+    assert [len(c.train) + len(c.test) for c in after] == before
+    assert all(s.path.is_file() for c in after for s in (*c.train, *c.test))
+    assert len(VISA.read(visa, ["mu\u0308tter"])) == 1

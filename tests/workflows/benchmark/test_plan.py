@@ -104,3 +104,23 @@ def test_a_plan_is_the_same_from_any_folder(tmp_path, monkeypatch):
     first = read_plan(path).jobs()[0]
     monkeypatch.chdir(tmp_path)
     assert read_plan(Path("plan.yaml")).jobs()[0].fingerprint == first.fingerprint
+
+
+def test_a_declared_layout_is_read_beside_the_plan_or_in_it(tmp_path):
+    (tmp_path / "mine.yaml").write_text('train: "{class}/OK"\n')
+    (tmp_path / "plan.yaml").write_text(
+        "systems: {a: }\n"
+        "data:\n"
+        "  file: {path: x, layout: mine.yaml}\n"
+        '  fields: {path: x, layout: {train: "{class}/OK"}}\n'
+        "  name: {path: x, layout: visa}\n"
+    )
+    layouts = {name: d.layout for name, d in read_plan(tmp_path / "plan.yaml").data.items()}
+    assert layouts == {
+        "file": '{"train": ["{class}/OK"]}',
+        "fields": '{"train": ["{class}/OK"]}',
+        "name": "visa",
+    }
+    (tmp_path / "mine.yaml").write_text("test: x\n")
+    with pytest.raises(ConfigError, match=r"--layout .*mine\.yaml: "):
+        read_plan(tmp_path / "plan.yaml")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from mambaad.data.walk import text
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
@@ -24,9 +25,8 @@ def stop(problem: str) -> None:
     raise DataError(problem)
 
 
-def nothing_odd(root: Path) -> Iterator[str]:
-    """Return no lines, for layouts whose lists of files are complete."""
-    return iter(())
+Parts = tuple[str, ...]
+"""The names of the folders that lead from a data set's folder to a file, and the file's."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Layout:
     ``read_classes(root, names, split, complain)``: the images of those classes. With
     ``split="test"`` it reads nothing of the training images. It goes on after ``complain`` returns.
     ``published_classes``: those of the data set as published, to find missing ones.
-    ``odd(root)``: a line for each file or folder that is ignored, though it seems to be intended.
+    ``form``: where its images are, in words. ``aside(parts)``: whether a file belongs to the data
+    set as published, though it is not read.
     ``one_by_one``: whether each class is a data set of its own, to be trained on separately.
     """
 
@@ -49,7 +50,8 @@ class Layout:
     class_names: Callable[[Path, Split], list[str]]
     read_classes: Callable[[Path, Sequence[str], Split, Complain], list[ProductClass]]
     published_classes: tuple[str, ...] = ()
-    odd: Callable[[Path], Iterable[str]] = nothing_odd
+    form: str = "a list of its images"
+    aside: Callable[[Parts], bool] = lambda parts: False
     one_by_one: bool = False
 
     def read(
@@ -68,6 +70,7 @@ class Layout:
         """
         root = Path(root)
         found = self.class_names(root, split)
+        classes = None if classes is None else [text(name) for name in classes]
         unknown = sorted(set(classes or ()) - set(found))
         if unknown:
             raise DataError(
@@ -109,16 +112,42 @@ def listed_class(
 
 
 def _there(samples: Iterable[Sample], source: Path, complain: Complain) -> Iterator[Sample]:
+    listings: _Listings = {}
     for sample in samples:
-        if not sample.path.is_file():
+        path = _on_disk(sample.path, listings)
+        mask = sample.mask_path and _on_disk(sample.mask_path, listings)
+        if path is None or not path.is_file():
             complain(
                 f"{sample.path} is listed in {source} but is missing; unpack the data set again"
             )
-        elif sample.mask_path is not None and not sample.mask_path.is_file():
+        elif sample.mask_path is not None and (mask is None or not mask.is_file()):
             complain(
                 f"{sample.mask_path} is listed in {source} as the mask of {sample.path.name} but "
                 "is missing; unpack the data set again"
             )
-            yield replace(sample, mask_path=None)
+            yield replace(sample, path=path, mask_path=None)
         else:
-            yield sample
+            yield replace(sample, path=path, mask_path=mask)
+
+
+_Listings = dict[Path, dict[str, list[str]]]
+
+
+def _on_disk(path: Path, listings: _Listings) -> Path | None:
+    """Find a listed file that is spelt in another case or form of Unicode on the disk.
+
+    Args:
+        path: as it is listed.
+        listings: of the folders that were searched: their names, by what they have in common.
+    """
+    if path.exists():
+        return path
+    folder = _on_disk(path.parent, listings) if path.parent != path else None
+    if folder is None or not folder.is_dir():
+        return None
+    if folder not in listings:
+        listings[folder] = {}
+        for found in folder.iterdir():
+            listings[folder].setdefault(text(found.name).casefold(), []).append(found.name)
+    same = listings[folder].get(text(path.name).casefold(), [])
+    return folder / same[0] if len(same) == 1 else None

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from mambaad.data.readers import mvtec
 from mambaad.data.readers.base import Layout
-from mambaad.data.readers.folders import odd_folders
 
 
 def _recognises(root: Path) -> bool:
@@ -31,5 +30,6 @@ LAYOUT = Layout(
     class_names=partial(mvtec.class_names, good="ok"),
     read_classes=partial(mvtec.read_classes, good="ok"),
     published_classes=("01", "02", "03"),
-    odd=partial(odd_folders, parts=mvtec.PARTS, good="ok"),
+    form=mvtec.form("ok"),
+    aside=lambda parts: parts[1:3] == ("ground_truth", "ok"),
 )

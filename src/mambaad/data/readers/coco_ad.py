@@ -105,5 +105,6 @@ LAYOUT = Layout(
     class_names=_class_names,
     read_classes=_read_classes,
     published_classes=tuple(f"coco_{k}" for k in SPLITS),
+    aside=lambda parts: parts[0] in ("train2017", "val2017", "annotations"),
     one_by_one=True,
 )

@@ -10,7 +10,6 @@ from functools import partial
 
 from mambaad.data.readers import mvtec
 from mambaad.data.readers.base import Layout
-from mambaad.data.readers.folders import odd_folders
 
 _CLASSES = (
     "bracket_black",
@@ -29,5 +28,6 @@ LAYOUT = Layout(
     class_names=mvtec.class_names,
     read_classes=mvtec.read_classes,
     published_classes=_CLASSES,
-    odd=partial(odd_folders, parts=mvtec.PARTS),
+    form=mvtec.form(),
+    aside=mvtec.is_mask_of_good,
 )

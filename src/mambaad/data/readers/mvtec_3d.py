@@ -16,26 +16,28 @@ from pathlib import Path
 
 from mambaad.data.readers import mvtec
 from mambaad.data.readers.base import Complain, Layout, Split
-from mambaad.data.readers.folders import folders, images, masks, odd_folders
+from mambaad.data.readers.folders import by_text, complain_of_lonely, find_masks, folders, images
+from mambaad.data.walk import text
 from mambaad.types import ProductClass, Sample
 
 
 def _read_classes(
     root: Path, names: Sequence[str], split: Split, complain: Complain
 ) -> list[ProductClass]:
+    places = by_text(folders(root))
     return [
         ProductClass(
             name,
-            _train_samples(root / name, complain) if split == "train" else (),
-            _test_samples(root / name, complain),
+            _train_samples(name, places[name], complain) if split == "train" else (),
+            _test_samples(name, places[name], complain),
         )
         for name in names
     ]
 
 
-def _train_samples(folder: Path, complain: Complain) -> tuple[Sample, ...]:
+def _train_samples(name: str, folder: Path, complain: Complain) -> tuple[Sample, ...]:
     places = [folder / part / "good" / "rgb" for part in ("train", "validation")]
-    train = tuple(Sample(path, folder.name) for place in places for path in images(place, complain))
+    train = tuple(Sample(path, name) for place in places for path in images(place, complain))
     if len(train) < 2:
         complain(
             f"{places[0]} has {len(train)} images, expected at least 2 of good parts; unpack the "
@@ -44,24 +46,21 @@ def _train_samples(folder: Path, complain: Complain) -> tuple[Sample, ...]:
     return train
 
 
-def _test_samples(folder: Path, complain: Complain) -> tuple[Sample, ...]:
+def _test_samples(name: str, folder: Path, complain: Complain) -> tuple[Sample, ...]:
     test: list[Sample] = []
     for type_folder in folders(folder / "test"):
         good = type_folder.name == "good"
-        found = masks(type_folder / "gt", complain)
-        for path in images(type_folder / "rgb", complain):
-            mask = found.pop(path.stem, None)
+        paths = images(type_folder / "rgb", complain)
+        pairs, lonely = find_masks(type_folder / "gt", paths, type_folder / "rgb", complain)
+        for path in paths:
+            mask = pairs.get(path)
             if mask is None and not good:
                 complain(
                     f"{path} has no mask; expected {type_folder / 'gt' / path.name}: unpack the "
                     "data set again"
                 )
-            test.append(Sample(path, folder.name, type_folder.name, None if good else mask))
-        for mask in found.values():
-            complain(
-                f"{mask} is a mask without an image in {type_folder / 'rgb'}; remove it, or add "
-                "its image"
-            )
+            test.append(Sample(path, name, text(type_folder.name), None if good else mask))
+        complain_of_lonely(lonely, type_folder / "rgb", complain)
     return tuple(test)
 
 
@@ -84,5 +83,6 @@ LAYOUT = Layout(
         *("bagel", "cable_gland", "carrot", "cookie", "dowel"),
         *("foam", "peach", "potato", "rope", "tire"),
     ),
-    odd=partial(odd_folders, parts=("train", "validation", "test", "calibration")),
+    form="<class>/{train,validation}/good/rgb and <class>/test/<type>/{rgb,gt}",
+    aside=lambda parts: "xyz" in parts or "calibration" in parts or parts[-3:-1] == ("good", "gt"),
 )

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from mambaad.data.readers.base import Complain, Layout, Split, listed_class
+from mambaad.data.walk import text
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
@@ -35,22 +36,23 @@ _IMAGE_FOLDERS = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw", "
 
 
 def _class_names(root: Path, split: Split) -> list[str]:
-    return [path.stem for path in _json_files(_setting(root))]
+    return [text(path.stem) for path in _json_files(_setting(root))]
 
 
 def _read_classes(
     root: Path, names: Sequence[str], split: Split, complain: Complain
 ) -> list[ProductClass]:
-    return [_read_class(_setting(root) / f"{name}.json", split, complain) for name in names]
+    files = {text(path.stem): path for path in _json_files(_setting(root))}
+    return [_read_class(name, files[name], split, complain) for name in names]
 
 
-def _read_class(path: Path, split: Split, complain: Complain) -> ProductClass:
+def _read_class(name: str, path: Path, split: Split, complain: Complain) -> ProductClass:
     try:
         content = _content(path)
         images = _image_folder(path.parent, content["meta"]["prefix"])
     except DataError as error:
         complain(str(error))
-        return ProductClass(path.stem, ())
+        return ProductClass(name, ())
     normal = content["meta"]["normal_class"]
 
     def samples(entries: list[Any]) -> list[Sample]:
@@ -68,7 +70,7 @@ def _read_class(path: Path, split: Split, complain: Complain) -> ProductClass:
             found.append(
                 Sample(
                     images / entry["image_path"],
-                    path.stem,
+                    name,
                     "good" if good else entry["anomaly_class"],
                     None if good else images / mask,
                 )
@@ -76,7 +78,7 @@ def _read_class(path: Path, split: Split, complain: Complain) -> ProductClass:
         return found
 
     train = samples(content["train"]) if split == "train" else ()
-    return listed_class(path.stem, train, samples(content["test"]), path, split, complain)
+    return listed_class(name, train, samples(content["test"]), path, split, complain)
 
 
 def _is_entry(entry: Any) -> bool:

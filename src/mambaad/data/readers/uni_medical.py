@@ -14,18 +14,19 @@ from pathlib import Path
 
 from mambaad.data.readers import mvtec
 from mambaad.data.readers.base import Complain, Layout
-from mambaad.data.readers.folders import masks, odd_folders
+from mambaad.data.readers.folders import find_masks
 
 _CLASSES = ("brain", "liver", "retinal")
 
 
-def _find_masks(folder: Path, of: Sequence[Path], complain: Complain) -> dict[str, Path]:
-    named = masks(folder, complain)
-    stems = [path.stem for path in of]
+def _find_masks(
+    folder: Path, of: Sequence[Path], images_in: Path, complain: Complain
+) -> tuple[dict[Path, Path], list[Path]]:
+    pairs, lonely = find_masks(folder, of, images_in, complain)
     # In order only if no name fits: with some that do, the others are missing or misnamed.
-    if len(named) == len(stems) and named.keys().isdisjoint(stems):
-        return dict(zip(stems, named.values(), strict=True))
-    return named
+    if not pairs and len(lonely) == len(of):
+        return dict(zip(of, lonely, strict=True)), []
+    return pairs, lonely
 
 
 LAYOUT = Layout(
@@ -35,5 +36,6 @@ LAYOUT = Layout(
     class_names=mvtec.class_names,
     read_classes=partial(mvtec.read_classes, find_masks=_find_masks),
     published_classes=_CLASSES,
-    odd=partial(odd_folders, parts=mvtec.PARTS),
+    form=mvtec.form(),
+    aside=mvtec.is_mask_of_good,
 )

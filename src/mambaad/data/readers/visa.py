@@ -13,11 +13,12 @@ Source: github.com/amazon-science/spot-diff, ``split_csv/1cls.csv`` and ``utils/
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mambaad.data.readers.base import Complain, Layout, Split, listed_class
-from mambaad.data.readers.folders import folders, images
+from mambaad.data.readers.folders import folders
+from mambaad.data.walk import text
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
@@ -86,20 +87,8 @@ def _rows(root: Path) -> list[dict[str, str]]:
     for number, row in enumerate(rows, start=2):
         if any(row[column] is None for column in _COLUMNS) or not row["image"]:
             raise DataError(f"{path}, line {number} is cut short; download the file again")
+        row["object"] = text(row["object"])
     return rows
-
-
-def _odd(root: Path) -> Iterator[str]:
-    """Yield a line for each folder with images or masks that the CSV file does not list."""
-    rows = _rows(root)
-    listed = {root / row[column] for row in rows for column in ("image", "mask") if row[column]}
-    for folder in sorted({path.parent for path in listed}):
-        extra = [path for path in images(folder, lambda twins: None) if path not in listed]
-        if extra:
-            yield (
-                f"{folder} has {len(extra)} images that {_SPLIT_FILE} does not list, "
-                f"{extra[0].name} the first: they are not read"
-            )
 
 
 def _recognises(root: Path) -> bool:
@@ -112,11 +101,11 @@ LAYOUT = Layout(
     "visa",
     "VisA",
     recognises=_recognises,
+    form=f"what {_SPLIT_FILE} lists",
     class_names=_class_names,
     read_classes=_read_classes,
     published_classes=(
         *("candle", "capsules", "cashew", "chewinggum", "fryum", "macaroni1"),
         *("macaroni2", "pcb1", "pcb2", "pcb3", "pcb4", "pipe_fryum"),
     ),
-    odd=_odd,
 )

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from mambaad.config import check_names, make_config
 from mambaad.config_file import read_config_file
+from mambaad.data.layout_file import as_setting
 from mambaad.errors import ConfigError
 from mambaad.metrics.names import Protocol
 from mambaad.workflows.benchmark.peer_settings import peer_settings
@@ -22,7 +23,8 @@ from mambaad.workflows.benchmark.published import PUBLISHED
 class DataSet(BaseModel):
     """The folder of a data set, and the classes to use.
 
-    ``classes``: omit for all. ``layout``: omit to have it recognised. ``known_as``: the data set's
+    ``classes``: omit for all. ``layout``: omit to have it recognised; or its name, or a file or the
+    fields of a declared one. ``known_as``: the data set's
     name among the published results (:mod:`mambaad.workflows.benchmark.published`).
     """
 
@@ -32,6 +34,11 @@ class DataSet(BaseModel):
     classes: tuple[str, ...] | None = None
     layout: str | None = None
     known_as: str | None = None
+
+    @field_validator("layout", mode="before")
+    @classmethod
+    def _fields_as_text(cls, value: Any) -> Any:
+        return json.dumps(value) if isinstance(value, dict) else value
 
     @field_validator("known_as")
     @classmethod
@@ -173,7 +180,12 @@ def read_plan(path: Path) -> Plan:
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{path}: {where}: {message[0].lower()}{message[1:]}") from None
     data = {
-        name: d.model_copy(update={"path": path.parent / d.path.expanduser()})
+        name: d.model_copy(
+            update={
+                "path": path.parent / d.path.expanduser(),
+                "layout": as_setting(_beside(path, d.layout)),
+            }
+        )
         for name, d in plan.data.items()
     }
     plan = plan.model_copy(
@@ -195,6 +207,13 @@ def read_plan(path: Path) -> Plan:
             )
         job.check()
     return plan
+
+
+def _beside(plan: Path, layout: str | None) -> str | None:
+    """Resolve the path of a file that declares a layout relative to the plan's folder."""
+    if layout is not None and layout.endswith((".yaml", ".yml", ".json")):
+        return str(plan.parent / Path(layout).expanduser())
+    return layout
 
 
 def _resolve_weights(plan: Path, settings: dict[str, Any]) -> dict[str, Any]:

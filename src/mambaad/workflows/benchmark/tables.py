@@ -41,7 +41,11 @@ class Table:
 
 
 def tables(plan: Plan, outcomes: Sequence[Outcome]) -> list[Table]:
-    """Make for each data set a table of the systems' means and profiles, then one per system."""
+    """Make for each data set a table of the systems' means and profiles, then one per system.
+
+    Where several data sets of a plan are parts of one folder, as COCO-AD's four splits are, a last
+    table has their mean: that of one model for each.
+    """
     result_tables = []
     for data_name in plan.data:
         of_data = [o for o in outcomes if o.job.data_name == data_name]
@@ -57,7 +61,38 @@ def tables(plan: Plan, outcomes: Sequence[Outcome]) -> list[Table]:
             for name, results in by_system.items()
             if results
         ]
-    return result_tables
+    folders: dict[Path, list[str]] = {}
+    for data_name, data in plan.data.items():
+        folders.setdefault(data.path, []).append(data_name)
+    return result_tables + [
+        Table(f"Mean over {', '.join(names)}", _over_parts(plan, outcomes, names))
+        for names in folders.values()
+        if len(names) > 1
+    ]
+
+
+def _over_parts(plan: Plan, outcomes: Sequence[Outcome], names: Sequence[str]) -> list[list[str]]:
+    """Average each seed's means over parts of one data set; ``-`` where one of them is missing."""
+    rows = [["system", *_METRIC_HEADINGS]]
+    for system in plan.systems:
+        per_seed = []
+        for seed in plan.seeds:
+            means = [
+                o.result["mean"]
+                for o in outcomes
+                if o.result
+                and (o.job.system, o.job.seed) == (system, seed)
+                and o.job.data_name in names
+            ]
+            if len(means) == len(names):
+                per_seed.append(means)
+        cells = []
+        for metric in METRICS:
+            values = [[mean[metric] for mean in means] for means in per_seed]
+            known = [statistics.mean(v) for v in values if None not in v]
+            cells.append(_percent(known) if known and len(known) == len(plan.seeds) else "-")
+        rows.append([system, *cells])
+    return rows
 
 
 def _summary(
@@ -172,8 +207,9 @@ def to_csv(outcomes: Iterable[Outcome]) -> str:
         if not o.result:
             continue
         job = [o.job.data_name, o.job.system, o.job.seed, o.job.protocol]
-        for name, values in {**o.result["classes"], "mean": o.result["mean"]}.items():
-            is_mean = name == "mean"  # the profile is that of the run, not of a class
+        every = [*o.result["classes"].items(), ("mean", o.result["mean"])]
+        for number, (name, values) in enumerate(every, start=1):
+            is_mean = number == len(every)  # the profile is that of the run, not of a class
             cells = [o.result.get(key) if is_mean else "" for key in profile]
             writer.writerow([*job, name, *(values[m] for m in METRICS), *cells])
     return text.getvalue()

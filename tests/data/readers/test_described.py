@@ -1,0 +1,283 @@
+"""Declared layouts, and the layouts that are described: each on a small tree in its very form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mambaad.data.checks import read_sample
+from mambaad.data.inventory import check_data
+from mambaad.data.layout_file import as_setting, declared
+from mambaad.data.layouts import class_names, find_layout, read_data
+from mambaad.errors import ConfigError, DataError
+from mambaad.types import ProductClass
+
+Rows = dict[str, tuple[list[str], list[str]]]
+
+
+def draw(root: Path, *names: str, marked: bool = True) -> None:
+    """Draw images, or masks with one marked pixel or none."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((6, 8), np.uint8)
+        pixels[1, 2] = 255 * marked
+        Image.fromarray(pixels).save(path)
+
+
+def told(root: Path, classes: list[ProductClass]) -> Rows:
+    """Each class's training images, and its test images as 'image type mask mask ...'."""
+
+    def line(sample) -> str:
+        masks = [p for p in (sample.mask_path, *sample.more_masks) if p]
+        names = [sample.path.relative_to(root).as_posix(), sample.defect_type]
+        return " ".join([*names, *(p.relative_to(root).as_posix() for p in masks)])
+
+    return {
+        c.name: (
+            [s.path.relative_to(root).as_posix() for s in c.train],
+            [line(s) for s in c.test],
+        )
+        for c in classes
+    }
+
+
+def test_the_description_of_mvtecs_own_layout(dataset: Path) -> None:
+    text = """
+train: "{class}/train/good"
+test: "{class}/test/{type}"
+masks: "{class}/ground_truth/{type}"
+"""
+    (dataset / "mine.yaml").write_text(text)
+    layout = str(dataset / "mine.yaml")
+    assert read_data(dataset, layout=layout) == read_data(dataset)
+    assert class_names(dataset, split="test", layout=layout) == ["nut"]
+    kept = as_setting(layout)
+    assert kept is not None
+    assert json.loads(kept)["train"] == ["{class}/train/good"]
+    (dataset / "mine.yaml").unlink()
+    assert read_data(dataset, ["nut"], layout=kept) == read_data(dataset, ["nut"])
+
+
+def test_good_parts_by_other_names_and_masks_beside(tmp_path: Path) -> None:
+    draw(tmp_path, "line/OK/1.png", "line/OK/2.png", "line/check/Normal/3.png")
+    draw(tmp_path, "line/check/scratch/4.png", "line/check/scratch/4_GT.png")
+    draw(tmp_path, "line/check/0_ok/5.png", "line/check/good/6.png", "line/check/good/6_GT.png")
+    layout = as_setting(
+        {
+            "train": "{class}/OK",
+            "test": "{class}/check/{type}",
+            "masks": "{folder}",
+            "mask_suffixes": "_gt",
+            "good": ["normal", "0_OK"],
+        }
+    )
+    (line,) = told(tmp_path, read_data(tmp_path, layout=layout)).values()
+    assert line == (
+        ["line/OK/1.png", "line/OK/2.png"],
+        [
+            "line/check/0_ok/5.png good",
+            "line/check/Normal/3.png good",
+            "line/check/good/6.png defect line/check/good/6_GT.png",
+            "line/check/scratch/4.png scratch line/check/scratch/4_GT.png",
+        ],
+    )
+
+
+def test_one_class_of_flat_folders_with_a_share_for_testing(tmp_path: Path) -> None:
+    root = tmp_path / "hazelnut_toy"  # as anomalib's Folder has it
+    draw(root, *(f"good/{i:02}.jpg" for i in range(10)), "crack/00.jpg", "colour/00.jpg")
+    draw(root, "mask/crack/00.png", "mask/colour/00.png")
+    found = told(
+        root,
+        read_data(
+            root,
+            layout=as_setting(
+                {"train": "good", "test": "{type}", "masks": "mask/{type}", "test_share": 0.2}
+            ),
+        ),
+    )
+    assert found == {
+        "hazelnut_toy": (
+            [f"good/{i:02}.jpg" for i in range(10) if i not in (4, 9)],
+            [
+                "colour/00.jpg colour mask/colour/00.png",
+                "crack/00.jpg crack mask/crack/00.png",
+                "good/04.jpg good",
+                "good/09.jpg good",
+            ],
+        )
+    }
+
+
+def test_a_table(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"img/{i}.png" for i in range(6)), "m/5.png")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "split.csv").write_text(
+        "file;set;state;gt;part\nimg/0.png;Train;OK;;ü\nimg/1.png;train;ok;;u\u0308\n"
+        "img/2.png;val;OK;;ü\nimg/3.png;train;NG;;ü\nimg/4.png;test;OK;;ü\n"
+        "img/5.png;test;hole;m/5.png;ü\n",
+        encoding="utf-8",
+    )
+    names = {"image": "file", "split": "set", "label": "state", "mask": "gt", "class": "part"}
+    given = {"table": "lists/split.csv", "columns": names, "good": "ok"}
+    layout = as_setting(given)
+    assert told(tmp_path, read_data(tmp_path, layout=layout)) == {
+        "ü": (["img/0.png", "img/1.png"], ["img/4.png good", "img/5.png hole m/5.png"])
+    }
+    inventory = check_data(tmp_path, layout=layout, quick=True)
+    assert {one.path.name for one in inventory.unread} == {"2.png", "3.png", "split.csv"}
+    with pytest.raises(DataError, match=r"has no column 'nope' \(label\); its columns are file"):
+        read_data(tmp_path, layout=as_setting({**given, "columns": {**names, "label": "nope"}}))
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        ({}, "expected either train"),
+        ({"train": "a", "table": "b.csv"}, "expected either train"),
+        ({"train": "{kind}/good"}, r"train: expected a folder with {class}, {type}, got"),
+        ({"train": "../good"}, "below the data set's"),
+        ({"train": "a", "masks": "x/{folder}"}, "begins a pattern"),
+        ({"train": "a", "masks": "{name}/x"}, "ends a pattern"),
+        ({"train": "a", "colour": "b"}, "colour: "),
+        ({"train": "a", "defective_if": "mask"}, "needs masks"),
+        ({"train": "a", "test_share": 2}, "test_share: "),
+        ({"table": "a.csv", "columns": {"picture": "x"}}, "columns: expected some of image"),
+    ],
+)
+def test_wrong_declarations_are_one_line(given: dict, complaint: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        declared(given)
+    assert str(caught.value).startswith("--layout: ")
+    assert "\n" not in str(caught.value)
+    (tmp_path / "mine.yaml").write_text(json.dumps(given))
+    with pytest.raises(ConfigError, match=r"--layout .*mine\.yaml: "):
+        find_layout(tmp_path, str(tmp_path / "mine.yaml"))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        find_layout(tmp_path, str(tmp_path / "absent.yaml"))
+
+
+def test_loco(tmp_path: Path) -> None:
+    screws = tmp_path / "screw_bag"
+    draw(screws, *(f"{part}/good/00{i}.png" for part in ("train", "validation") for i in (0, 1)))
+    for kind in ("logical_anomalies", "structural_anomalies"):
+        draw(screws, f"test/{kind}/000.png", f"ground_truth/{kind}/000/000.png")
+    second = np.zeros((6, 8), np.uint8)
+    second[4, 5] = 241
+    Image.fromarray(second).save(screws / "ground_truth/logical_anomalies/000/001.png")
+    draw(screws, "test/good/000.png")
+    (screws / "defects_config.json").write_text("[]")
+    assert find_layout(tmp_path).name == "mvtec-loco"
+    classes = read_data(tmp_path)
+    assert told(screws, classes) == {
+        "screw_bag": (
+            ["train/good/000.png", "train/good/001.png"],
+            [
+                "test/good/000.png good",
+                "test/logical_anomalies/000.png logical_anomalies "
+                "ground_truth/logical_anomalies/000/000.png "
+                "ground_truth/logical_anomalies/000/001.png",
+                "test/structural_anomalies/000.png structural_anomalies "
+                "ground_truth/structural_anomalies/000/000.png",
+            ],
+        )
+    }
+    _, mask = read_sample(classes[0].test[1])
+    assert mask is not None
+    assert np.argwhere(mask).tolist() == [[1, 2], [4, 5]]
+    inventory = check_data(tmp_path, quick=True)
+    assert inventory.problems == ()
+    assert {one.is_usual for one in inventory.unread} == {True}
+    (screws / "ground_truth/logical_anomalies/000/000.png").unlink()
+    (screws / "ground_truth/logical_anomalies/000/001.png").unlink()
+    (problem,) = check_data(tmp_path, quick=True).problems
+    assert "logical_anomalies/000.png has no mask" in problem
+
+
+def test_mvtec_ad_2(tmp_path: Path) -> None:
+    can = tmp_path / "can"
+    for part in ("train/good", "validation/good", "test_public/good", "test_public/bad"):
+        draw(can, f"{part}/000_regular.png", f"{part}/001_overexposed.png")
+    draw(can, "test_private/000.png", "test_private_mixed/000.png")
+    draw(
+        can,
+        *(f"test_public/ground_truth/bad/{n}_mask.png" for n in ("000_regular", "001_overexposed")),
+    )
+    assert find_layout(tmp_path).name == "mvtec-ad-2"
+    assert told(can, read_data(tmp_path)) == {
+        "can": (
+            ["train/good/000_regular.png", "train/good/001_overexposed.png"],
+            [
+                f"test_public/bad/{n}.png bad test_public/ground_truth/bad/{n}_mask.png"
+                for n in ("000_regular", "001_overexposed")
+            ]
+            + [f"test_public/good/{n}.png good" for n in ("000_regular", "001_overexposed")],
+        )
+    }
+    inventory = check_data(tmp_path, quick=True)
+    assert (inventory.problems, len(inventory.notes)) == ((), 1)  # seven further classes
+
+
+def test_kolektor(tmp_path: Path) -> None:
+    root = tmp_path / "KolektorSDD"
+    for item in range(1, 7):
+        draw(root, f"kos{item:02}/Part0.jpg", f"kos{item:02}/Part1.jpg")
+        draw(root, f"kos{item:02}/Part0_label.bmp", marked=item == 3)
+        draw(root, f"kos{item:02}/Part1_label.bmp", marked=False)
+    assert find_layout(root).name == "kolektor-sdd"
+    ((train, test),) = told(root, read_data(root)).values()
+    assert (len(train), test) == (
+        9,
+        [
+            "kos03/Part1.jpg good",
+            "kos06/Part0.jpg good",
+            "kos03/Part0.jpg defect kos03/Part0_label.bmp",
+        ],
+    )
+    assert read_data(root, split="test")[0].test == read_data(root)[0].test
+    inventory = check_data(root, quick=True)
+    assert (inventory.problems, inventory.notes) == ((), ())
+
+
+def test_kolektor_2(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for i in range(3):
+            draw(tmp_path, f"{part}/1000{i}.png")
+            draw(tmp_path, f"{part}/1000{i}_GT.png", marked=i == 2)
+    assert find_layout(tmp_path).name == "kolektor-sdd2"
+    ((train, test),) = told(tmp_path, read_data(tmp_path)).values()
+    assert train == ["train/10000.png", "train/10001.png"]
+    assert test == [
+        "test/10000.png good",
+        "test/10001.png good",
+        "test/10002.png defect test/10002_GT.png",
+    ]
+    assert check_data(tmp_path, quick=True).notes == ()
+    (tmp_path / "test" / "10000_GT.png").unlink()
+    (problem,) = check_data(tmp_path, quick=True).problems
+    assert "10000.png has no mask" in problem
+
+
+def test_dagm(tmp_path: Path) -> None:
+    for part in ("Train", "Test"):
+        draw(tmp_path, *(f"Class1/{part}/000{i}.PNG" for i in range(3)))
+        draw(tmp_path, f"Class1/{part}/Label/0002_label.PNG")
+        (tmp_path / "Class1" / part / "Label" / "Labels.txt").write_text("1\n")
+    assert find_layout(tmp_path).name == "dagm"
+    assert told(tmp_path, read_data(tmp_path)) == {
+        "Class1": (
+            ["Class1/Train/0000.PNG", "Class1/Train/0001.PNG"],
+            [
+                "Class1/Test/0000.PNG good",
+                "Class1/Test/0001.PNG good",
+                "Class1/Test/0002.PNG defect Class1/Test/Label/0002_label.PNG",
+            ],
+        )
+    }
+    inventory = check_data(tmp_path, quick=True)
+    assert (inventory.problems, len(inventory.notes)) == ((), 1)  # nine further classes
