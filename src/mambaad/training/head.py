@@ -188,7 +188,7 @@ def _precisions(
         batch = spoiled_batch(images, config.seed, step)
         found = model(normalise(torch.from_numpy(batch.images).to(device)))
         for kept, used in zip(maps, (found._replace(logits=None), found), strict=True):
-            kept.append(measure(model, used, config.size)[0].cpu().numpy().ravel())
+            kept.append(measure(model, used, config.size).anomaly_maps.cpu().numpy().ravel())
         masks.append(batch.masks.ravel())
     labels = np.concatenate(masks)
     without, with_head = (average_precision(np.concatenate(kept), labels) or 0.0 for kept in maps)
