@@ -43,7 +43,7 @@ KEPT = 2**29
 """Bytes of resized images that are kept, so that each is decoded once."""
 CHECKED = 4
 """Batches of further anomalies on which the head is compared with the map without it."""
-MOST_LEFT = 0.8
+MOST_LEFT = 0.9
 """The most that it may leave of what pixel AP lacks of 1 there. One that was trained too briefly
 gains less, and on real defects it loses."""
 _STEPS_A_RECORD = 50
