@@ -95,7 +95,7 @@ class Region:
 
     ``box``: left, top, right, bottom; right and bottom are the first pixels outside.
     ``area_px``; ``area_mm2``: None if the product has no known scale. ``peak``: the highest value
-    of the anomaly map within, at ``peak_at`` (x, y).
+    within of the map that scores go by, at ``peak_at`` (x, y).
     """
 
     box: tuple[int, int, int, int]
@@ -109,8 +109,9 @@ class Region:
 class Prediction:
     """The model's result for one image, with a verdict if its product is calibrated.
 
-    ``score``: the maximum of the anomaly map over the inspected area; without a calibration the
-    system's own image score, which differs from it for UniAD. The higher, the more anomalous.
+    ``score``: the maximum over the inspected area of the anomaly map without a residual head's
+    part; without a calibration the system's own image score, which differs from it for UniAD. The
+    higher, the more anomalous.
     ``anomaly_map``: float32, at the model's size, about 0 where the image looks like a good part.
     ``product``: as given, or the one that the image resembles most; None if no product is known.
     ``product_margin``: the confidence in a product that was not given, from 0 (another is as near

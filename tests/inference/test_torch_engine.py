@@ -1,4 +1,5 @@
-"""What the engine does when a GPU has too little memory, fails, or compiles something wrong."""
+"""What the engine does when a GPU has too little memory, fails, or compiles something wrong;
+and with a residual head."""
 
 import copy
 from itertools import count
@@ -7,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from mambaad.config import make_config
 from mambaad.errors import RunError
 from mambaad.inference.compiled import is_compiled
 from mambaad.inference.torch_engine import TorchEngine, load_engine
 from mambaad.inference.weights import load_model
+from mambaad.models.build import build_system
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
 
@@ -145,3 +148,24 @@ def spoilt(maps):
     maps = copy.deepcopy(maps)
     maps.reconstructed[1][0, 0, 0, 0] += 10
     return maps
+
+
+def test_a_residual_head_adds_to_the_map_and_not_to_the_score():
+    torch.manual_seed(0)
+    settings = {"encoder": "resnet18", "variant": "lite", "head": "residual"}
+    model = build_system(make_config(settings), "random").eval()
+    model.head.begin()
+    plain = copy.deepcopy(model)
+    plain.head = None
+    means = torch.zeros(0, sum(model.encoder.channels))
+    for image in IMAGES[:2]:
+        (ours,), (theirs,) = (
+            TorchEngine(copy.deepcopy(m), (64, 64), means).observe(image[None])
+            for m in (model, plain)
+        )
+        assert theirs.error_map is None
+        assert ours.score == theirs.score == ours.scored_map.max()
+        assert np.array_equal(ours.error_map, theirs.scored_map)
+        added = ours.anomaly_map - ours.error_map
+        assert (added > 0).all()
+        assert added.max() < 1 / 3

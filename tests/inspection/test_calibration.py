@@ -53,7 +53,20 @@ def saved(tmp_path):
 
 
 def test_unchanged_it_is_read(saved):
-    assert set(read_calibration(saved(), SIZE).classes) == set(PRODUCTS)
+    calibration = read_calibration(saved(), SIZE)
+    assert set(calibration.classes) == set(PRODUCTS)
+    assert calibration.format == 2
+
+
+def test_a_former_format_is_read_and_a_later_one_is_not(saved):
+    folder = saved()
+    path = folder / "calibration.safetensors"
+    tensors, about = load_tensors(path)
+    save_tensors(path, tensors, {**about, "format": 1})
+    assert read_calibration(folder, SIZE).format == 1
+    save_tensors(path, tensors, {**about, "format": 3})
+    with pytest.raises(RunError, match="has format 3, this version reads 1 to 2; update mambaad"):
+        read_calibration(folder, SIZE)
 
 
 NAN, INF = float("nan"), float("inf")

@@ -148,6 +148,27 @@ def test_what_is_not_inspected_does_not_count():
     assert prediction.anomaly_map[2, 3] == np.float32(1.05)  # shown all the same
 
 
+def test_what_a_residual_head_adds_outlines_and_does_not_decide():
+    def with_head(score):
+        plain, quality = observed(score)
+        added = plain.anomaly_map.copy()
+        added[5:, 6:] += 3  # where it is certain of a defect
+        return plain._replace(anomaly_map=added, error_map=plain.anomaly_map), quality
+
+    part = summarise_part(*with_head(0.7), ProductSettings(), 1)
+    assert part.score == np.float32(0.7)
+    assert part.pixels.max() == pytest.approx(3.1)
+    assert judge(with_head(0.9)).verdict is Verdict.PASS
+    failed = judge(with_head(2.0))
+    assert (failed.verdict, failed.score) == (Verdict.FAIL, 2.0)
+    (region,) = failed.regions  # that of the peak
+    assert (region.area_px, region.peak) == (pytest.approx(6 * 25), 2.0)
+    wider = with_head(2.0)
+    wider[0].anomaly_map[2:4, 1:7] += 3
+    (region,) = judge(wider).regions
+    assert (region.area_px, region.peak) == (pytest.approx(12 * 25), 2.0)
+
+
 def test_without_a_calibration_there_is_no_verdict():
     prediction = decide(*observed(2.0), PRODUCTS, None, None)
     assert prediction.verdict is None

@@ -1,3 +1,4 @@
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,9 +7,12 @@ import pytest
 from PIL import Image
 
 import mambaad
+from mambaad.artifacts.run_folder import read_config, weights_digest
 from mambaad.artifacts.tensors import load_tensors, save_tensors
 from mambaad.data.images import resize_image
 from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.inference.weights import as_numpy
+from mambaad.models.build import build_system
 from mambaad.workflows.calibrate import calibrate
 
 
@@ -100,3 +104,28 @@ def test_a_batch_a_stream_and_single_images_are_the_same_to_the_bit(inspector, p
         for other in others:
             assert other.score == ours.score
             assert np.array_equal(other.anomaly_map, ours.anomaly_map)
+
+
+def test_a_former_calibration_holds_unless_a_head_counted_in_its_scores(
+    calibrated_run, tmp_path, many_parts, capsys
+):
+    run = shutil.copytree(calibrated_run, tmp_path / "run")
+    path = run / "calibration.safetensors"
+    tensors, about = load_tensors(path)
+    save_tensors(path, tensors, {**about, "format": 1})
+    image = next((many_parts / "nut" / "test" / "good").iterdir())
+    ours, theirs = (mambaad.Inspector(r).inspect(image) for r in (run, calibrated_run))
+    assert (ours.verdict, ours.score) == (theirs.verdict, theirs.score)
+
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "head": "residual"}))
+    model = build_system(read_config(run), "random")
+    weights, _ = load_tensors(run / "weights.safetensors")
+    save_tensors(run / "weights.safetensors", {**as_numpy(model.state_dict()), **weights})
+    tensors, about = load_tensors(path)
+    about["weights"] = weights_digest(run)
+    save_tensors(path, tensors, about)
+    assert mambaad.Inspector(run).inspect(image).verdict is None
+    assert "when the residual head still counted in the score" in capsys.readouterr().err
+    save_tensors(path, tensors, {**about, "format": 2})
+    assert mambaad.Inspector(run).inspect(image).verdict is not None

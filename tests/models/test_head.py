@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from mambaad.config import make_config
 from mambaad.models.build import build_system
 from mambaad.models.head import WIDTH, ResidualHead
-from mambaad.models.scoring import anomaly_map, defect_probability, measure
+from mambaad.models.scoring import HEAD_GAIN, anomaly_map, defect_probability, measure
+from mambaad.models.system import Reconstruction
 
 LITE = {"encoder": "resnet18", "variant": "lite", "head": "residual"}
 
@@ -75,21 +77,37 @@ def test_before_it_is_trained_it_finds_nothing_and_takes_no_gradient():
     assert not any(p.requires_grad for p in model.head.parameters())
     found = model(torch.randn(1, 3, 64, 96))
     assert found.logits.shape == (1, 16, 24)
-    maps, _ = measure(model, found, (64, 96))
-    plain = anomaly_map(found.features, found.reconstructed, (64, 96))
-    torch.testing.assert_close(maps, 0.75 * plain, atol=1e-5, rtol=0)
+    maps, errors, _ = measure(model, found, (64, 96))
+    torch.testing.assert_close(maps, errors, atol=1e-5, rtol=0)
     model.head.begin()
     assert all(p.requires_grad for p in model.head.parameters())
 
 
-def test_a_quarter_of_the_map_is_the_heads_probability(maps):
-    logits = torch.randn(2, 4, 4)
-    probability = defect_probability(logits, (16, 12))
-    corner = 1 / (1 + np.exp(-logits[:, 0, 0].numpy()))
-    np.testing.assert_allclose(probability[:, 0, 0], corner, rtol=1e-6)
-    with_head = anomaly_map(*maps, (16, 12), sigma=0.0, logits=logits)
-    without = anomaly_map(*maps, (16, 12), sigma=0.0)
-    torch.testing.assert_close(with_head, 0.75 * without + 0.25 * probability)
+def test_probabilities_are_smoothed_on_their_grid_and_each_lies_where_its_cell_does():
+    logits = torch.randn(2, 6, 4)
+    p = 1 / (1 + np.exp(-logits.double().numpy()))
+    unsmoothed = defect_probability(logits, (24, 16), 0.0)
+    np.testing.assert_allclose(unsmoothed[:, 0, 0], p[:, 0, 0], rtol=1e-6)
+    smoothed = np.stack([gaussian_filter(image, 0.5) for image in p])  # 2 pixels
+    found = defect_probability(logits, (24, 16), 2.0)
+    expected = torch.nn.functional.interpolate(
+        torch.from_numpy(smoothed)[:, None], (24, 16), mode="bilinear"
+    )[:, 0]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_it_adds_to_the_map_and_leaves_the_score_alone(maps):
+    model = build_system(make_config(LITE), "random")
+    found = Reconstruction(*maps, logits=torch.randn(2, 8, 6))
+    both, errors, scores = measure(model, found, (32, 24))
+    probability = defect_probability(found.logits, (32, 24), model.smoothing)
+    torch.testing.assert_close(both, errors + HEAD_GAIN * probability)
+    assert (both >= errors).all()  # so that what scores high lies within an outline
+    without = measure(model, found._replace(logits=None), (32, 24))
+    assert torch.equal(without.anomaly_maps, errors)
+    assert torch.equal(errors, anomaly_map(*maps, (32, 24)))
+    assert torch.equal(scores, without.scores)
+    assert torch.equal(scores, errors.amax(dim=(1, 2)))
 
 
 @torch.no_grad()

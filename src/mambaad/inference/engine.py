@@ -17,16 +17,23 @@ if TYPE_CHECKING:
 class Observation(NamedTuple):
     """A model's output for one image, before any decision.
 
-    ``score``: the image score, the maximum of the map; UniAD's of the map's means over squares of
-    16 x 16 pixels. ``anomaly_map``: float32, at the engine's size, 0 or more, about 0 where the
-    image looks like a good part (MambaAD, section 3.1). ``distances``: from the image's embedding
-    to each product's prototype, float32, 0 or more, in the order of the products; empty if no
-    product is known.
+    ``score``: the image score, the maximum of ``scored_map``; UniAD's of the map's means over
+    squares of 16 x 16 pixels. ``anomaly_map``: float32, at the engine's size, 0 or more, about 0
+    where the image looks like a good part (MambaAD, section 3.1). ``distances``: from the image's
+    embedding to each product's prototype, float32, 0 or more, in the order of the products; empty
+    if no product is known. ``error_map``: the anomaly map without what a residual head added to
+    it; None without a head.
     """
 
     score: float
     anomaly_map: Float[np.ndarray, "h w"]
     distances: Float[np.ndarray, " products"]
+    error_map: Float[np.ndarray, "h w"] | None = None
+
+    @property
+    def scored_map(self) -> Float[np.ndarray, "h w"]:
+        """The map that scores and verdicts go by; nowhere above the anomaly map."""
+        return self.anomaly_map if self.error_map is None else self.error_map
 
 
 @runtime_checkable

@@ -20,7 +20,7 @@ from mambaad.models.mambaad import MambaAD
 from mambaad.models.mixers.ss2d import SS2D
 from mambaad.models.mixers.ssd import SSD
 from mambaad.models.normalise import normalise
-from mambaad.models.scoring import HEAD_SHARE, defect_probability, distance_maps, smooth
+from mambaad.models.scoring import distance_maps, smooth
 from mambaad.models.system import System
 from mambaad.ops.orders import direction_names
 from mambaad.progress import say
@@ -31,15 +31,15 @@ _MATCHED = 1  # index among the encoder's maps: stride 8, or later blocks; one m
 
 @dataclass(frozen=True)
 class Explanation:
-    """Contributions to the highest value of an anomaly map.
+    """Contributions to the highest value of the map that an image is scored by.
 
     ``at``: row and column of that pixel, at the model's size. ``scale_maps``: the contribution of
-    each scale to the map, coarsest or deepest last, and after them that of the residual head if
-    there is one; they add up to it. ``scale_shares``: the contributions to the score as shares,
-    which add up to 1. ``strides``: of the scales, in pixels at the model's size. ``directions``:
-    for each scan direction, the decrease at that pixel when every block omits the direction, minus
-    the decrease at the median pixel, over the score; a large value means that the direction carried
-    a wrong reconstruction there. Empty for systems that do not scan.
+    each scale to the map, coarsest or deepest last; they add up to it. ``scale_shares``: the
+    contributions to the score as shares, which add up to 1. ``strides``: of the scales, in pixels
+    at the model's size. ``directions``: for each scan direction, the decrease at that pixel when
+    every block omits the direction, minus the decrease at the median pixel, over the score; a large
+    value means that the direction carried a wrong reconstruction there. Empty for systems that do
+    not scan.
     """
 
     at: tuple[int, int]
@@ -80,15 +80,15 @@ class Explainer:
         pixels: UInt8[np.ndarray, "h w 3"],
         inspected: Float[np.ndarray, "h2 w2"] | None = None,
     ) -> Explanation:
-        """Explain the score of an image.
+        """Explain the score of an image, in which a residual head has no part.
 
         Args:
             pixels: 8-bit RGB, of any size.
-            inspected: its anomaly map, minus infinity where defects do not count; None if they
-                count everywhere.
+            inspected: its scored map (:class:`mambaad.inference.engine.Observation`), minus
+                infinity where defects do not count; None if they count everywhere.
         """
-        features, reconstructed, logits = self.model(_batch(pixels, self.size))
-        parts = self._parts(features, reconstructed, logits)
+        features = self.model.encoder(_batch(pixels, self.size))
+        parts = self._parts(features, self.model.reconstruct(features))
         whole = parts.sum(dim=0)
         searched = whole.numpy() if inspected is None else inspected
         row, column = (int(i) for i in np.unravel_index(searched.argmax(), searched.shape))
@@ -98,10 +98,7 @@ class Explainer:
             names = direction_names(_count_directions(self.model))
             fused = self.model.fusion(features)
             for k, name in enumerate(names if len(names) > 1 else []):
-                rebuilt = _without(self.model, fused, k)
-                head = self.model.head
-                judged = None if head is None else head(features, rebuilt)
-                without = self._parts(features, rebuilt, judged).sum(dim=0)
+                without = self._parts(features, _without(self.model, fused, k)).sum(dim=0)
                 change = whole - without
                 excess = change[row, column] - change.median()
                 directions[name] = float(excess / whole[row, column].clamp(min=1e-12))
@@ -114,14 +111,10 @@ class Explainer:
         self,
         features: Sequence[torch.Tensor],
         reconstructed: Sequence[torch.Tensor],
-        logits: torch.Tensor | None,
-    ) -> Float[torch.Tensor, "parts h w"]:
-        """The contributions to the anomaly map, of each scale and of the head: all is linear."""
+    ) -> Float[torch.Tensor, "scales h w"]:
+        """The contributions of the scales to the scored map, which is linear in them."""
         maps = distance_maps(features, reconstructed, self.size, self.model.distance)[:, 0]
         parts = maps / len(maps)
-        if logits is not None:
-            probability = defect_probability(logits, self.size)
-            parts = torch.cat([(1 - HEAD_SHARE) * parts, HEAD_SHARE * probability])
         sigma = self.model.smoothing
         return smooth(parts, sigma) if sigma else parts
 

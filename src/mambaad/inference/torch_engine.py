@@ -205,17 +205,19 @@ class TorchEngine:
             list(maps_of_scales[scales : 2 * scales]),
             maps_of_scales[-1] if len(maps_of_scales) % 2 else None,
         )
-        maps, scores = measure(self.model, found, self.size)
-        distances = distances_to(self._means, embedding(found.features))
+        maps, errors, scores = measure(self.model, found, self.size)
+        distances = distances_to(self._means, embedding(found.features)).cpu().numpy()
+        maps_of_images = maps.cpu().numpy()
+        errors_of_images = None if found.logits is None else errors.cpu().numpy()
         return [
-            # A copy: a view would keep the whole batch's maps alive.
-            Observation(float(score), map_of_image.copy(), distances_of_image.copy())
-            for score, map_of_image, distances_of_image in zip(
-                scores.tolist()[:count],
-                maps.cpu().numpy(),
-                distances.cpu().numpy(),
-                strict=False,  # what pads the batch comes last
+            # Copies: a view would keep the whole batch's maps alive.
+            Observation(
+                float(score),
+                maps_of_images[i].copy(),
+                distances[i].copy(),
+                None if errors_of_images is None else errors_of_images[i].copy(),
             )
+            for i, score in enumerate(scores.tolist()[:count])  # what pads the batch comes last
         ]
 
     def _checked(self, batch: Float[torch.Tensor, "b 3 h w"]) -> tuple[torch.Tensor, ...]:

@@ -22,7 +22,8 @@ from mambaad.inspection.product_settings import ProductSettings
 from mambaad.inspection.quality import Quality, QualityLimits, quality_limits
 from mambaad.inspection.thresholds import Threshold, conformal_threshold
 
-FORMAT = 1
+FORMAT = 2
+"""In format 1 scores were maxima of the whole anomaly map, a residual head's part included."""
 OUTLINED = 0.005
 """Share of the good parts' map pixels that lie above the outline threshold."""
 UNKNOWN = 0.4
@@ -36,9 +37,9 @@ Method = Literal["hold-out", "cross-fit", "new parts"]
 class CalibrationPart(NamedTuple):
     """Summary of one good part; the whole maps of all parts would take too much memory.
 
-    ``score``: the maximum of its inspected map. ``pixels``: an evenly spaced sample of the
-    inspected map. ``distances``: of its embedding to each product's prototype. ``quality``: of its
-    image.
+    ``score``: the maximum of its scored map where it is inspected. ``pixels``: an evenly spaced
+    sample of its anomaly map there. ``distances``: of its embedding to each product's prototype.
+    ``quality``: of its image.
     """
 
     score: float
@@ -83,7 +84,8 @@ class Calibration:
 
     ``method``: where the good parts came from. ``folds``: the number of cross-fitting folds, else
     0. ``precision``: the precision that the model ran in. ``weights``: the SHA-256 of its weights.
-    ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``.
+    ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``. ``format``: of the file
+    that it was read from.
     """
 
     classes: Mapping[str, ClassCalibration]
@@ -92,12 +94,13 @@ class Calibration:
     precision: str
     weights: str
     device: str = "cpu"
+    format: int = FORMAT
 
 
 def inspected_map(
     anomaly_map: Float[np.ndarray, "h w"], settings: ProductSettings
 ) -> Float[np.ndarray, "h w"]:
-    """Mask an anomaly map: minus infinity where defects do not count."""
+    """Mask an anomaly or a scored map: minus infinity where defects do not count."""
     if settings.inspected is None:
         return anomaly_map
     return np.where(settings.inspected, anomaly_map, np.float32(-np.inf))
@@ -118,7 +121,8 @@ def summarise_part(
     # An odd step, so that not every row gives the same few columns.
     step = math.ceil(count * inspected.size / _MOST_PIXELS) | 1
     pixels = inspected[np.isfinite(inspected)][::step].copy()
-    return CalibrationPart(float(inspected.max()), pixels, observation.distances, quality)
+    score = float(inspected_map(observation.scored_map, settings).max())
+    return CalibrationPart(score, pixels, observation.distances, quality)
 
 
 def calibrate_class(
@@ -199,7 +203,7 @@ class _ClassRecord:
 
 @checked(config=_STRICT)
 class _Record:
-    format: Literal[1]
+    format: Literal[1, 2]
     method: Method
     folds: int
     precision: str
@@ -256,7 +260,7 @@ def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
     found = about.get("format") if isinstance(about, dict) else None
     if isinstance(found, int) and found > FORMAT:
         raise RunError(
-            f"{path} has format {found}, this version reads {FORMAT}; update mambaad, "
+            f"{path} has format {found}, this version reads 1 to {FORMAT}; update mambaad, "
             "or calibrate again"
         )
     try:
@@ -273,7 +277,13 @@ def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
             f"{', '.join(products) or 'none (training has not ended)'}; calibrate again"
         )
     return Calibration(
-        classes, record.method, record.folds, record.precision, record.weights, record.device
+        classes,
+        record.method,
+        record.folds,
+        record.precision,
+        record.weights,
+        record.device,
+        record.format,
     )
 
 

@@ -94,8 +94,8 @@ def decide(
         # How good parts of it score is not known, so it must not pass.
         reason = f"there is no calibration of {product}"
         return Prediction(score, anomaly_map, None, margin, Verdict.UNKNOWN_PRODUCT, reason)
-    inspected = inspected_map(observation.anomaly_map, c.settings)
-    score = float(inspected.max())
+    scored = inspected_map(observation.scored_map, c.settings)
+    score = float(scored.max())
     verdict, reason = _fitness(observation, quality, products, calibration, c, given)
     if verdict:
         unknown = verdict is Verdict.UNKNOWN_PRODUCT
@@ -110,7 +110,8 @@ def decide(
             quality=asdict(quality),
         )
     regions, mask = find_regions(
-        inspected,
+        inspected_map(observation.anomaly_map, c.settings),
+        scored,
         c.outline,
         c.review.value,
         (quality.height, quality.width),

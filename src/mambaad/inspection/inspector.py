@@ -121,7 +121,7 @@ class Inspector:
         self.heatmap_range = prototypes.heatmap_range
         self.is_finished = not self.products or bool(prototypes.products)
         problem = calibration and _mismatch(
-            calibration, self.weights, precision, self.engine.device
+            calibration, self.weights, precision, self.engine.device, self.config.head
         )
         if problem:
             say(f"{source}: {problem}")
@@ -219,11 +219,16 @@ def _prediction(inspected: Inspected) -> Prediction:
 
 
 def _mismatch(
-    calibration: Calibration, weights: str, precision: Precision, device: str
+    calibration: Calibration, weights: str, precision: Precision, device: str, head: str
 ) -> str | None:
     """The reason why a calibration does not apply to this model; None if it does."""
     if calibration.weights != weights:
         return "trained further after calibration, so there are no verdicts; calibrate again"
+    if calibration.format == 1 and head != "off":
+        return (
+            "calibrated when the residual head still counted in the score, so there are no "
+            "verdicts; calibrate again"
+        )
     if calibration.precision != precision:
         return (
             f"calibrated with --precision {calibration.precision}, so there are no verdicts "

@@ -13,6 +13,7 @@ _TOUCHING = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are con
 
 def find_regions(
     anomaly_map: Float[np.ndarray, "h w"],
+    scored_map: Float[np.ndarray, "h w"],
     low: float,
     high: float,
     shape: tuple[int, int],
@@ -20,13 +21,14 @@ def find_regions(
     min_area: float = 0.0,
     mm_per_px: float | None = None,
 ) -> tuple[tuple[Region, ...], Bool[np.ndarray, "h w"]]:
-    """Find connected pixels above ``low`` with at least one above ``high`` (hysteresis).
+    """Find connected pixels above ``low``, at least one of which scores above ``high``.
 
     So a part has a region exactly when its score is above ``high`` and the region is large enough,
     and the outline does not depend on ``high``.
 
     Args:
-        anomaly_map: of any size; minus infinity where defects do not count.
+        anomaly_map: gives the outlines; of any size, minus infinity where defects do not count.
+        scored_map: gives the peaks; of the same size, nowhere above the anomaly map.
         low: threshold of the outline; ``high`` is used instead if it is lower.
         high: threshold of the peak.
         shape: height and width of the image; boxes and areas are in its pixels.
@@ -37,7 +39,7 @@ def find_regions(
         The regions, highest peak first, and a mask of the map's size, True inside them.
     """
     mask = np.zeros(anomaly_map.shape, dtype=bool)
-    if anomaly_map.max() <= high:
+    if scored_map.max() <= high:
         return (), mask
     labels, count = ndimage.label(anomaly_map > min(low, high), _TOUCHING)
     (height, width), (rows, columns) = shape, labels.shape
@@ -45,7 +47,7 @@ def find_regions(
     regions = []
     for number, box in enumerate(ndimage.find_objects(labels, count), start=1):
         inside = labels[box] == number
-        values = np.where(inside, anomaly_map[box], -np.inf)
+        values = np.where(inside, scored_map[box], -np.inf)
         row, column = np.unravel_index(values.argmax(), values.shape)
         peak, area = float(values[row, column]), float(inside.sum() * pixel)
         if peak <= high or area < min_area:

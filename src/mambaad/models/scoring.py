@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -11,32 +12,40 @@ from torch.nn import functional as F
 
 from mambaad.models.system import Distance, Reconstruction, System
 
-HEAD_SHARE = 0.25
-"""Share of an anomaly map that is the residual head's, where there is one."""
+HEAD_GAIN = 1 / 3
+"""What the residual head adds to an anomaly map where it is certain of a defect."""
 
 
-def measure(
-    system: System, found: Reconstruction, size: tuple[int, int]
-) -> tuple[Float[torch.Tensor, "b h w"], Float[torch.Tensor, " b"]]:
+class Measures(NamedTuple):
+    """What a system's measures say of images.
+
+    ``anomaly_maps``, ``error_maps``: :func:`anomaly_map`, with the residual head's part if there
+    is one, and without it. ``scores``: :func:`image_score` of the error maps.
+    """
+
+    anomaly_maps: Float[torch.Tensor, "b h w"]
+    error_maps: Float[torch.Tensor, "b h w"]
+    scores: Float[torch.Tensor, " b"]
+
+
+def measure(system: System, found: Reconstruction, size: tuple[int, int]) -> Measures:
     """Make the anomaly maps and the image scores of a system, by its own measures.
+
+    Where a residual head finds a defect it adds to the map. The image score is that of the
+    reconstruction error alone: the head outlines defects well, but ranks images no better.
 
     Args:
         system: whose ``distance``, ``smoothing`` and ``pooling`` apply.
         found: what it computed of the images.
         size: height and width of the maps, those of the image.
-
-    Returns:
-        Maps (:func:`anomaly_map`) and scores (:func:`image_score`).
     """
-    maps = anomaly_map(
-        found.features,
-        found.reconstructed,
-        size,
-        system.smoothing,
-        system.distance,
-        found.logits,
+    errors = anomaly_map(
+        found.features, found.reconstructed, size, system.smoothing, system.distance
     )
-    return maps, image_score(maps, system.pooling)
+    maps = errors
+    if found.logits is not None:
+        maps = errors + HEAD_GAIN * defect_probability(found.logits, size, system.smoothing)
+    return Measures(maps, errors, image_score(errors, system.pooling))
 
 
 def anomaly_map(
@@ -45,36 +54,42 @@ def anomaly_map(
     size: tuple[int, int],
     sigma: float = System.smoothing,
     distance: Distance = System.distance,
-    logits: Float[torch.Tensor, "b _ _"] | None = None,
 ) -> Float[torch.Tensor, "b h w"]:
     """Measure the reconstruction error at each pixel (MambaAD, section 3.1).
 
     At each scale, take the distance over channels and resize it to ``size`` (bilinear, corners
-    aligned); average over scales; smooth with a Gaussian. With a residual head a quarter of the map
-    is the probability of a defect that it finds (before smoothing).
+    aligned); average over scales; smooth with a Gaussian.
 
     Args:
         features, reconstructed: per scale b x c_i x h_i x w_i.
         size: height and width of the map, those of the image.
         sigma: standard deviation of the Gaussian, in pixels; 0 for no smoothing.
         distance: ``"cosine"`` (1 - the similarity) or ``"euclidean"`` (UniAD).
-        logits: of the head (:class:`mambaad.models.system.Reconstruction`), or None.
 
     Returns:
         float32, 0 or more (cosine: at most 2); about 0 where the image looks like a good part.
     """
     mean = distance_maps(features, reconstructed, size, distance).mean(dim=0)
-    if logits is not None:
-        mean = (1 - HEAD_SHARE) * mean + HEAD_SHARE * defect_probability(logits, size)
     return smooth(mean, sigma) if sigma else mean
 
 
 def defect_probability(
-    logits: Float[torch.Tensor, "b _ _"], size: tuple[int, int]
+    logits: Float[torch.Tensor, "b r c"], size: tuple[int, int], sigma: float
 ) -> Float[torch.Tensor, "b h w"]:
-    """Resize the head's logits, each to where the cell lies, and turn them into probabilities."""
-    resized = F.interpolate(logits.float()[:, None], size, mode="bilinear")
-    return resized[:, 0].sigmoid()
+    """Turn the head's logits into probabilities of a defect, smooth them, and resize them.
+
+    They are smoothed as the map is, but on their own grid, where it costs next to nothing; each is
+    resized to where its cell lies.
+
+    Args:
+        logits: of the head (:class:`mambaad.models.system.Reconstruction`).
+        size: height and width of the result, those of the image.
+        sigma: of the Gaussian, in pixels of the image; 0 for no smoothing.
+    """
+    probability = logits.float().sigmoid()
+    if sigma:
+        probability = smooth(probability, sigma * logits.shape[1] / size[0])
+    return F.interpolate(probability[:, None], size, mode="bilinear")[:, 0]
 
 
 def distance_maps(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from mambaad.data.depth import with_reading
@@ -106,7 +106,8 @@ class InspectionPage:
             severity = self._severity(prediction)
             if prediction.regions:
                 why = f"{PICTURES}/{number:06}.why.jpg"
-                explained, sentences = self._explain_or_note(pixels, prediction, why)
+                scored_map = inspected.observed.result[0].scored_map
+                explained, sentences = self._explain_or_note(pixels, prediction, scored_map, why)
                 explanation += sentences
         verdict = record.verdict.value if record.verdict else "ERROR" if record.error else ""
         self._records.append(record)
@@ -194,7 +195,11 @@ class InspectionPage:
         return np.concatenate([small, overlay], axis=1)
 
     def _explain_or_note(
-        self, pixels: UInt8[np.ndarray, "h w 3"], prediction: Prediction, target: str
+        self,
+        pixels: UInt8[np.ndarray, "h w 3"],
+        prediction: Prediction,
+        scored_map: Float[np.ndarray, "h2 w2"],
+        target: str,
     ) -> tuple[str | None, list[str]]:
         """Explain a flagged part: the path of the picture, if there is one, and sentences."""
         if self._explainer is None:
@@ -206,7 +211,7 @@ class InspectionPage:
                 f"Only the first {MOST_EXPLAINED} flagged parts of a class are explained."
             ]
         try:
-            return target, self._explain(self._explainer, pixels, prediction, target)
+            return target, self._explain(self._explainer, pixels, prediction, scored_map, target)
         except Exception as error:  # the verdict stands, whatever fails in explaining it
             reason = " ".join(str(error).split()) or type(error).__name__
             return None, [f"No explanation is available: {reason}"]
@@ -216,12 +221,13 @@ class InspectionPage:
         explainer: Explainer,
         pixels: UInt8[np.ndarray, "h w 3"],
         prediction: Prediction,
+        scored_map: Float[np.ndarray, "h2 w2"],
         target: str,
     ) -> list[str]:
         """Write the picture of an explanation: scales, peak and match; returns its sentences."""
         calibration = self._inspector.calibration
         c = calibration.classes[prediction.product or ""] if calibration else None
-        inspected = inspected_map(prediction.anomaly_map, c.settings) if c else None
+        inspected = inspected_map(scored_map, c.settings) if c else None
         found = explainer.explain(pixels, inspected)
         match = None
         if self._references:
@@ -269,7 +275,6 @@ def _sentences(found: Explanation, match: GoodMatch | None, prediction: Predicti
         )
     scales = len(found.strides)
     maps = f"the heatmaps of the {scales} scales" if scales > 1 else "the heatmap"
-    maps += " and of the residual head" if len(found.scale_maps) > scales else ""
     shown = f"Pictures: {maps}, a close-up of the peak"
     if match:
         lines.append(
@@ -291,14 +296,10 @@ def _shares(found: Explanation) -> str:
         names = [f"at stride {stride}" for stride in found.strides]
         ends = ("fine", "coarse")
     names[0], names[-1] = f"{names[0]} ({ends[0]})", f"{names[-1]} ({ends[1]})"
-    of = "the encoder's maps"
-    if len(found.scale_maps) > len(found.strides):
-        names.append("by the residual head")
-        of += " and of the head"
     shares = ", ".join(
         f"{share:.0%} {name}" for share, name in zip(found.scale_shares, names, strict=True)
     )
-    return f"Contributions of {of} to the score: {shares}."
+    return f"Contributions of the encoder's maps to the score: {shares}."
 
 
 def _fitted(pixels: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -42,7 +42,7 @@ def measure_prototypes(
         for batch in read_batches(some, size, _BATCH):
             images = normalise(torch.from_numpy(batch.pixels).to(device))
             found = model(images)
-            maps.append(measure(model, found, size)[0].cpu())
+            maps.append(measure(model, found, size).anomaly_maps.cpu())
             embedded.append(embedding(found.features).cpu())
         means.append(torch.cat(embedded).mean(dim=0))
     return Prototypes(

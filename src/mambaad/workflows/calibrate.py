@@ -13,7 +13,6 @@ from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import (
     CONFIG,
     check_finished,
-    is_head_used,
     read_config,
     read_data_summary,
     weights_digest,
@@ -24,7 +23,7 @@ from mambaad.data.exclusion import without
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
 from mambaad.data.unread import say_unread
-from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.errors import ConfigError, DataError
 from mambaad.inference.compute import Precision, check_device, check_precision
 from mambaad.inspection.calibration import (
     Calibration,
@@ -141,12 +140,6 @@ def calibrate(
     for source in sources:
         if source.fold:
             _train_fold(run, data, source.run, source.fold, device, skip_unreadable)
-    if any(is_head_used(source.run) != is_head_used(run) for source in sources):
-        raise RunError(
-            f"the residual head of {run} is in use and that of a model of cross-fitting was "
-            "silenced, or the reverse, so their scores differ in scale; train with more "
-            "head_steps, --head off or --holdout 0.2"
-        )
     parts, used = _observe(sources, settings, precision, device, skip_unreadable)
     for name in names:
         if not parts[name]:

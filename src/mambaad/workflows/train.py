@@ -166,7 +166,7 @@ def train(
         noisy_bottleneck: rate of dropout on the fused map in training, below 1 (Dinomaly's noisy
             bottleneck). [0]
         head: ``"residual"``: after all else, train a head that finds defects in the residuals, on
-            synthetic anomalies over the good parts; a quarter of the anomaly map is then its own.
+            synthetic anomalies over the good parts; what it finds is added to the anomaly map.
             ["off"; fast: "residual"]
         head_steps: steps of its training, of 8 images each. [300]
         dropout: share of values that UniAD zeroes in training, below 1. [0.1; fast: 0]

@@ -167,12 +167,13 @@ class VerdictMeasurement:
         inferred, true = classes[nearest or name], classes[name]
         for scale, c in zip(SCALES, (inferred, inferred, true), strict=True):
             anomaly_map = observation.anomaly_map
-            scaled = anomaly_map if scale == "raw" else _scaled(anomaly_map, c)
             # Only the inspected area, as in the scores from which the threshold was set.
-            score = float(inspected_map(scaled, c.settings).max())
-            pair = pixel_pair(observed, scaled, "exact", self._at)
-            self._pooled[scale].update(pair.anomaly_map, score, bad, pair.mask)
-            self._alarms[scale][name, bad] += score > self._limits[scale]
+            score = inspected_map(observation.scored_map, c.settings).max()
+            if scale != "raw":
+                anomaly_map, score = _scaled(anomaly_map, c), _scaled(score, c)
+            pair = pixel_pair(observed, anomaly_map, "exact", self._at)
+            self._pooled[scale].update(pair.anomaly_map, float(score), bad, pair.mask)
+            self._alarms[scale][name, bad] += bool(score > self._limits[scale])
 
     def compute(self) -> VerdictEvaluation:
         """Compute the counts and figures of all images so far."""
@@ -188,9 +189,12 @@ class VerdictMeasurement:
         return VerdictEvaluation(given, inferred, unified)
 
 
-def _scaled(anomaly_map: np.ndarray, c: ClassCalibration) -> np.ndarray:
-    """Scale a map so that the median of the class's good parts is 0 and its FAIL threshold 1."""
-    scaled: np.ndarray = (anomaly_map - c.median) / max(c.fail.value - c.median, 1e-6)
+def _scaled(values: np.ndarray, c: ClassCalibration) -> np.ndarray:
+    """Scale a map's values, or scores, so that the class's FAIL threshold is 1.
+
+    0 is the median of its good parts' maps.
+    """
+    scaled: np.ndarray = (values - c.median) / max(c.fail.value - c.median, 1e-6)
     return scaled.astype(np.float32)
 
 

@@ -57,3 +57,18 @@ def test_what_cannot_be_seen_has_an_empty_mask(photographs, monkeypatch):
     spoiled, mask = some(photographs, 0)
     assert np.array_equal(spoiled, photographs[0])
     assert not mask.any()
+
+
+def test_an_anomaly_is_mixed_with_the_photograph(photographs, monkeypatch):
+    image = photographs[0]
+    white = np.full_like(image, 255)
+    monkeypatch.setattr(anomalies, "pick", lambda random, count: 0)
+    monkeypatch.setattr(anomalies, "_texture", lambda image, other, random: white)
+    room = 255 - image.astype(float)
+    shares = [
+        ((some(photographs, number)[0] - image.astype(float)).sum() / room.sum())
+        for number in range(60)
+    ]
+    assert 0.1 <= min(shares) < 0.15
+    assert 0.95 < max(shares) <= 1
+    assert np.mean(shares) == pytest.approx(0.55, abs=0.1)

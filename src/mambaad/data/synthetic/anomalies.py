@@ -2,7 +2,8 @@
 
 Three kinds: a foreign texture where noise is high (DRAEM, Zavrtanik et al., ICCV 2021), a piece of
 a photograph pasted elsewhere (CutPaste, Li et al., CVPR 2021), and the damage of the synthetic
-factory, drawn on the photograph as if it were the flat surface of a part.
+factory, drawn on the photograph as if it were the flat surface of a part. All of them are mixed
+with the photograph as it was, so that many are faint.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _SEEN = 8
 _LEAST = 12 / 65536
 """The least share of an image that an anomaly takes: 12 pixels at 256 x 256."""
 _ATTEMPTS = 8
+_FAINTEST = 0.1
+"""The least share of an anomaly in its mixture with the photograph (at most all of it)."""
 _LIGHT = {
     **{"azimuth": -2.25, "elevation": 0.92, "intensity": 1.0, "ambient": 0.42},
     **{"warmth": 0.0, "fall_x": 0.0, "fall_y": 0.0},
@@ -44,7 +47,8 @@ def spoil(image: _Image, other: _Image, random: np.random.Generator) -> tuple[_I
     """
     for _ in range(_ATTEMPTS):
         kind = (_texture, _paste, _damage)[pick(random, 3)]
-        spoiled = kind(image, other, random)
+        share = random.uniform(_FAINTEST, 1.0)
+        spoiled = _levels(image + share * (kind(image, other, random) - image.astype(float)))
         change = np.abs(spoiled.astype(np.int16) - image).max(axis=2)
         mask: _Mask = ndimage.binary_closing(np.pad(change >= _SEEN, 2), np.ones((3, 3)))
         mask = mask[2:-2, 2:-2]
