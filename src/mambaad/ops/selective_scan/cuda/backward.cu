@@ -89,7 +89,7 @@ extern "C" __global__ void __launch_bounds__(32)
     CostateRows& at = buffers[tile % 2];
     const int steps = p.last - (p.begin + tile * TILE);
     expansion.expand(at.low, bias, in, p, position, steps);
-#pragma unroll 4
+#pragma unroll 8
     for (int s = TILE - 1; s >= 0; --s) {
       const OfChannels dt_t(at.low[s], p.pair), g_t(at.g[s], p.pair);
       const OfStates C(at.bc[s] + STATES, p.group);

@@ -54,7 +54,7 @@ __device__ __forceinline__ void scan(const Inputs& in, const float* start, float
     wait_for_groups<1>();
     ForwardRows& at = buffers[tile % 2];
     expansion.expand(at.low, bias, in, p, position, steps);
-#pragma unroll 4
+#pragma unroll 2
     for (int s = 0; s < TILE; s += 2) {
       float sums[4] = {};
 #pragma unroll

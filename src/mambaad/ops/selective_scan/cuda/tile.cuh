@@ -224,7 +224,7 @@ struct Expansion {
 
   // Fill W, and return the bias of the lane's channel.
   __device__ float load(const Inputs& in, const Program& p) {
-#pragma unroll
+#pragma unroll 4
     for (int first = 0; first < CHANNELS * RANKS; first += 32) {
       const int d = (first + p.lane) / RANKS, r = p.lane % RANKS;
       const bool is_there = p.first_channel + d < p.size.D && r < p.size.R;
@@ -242,6 +242,7 @@ struct Expansion {
     float z[TILE / 2];
 #pragma unroll
     for (int i = 0; i < TILE / 2; ++i) z[i] = bias;
+#pragma unroll 1  // more would take registers that the scan has not to spare
     for (int r = 0; r < min(p.size.R, RANKS); r += 4) {
       const float4 w = W[r / 4][p.own];
 #pragma unroll
@@ -253,6 +254,7 @@ struct Expansion {
         z[i] += w.w * four[3];
       }
     }
+#pragma unroll 1
     for (int r = RANKS; r < p.size.R; ++r) {  // what is not copied ahead
       const float w = in.W[p.weights_at(p.channel) + r];
       const float* rest = in.proj + p.row_begin() + r;
