@@ -111,7 +111,7 @@ def carry_shape(u: torch.Tensor, A: torch.Tensor, tiling: Tiling = TILING) -> tu
 def channels_of(states: int, width: str) -> int:
     """The channels of a Triton program, for one of ``WIDTHS``: fewer of more than 16 states."""
     channels, padded = WIDTHS[width], 1 << (states - 1).bit_length()
-    return channels if states <= 16 else max(8 * channels // padded, 4)
+    return channels if states <= 16 else max(16 * channels // padded, 4)
 
 
 def plans(
