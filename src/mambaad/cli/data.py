@@ -78,7 +78,7 @@ def check(
     typer.echo(aligned(inventory.to_rows(), last_is_text=True))
     if inventory.unread:
         first = f"{printable(inventory.unread[0].path)}{' ...' if inventory.unread[1:] else ''}"
-        typer.echo(f"\nnot read: {count_unread(inventory.unread)}: {first}")
+        typer.echo(f"\nnot read as images: {count_unread(inventory.unread)}: {first}")
     for title, lines in (("notes", inventory.notes), ("problems", inventory.problems)):
         if lines:
             typer.echo(f"\n{title} ({len(lines)}):")
