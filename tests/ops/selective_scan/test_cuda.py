@@ -148,6 +148,17 @@ def test_nan_reaches_what_depends_on_it_and_nothing_else(name, index):
     assert torch.equal(found.isnan(), expected.isnan())
 
 
+@pytest.mark.parametrize("segments", [1, 3])
+@pytest.mark.parametrize("length", [10, 64])
+def test_nan_at_a_step_reaches_no_other_values_or_gradients(length, segments):
+    inputs = make_inputs(batch=1, directions=1, length=length)
+    last = inputs["order"][0, length // 2 if segments > 1 else -1]
+    inputs["u"][0, last, 0] = torch.nan
+    found, expected = run_in_segments(inputs, segments), truth(inputs)
+    for name in ("y", "u", "A"):
+        assert torch.equal(found[name].isnan(), expected[name].isnan()), name
+
+
 def test_images_that_do_not_fit_at_once_are_scanned_in_groups(monkeypatch):
     sizes = {"batch": 3, "directions": 2, "length": 6}
     # Of five channels, as make_inputs gives: two images at a time.

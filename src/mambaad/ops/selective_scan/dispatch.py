@@ -59,7 +59,7 @@ def selective_scan(
         arguments: Any = (*_widened(tensors), order)
         return selective_scan_vectorised(*arguments)
     keep_carry = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    # Triton's kernels load half-precision maps directly: half the memory traffic.
+    # A GPU's kernels take half-precision maps, and give their gradients.
     first = 2 if operator.uses_triton(u.device) else 0
     given = (*tensors[:first], *(t.float() for t in tensors[first:]))
     y: torch.Tensor = operator.selective_scan(*given, order.int(), keep_carry)[0]

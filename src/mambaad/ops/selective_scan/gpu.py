@@ -142,9 +142,15 @@ def _chain(out: torch.Tensor, dt_sum: torch.Tensor, A: torch.Tensor) -> torch.Te
         dt_sum: the sum of each segment's dt, from which its whole decay follows.
         A: the state matrix.
     """
-    number = torch.arange(out.shape[1], device=out.device)
-    s, j, i = number[:, None, None], number[None, :, None], number[None, None, :]
-    between = torch.einsum("sji,pid->psjd", ((j < i) & (i < s)).to(out.dtype), dt_sum)
-    decay = torch.exp(torch.einsum("bksjd,kdn->bksjdn", between.unflatten(0, (-1, len(A))), A))
-    decay = decay.flatten(0, 1) * (j < s)[..., None]
-    return torch.einsum("psjdn,pjdn->psdn", decay, out).contiguous()
+    decay = torch.exp(_by_direction(dt_sum, A)[..., None] * A[:, None]).flatten(0, 1)
+    into = [torch.zeros_like(out[:, 0])]
+    for segment in range(1, out.shape[1]):
+        before = segment - 1
+        into.append(torch.addcmul(out[:, before], decay[:, before], into[before]))
+    return torch.stack(into, dim=1)
+
+
+def _by_direction(values: torch.Tensor, A: torch.Tensor) -> torch.Tensor:
+    """Values of pairs, as values of images and directions."""
+    unflattened: torch.Tensor = values.unflatten(0, (-1, len(A)))
+    return unflattened

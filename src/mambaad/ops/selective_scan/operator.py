@@ -23,7 +23,7 @@ _INPUTS = 7  # u, proj, dt_weight, dt_bias, A, skip, order
 
 
 def uses_triton(device: torch.device) -> bool:
-    """Whether tensors of a device go to the Triton kernels."""
+    """Whether tensors of a device go to the kernels of a GPU, Triton's or with them CUDA's."""
     if device.type == "cpu":
         return triton_on_cpu
     return device.type == "cuda" and _wanted != "torch" and _has_triton

@@ -126,8 +126,6 @@ def plans(
     row = channels  # values of a step and direction
     if fixed:
         row += channels + 2 * states * -(-channels // channels_of(states, "fixed"))
-    at_once = max(min(SCRATCH // (4 * directions * length * row), _MOST_PAIRS // directions), 1)
-    at_once = -(-batch // -(-batch // at_once))  # groups of a size need one set of kernels
     kernels: Kernels = "triton"
     if (
         is_atomic()
@@ -135,6 +133,11 @@ def plans(
         and cuda_program.takes(u.device, states)
     ):
         kernels = "cuda"
+    fit = SCRATCH // (4 * directions * length * row)
+    if kernels == "cuda" and not backward:
+        fit = batch  # it holds no time steps
+    at_once = max(min(fit, _MOST_PAIRS // directions), 1)
+    at_once = -(-batch // -(-batch // at_once))  # groups of a size need one set of kernels
     block = tiling.channels or channels_of(states, "fixed" if fixed else "atomic")
     block = cuda_program.CHANNELS if kernels == "cuda" else block
     blocks, tiles = -(-channels // block), -(-length // tiling.steps)

@@ -12,7 +12,7 @@
 
 namespace {
 
-struct CostateRows {
+struct alignas(16) CostateRows {
   ChannelRows g;
   LowRows low;
   StateRows bc;
@@ -21,17 +21,17 @@ struct CostateRows {
   __device__ void copy(const float* of_y, const float* row, const Program& p, int position,
                        int steps) {
     copy_map<COUNT>(g, of_y, p, position, steps);
-    copy_row<COUNT>(low, bc, row, p, position);
+    copy_row<COUNT>(low, bc, row, p, position, steps);
   }
 };
 
-struct BackwardRows : CostateRows {
+struct alignas(16) BackwardRows : CostateRows {
   ChannelRows u;
 
   template <int COUNT>
   __device__ void copy(const float* map, const float* of_y, const float* row, const Program& p,
                        int position, int steps) {
-    copy_map<COUNT>(u, map, p, position);
+    copy_map<COUNT>(u, map, p, position, steps);
     CostateRows::copy<COUNT>(of_y, row, p, position, steps);
   }
 };
@@ -156,10 +156,11 @@ extern "C" __global__ void __launch_bounds__(32)
     wait_for_groups<1>();
     BackwardRows& at = buffers[tile % 2];
     const int first = p.begin + tile * TILE, steps = p.last - first;
+    const int twos = (min(steps, TILE) + 1) / 2;
     expansion.expand(at.low, bias, in, p, position, steps);
 
 #pragma unroll 1
-    for (int two = 0; two < TILE / 2; ++two) {
+    for (int two = 0; two < twos; ++two) {
 #pragma unroll
       for (int c = 0; c < 2; ++c)
         room[two][c][lane] = make_float4(h[c][0], h[c][1], h[c][2], h[c][3]);
@@ -171,7 +172,7 @@ extern "C" __global__ void __launch_bounds__(32)
     p.load_states(h, carry + int64_t(max(tile - 1, 0)) * size.D * size.N);  // early, of the next
 
 #pragma unroll 1
-    for (int two = TILE / 2 - 1; two >= 0; --two) {
+    for (int two = twos - 1; two >= 0; --two) {
       const Step pair[2] = {Step(at, 2 * two, p), Step(at, 2 * two + 1, p)};
       float states[3][2][4], decay[2][2][4];  // before both steps, between and after them
 #pragma unroll

@@ -3,15 +3,16 @@
 
 namespace {
 
-struct ForwardRows {
+struct alignas(16) ForwardRows {
   ChannelRows u;
   LowRows low;
   StateRows bc;
 
   template <int COUNT>
-  __device__ void copy(const float* map, const float* row, const Program& p, int position) {
-    copy_map<COUNT>(u, map, p, position);
-    copy_row<COUNT>(low, bc, row, p, position);
+  __device__ void copy(const float* map, const float* row, const Program& p, int position,
+                       int steps) {
+    copy_map<COUNT>(u, map, p, position, steps);
+    copy_row<COUNT>(low, bc, row, p, position, steps);
   }
 };
 
@@ -30,15 +31,16 @@ __device__ __forceinline__ void scan(const Inputs& in, const float* start, float
   const float own_skip = in.skip[int64_t(p.direction) * size.D + p.channel];
   const float* map = in.u + p.image_at(size.D);
   const float* row = in.proj + p.row_begin();
-  y += p.image_at(size.D) + p.channel;
-  carry += p.state_at(p.first_tile());
+  if constexpr (!STATES_ONLY) y += p.image_at(size.D) + p.channel;
+  if constexpr (KEEP) carry += p.state_at(p.first_tile());
 
   const auto stage = [&](int tile, int position) {
     if (tile < p.tiles()) {
+      const int steps = p.last - (p.begin + tile * TILE);
       if (size.is_aligned)
-        buffers[tile % 2].copy<4>(map, row, p, position);
+        buffers[tile % 2].copy<4>(map, row, p, position, steps);
       else
-        buffers[tile % 2].copy<1>(map, row, p, position);
+        buffers[tile % 2].copy<1>(map, row, p, position, steps);
     }
     end_group();
   };

@@ -1,7 +1,8 @@
 """The CUDA kernels as programs: compiled for a GPU by NVRTC at their first use, and launched.
 
-NVRTC and its bindings come with PyTorch's builds for CUDA. Compiling takes some seconds; the
-machine code is kept in the user's cache folder (``XDG_CACHE_HOME``), as Triton keeps its own.
+NVRTC comes with PyTorch's builds for CUDA, its bindings (cuda-bindings) from PyTorch 2.11 on.
+Compiling takes some seconds; the machine code is kept in the user's cache folder
+(``XDG_CACHE_HOME``), as Triton keeps its own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import torch
 
 from mambaad.errors import RunError
 from mambaad.files import written_whole
+from mambaad.ops import native
+from mambaad.progress import say
 
 CHANNELS, STATES = 16, 16
 """Of a program: as in tile.cuh."""
@@ -34,8 +37,8 @@ _LANES = 32
 
 def takes(device: torch.device, states: int) -> bool:
     """Whether these kernels run on a device, for this many states."""
-    wanted = os.environ.get("MAMBAAD_KERNEL") != "triton"
-    return states <= STATES and wanted and device.type == "cuda" and _is_available(device)
+    is_wanted = native.wanted != "triton" and states <= STATES
+    return is_wanted and device.type == "cuda" and _is_available(device)
 
 
 @functools.cache
@@ -43,10 +46,18 @@ def _is_available(device: torch.device) -> bool:
     if torch.version.hip is not None or _capability(device) < _OLDEST:
         return False
     try:
-        load("forward", device, ranks_for(1))
-    except (ImportError, RuntimeError, OSError):  # no bindings or no NVRTC: Triton's kernels do it
-        return False
-    return True
+        for kernel in ("forward", "backward"):
+            load(kernel, device, ranks_for(1))
+    except ImportError:
+        problem = "cuda-bindings is not installed (pip install cuda-bindings)"
+    except torch.OutOfMemoryError:
+        raise  # not of the kernels, and not for ever
+    except (RuntimeError, OSError) as error:
+        problem = str(error).splitlines()[0]
+    else:
+        return True
+    say(f"the scan runs by Triton's kernels, half as fast: {problem}")
+    return False
 
 
 def _capability(device: torch.device) -> int:
@@ -77,20 +88,38 @@ def compile_file(name: str, capability: int, ranks: int) -> bytes:
     sources = [path.read_bytes() for path in (FOLDER / name, *sorted(FOLDER.glob("*.cuh")))]
     version = nvrtc.nvrtcVersion()[1:]
     digest = hashlib.sha256(repr((version, options, sources)).encode()).hexdigest()
-    kept = _cache_folder() / f"{name}-{digest[:32]}"
-    with suppress(OSError):
-        return kept.read_bytes()
-    binary = _compiled(name, sources[0], [*options, f"--include-path={FOLDER}"])
-    with suppress(OSError, RunError):  # a full disk, or none to write to
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with written_whole(kept) as temporary:
-            temporary.write_bytes(binary)
+    folder = _cache_folder()
+    kept = folder and folder / f"{name}-{digest[:32]}"
+    binary = _read_kept(kept) if kept else None
+    if binary is None:
+        binary = _compiled(name, sources[0], [*options, f"--include-path={FOLDER}"])
+        if kept:
+            _keep(kept, binary)
     return binary
 
 
-def _cache_folder() -> Path:
+def _cache_folder() -> Path | None:
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path("~/.cache").expanduser()) / "mambaad" / "kernels"
+    with suppress(RuntimeError):  # a user without a home
+        return (Path(base) if base else Path.home() / ".cache") / "mambaad" / "kernels"
+    return None
+
+
+def _read_kept(path: Path) -> bytes | None:
+    """Read what was kept; None if there is nothing, or it is damaged."""
+    with suppress(OSError):
+        content = path.read_bytes()
+        if hashlib.sha256(content[32:]).digest() == content[:32]:
+            return content[32:]
+    return None
+
+
+def _keep(path: Path, binary: bytes) -> None:
+    """Keep machine code behind its digest, unless the disk is full or cannot be written."""
+    with suppress(OSError, RunError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with written_whole(path) as temporary:
+            temporary.write_bytes(hashlib.sha256(binary).digest() + binary)
 
 
 def _compiled(name: str, source: bytes, options: list[str]) -> bytes:
@@ -121,7 +150,7 @@ def _module(name: str, device: torch.device, ranks: int) -> Any:
 
     binary = compile_file(name, _capability(device), ranks)
     with torch.cuda.device(device):
-        torch.cuda.current_stream().synchronize()  # makes the device's context the current one
+        torch.zeros(1, device=device)  # makes the device's context the current one
         return _checked(driver.cuModuleLoadData(binary))
 
 
@@ -163,5 +192,7 @@ def launch(
 def _checked(result: tuple[Any, ...]) -> Any:
     error, *values = result
     if error:
-        raise RuntimeError(f"CUDA: {error.name}")
+        if error.name == "CUDA_ERROR_OUT_OF_MEMORY":
+            raise torch.OutOfMemoryError(f"CUDA error: out of memory ({error.name})")
+        raise RuntimeError(f"CUDA error: {error.name}")
     return values[0] if values else None

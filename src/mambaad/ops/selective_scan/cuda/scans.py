@@ -56,7 +56,7 @@ class CudaScans:
     ) -> torch.Tensor:
         """Add to the gradients of u and proj, fill those of A and skip, and return that of z."""
         plan, (of_u, of_proj, *others) = self.plan, grads
-        grad_z = grad_y.new_empty((plan.grid[2], plan.length, plan.channels))
+        grad_z = grad_y.new_empty(plan.step_shape)
         self._launch("backward", carry, grad_y, after, of_u, of_proj, grad_z, *others)
         return grad_z
 

@@ -4,8 +4,8 @@
 // Each lane holds the states 4 group .. 4 group + 3 of the channels 2 pair and 2 pair + 1 of the
 // block, so that B and C are read as vectors, and a sum over states or channels is halved from lane
 // to lane until each lane has one: of its own channel and step of two, or of one state's B or C.
-// What is then added to memory is whole rows. States beyond N and channels beyond D are read as 0,
-// and so are dt and g of steps beyond the segment: they neither decay nor add.
+// What is then added to memory is whole rows. States beyond N, channels beyond D and steps beyond the
+// segment are read as 0: they neither decay nor add.
 #pragma once
 
 #include <device.cuh>
@@ -127,7 +127,8 @@ struct Program {
 #pragma unroll
     for (int c = 0; c < 2; ++c)
 #pragma unroll
-      for (int n = 0; n < 4; ++n) A_log2[c][n] *= LOG2_E;
+      for (int n = 0; n < 4; ++n)  // finite, since a step beyond the segment multiplies it by 0
+        A_log2[c][n] = A_log2[c][n] < -2e38f ? -3e38f : A_log2[c][n] * LOG2_E;
   }
 };
 
@@ -191,7 +192,7 @@ __device__ __forceinline__ void copy_pieces(float (&rows)[TILE][ROW], const floa
 // The same of the block's channels of a map.
 template <int COUNT>
 __device__ __forceinline__ void copy_map(ChannelRows& rows, const float* map, const Program& p,
-                                         int position, int steps = TILE) {
+                                         int position, int steps) {
   copy_pieces<COUNT, CHANNELS>(rows, map, p.map_bytes, position, steps, [&](int column) {
     const int d = p.first_channel + column;
     return d < p.size.D ? d : -1;
@@ -201,10 +202,10 @@ __device__ __forceinline__ void copy_map(ChannelRows& rows, const float* map, co
 // The same of low, and of B and C, from the direction's row of proj.
 template <int COUNT>
 __device__ __forceinline__ void copy_row(LowRows& low, StateRows& bc, const float* row,
-                                         const Program& p, int position) {
-  copy_pieces<COUNT, RANKS>(low, row, p.proj_bytes, position, TILE,
+                                         const Program& p, int position, int steps) {
+  copy_pieces<COUNT, RANKS>(low, row, p.proj_bytes, position, steps,
                             [&](int r) { return r < p.size.R ? r : -1; });
-  copy_pieces<COUNT, 2 * STATES>(bc, row, p.proj_bytes, position, TILE, [&](int column) {
+  copy_pieces<COUNT, 2 * STATES>(bc, row, p.proj_bytes, position, steps, [&](int column) {
     const int n = column % STATES;
     return n < p.size.N ? p.size.R + column / STATES * p.size.N + n : -1;
   });
@@ -219,7 +220,7 @@ __device__ __forceinline__ float softplus(float z) {
 }
 
 // What the lanes need to expand dt: W of the block's channels, the first RANKS, and their bias.
-struct Expansion {
+struct alignas(16) Expansion {
   float4 W[RANKS / 4][CHANNELS];
 
   // Fill W, and return the bias of the lane's channel.

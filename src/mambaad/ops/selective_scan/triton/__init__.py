@@ -11,7 +11,7 @@ dt, which every state of a channel shares, is expanded before the scan by tensor
 the order of the steps; the backward stores its gradient in the same place, and two products give
 those of low, W and the bias.
 
-Inputs may be float32, bfloat16 or float16; all arithmetic and every sum is float32. Sums over
+All arithmetic and every sum is float32. Sums over
 directions, and for B and C over blocks of channels, are atomic: results vary by rounding from run
 to run, unless ``torch.use_deterministic_algorithms`` is set, which costs memory for each direction.
 ``TRITON_INTERPRET=1`` runs the same code on a CPU, slowly.
