@@ -50,3 +50,10 @@ def test_nothing_written_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="cannot be written"), written_whole(path):
         pass
     assert path.read_text() == "old"
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/dev/null")
+    with pytest.raises(RunError, match="no regular file"), written_whole(tmp_path / "link"):
+        pass
+    assert not Path("/dev/null").is_file()

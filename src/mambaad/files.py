@@ -26,6 +26,7 @@ def written_whole(path: Path) -> Iterator[Path]:
         RunError: the file cannot be written.
     """
     path = path.resolve()  # a symbolic link stays one
+    check_regular(path)
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}")
     try:
         yield temporary
@@ -40,6 +41,13 @@ def written_whole(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def check_regular(path: Path) -> None:
+    """Refuse to replace what is no file, such as a device or a folder (RunError)."""
+    with suppress(OSError):  # such as too long a name: who writes will say it
+        if path.exists() and not path.is_file():
+            raise RunError(f"{path} is no regular file, so it is not replaced; choose another path")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -61,6 +61,13 @@ def test_images_of_another_camera_in_a_class_are_said() -> None:
     assert note.startswith("2 of the 4 images of 16 bits have no value above 4095, nearly black")
 
 
+def test_a_hot_pixel_does_not_decide() -> None:
+    with pytest.raises(
+        DataError, match=r"3 of the 4 images .* end at 4000, .* --bit-depth 12 or 16"
+    ):
+        find_depth({"nut": [3000, 4000, 65535, 3500]})
+
+
 def deepened(root: Path, factor: int) -> Path:
     """Store a data set's images, not its masks, as 16 bits."""
     for path in root.glob("*/t*/*/*.png"):

@@ -167,6 +167,15 @@ def test_colours_mark_as_grey_does(path: Path) -> None:
     np.testing.assert_array_equal(read_mask(path), red.any(axis=2))
 
 
+@pytest.mark.parametrize("ground", [(255, 255, 255), (0, 0, 255)])
+def test_colours_of_one_brightness_are_refused(path: Path, complains: Complains, ground) -> None:
+    picture = np.full((64, 80, 3), ground, np.uint8)
+    picture[DISC] = (255, 0, 0)
+    save(path, picture)
+    with complains(path, "colours of one brightness", "save it as black and white"):
+        read_mask(path)
+
+
 @pytest.mark.parametrize("bits", [1, 8, 12, 16])
 def test_white_is_zero(path: Path, bits: int) -> None:
     numbers = np.where(DISC, 0, 2**bits - 1)[..., None]

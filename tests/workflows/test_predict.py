@@ -124,6 +124,8 @@ def test_two_calls_at_once_into_one_folder_are_refused(parts, trained_run, tmp_p
     def again():
         with pytest.raises(RunError, match="is being written by another mambaad predict"):
             mambaad.predict(trained_run, [folder], out)
+        assert len(list(out.rglob("*.heatmap.png"))) == 1  # of the first call, left alone
+        assert not (out / "predictions.csv").exists()
         refused.append(True)
         raise KeyboardInterrupt
 

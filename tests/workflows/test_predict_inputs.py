@@ -104,7 +104,8 @@ def test_results_inside_the_input_are_no_input(tmp_path: Path) -> None:
     assert [p.as_posix() for p in inputs.targets.values()] == ["a.png"]
     assert inputs.unread == ()
     image(line / "mine" / "pictures" / "000001.jpg")  # no page beside it
-    assert len(find_inputs([line], line / "out", None).targets) == 2
+    image(line / "cam.heatmap.png")  # no map beside it
+    assert len(find_inputs([line], line / "out", None).targets) == 3
 
 
 def test_a_file_that_still_grows_is_found(tmp_path: Path) -> None:

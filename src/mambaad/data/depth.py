@@ -24,11 +24,12 @@ def find_depth(highest: Mapping[str, Sequence[int]]) -> int:
         highest: by class, of each of its images that are stored in 16 or 32 bits; at least one.
 
     Raises:
-        DataError: the values do not decide it, or the classes differ.
+        DataError: the values do not decide it, the classes differ, or most images are so dark that
+            a few pixels seem to have decided it.
     """
     tops = {name: max(values) for name, values in highest.items()}
     top = max(tops.values())
-    depth = next(depth for depth in DEPTHS if top < 2**depth)
+    depth = _smallest(top)
     if depth < 16 and top < 2 ** (depth - 1):
         raise DataError(
             f"the images' 16-bit values end at {top}, which does not say how many bits are in use; "
@@ -42,7 +43,18 @@ def find_depth(highest: Mapping[str, Sequence[int]]) -> int:
             f"{top}: one bit depth cannot suit both; convert one, or give --bit-depth {depth} "
             f"if {darkest} is so dark"
         )
+    values = [value for of_class in highest.values() for value in of_class]
+    dark = [value for value in values if value < _LEFT * 2**depth]
+    if 2 * len(dark) > len(values):
+        raise DataError(
+            f"{len(dark)} of the {len(values)} images of 16 bits end at {max(dark)}, others at "
+            f"{top}, as by a hot pixel: give --bit-depth {_smallest(max(dark))} or {depth}"
+        )
     return depth
+
+
+def _smallest(top: int) -> int:
+    return next(depth for depth in DEPTHS if top < 2**depth)
 
 
 def depth_notes(highest: Mapping[str, Sequence[int]], depth: int) -> list[str]:

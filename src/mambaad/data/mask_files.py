@@ -34,6 +34,11 @@ def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Bool[np.ndarray, "h w
     """
     decoded = decode(path, max_pixels)
     levels, alpha = _levels(decoded)
+    if levels.size and levels.min() == levels.max() and alpha is None and _has_colours(decoded):
+        raise DataError(
+            f"{path} has colours of one brightness, so it cannot be told which of them marks the "
+            "defect; save it as black and white"
+        )
     if levels.dtype.kind == "f" and not np.isfinite(levels).all():
         raise DataError(f"{path} has values that are not finite, expected a mask; save it again")
     if levels.size and levels.min() < 0:
@@ -62,6 +67,15 @@ def _levels(
     if decoded.is_inverted:
         levels = (decoded.white or _largest(levels)) - levels
     return levels, alpha
+
+
+def _has_colours(decoded: Decoded) -> bool:
+    """Whether a picture has pixels of different colours."""
+    if decoded.image is None:
+        assert decoded.wide is not None
+        return bool((decoded.wide != decoded.wide[:1, :1]).any())
+    colours = np.asarray(rgb_of(decoded.image))
+    return bool((colours != colours[:1, :1]).any())
 
 
 def _largest(levels: Shaped[np.ndarray, "h w"]) -> float:

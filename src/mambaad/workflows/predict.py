@@ -17,7 +17,7 @@ from PIL import Image
 
 from mambaad.data.walk import Unread
 from mambaad.errors import RunError
-from mambaad.files import printable, write_text, written_whole
+from mambaad.files import check_regular, printable, write_text, written_whole
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.records import Record, record_of
@@ -123,9 +123,10 @@ def predict(
         page = InspectionPage(page_folder, inspector, Path(good) if good else None)
     records: list[Record] = []
     written: set[Path] = set()
-    with sigterm_as_interrupt():
+    # The lock on the records comes first: a folder that another call writes to is left alone.
+    with sigterm_as_interrupt(), _records_file(out) as write_record:
         try:
-            with _records_file(out) as write_record, ProgressBar("predicting") as bar:
+            with ProgressBar("predicting") as bar:
 
                 def keep(inspected: Inspected) -> None:
                     write_record(inspected.record)
@@ -170,6 +171,7 @@ def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
         RunError: the file cannot be written. Earlier records are in it.
     """
     path = (out / RECORDS).resolve()  # a symbolic link stays one
+    check_regular(path)
     unfinished = path.with_name(path.name + UNFINISHED)
     with _write_errors(path):
         file = unfinished.open("ab", buffering=0)

@@ -124,8 +124,10 @@ def remove_former(out: Path, written: Collection[Path]) -> int:
 def _is_result(path: Path) -> bool:
     """Whether a file is what an earlier call wrote, perhaps to another folder."""
     tables = (TABLE, RECORDS, RECORDS + UNFINISHED)
-    if path.name.endswith((HEATMAP, MAP, TEMPORARY)) or path.name in tables:
+    if path.name.endswith((MAP, TEMPORARY)) or path.name in tables:
         return True
+    if path.name.endswith(HEATMAP):  # a user's file may be called so
+        return path.with_name(path.name.removesuffix(HEATMAP) + MAP).is_file()
     if path.name == PAGE:
         return (path.parent / PICTURES).is_dir()
     is_picture = re.fullmatch(r"\d{6}(\.why)?\.jpg", path.name) is not None
