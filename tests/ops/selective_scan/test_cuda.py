@@ -13,8 +13,6 @@ import pytest
 import torch
 
 from mambaad.ops.selective_scan import operator
-from mambaad.ops.selective_scan.dispatch import selective_scan
-from mambaad.ops.selective_scan.reference import selective_scan_reference
 from tests.ops.conftest import (
     EXTREMES,
     FLOATS,
@@ -30,11 +28,18 @@ from tests.ops.conftest import (
 
 pytest.importorskip("triton")
 
-from mambaad.ops.selective_scan import gpu
 from mambaad.ops.selective_scan.cuda import program
 from mambaad.ops.selective_scan.plan import Tiling, plans
+from tests.ops.selective_scan.gpu_runs import (
+    DEVICE,
+    PLACES_OF_NAN,
+    check_nan_stays,
+    check_order_stays_within_its_image,
+    placed,
+    run_tiled,
+    scan,
+)
 
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 HERE = Path(__file__).parent
 
 
@@ -71,23 +76,10 @@ def cuda_everywhere(request, monkeypatch):
     monkeypatch.setattr(program, "launch", launch)
 
 
-def scan(**inputs: torch.Tensor) -> torch.Tensor:
-    """The dispatching function, on the device at hand."""
-    return selective_scan(**{n: t.to(DEVICE) for n, t in inputs.items()}).cpu()
-
-
 def run_in_segments(inputs: Tensors, segments: int) -> dict[str, torch.Tensor]:
-    """As :func:`run`, without autograd and in so many segments."""
     tiling = Tiling(segments=segments)
-    given = tuple(inputs[name].to(DEVICE) for name in FLOATS)
-    given = (*given, inputs["order"].int().to(DEVICE))
-    assert {plan.kernels for plan in plans(given, tiling)} == {"cuda"}
-    carry = torch.full(gpu.carry_shape(given[0], given[4]), torch.nan, device=DEVICE)
-    y = gpu.forward(given, carry, tiling)
-    random = torch.Generator().manual_seed(12)
-    grad_y = torch.randn(y.shape, generator=random, dtype=torch.float32).to(DEVICE)
-    grads = gpu.backward(given, carry, grad_y, tiling)
-    return {n: t.cpu() for n, t in zip(("y", *FLOATS), (y, *grads), strict=True)}
+    assert {plan.kernels for plan in plans(placed(inputs), tiling)} == {"cuda"}
+    return run_tiled(inputs, tiling)
 
 
 # On either side of every limit: of a tile of 16 steps, of a program's 16 channels and 16 states, of
@@ -132,20 +124,9 @@ def test_extreme_values(fill):
     assert_close(found, truth(inputs))
 
 
-RANK, STATES = 2, 3
-
-
-@pytest.mark.parametrize(
-    ("name", "index"),
-    [("u", 0), ("proj", 0), ("proj", RANK), ("proj", RANK + STATES), ("dt_weight", 0), ("A", 0)],
-)
+@pytest.mark.parametrize(("name", "index"), PLACES_OF_NAN)
 def test_nan_reaches_what_depends_on_it_and_nothing_else(name, index):
-    inputs = make_inputs(rank=RANK, states=STATES, length=20)
-    inputs[name].view(-1)[index] = torch.nan
-    found, expected = scan(**inputs), selective_scan_reference(**inputs)
-    assert expected.isnan().any()
-    assert not expected.isnan().all()
-    assert torch.equal(found.isnan(), expected.isnan())
+    check_nan_stays(name, index, length=20)
 
 
 @pytest.mark.parametrize("segments", [1, 3])
@@ -167,10 +148,7 @@ def test_images_that_do_not_fit_at_once_are_scanned_in_groups(monkeypatch):
 
 
 def test_an_order_that_names_other_cells_stays_within_its_image():
-    inputs = make_inputs(batch=2)
-    alone = {n: t[:1] if n in ("u", "proj") else t for n, t in inputs.items()}
-    inputs["order"][1, 5], alone["order"] = 1000, inputs["order"]
-    assert_close({"y": scan(**inputs)[:1]}, {"y": scan(**alone).double()})
+    check_order_stays_within_its_image()
 
 
 def test_more_states_and_a_fixed_order_of_sums_are_for_triton():

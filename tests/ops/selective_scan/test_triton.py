@@ -8,12 +8,10 @@ import torch
 
 from mambaad.models.lss import LSSModule
 from mambaad.ops.selective_scan import operator
-from mambaad.ops.selective_scan.dispatch import selective_scan
 from mambaad.ops.selective_scan.reference import selective_scan_reference
 from tests.ops.conftest import (
     EXTREMES,
     FLOATS,
-    Tensors,
     assert_close,
     assert_identical,
     cast,
@@ -28,30 +26,19 @@ pytest.importorskip("triton")
 
 from mambaad.ops.selective_scan import gpu, plan
 from mambaad.ops.selective_scan.plan import Tiling, channels_of
-
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+from tests.ops.selective_scan.gpu_runs import (
+    DEVICE,
+    PLACES_OF_NAN,
+    check_nan_stays,
+    check_order_stays_within_its_image,
+    run_tiled,
+    scan,
+)
 
 
 @pytest.fixture(autouse=True)
 def triton_everywhere(monkeypatch):
     monkeypatch.setattr(operator, "triton_on_cpu", True)
-
-
-def scan(**inputs: torch.Tensor) -> torch.Tensor:
-    """The dispatching function, on the device at hand."""
-    return selective_scan(**{n: t.to(DEVICE) for n, t in inputs.items()}).cpu()
-
-
-def run_tiled(inputs: Tensors, tiling: Tiling) -> dict[str, torch.Tensor]:
-    """As :func:`run`, without autograd and with a tiling of one's own."""
-    given = tuple(inputs[name].to(DEVICE) for name in FLOATS)
-    given = (*given, inputs["order"].int().to(DEVICE))
-    carry = torch.empty(gpu.carry_shape(given[0], given[4], tiling), device=DEVICE)
-    y = gpu.forward(given, carry, tiling)
-    random = torch.Generator().manual_seed(12)
-    grad_y = torch.randn(y.shape, generator=random, dtype=torch.float32).to(DEVICE)
-    grads = gpu.backward(given, carry, grad_y, tiling)
-    return {n: t.cpu() for n, t in zip(("y", *FLOATS), (y, *grads), strict=True)}
 
 
 # Chosen so that every mask, loop and padding of the kernels is met on either side of its limit,
@@ -200,20 +187,9 @@ def test_the_carried_states_are_kept_only_when_wanted():
     assert torch.allclose(y.cpu(), selective_scan_reference(**inputs), atol=1e-4)
 
 
-RANK, STATES = 2, 3
-
-
-@pytest.mark.parametrize(
-    ("name", "index"),
-    [("u", 0), ("proj", 0), ("proj", RANK), ("proj", RANK + STATES), ("dt_weight", 0), ("A", 0)],
-)
+@pytest.mark.parametrize(("name", "index"), PLACES_OF_NAN)
 def test_nan_reaches_what_depends_on_it_and_nothing_else(name, index):
-    inputs = make_inputs(rank=RANK, states=STATES, length=10)
-    inputs[name].view(-1)[index] = torch.nan
-    found, expected = scan(**inputs), selective_scan_reference(**inputs)
-    assert expected.isnan().any()
-    assert not expected.isnan().all()
-    assert torch.equal(found.isnan(), expected.isnan())
+    check_nan_stays(name, index, length=10)
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # its own
@@ -260,7 +236,4 @@ def test_gradients_need_the_carried_states():
 
 
 def test_an_order_that_names_other_cells_stays_within_its_image():
-    inputs = make_inputs(batch=2)
-    alone = {n: t[:1] if n in ("u", "proj") else t for n, t in inputs.items()}
-    inputs["order"][1, 5], alone["order"] = 1000, inputs["order"]
-    assert_close({"y": scan(**inputs)[:1]}, {"y": scan(**alone).double()})
+    check_order_stays_within_its_image()

@@ -12,27 +12,14 @@
 
 namespace {
 
-struct alignas(16) CostateRows {
+struct alignas(16) BackwardRows : TileRows {  // of u, and
   ChannelRows g;
-  LowRows low;
-  StateRows bc;
 
   template <int COUNT>
-  __device__ void copy(const float* of_y, const float* row, const Program& p, int position,
-                       int steps) {
-    copy_map<COUNT>(g, of_y, p, position, steps);
-    copy_row<COUNT>(low, bc, row, p, position, steps);
-  }
-};
-
-struct alignas(16) BackwardRows : CostateRows {
-  ChannelRows u;
-
-  template <int COUNT>
-  __device__ void copy(const float* map, const float* of_y, const float* row, const Program& p,
+  __device__ void copy(const float* from, const float* of_y, const float* row, const Program& p,
                        int position, int steps) {
-    copy_map<COUNT>(u, map, p, position, steps);
-    CostateRows::copy<COUNT>(of_y, row, p, position, steps);
+    TileRows::copy<COUNT>(from, row, p, position, steps);
+    copy_map<COUNT>(g, of_y, p, position, steps);
   }
 };
 
@@ -49,7 +36,7 @@ struct Step {
 
   __device__ Step(const BackwardRows& at, int s, const Program& p)
       : dt(at.low[s], p.pair),
-        u(at.u[s], p.pair),
+        u(at.map[s], p.pair),
         g(at.g[s], p.pair),
         B(at.bc[s], p.group),
         C(at.bc[s] + STATES, p.group) {}
@@ -60,7 +47,7 @@ struct Step {
 // Scan each segment in reverse from zero: what flows out `before` it, and its sum of dt.
 extern "C" __global__ void __launch_bounds__(32)
     costates(Inputs in, const float* g, float* before, float* dt_sum, Sizes size) {
-  __shared__ CostateRows buffers[2];
+  __shared__ TileRows buffers[2];
   __shared__ Expansion expansion;
   const Program p(size);
   float A_log2[2][4], coming[2][4] = {}, total = 0;
@@ -86,12 +73,12 @@ extern "C" __global__ void __launch_bounds__(32)
     stage(tile - 1, next);
     const int later = p.position(in.order, tile - 2);
     wait_for_groups<1>();
-    CostateRows& at = buffers[tile % 2];
+    TileRows& at = buffers[tile % 2];
     const int steps = p.last - (p.begin + tile * TILE);
     expansion.expand(at.low, bias, in, p, position, steps);
 #pragma unroll 8
     for (int s = TILE - 1; s >= 0; --s) {
-      const OfChannels dt_t(at.low[s], p.pair), g_t(at.g[s], p.pair);
+      const OfChannels dt_t(at.low[s], p.pair), g_t(at.map[s], p.pair);
       const OfStates C(at.bc[s] + STATES, p.group);
 #pragma unroll
       for (int c = 0; c < 2; ++c)
@@ -166,7 +153,7 @@ extern "C" __global__ void __launch_bounds__(32)
         room[two][c][lane] = make_float4(h[c][0], h[c][1], h[c][2], h[c][3]);
 #pragma unroll
       for (int s = 2 * two; s < 2 * two + 2; ++s)
-        advance(h, A_log2, OfChannels(at.low[s], p.pair), OfChannels(at.u[s], p.pair),
+        advance(h, A_log2, OfChannels(at.low[s], p.pair), OfChannels(at.map[s], p.pair),
                 OfStates(at.bc[s], p.group));
     }
     p.load_states(h, carry + int64_t(max(tile - 1, 0)) * size.D * size.N);  // early, of the next
@@ -218,7 +205,7 @@ extern "C" __global__ void __launch_bounds__(32)
       }
       sum_states<2>(of_channels);
       const int s = 2 * two + p.own_step, cell = __shfl_sync(ALL_LANES, position, s);
-      const float own_u = at.u[s][p.own], own_dt = at.low[s][p.own], own_g = at.g[s][p.own];
+      const float own_u = at.map[s][p.own], own_dt = at.low[s][p.own], own_g = at.g[s][p.own];
       const float on_input = of_channels[1], grad_dt = of_channels[0] * LN_2 + on_input * own_u;
       sum_skip += own_g * own_u;
       if (p.is_channel && s < steps) {

@@ -3,25 +3,12 @@
 
 namespace {
 
-struct alignas(16) ForwardRows {
-  ChannelRows u;
-  LowRows low;
-  StateRows bc;
-
-  template <int COUNT>
-  __device__ void copy(const float* map, const float* row, const Program& p, int position,
-                       int steps) {
-    copy_map<COUNT>(u, map, p, position, steps);
-    copy_row<COUNT>(low, bc, row, p, position, steps);
-  }
-};
-
 // Scan a segment from the state in `start`, add to y, and fill `carry` if KEEP. STATES_ONLY: from
 // zero, and only into `end` and `dt_sum`, the state at its end and the sum of its dt.
 template <bool KEEP, bool STATES_ONLY>
 __device__ __forceinline__ void scan(const Inputs& in, const float* start, float* y,
                                      float* carry, float* end, float* dt_sum, const Sizes& size) {
-  __shared__ ForwardRows buffers[2];
+  __shared__ TileRows buffers[2];
   __shared__ Expansion expansion;
   const Program p(size);
   float A_log2[2][4], h[2][4] = {};
@@ -54,14 +41,14 @@ __device__ __forceinline__ void scan(const Inputs& in, const float* start, float
     const int steps = p.last - (p.begin + tile * TILE);
     if (KEEP) p.store_states(carry + int64_t(tile) * size.D * size.N, h);
     wait_for_groups<1>();
-    ForwardRows& at = buffers[tile % 2];
+    TileRows& at = buffers[tile % 2];
     expansion.expand(at.low, bias, in, p, position, steps);
 #pragma unroll 2
     for (int s = 0; s < TILE; s += 2) {
       float sums[4] = {};
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const OfChannels dt_t(at.low[s + i], p.pair), u_t(at.u[s + i], p.pair);
+        const OfChannels dt_t(at.low[s + i], p.pair), u_t(at.map[s + i], p.pair);
         advance(h, A_log2, dt_t, u_t, OfStates(at.bc[s + i], p.group));
         const OfStates C(at.bc[s + i] + STATES, p.group);
 #pragma unroll
@@ -74,7 +61,7 @@ __device__ __forceinline__ void scan(const Inputs& in, const float* start, float
         total += at.low[own_s][p.own];
       } else {
         sum_states<1>(sums);
-        const float sum = sums[0] + own_skip * at.u[own_s][p.own];
+        const float sum = sums[0] + own_skip * at.map[own_s][p.own];
         const int cell = __shfl_sync(ALL_LANES, position, own_s);
         if (p.is_channel) add(row_at(y, cell, p.map_bytes), own_s < steps ? sum : 0);
       }

@@ -211,6 +211,20 @@ __device__ __forceinline__ void copy_row(LowRows& low, StateRows& bc, const floa
   });
 }
 
+// What every kernel copies of a tile: the block's channels of a map, and the direction's row of proj.
+struct alignas(16) TileRows {
+  ChannelRows map;
+  LowRows low;
+  StateRows bc;
+
+  template <int COUNT>
+  __device__ void copy(const float* from, const float* row, const Program& p, int position,
+                       int steps) {
+    copy_map<COUNT>(map, from, p, position, steps);
+    copy_row<COUNT>(low, bc, row, p, position, steps);
+  }
+};
+
 // log(1 + exp(z)) to float32's precision, by atanh's series: s = x / (2 + x) is at most 1/3.
 __device__ __forceinline__ float softplus(float z) {
   const float x = fast_exp2(-fabsf(z) * LOG2_E), s = x * fast_reciprocal(2 + x), q = s * s;
