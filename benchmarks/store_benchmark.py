@@ -47,10 +47,11 @@ def main() -> None:
     tables = (arguments.out / "results.md").read_text(encoding="utf-8")
     write_text(arguments.markdown, tables)
     for result in results:
-        mad = 100 * result["mean"]["mad"]
+        mad = result["mean"]["mad"]
         quiet = result.get("quiet_minutes", result["train_minutes"])
         print(
-            f"{result['system']:14} mAD {mad:.1f}  {result['images_per_s']:.1f} images/s  "
+            f"{result['system']:14} mAD {'-' if mad is None else f'{100 * mad:.1f}'}  "
+            f"{result['images_per_s']:.1f} images/s  "
             f"{result['train_minutes']:.1f} min, quiet {quiet:.1f}"
         )
 

@@ -71,7 +71,7 @@ def train(
     size: Annotated[
         str | None,
         typer.Option(
-            help="Height and width of images: 256, or 224x320. [256; DINOv2: 392; DINOv3: 448]"
+            help="Height and width of images: 256, or 224x320. [256; DINO's ViTs: 28 patches]"
         ),
     ] = None,
     mixer: Annotated[

@@ -139,7 +139,7 @@ def train(
         max_pixels: images with more are refused, as unsafe to decode. [89478485]
         holdout: share of the good parts, 0 to 0.9, held out for calibration. [0]
         size: pixels to which images are resized, multiples of 32, or with ``encoder_groups`` of
-            the patch size: 256, "224x320" or (height, width). [256; DINOv2: 392; DINOv3: 448]
+            the patch size: 256, "224x320" or (height, width). [256; DINO's ViTs: 28 patches]
 
         encoder: timm architecture, or ``"embedded"``, which comes with mambaad. ["resnet34"]
         encoder_weights: ``"timm"`` (its own download), ``"random"``, or a local .safetensors or
@@ -187,7 +187,7 @@ def train(
         schedule: ``"step"`` divides lr by 10 once; ``"cosine"`` warms up briefly and falls to 0
             along half a cosine. ["step"; fast: "cosine"]
         lr_drop_after: share of the epochs after which ``"step"`` divides. [0.8]
-        clip_grad: largest norm of a step's gradient. [5]
+        clip_grad: largest norm of a step's gradient. [5; UniAD 0.5, fast: 2.5]
         seed: of everything random, 0 to 2**32 - 1. [42]
 
         devices: processes, or GPUs; ``batch_size`` is a multiple. [1]
