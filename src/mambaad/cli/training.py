@@ -150,6 +150,7 @@ def train(
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train one model for all classes of a data set. Uses their good parts only."""
+    from mambaad.config import check_names
     from mambaad.config_file import read_config_file
     from mambaad.data.exclusion import read_exclusions
     from mambaad.data.layout_file import as_setting
@@ -184,6 +185,7 @@ def train(
     }
     settings = read_config_file(config) if config else {}
     settings |= {name: value for name, value in given.items() if value is not None}
+    check_names(settings)
     if "layout" in settings:
         settings["layout"] = as_setting(settings["layout"])
     if classes and any(classes):

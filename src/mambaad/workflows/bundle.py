@@ -29,6 +29,7 @@ from mambaad.artifacts.run_folder import (
     read_version,
 )
 from mambaad.config import TrainConfig, config_json
+from mambaad.documents import DocumentError, read_json
 from mambaad.errors import RunError
 from mambaad.inspection.calibration import read_calibration
 
@@ -102,16 +103,16 @@ def check_bundle(source: Path) -> Manifest:
 
 def _read_metrics(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
         names = ("protocol", "size", "classes", "mean", "pooled")
         figures = {name: content[name] for name in names}
         # Evaluations of former versions compared pixels at the map's size.
         figures["at"] = content.get("at", "map")
         TypeAdapter(dict[str, float | None]).validate_python(figures["mean"])
         return figures
-    except OSError as error:
-        raise RunError(f"--metrics: {path} cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except DocumentError as error:
+        raise RunError(f"--metrics: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"--metrics: {path} was not written by 'mambaad evaluate --json'; give a file that was"
         ) from error

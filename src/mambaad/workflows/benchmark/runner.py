@@ -15,6 +15,7 @@ import torch
 
 from mambaad.artifacts.run_folder import CONFIG, read_config, training_seconds
 from mambaad.data.checks import read_checked
+from mambaad.documents import DocumentError, read_json
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import write_text
 from mambaad.inference.engine import Engine
@@ -108,10 +109,11 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        content.get("fingerprint")
-    except (OSError, ValueError, AttributeError) as error:
-        raise RunError(f"{path} is damaged; delete {path.parent} to run this job again") from error
+        content = read_json(path)
+    except DocumentError as error:
+        raise RunError(f"{error}; or delete {path.parent} to run this job again") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged; delete {path.parent} to run this job again")
     return content
 
 
