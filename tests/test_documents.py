@@ -146,8 +146,9 @@ def test_refused_json(text, expected):
 
 
 def test_a_line_of_many_is_named():
-    with pytest.raises(DocumentError, match=r"^log, line 7: "):
-        parse_json("{", "log", first_line=7)
+    for content in ("{", "[NaN]", '{"a": 1, "a": 2}', b"\xff", "[" * DEEP + "]" * DEEP):
+        with pytest.raises(DocumentError, match=r"^log, line 7: "):
+            parse_json(content, "log", first_line=7)
 
 
 def test_files_and_their_limits(tmp_path):

@@ -50,18 +50,18 @@ def _read(path: Path, most_bytes: int) -> bytes:
         raise DocumentError(f"{path} cannot be read ({reason})") from error
 
 
-def parse_json(content: bytes | str, name: str, *, first_line: int = 1) -> Any:
+def parse_json(content: bytes | str, name: str, *, first_line: int | None = None) -> Any:
     """Parse JSON.
 
     Args:
         content: the text.
         name: says in messages where it is from.
-        first_line: the number there of the text's first line.
+        first_line: the number there of the text's first line, where it is one of many.
 
     Raises:
         DocumentError: see the module.
     """
-    text = _decoded(content, name)
+    text = _decoded(content, name, first_line or 1)
     large = _LARGE_NUMBER.search(text) is not None  # else calls for every number cost half the time
     try:
         value = json.loads(
@@ -74,11 +74,10 @@ def parse_json(content: bytes | str, name: str, *, first_line: int = 1) -> Any:
         _check_values(value, texts=_ODD_ESCAPE.search(text) is not None)
     except json.JSONDecodeError as error:
         problem = f"{error.msg[0].lower()}{error.msg[1:]}; correct it"
-        raise _error(name, first_line + error.lineno - 1, problem) from None
-    except RecursionError:
-        raise _error(name, None, _TOO_DEEP) from None
-    except ValueError as error:
-        raise _error(name, None, str(error)) from None
+        raise _error(name, (first_line or 1) + error.lineno - 1, problem) from None
+    except (RecursionError, ValueError) as error:
+        problem = str(error) if isinstance(error, ValueError) else _TOO_DEEP
+        raise _error(name, first_line, problem) from None
     return value
 
 
@@ -128,13 +127,13 @@ def _error(name: str, line: int | None, problem: str) -> DocumentError:
     return DocumentError(f"{where}: {printable(problem)}")
 
 
-def _decoded(content: bytes | str, name: str) -> str:
+def _decoded(content: bytes | str, name: str, first_line: int = 1) -> str:
     if isinstance(content, str):
         return content.removeprefix("\ufeff")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
+        line = content.count(b"\n", 0, error.start) + first_line
         raise _error(name, line, "it is no UTF-8; save it as text in UTF-8") from None
 
 
