@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import typer
 
+from mambaad.cli.output import show
+
 
 @contextmanager
 def exit_on_interrupt(
@@ -22,5 +24,5 @@ def exit_on_interrupt(
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        typer.echo(f"mambaad: {message or str(interrupt) or otherwise}", err=True)
+        show(f"mambaad: {message or str(interrupt) or otherwise}", err=True)
         raise typer.Exit(130) from None

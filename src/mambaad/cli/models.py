@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from mambaad.cli.options import Run, Source
+from mambaad.cli.output import show
 from mambaad.cli.tables import aligned
 
 _UNSET = {
@@ -25,7 +26,7 @@ _UNSET = {
 
 def info(source: Source) -> None:
     """Show how a model was made. Its settings, classes, progress and versions."""
-    typer.echo(bundle_summary(source) if source.is_file() else run_summary(source))
+    show(bundle_summary(source) if source.is_file() else run_summary(source))
 
 
 def bundle(
@@ -51,7 +52,7 @@ def bundle(
         if manifest.calibrated
         else "not calibrated (it gives scores but no verdicts)"
     )
-    typer.echo(f"{out}: {len(manifest.classes)} classes, {calibrated}, {size:.1f} MiB")
+    show(f"{out}: {len(manifest.classes)} classes, {calibrated}, {size:.1f} MiB")
 
 
 def run_summary(run: Path) -> str:
