@@ -124,7 +124,9 @@ class TrainConfig(Settings):
     head: Literal["off", "residual"] = Field(
         "off", description="a head that finds defects in the residuals, trained on synthetic ones"
     )
-    head_steps: int = Field(300, ge=1, description="steps of the head's training, 8 images each")
+    head_steps: int = Field(
+        300, ge=1, le=10**6, description="steps of the head's training, 8 images each"
+    )
     dropout: float = Field(
         0.1, ge=0, lt=1, description="UniAD's share of values that are zeroed while training"
     )
@@ -145,7 +147,10 @@ class TrainConfig(Settings):
         None, description="values of black and white in images of floats; without it none is read"
     )
     max_pixels: int = Field(
-        MAX_PIXELS, ge=1, description="images with more pixels are refused, as unsafe to decode"
+        MAX_PIXELS,
+        ge=1,
+        le=2**40,
+        description="images with more pixels are refused, as unsafe to decode",
     )
     exclude: tuple[str, ...] | None = Field(
         None, description="training images to leave out, by their paths relative to the data set"
@@ -156,8 +161,8 @@ class TrainConfig(Settings):
     fold: tuple[int, int] | None = Field(
         None, description="k, K: hold out the k-th of K equal parts instead; set by cross-fitting"
     )
-    epochs: int = Field(100, ge=1)
-    batch_size: int = Field(16, ge=1, description="images of a step, over all devices")
+    epochs: int = Field(100, ge=1, le=10**6)
+    batch_size: int = Field(16, ge=1, le=2**16, description="images of a step, over all devices")
     loss: Literal["squared-error", "cosine"] = "squared-error"
     loose_loss: Literal["off", "quantile", "soft"] = Field(
         "off", description="scale down the gradients of cells that are rebuilt well already"
@@ -181,7 +186,7 @@ class TrainConfig(Settings):
         5.0, gt=0, description="largest norm of the gradient; larger ones are scaled down"
     )
     seed: int = Field(42, ge=0, lt=2**32)
-    devices: int = Field(1, ge=1)
+    devices: int = Field(1, ge=1, le=1024)
     cache_features: Literal["auto", "device", "memory", "disk", "off"] = Field(
         "auto", description="where to keep the encoder's maps between epochs (one device only)"
     )

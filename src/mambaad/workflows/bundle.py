@@ -23,6 +23,7 @@ from mambaad.artifacts.bundle import (
 from mambaad.artifacts.provenance import git_revision
 from mambaad.artifacts.run_folder import (
     CONFIG,
+    VERSION,
     check_finished,
     read_config,
     read_data_summary,
@@ -71,10 +72,16 @@ def bundle(run: str | Path, out: str | Path, *, metrics: str | Path | None = Non
         figures = _read_metrics(Path(metrics))
         mean = figures["mean"]
         members[METRICS] = (json.dumps(figures, indent=2) + "\n").encode()
+    versions = read_version(run)
+    if not all(isinstance(value, str) for value in versions.values()):
+        raise RunError(
+            f"{run / VERSION} is damaged: expected the versions as text; restore the run from a "
+            "copy"
+        )
     manifest = Manifest(
         format=FORMAT,
         files=listed(members),
-        versions={"bundled by mambaad": version("mambaad"), **read_version(run)},
+        versions={"bundled by mambaad": version("mambaad"), **versions},
         git_revision=git_revision(),
         classes=list(data["classes"]),
         fingerprint=str(data["fingerprint"]),
