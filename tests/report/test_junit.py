@@ -27,3 +27,10 @@ def test_counts_and_cases():
 
 def test_nothing_inspected():
     assert ElementTree.fromstring(junit_xml([])).get("tests") == "0"
+
+
+def test_odd_names_are_shown_and_the_xml_is_valid():
+    odd = "a\x00\x1b\x85\u202e\u2066\ufffe\udcff\n\tb"
+    root = ElementTree.fromstring(junit_xml([Case(odd, odd, "error", odd)]))
+    shown = r"a\x00\x1b\x85\u202e\u2066\ufffe\xff\n\tb"
+    assert root[0].get("name") == root[0][0].get("name") == root[0][0][0].get("message") == shown

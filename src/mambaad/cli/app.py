@@ -6,29 +6,19 @@ import codecs
 import io
 import sys
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 from mambaad.cli import benchmark, data, demo, inspecting, models, registry, training
-from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.interrupts import InterruptibleGroup
 from mambaad.cli.output import show
 from mambaad.errors import MambaADError
 from mambaad.files import printable
 from mambaad.process import is_out_of_memory
 
-
-class _Commands(TyperGroup):
-    """The commands, each of which Ctrl-C ends with one line, wherever it is."""
-
-    def invoke(self, ctx: Any) -> Any:
-        with exit_on_interrupt():
-            return super().invoke(ctx)
-
-
 app = typer.Typer(
-    cls=_Commands,
+    cls=InterruptibleGroup,
     help="Multi-class visual anomaly detection: train on good parts, find defects.",
     no_args_is_help=True,
     add_completion=False,
