@@ -5,7 +5,7 @@ import pytest
 from tests.cli.test_refusals import run_without_torch
 
 HUGE = "9" * 5000
-ODD = ("nan", "inf", "-inf", "-1", "1e999", "x", "", HUGE)
+ODD = ("nan", "inf", "-1", HUGE)
 # Options, with what is outside their range besides ODD; all are refused before PyTorch is loaded.
 OPTIONS = {
     "train {parts} --out {out}/run": {
