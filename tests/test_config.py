@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -256,3 +257,48 @@ def test_the_same_excluded_images_are_the_same_setting():
 def test_too_many_or_too_few_numbers(size):
     with pytest.raises(ConfigError, match="--size: "):
         make_config({"size": size})
+
+
+ODD_VALUES = (
+    *(True, None, -1, 10**30, float("nan"), float("inf"), 1e-320, 1e308, "", "x" * 5000, "a\nb"),
+    *([], [1], [1, 2, 3], [256, 256, 3], [True] * 4, [[1]], [None], ["x"] * 3000, {"a": 1}),
+)
+
+
+@pytest.mark.parametrize("name", TrainConfig.model_fields)
+def test_odd_values_are_taken_as_they_are_or_refused_in_a_short_line(name):
+    for value in ODD_VALUES:
+        config, refusal = tried({name: value})
+        assert refusal.isprintable()
+        assert len(refusal) < 400
+        if config:  # what its file can hold, and no number was made of true
+            assert make_config(json.loads(config_json(config))) == config
+            assert value is not True or getattr(config, name) is True
+            assert not (isinstance(value, float) and not math.isfinite(value))
+
+
+def tried(settings):
+    """The configuration, or else the refusal."""
+    try:
+        return make_config(settings), ""
+    except ConfigError as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"size": [256, 256, 3]}, "--size: expected two numbers, got [256, 256, 3]"),
+        ({"fold": [1, 2, 3]}, "fold (in the file of settings): expected two numbers, got"),
+        ({"depths": [1, 2]}, "depths (in the file of settings): expected four numbers, got"),
+        ({"epochs": True}, "--epochs: input should be a number, got True"),
+        ({"kernels": [5, True]}, "kernels (in the file of settings): input should be a number"),
+        ({"lr": float("inf")}, "--lr: input should be a finite number, got inf"),
+        ({"resume": True}, "resume is no setting, but an argument of the command"),
+        ({"x" * 5000: 1}, "there is no setting 'xxxx"),
+    ],
+)
+def test_wrong_shapes_and_names(settings, complaint):
+    with pytest.raises(ConfigError) as caught:
+        make_config(settings)
+    assert str(caught.value).startswith(complaint)

@@ -24,7 +24,7 @@ def test_names_are_text_however_they_are_written(tmp_path):
     assert read_config_file(path)["data"]["btad"]["classes"] == ["01", "02"]
 
 
-@pytest.mark.parametrize("text", ["- 1\n- 2\n", "just text", "1: 2", "", "a: [", "\x00"])
+@pytest.mark.parametrize("text", ["- 1\n- 2\n", "just text", "", "a: [", "\x00"])
 def test_not_a_file_of_settings(tmp_path, text):
     path = tmp_path / "recipe.yaml"
     path.write_text(text)

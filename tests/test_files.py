@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from mambaad.files import (
     folder_written_whole,
     locked,
     open_regular,
+    printable,
     read_regular,
     write_text,
     written_whole,
@@ -167,3 +169,13 @@ def test_reads_up_to_a_limit(tmp_path: Path) -> None:
     assert read_regular(path, 4) == b"four"
     with pytest.raises(OSError, match="more than 3 bytes"):
         read_regular(path, 3)
+
+
+def test_what_is_printable_reads_as_it_is_written():
+    assert printable("né 日本 שלום 👩‍🔧/a b.png") == "né 日本 שלום 👩‍🔧/a b.png"
+    for code in (0, 9, 10, 27, 127, 0x9B, 0x61C, 0x200E, 0x200F, 0x2028, 0x202A, 0x202E, 0x2069):
+        shown = printable(f"a{chr(code)}b")
+        assert shown.isascii()
+        assert shown.isprintable()
+        assert ast.literal_eval(f"'{shown}'") == f"a{chr(code)}b"
+    assert printable(b"\xff.png".decode("utf-8", "surrogateescape")) == r"\xff.png"

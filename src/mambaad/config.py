@@ -11,14 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
+from mambaad.documents import shortened
 from mambaad.errors import ConfigError
 from mambaad.recipes import (
     FAST_LITE_EPOCHS,
@@ -29,7 +28,7 @@ from mambaad.recipes import (
     encoder_defaults,
     patch_size,
 )
-from mambaad.setting_checks import are_blocks, check_stages, parse_range
+from mambaad.setting_checks import Settings, are_blocks, check_stages, parse_range, problem_of
 from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
 from mambaad.types import MAX_PIXELS, Reading
 
@@ -58,14 +57,12 @@ def named(setting: str) -> str:
     return f"{setting} (in the file of settings)"
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(Settings):
     """The settings of one run; the defaults are those of the released code, except for ``epochs``.
 
     Its 100 epochs are those of the authors' later benchmark; the paper has 500, the released
     configuration 1000.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     system: str = Field("mambaad", description="the system to train: mambaad, rd4ad or uniad")
     recipe: Literal["paper", "fast"] = Field(
@@ -127,7 +124,9 @@ class TrainConfig(BaseModel):
     head: Literal["off", "residual"] = Field(
         "off", description="a head that finds defects in the residuals, trained on synthetic ones"
     )
-    head_steps: int = Field(300, ge=1, description="steps of the head's training, 8 images each")
+    head_steps: int = Field(
+        300, ge=1, le=10**6, description="steps of the head's training, 8 images each"
+    )
     dropout: float = Field(
         0.1, ge=0, lt=1, description="UniAD's share of values that are zeroed while training"
     )
@@ -148,7 +147,10 @@ class TrainConfig(BaseModel):
         None, description="values of black and white in images of floats; without it none is read"
     )
     max_pixels: int = Field(
-        MAX_PIXELS, ge=1, description="images with more pixels are refused, as unsafe to decode"
+        MAX_PIXELS,
+        ge=1,
+        le=2**40,
+        description="images with more pixels are refused, as unsafe to decode",
     )
     exclude: tuple[str, ...] | None = Field(
         None, description="training images to leave out, by their paths relative to the data set"
@@ -159,8 +161,8 @@ class TrainConfig(BaseModel):
     fold: tuple[int, int] | None = Field(
         None, description="k, K: hold out the k-th of K equal parts instead; set by cross-fitting"
     )
-    epochs: int = Field(100, ge=1)
-    batch_size: int = Field(16, ge=1, description="images of a step, over all devices")
+    epochs: int = Field(100, ge=1, le=10**6)
+    batch_size: int = Field(16, ge=1, le=2**16, description="images of a step, over all devices")
     loss: Literal["squared-error", "cosine"] = "squared-error"
     loose_loss: Literal["off", "quantile", "soft"] = Field(
         "off", description="scale down the gradients of cells that are rebuilt well already"
@@ -184,7 +186,7 @@ class TrainConfig(BaseModel):
         5.0, gt=0, description="largest norm of the gradient; larger ones are scaled down"
     )
     seed: int = Field(42, ge=0, lt=2**32)
-    devices: int = Field(1, ge=1)
+    devices: int = Field(1, ge=1, le=1024)
     cache_features: Literal["auto", "device", "memory", "disk", "off"] = Field(
         "auto", description="where to keep the encoder's maps between epochs (one device only)"
     )
@@ -212,7 +214,9 @@ class TrainConfig(BaseModel):
         recipe, variant = str(given.get("recipe", "paper")), str(given.get("variant", "base"))
         system = str(given.get("system", "mambaad"))
         if system not in SYSTEMS:
-            raise ValueError(f"--system: expected one of {', '.join(SYSTEMS)}, got '{system}'")
+            raise ValueError(
+                f"--system: expected one of {', '.join(SYSTEMS)}, got '{shortened(system)}'"
+            )
         defaults, only_loss = SYSTEMS[system].settings, SYSTEMS[system].only_loss
         of_recipe = SYSTEMS[system].fast if recipe == "fast" else {}
         together = {"epochs": FAST_LITE_EPOCHS} if (recipe, variant) == ("fast", "lite") else {}
@@ -224,7 +228,7 @@ class TrainConfig(BaseModel):
             if given.get("loss", only_loss) != only_loss:
                 raise ValueError(
                     f"{named('loss')}: {system} can be trained with {only_loss} only, got "
-                    f"'{given['loss']}'; omit it"
+                    f"'{shortened(given['loss'])}'; omit it"
                 )
         encoder = str(given.get("encoder", "")) if system == "mambaad" else ""
         of_encoder = encoder_defaults(encoder)
@@ -270,7 +274,8 @@ class TrainConfig(BaseModel):
         if not 1 <= len(groups) <= _MOST_GROUPS or not all(map(are_blocks, groups)):
             raise ValueError(
                 f"{named('encoder_groups')}: expected auto, or 1 to {_MOST_GROUPS} lists of "
-                f"blocks, such as [[2, 3, 4, 5], [6, 7, 8, 9]], got {value!r}"
+                f"blocks, such as [[2, 3, 4, 5], [6, 7, 8, 9]], got "
+                f"{shortened(repr(value))}"
             )
         return value
 
@@ -360,17 +365,19 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
     try:
         return TrainConfig(**settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "value_error":  # a check of our own
-            raise ConfigError(message) from None
-        name = named(str(first["loc"][0]))
-        if first["loc"][0] == "depths" and first["type"] in ("missing", "too_long"):
-            raise ConfigError(f"{name}: expected four numbers, got {settings['depths']}") from None
+        first = error.errors(include_url=False)[0]
+        _, problem = problem_of(error)
+        if first["type"] == "value_error":  # a check of our own names the setting itself
+            raise ConfigError(problem) from None
+        setting = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
-            raise _unknown_setting(first["loc"][0]) from None
-        given = first["input"]
-        raise ConfigError(f"{name}: {message[0].lower()}{message[1:]}, got {given!r}") from None
+            raise _unknown_setting(setting) from None
+        if count := _COUNTS.get(setting) if first["type"] in ("missing", "too_long") else None:
+            problem = f"expected {count} numbers, got {shortened(settings[setting])}"
+        raise ConfigError(f"{named(setting)}: {problem}") from None
+
+
+_COUNTS = {"depths": "four", "size": "two", "fold": "two"}
 
 
 def check_names(settings: Mapping[str, Any]) -> None:
@@ -380,8 +387,10 @@ def check_names(settings: Mapping[str, Any]) -> None:
             raise _unknown_setting(name)
 
 
-def _unknown_setting(name: object) -> ConfigError:
-    return ConfigError(f"there is no setting '{name}'; known: {', '.join(SETTINGS)}")
+def _unknown_setting(name: str) -> ConfigError:
+    if name in ("data", "out", "resume", "skip_unreadable", "device"):
+        return ConfigError(f"{name} is no setting, but an argument of the command; give it there")
+    return ConfigError(f"there is no setting '{shortened(name)}'; known: {', '.join(SETTINGS)}")
 
 
 def config_json(config: TrainConfig) -> str:

@@ -230,15 +230,18 @@ def check_writable(path: Path) -> None:
 
 
 def printable(path: str | Path) -> str:
-    """Make a path, or a line with one, valid Unicode of one line.
+    """Make a path, or a line with one, valid Unicode of one line, that reads as it is written.
 
-    File names may have any characters: bytes that are no UTF-8 become ``\\xff``, and line ends and
-    other control characters become ``\\n``, ``\\x1b`` and so on.
+    File names may have any characters: bytes that are no UTF-8 become ``\\xff``, line ends and
+    other control characters ``\\n``, ``\\x1b`` and so on, and those that change the direction of
+    what follows ``\\u202e``. A terminal, HTML and XML can hold what is left.
     """
     return _ODD.sub(_escaped, str(path))
 
 
-_ODD = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ODD = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
 
 
 def _escaped(found: re.Match[str]) -> str:

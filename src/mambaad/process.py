@@ -58,6 +58,17 @@ def process_context(*modules: str) -> ForkServerContext | SpawnContext:
     return context
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, of PyTorch's too, says that a device or this machine has no memory left."""
+    if isinstance(error, MemoryError):
+        return True
+    texts = (
+        *("out of memory", "can't allocate memory", "not enough memory", "bad_alloc"),
+        *("bad allocation", "Cannot allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+    )
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
+
+
 @contextmanager
 def on_signals(react: Callable[[], None]) -> Iterator[None]:
     """Have Ctrl-C and SIGTERM call ``react``; a second signal does what it did before."""

@@ -56,4 +56,4 @@ class ProgressBar:
 
     def update(self, done: int, total: int, note: str = "") -> None:
         """Move the bar to ``done`` of ``total``."""
-        self._progress.update(self._task, completed=done, total=total, note=note)
+        self._progress.update(self._task, completed=done, total=total, note=printable(note))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from mambaad.documents import shortened
 from mambaad.errors import ConfigError
 
 SIZE_MULTIPLE = 32
@@ -20,7 +21,9 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     match = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip())
     if not match:
-        raise ConfigError(f"--size: expected 256, or 224x320 (height x width), got '{text}'")
+        raise ConfigError(
+            f"--size: expected 256, or 224x320 (height x width), got '{shortened(text)}'"
+        )
     return int(match[1]), int(match[2] or match[1])
 
 

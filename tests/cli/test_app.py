@@ -10,7 +10,7 @@ import torch
 from typer.testing import CliRunner
 
 import mambaad
-from mambaad.cli.app import app
+from mambaad.cli.app import app, main
 
 
 def test_version(mambaad_command):
@@ -43,3 +43,52 @@ def test_the_same_from_python(trained_run, parts):
     assert prediction.product == "nut"
     model = mambaad.build_model("resnet18", "random", directions=2, depths=(1, 1, 1, 1))
     assert len(model(torch.zeros(1, 3, 64, 64)).reconstructed) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 99 bytes"),
+        RuntimeError("std::bad_alloc"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+    ],
+)
+def test_full_memory_is_one_line(mambaad_command, monkeypatch, trained_run, error):
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("mambaad.cli.models.run_summary", fail)
+    code, out, err = mambaad_command("info", trained_run)
+    assert (code, out) == (1, "")
+    assert err.startswith("mambaad: the memory is full; ")
+    assert len(err.splitlines()) == 1
+
+
+def test_an_error_of_this_package_s_own_code_keeps_its_trace(monkeypatch, trained_run):
+    def fail(_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("mambaad.cli.models.run_summary", fail)
+    monkeypatch.setattr("sys.argv", ["mambaad", "info", str(trained_run)])
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        main()
+
+
+@pytest.mark.parametrize("command", [["info"], ["registry", "list", "--root"], ["data", "check"]])
+def test_ctrl_c_is_one_line_in_every_command(mambaad_command, monkeypatch, tmp_path, command):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mambaad.cli.models.run_summary", interrupt)
+    monkeypatch.setattr("mambaad.artifacts.registry.Registry.lines", interrupt)
+    monkeypatch.setattr("mambaad.data.inventory.check_data", interrupt)
+    code, out, err = mambaad_command(*command, tmp_path)
+    assert (code, out, err) == (130, "", "mambaad: interrupted\n")
+
+
+def test_an_error_s_line_shows_odd_characters(mambaad_command, tmp_path):
+    code, _, err = mambaad_command("info", tmp_path / "a\x1b[2J\u202eb")
+    assert code == 1
+    assert r"a\x1b[2J\u202eb" in err
+    assert err.rstrip("\n").isprintable()

@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 
+import pytest
+
 
 def test_info_of_an_unfinished_and_an_imported_run(mambaad_command, trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
@@ -12,3 +14,36 @@ def test_info_of_an_unfinished_and_an_imported_run(mambaad_command, trained_run,
     data = json.loads((run / "data.json").read_text())
     (run / "data.json").write_text(json.dumps({**data, "classes": {}, "imported": "net.pth"}))
     assert re.search(r"^imported from +net.pth$", mambaad_command("info", run)[1], re.MULTILINE)
+
+
+ODD = [
+    ("data.json", {"classes": {"a": 3}}),
+    ("data.json", {"classes": {"a": {"train": "x" * 9, "test": []}}}),
+    ("log.jsonl", {"loss": "low", "seconds": 1}),
+    ("log.jsonl", {"loss": 1.0, "seconds": [1]}),
+    ("version.json", {"torch": ["2"] * 1000}),
+]
+
+
+@pytest.mark.parametrize(("name", "change"), ODD)
+def test_info_of_a_run_with_other_content_is_short(
+    mambaad_command, trained_run, tmp_path, name, change
+):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    first = json.loads((run / name).read_text().splitlines()[0] if "log" in name else "{}")
+    given = first if "log" in name else json.loads((run / name).read_text())
+    (run / name).write_text(json.dumps({**given, **change}) + "\n")
+    code, out, err = mambaad_command("info", run)
+    assert code in (0, 1)
+    assert max(map(len, (out + err).splitlines())) < 400
+    assert err.startswith("mambaad: ") == bool(code)
+    assert len(err.splitlines()) == code
+
+
+def test_a_bundle_of_a_version_that_is_no_text_is_refused(mambaad_command, trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    (run / "version.json").write_text('{"torch": 2.5}')
+    code, _, err = mambaad_command("bundle", run, "--out", tmp_path / "a.mambaad")
+    assert code == 1
+    assert "version.json" in err
+    assert not (tmp_path / "a.mambaad").exists()

@@ -3,8 +3,9 @@ import torch
 
 from mambaad.errors import ConfigError
 from mambaad.inference import device
-from mambaad.inference.device import find_device, is_lost, is_out_of_memory, memory_of
+from mambaad.inference.device import find_device, is_lost, memory_of
 from mambaad.ops.selective_scan import operator
+from mambaad.process import is_out_of_memory
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 

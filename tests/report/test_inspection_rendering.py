@@ -82,3 +82,10 @@ def test_a_choice_of_no_product_is_not_that_of_all():
 
 def test_without_scripts_no_file_is_named():
     assert "predictions.csv" not in page_of(cards(1))
+
+
+def test_odd_characters_of_names_are_shown():
+    odd, shown = "a\x1b\u202e\u2066", r"a\x1b\u202e\u2066"
+    page = page_of([Card(odd, odd, "FAIL", 1.0, 1.0, 1.0, odd, explanation=[odd])])
+    (card,) = data_of(page)
+    assert card["name"] == card["product"] == card["reason"] == card["explanation"][0] == shown

@@ -2,12 +2,14 @@ import base64
 import io
 import re
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
-from mambaad.report.run_rendering import Example, Report, Scores, html_report
+from mambaad.report.run_rendering import Example, Report, Scores, html_report, svg_of, templates
 
 
 @pytest.fixture
@@ -87,3 +89,15 @@ def test_same_report_same_text(report):
 def test_one_score_for_all_is_drawn(report):
     object.__setattr__(report, "scores", {"bolt": Scores([0.2, 0.2], [])})
     assert "defective (0)" in html_report(report)
+
+
+def test_odd_names_are_shown_in_html_and_svg():
+    odd = "a\x1b\x85\u202e\u2066\ufffe<b>"
+    shown = r"a\x1b\x85\u202e\u2066\ufffe&lt;b&gt;"
+    page = templates().from_string("<p>{{ name }}</p>{{ markup | safe }}")
+    assert page.render(name=odd, markup="<i>\n</i>") == f"<p>{shown}</p><i>\n</i>"
+    figure = Figure()
+    figure.subplots().set_title(odd)
+    svg = svg_of(figure)
+    assert shown in svg
+    ElementTree.fromstring(svg)  # as XML it is valid

@@ -221,7 +221,10 @@ def test_a_model_trained_on_since_has_no_verdicts(run, many_parts, capsys):
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"target_fpr": 0}, "--target-fpr: expected a share above 0 and below 1, got 0"),
+        (
+            {"target_fpr": 0},
+            "--target-fpr: expected a share of at least 0.000001 and below 1, got 0",
+        ),
         ({"review_fpr": 1}, "--review-fpr: expected a share"),
         ({"target_fpr": 0.3, "review_fpr": 0.2}, "--review-fpr 0.2 is below --target-fpr 0.3"),
         ({"cross_fit": 3}, "--cross-fit and the run's own hold-out exclude each other"),

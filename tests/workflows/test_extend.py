@@ -213,7 +213,7 @@ def test_what_was_held_out_for_calibration_is_held_out_again(calibrated_run, man
 @pytest.mark.parametrize(
     ("settings", "error", "complaint"),
     [
-        ({"epochs": 0}, ConfigError, "--epochs: expected 1 or more, got 0"),
+        ({"epochs": 0}, ConfigError, "--epochs: expected 1 to 1000000, got 0"),
         ({"replay": 0.0}, ConfigError, "--replay: expected a share above 0 and up to 1, got 0"),
         ({"max_drop": -0.1}, ConfigError, "--max-drop: expected 0 to 1, got -0.1"),
         ({"new": "bolt"}, ConfigError, "has a product 'bolt' already"),

@@ -55,6 +55,14 @@ def test_without_the_encoder_its_weights_come_from_a_file(released, encoder_stat
             lambda s: s.update({"mff_oce.conv1.weight": torch.zeros(2)}),
             "mff_oce.conv1.weight of shape (2,)",
         ),
+        (
+            lambda s: s.update({"mff_oce.bn1.bias": s["mff_oce.bn1.bias"] / 0}),
+            "mff_oce.bn1.bias has values that are not finite",
+        ),
+        (
+            lambda s: s.update({k: torch.tensor(1.0) for k in s if k.endswith("x_proj_weight")}),
+            "blocks of [] scan directions",
+        ),
         (lambda s: s.clear(), "no decoder of four stages under the released names"),
     ],
 )
@@ -67,6 +75,31 @@ def test_another_checkpoint_is_one_line_and_writes_nothing(released, tmp_path, c
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {1: torch.zeros(1)},
+        {"a": 1.0},
+        {"a": torch.zeros(1, dtype=torch.complex64)},
+        {"a": torch.zeros(2, 2).to_sparse()},
+        [torch.zeros(1)],
+        torch.zeros(1),
+        {"net": {"model": {("a",): torch.zeros(1)}}},
+    ],
+)
+def test_what_is_no_dictionary_of_tensors_is_refused(tmp_path, state):
+    file = save(state, tmp_path / "net.pth")
+    with pytest.raises(MambaADError, match="does not hold tensors of real numbers by name"):
+        import_checkpoint(file, tmp_path / "run")
+
+
+def test_a_checkpoint_that_holds_itself_is_refused(tmp_path):
+    state = {"a": torch.zeros(1)}
+    state["net"] = state
+    with pytest.raises(MambaADError, match="does not hold tensors of real numbers by name"):
+        import_checkpoint(save(state, tmp_path / "net.pth"), tmp_path / "run")
 
 
 def test_other_files_are_refused(tmp_path):

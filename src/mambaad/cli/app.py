@@ -11,10 +11,14 @@ from typing import Annotated
 import typer
 
 from mambaad.cli import benchmark, data, demo, inspecting, models, registry, training
+from mambaad.cli.interrupts import InterruptibleGroup
+from mambaad.cli.output import show
 from mambaad.errors import MambaADError
 from mambaad.files import printable
+from mambaad.process import is_out_of_memory
 
 app = typer.Typer(
+    cls=InterruptibleGroup,
     help="Multi-class visual anomaly detection: train on good parts, find defects.",
     no_args_is_help=True,
     add_completion=False,
@@ -45,7 +49,7 @@ app.add_typer(data.app, name="data")
 
 def _print_version(asked: bool) -> None:
     if asked:
-        typer.echo(f"mambaad {version('mambaad')}")
+        show(f"mambaad {version('mambaad')}")
         raise typer.Exit
 
 
@@ -61,6 +65,13 @@ def _options(
     pass
 
 
+NO_MEMORY = (
+    "the memory is full; end other programs, or ask for less: in training a smaller --batch-size "
+    "or --size, fewer --devices, or --cache-features disk; elsewhere smaller or fewer images at "
+    "a time (--max-pixels refuses large ones)"
+)
+
+
 def main() -> None:
     """Run the command line; every error that a user can cause is one line and exit code 1."""
     codecs.register_error("mambaad", _escape)
@@ -69,8 +80,13 @@ def main() -> None:
             stream.reconfigure(errors="mambaad")
     try:
         app()
-    except (MambaADError, OSError) as error:
-        print(f"mambaad: {printable(str(error))}", file=sys.stderr)
+    except (MambaADError, OSError, MemoryError, RuntimeError) as error:
+        line = str(error)
+        if not isinstance(error, (MambaADError, OSError)):
+            if not is_out_of_memory(error):
+                raise
+            line = NO_MEMORY
+        print(f"mambaad: {printable(line)}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.output import show
 from mambaad.cli.tables import profile_table
 
 
@@ -32,11 +33,11 @@ def benchmark(
     from mambaad.workflows.benchmark.tables import tables, to_markdown, write_tables
 
     files = write_tables(wanted, outcomes, out)
-    typer.echo(to_markdown(tables(wanted, outcomes)))
-    typer.echo("written: " + ", ".join(map(str, files)))
+    show(to_markdown(tables(wanted, outcomes)))
+    show("written: " + ", ".join(map(str, files)))
     failed = [outcome.job.title for outcome in outcomes if outcome.problem]
     if failed:
-        typer.echo(f"mambaad: failed: {'; '.join(failed)}", err=True)
+        show(f"mambaad: failed: {'; '.join(failed)}", err=True)
         raise typer.Exit(1)
 
 
@@ -58,4 +59,4 @@ def profile(
     settings = make_config({**(read_config_file(config) if config else {}), **given})
     from mambaad.workflows.profile import profile as run_profile
 
-    typer.echo(profile_table(settings, run_profile(settings)))
+    show(profile_table(settings, run_profile(settings)))

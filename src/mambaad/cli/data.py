@@ -21,6 +21,7 @@ from mambaad.cli.options import (
     names,
     reading,
 )
+from mambaad.cli.output import show
 from mambaad.cli.tables import aligned
 
 app = typer.Typer(
@@ -74,18 +75,18 @@ def check(
             reading=make_config(given).reading,
             progress=bar.update,
         )
-    typer.echo(f"{root}: layout of {inventory.layout}\n")
-    typer.echo(aligned(inventory.to_rows(), last_is_text=True))
+    show(f"{root}: layout of {inventory.layout}\n")
+    show(aligned(inventory.to_rows(), last_is_text=True))
     if inventory.unread:
         first = f"{printable(inventory.unread[0].path)}{' ...' if inventory.unread[1:] else ''}"
-        typer.echo(f"\nnot read as images: {count_unread(inventory.unread)}: {first}")
+        show(f"\nnot read as images: {count_unread(inventory.unread)}: {first}")
     for title, lines in (("notes", inventory.notes), ("problems", inventory.problems)):
         if lines:
-            typer.echo(f"\n{title} ({len(lines)}):")
+            show(f"\n{title} ({len(lines)}):")
             for line in lines[:_SHOWN]:
-                typer.echo(f"  {line}")
+                show(f"  {line}")
             if len(lines) > _SHOWN:
-                typer.echo(f"  and {len(lines) - _SHOWN} more: see them all with --json FILE")
+                show(f"  and {len(lines) - _SHOWN} more: see them all with --json FILE")
     if json:
         write_text(json, inventory.to_json())
     if inventory.problems:
@@ -95,7 +96,7 @@ def check(
         chosen += f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
     if find_layout(root, layout).one_by_one:
         chosen += f" --classes {shlex.quote(inventory.classes[0].name)}"
-    typer.echo(f"\nno problems; next: mambaad train {shlex.quote(str(root))} --out RUN{chosen}")
+    show(f"\nno problems; next: mambaad train {shlex.quote(str(root))} --out RUN{chosen}")
 
 
 @app.command()
@@ -110,22 +111,22 @@ def guess(
     if out:
         check_writable(out)
     found = propose(root)
-    typer.echo(found.to_yaml())
+    show(found.to_yaml())
     rows = [["class", "train", "test good", "test defective", "masks"]]
     for c in found.classes:
         defective = sum(s.is_defective for s in c.test)
         masks = sum(s.mask_path is not None for s in c.test)
         numbers = (len(c.train), len(c.test) - defective, defective, masks)
         rows.append([c.name, *map(str, numbers)])
-    typer.echo(aligned(rows))
-    typer.echo(f"\nreads {found.read} of {found.present} images")
+    show(aligned(rows))
+    show(f"\nreads {found.read} of {found.present} images")
     for line in found.problems[:_SHOWN]:
-        typer.echo(f"  {line}")
+        show(f"  {line}")
     file = shlex.quote(str(out)) if out else "FILE.yaml"
     if out:
         write_text(out, found.to_yaml())
     where = "" if out else "save the lines above to FILE.yaml, and "
-    typer.echo(
+    show(
         f"if this is what you mean: {where}mambaad data check {shlex.quote(str(root))} "
         f"--layout {file}"
     )
@@ -207,11 +208,11 @@ def suspects(
             json_file=json,
             **read_as,
         )
-    typer.echo(aligned(suspect_rows(scored), last_is_text=True))
+    show(aligned(suspect_rows(scored), last_is_text=True))
     command = ["mambaad", "train", str(data), "--out", "RUN", "--exclude", str(listed)]
     for name, value in read_as.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
-    typer.echo(f"look at {out}, and edit {listed}; next: {shlex.join(command)}")
+    show(f"look at {out}, and edit {listed}; next: {shlex.join(command)}")
 
 
 @app.command()
@@ -237,7 +238,7 @@ def build_coco_ad(
     ):
         made = run_building(root, split or SPLITS, progress=bar.update)
     built = ", ".join(f"coco_{k}" for k in made)
-    typer.echo(
+    show(
         f"made: {built or 'nothing, all splits were there'}; "
         f"next: mambaad train {shlex.quote(str(root))} --classes coco_0 --out RUN"
     )
@@ -268,7 +269,7 @@ def make_data(
 
     with exit_on_interrupt("interrupted; nothing was written"):
         run_making(out, chosen, train=train, test=test, size=size, seed=seed, difficulty=difficulty)
-    typer.echo(
+    show(
         f"made: {out}, {len(set(drawn))} classes of {train} good parts to train on and {test} to "
         f"test on; next: mambaad train {shlex.quote(str(out))} --out RUN"
     )

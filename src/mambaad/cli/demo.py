@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.output import show
 from mambaad.cli.tables import metrics_table
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def demo(
         from mambaad.workflows.demo import demo as run_demo
 
         evaluation = run_demo(out, quick=quick)
-    typer.echo(_summary(out, evaluation))
+    show(_summary(out, evaluation))
 
 
 def _summary(out: Path, evaluation: Evaluation) -> str:

@@ -21,6 +21,7 @@ from mambaad.cli.options import (
     SkipUnreadable,
     Source,
 )
+from mambaad.cli.output import show
 from mambaad.cli.tables import aligned, metrics_table, verdict_tables
 
 _SHOWN = 20
@@ -87,19 +88,19 @@ def evaluate(
         report=report,
         max_pixels=max_pixels,
     )
-    typer.echo(metrics_table(evaluation))
+    show(metrics_table(evaluation))
     if evaluation.further:
         from mambaad.workflows.data_figures import to_rows
 
-        typer.echo(f"\nfigures of this data set, per cent\n{aligned(to_rows(evaluation.further))}")
+        show(f"\nfigures of this data set, per cent\n{aligned(to_rows(evaluation.further))}")
     if json:
         write_text(json, evaluation.to_json())
     if csv:
         write_text(csv, evaluation.to_csv())
     if evaluation.verdicts:
-        typer.echo("\n" + verdict_tables(evaluation.verdicts, at))
+        show("\n" + verdict_tables(evaluation.verdicts, at))
     if report:
-        typer.echo(f"report: {report / 'index.html'}")
+        show(f"report: {report / 'index.html'}")
 
 
 def predict(
@@ -169,21 +170,21 @@ def predict(
     )
     skipped = [record for record in records if record.skipped]
     failed = [record for record in records if record.error and not record.skipped]
-    typer.echo(f"{len(records) - len(failed) - len(skipped)} images: {out / TABLE}")
+    show(f"{len(records) - len(failed) - len(skipped)} images: {out / TABLE}")
     if failed:
-        typer.echo(f"{len(failed)} not inspected: see below, and {out / RECORDS}")
+        show(f"{len(failed)} not inspected: see below, and {out / RECORDS}")
     if skipped:
         others = f" and {len(skipped) - 1} more" if len(skipped) > 1 else ""
-        typer.echo(f"passed over as usual: {skipped[0].error}{others}: {out / RECORDS}")
+        show(f"passed over as usual: {skipped[0].error}{others}: {out / RECORDS}")
     if report:
-        typer.echo(f"report: {report / 'index.html'}")
+        show(f"report: {report / 'index.html'}")
     counts = Counter(record.verdict.value for record in records if record.verdict)
     for verdict, count in counts.most_common():
-        typer.echo(f"{verdict:16}{count}")
+        show(f"{verdict:16}{count}")
     for record in failed[:_SHOWN]:
-        typer.echo(f"mambaad: {record.error}", err=True)
+        show(f"mambaad: {record.error}", err=True)
     if len(failed) > _SHOWN:
-        typer.echo(f"mambaad: and {len(failed) - _SHOWN} more", err=True)
+        show(f"mambaad: and {len(failed) - _SHOWN} more", err=True)
     if junit:
         write_text(junit, verdicts_junit(records))
     if failed or (junit and any(r.is_rejected for r in records)):
@@ -245,8 +246,8 @@ def calibrate(
             skip_unreadable=skip_unreadable,
             max_pixels=max_pixels,
         )
-    typer.echo(aligned(calibration_rows(calibration), last_is_text=True))
-    typer.echo(
+    show(aligned(calibration_rows(calibration), last_is_text=True))
+    show(
         f"\n{calibration.method}; rate: share of good parts above the threshold, with its 95 % "
         f"confidence interval\nnext: mambaad evaluate {shlex.quote(str(run))} DATA --verdicts"
     )
@@ -282,12 +283,12 @@ def monitor(
             highest = float(watch.evidence.max(initial=0.0))
             numbers = (f"{highest:.2f}", f"{report.level:.2f}", f"{watch.shift:+.2f}")
             rows.append([name, figure, str(watch.parts), *numbers])
-    typer.echo(f"{aligned(rows)}\n{_LEGEND}\n\n{aligned(report.verdict_rows())}\n")
+    show(f"{aligned(rows)}\n{_LEGEND}\n\n{aligned(report.verdict_rows())}\n")
     if json:
         write_text(json, report.to_json())
     problems = [*report.alarms, *report.few_passed]
     for line in [*report.notes, *problems]:
-        typer.echo(line)
+        show(line)
     if problems:
         raise typer.Exit(3)
-    typer.echo("no drift" if report.is_watched else "no part passed, so there is nothing to watch")
+    show("no drift" if report.is_watched else "no part passed, so there is nothing to watch")

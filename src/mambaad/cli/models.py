@@ -8,7 +8,10 @@ from typing import Annotated
 import typer
 
 from mambaad.cli.options import Run, Source
+from mambaad.cli.output import show
 from mambaad.cli.tables import aligned
+from mambaad.documents import shortened
+from mambaad.errors import MambaADError, RunError
 
 _UNSET = {
     "classes": "all",
@@ -25,7 +28,7 @@ _UNSET = {
 
 def info(source: Source) -> None:
     """Show how a model was made. Its settings, classes, progress and versions."""
-    typer.echo(bundle_summary(source) if source.is_file() else run_summary(source))
+    show(bundle_summary(source) if source.is_file() else run_summary(source))
 
 
 def bundle(
@@ -51,11 +54,32 @@ def bundle(
         if manifest.calibrated
         else "not calibrated (it gives scores but no verdicts)"
     )
-    typer.echo(f"{out}: {len(manifest.classes)} classes, {calibrated}, {size:.1f} MiB")
+    show(f"{out}: {len(manifest.classes)} classes, {calibrated}, {size:.1f} MiB")
 
 
 def run_summary(run: Path) -> str:
-    """Describe a run folder: its settings, progress, weights and classes."""
+    """Describe a run folder: its settings, progress, weights and classes.
+
+    Raises:
+        RunError: not a run folder, or one whose files hold something else.
+    """
+    from mambaad.artifacts.run_folder import DATA, HEAD_LOG, LOG
+
+    try:
+        rows, classes = _run_rows(run)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        if isinstance(error, MambaADError):
+            raise
+        raise RunError(
+            f"{run} is damaged: {DATA}, {LOG} or {HEAD_LOG} is not as training writes it; restore "
+            "the run from a copy"
+        ) from error
+    text = aligned(rows, last_is_text=True)
+    return text + ("\n\n" + aligned(classes) if len(classes) > 1 else "")
+
+
+def _run_rows(run: Path) -> tuple[list[list[str]], list[list[str]]]:
+    """What is known of a run, and the counts of its classes, as rows of text."""
     from mambaad.artifacts.run_folder import (
         WEIGHTS,
         is_finished,
@@ -70,9 +94,9 @@ def run_summary(run: Path) -> str:
     config, data, versions = read_config(run), read_data_summary(run), read_version(run)
     epochs = read_log(run)
     rows = [[name, _text(name, value)] for name, value in config.model_dump().items()]
-    rows += [[f"version of {name}", str(value)] for name, value in versions.items()]
+    rows += [[f"version of {name}", shortened(value)] for name, value in versions.items()]
     if "imported" in data:
-        rows.append(["imported from", str(data["imported"])])
+        rows.append(["imported from", shortened(data["imported"])])
     elif is_finished(run):
         silenced = ", its residual head was silenced" if is_head_used(run) is False else ""
         rows.append(["training", f"finished after {len(epochs)} epochs{silenced}"])
@@ -86,9 +110,8 @@ def run_summary(run: Path) -> str:
     if (run / WEIGHTS).is_file():
         rows.append(["weights", f"{(run / WEIGHTS).stat().st_size / 2**20:.1f} MiB"])
     classes = [["class", "train", "test"]]
-    classes += [[name, str(c["train"]), str(c["test"])] for name, c in data["classes"].items()]
-    text = aligned(rows, last_is_text=True)
-    return text + ("\n\n" + aligned(classes) if len(classes) > 1 else "")
+    classes += [[name, f"{c['train']:d}", f"{c['test']:d}"] for name, c in data["classes"].items()]
+    return rows, classes
 
 
 def bundle_summary(path: Path) -> str:

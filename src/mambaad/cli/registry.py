@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mambaad.cli.output import show
 from mambaad.cli.tables import aligned
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ def add(
     from mambaad.workflows.bundle import check_bundle
 
     version = Registry(root).add(line, bundle, note, check=check_bundle)
-    typer.echo(f"{line}: version {version.number}, {len(version.classes)} classes")
+    show(f"{line}: version {version.number}, {len(version.classes)} classes")
 
 
 @app.command(name="list")
@@ -48,7 +49,7 @@ def list_lines(root: Root = _ROOT) -> None:
             star = "*" if version.number == line.current else ""
             classes = ", ".join(version.classes)
             rows.append([name, str(version.number), star, version.added, classes, version.note])
-    typer.echo(aligned(rows, last_is_text=True) if len(rows) > 1 else f"no lines in {root}")
+    show(aligned(rows, last_is_text=True) if len(rows) > 1 else f"no lines in {root}")
 
 
 @app.command()
@@ -63,7 +64,7 @@ def promote(
     from mambaad.artifacts.registry import Registry
 
     Registry(root).promote(line, version)
-    typer.echo(f"{line}: version {version} is in use")
+    show(f"{line}: version {version} is in use")
 
 
 @app.command()
@@ -71,7 +72,7 @@ def rollback(line: LineName, root: Root = _ROOT) -> None:
     """Return to the version that was in use before."""
     from mambaad.artifacts.registry import Registry
 
-    typer.echo(f"{line}: version {Registry(root).rollback(line)} is in use again")
+    show(f"{line}: version {Registry(root).rollback(line)} is in use again")
 
 
 @app.command()
@@ -79,4 +80,4 @@ def path(line: LineName, root: Root = _ROOT) -> None:
     """Print the path of the bundle in use."""
     from mambaad.artifacts.registry import Registry
 
-    typer.echo(Registry(root).current(line))
+    show(str(Registry(root).current(line)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from mambaad.files import printable
+
 if TYPE_CHECKING:  # they import PyTorch, which mambaad info does not need
     from mambaad.config import TrainConfig
     from mambaad.workflows.evaluate import Evaluation
@@ -13,12 +15,13 @@ if TYPE_CHECKING:  # they import PyTorch, which mambaad info does not need
 
 
 def aligned(rows: Sequence[Sequence[str]], *, last_is_text: bool = False) -> str:
-    """Lay out rows as a table, numbers to the right.
+    """Lay out rows as a table, numbers to the right; every cell stays within its line.
 
     Args:
         rows: of equal length, headings included; the first column is text.
         last_is_text: whether the last column is text too.
     """
+    rows = [list(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     text_columns = {0, len(widths) - 1} if last_is_text else {0}
     return "\n".join(

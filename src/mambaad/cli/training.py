@@ -21,6 +21,7 @@ from mambaad.cli.options import (
     names,
     reading,
 )
+from mambaad.cli.output import show
 from mambaad.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -150,6 +151,7 @@ def train(
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train one model for all classes of a data set. Uses their good parts only."""
+    from mambaad.config import check_names
     from mambaad.config_file import read_config_file
     from mambaad.data.exclusion import read_exclusions
     from mambaad.data.layout_file import as_setting
@@ -184,6 +186,7 @@ def train(
     }
     settings = read_config_file(config) if config else {}
     settings |= {name: value for name, value in given.items() if value is not None}
+    check_names(settings)
     if "layout" in settings:
         settings["layout"] = as_setting(settings["layout"])
     if classes and any(classes):
@@ -199,7 +202,7 @@ def train(
         run_training(
             data, out, resume=resume, skip_unreadable=skip_unreadable, device=device, **settings
         )
-    typer.echo(f"trained: {out}; next: {shlex.join(['mambaad', 'evaluate', str(out), str(data)])}")
+    show(f"trained: {out}; next: {shlex.join(['mambaad', 'evaluate', str(out), str(data)])}")
 
 
 def extend(
@@ -238,16 +241,16 @@ def extend(
 
 
 def _report_extension(run: Path, new: Path, found: Extension, replay: float) -> None:
-    typer.echo(aligned(found.to_rows()))
-    typer.echo("per cent; old classes: before > after; protocol exact, at the map's size")
+    show(aligned(found.to_rows()))
+    show("per cent; old classes: before > after; protocol exact, at the map's size")
     if found.untested:
-        typer.echo(
+        show(
             f"forgetting was not measured for {', '.join(found.untested)}, for lack of good or "
             "defective test images"
         )
     if not found.is_accepted:
         worst = max(found.too_large, key=lambda change: change.drop)
-        typer.echo(
+        show(
             f"mambaad: {run} was not changed: {worst.metric} of {worst.product} falls by "
             f"{worst.drop:.3f}, more than --max-drop {found.max_drop}; to accept this, run the "
             "same command with a larger --max-drop (nothing is trained again); to try again, "
@@ -256,7 +259,7 @@ def _report_extension(run: Path, new: Path, found: Extension, replay: float) -> 
             err=True,
         )
         raise typer.Exit(1)
-    typer.echo(
+    show(
         f"extended: {found.run}, the former is {found.former}; next: put {new} beside the other "
         f"classes, and mambaad calibrate {shlex.quote(str(found.run))} DATA"
     )
@@ -288,4 +291,4 @@ def import_checkpoint(
         encoder_weights=encoder_weights or "timm",
         scan=scan,  # type: ignore[arg-type]  # checked above
     )
-    typer.echo(f"imported: {out}; next: mambaad predict {shlex.quote(str(out))} IMAGES --out DIR")
+    show(f"imported: {out}; next: mambaad predict {shlex.quote(str(out))} IMAGES --out DIR")

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mambaad.data.readers.base import Layout
 from mambaad.data.readers.described import Description, layout_of
 from mambaad.data.readers.table import COLUMNS, Table
+from mambaad.documents import DocumentError, parse_yaml, read_yaml, shortened
 from mambaad.errors import ConfigError
 
 _Names = Annotated[
@@ -78,14 +78,12 @@ def declared(layout: str | Path | Mapping[str, Any]) -> Declared:
     flag = "--layout"
     content: Any = layout
     if not isinstance(layout, Mapping):
+        is_text = str(layout).lstrip().startswith("{")
+        flag = "--layout" if is_text else f"--layout {layout}"
         try:
-            is_text = str(layout).lstrip().startswith("{")
-            flag = "--layout" if is_text else f"--layout {layout}"
-            given = str(layout) if is_text else Path(layout).read_text(encoding="utf-8")
-            content = yaml.safe_load(given)
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-            raise ConfigError(f"{flag}: cannot be read ({reason})") from error
+            content = parse_yaml(str(layout), "the text") if is_text else read_yaml(Path(layout))
+        except DocumentError as error:
+            raise ConfigError(f"--layout: {error}") from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"{flag}: expected fields such as 'train: \"{{class}}/train/good\"'")
     try:
@@ -105,6 +103,11 @@ def as_setting(layout: str | Path | Mapping[str, Any] | None) -> str | None:
     """
     if layout is None:
         return None
+    if not isinstance(layout, (str, Path, Mapping)):
+        raise ConfigError(
+            "--layout: expected a layout's name, a file or the fields that declare one, got "
+            f"{shortened(repr(layout))}"
+        )
     if isinstance(layout, str):
         is_text = layout.lstrip().startswith("{")
         if not is_text and not layout.endswith((".yaml", ".yml", ".json")):

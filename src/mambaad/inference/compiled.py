@@ -11,9 +11,10 @@ import torch
 
 from mambaad.errors import MambaADError
 from mambaad.inference.compute import Compilation
-from mambaad.inference.device import first_line, is_lost, is_out_of_memory
+from mambaad.inference.device import first_line, is_lost
 from mambaad.inference.recorded import Recorder
 from mambaad.models.system import System
+from mambaad.process import is_out_of_memory
 from mambaad.progress import say
 
 _COMPILED = "_is_compiled"

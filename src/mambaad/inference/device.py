@@ -11,6 +11,7 @@ import torch
 from mambaad.errors import ConfigError
 from mambaad.inference.compute import check_device
 from mambaad.ops.selective_scan import operator, selective_scan
+from mambaad.process import is_out_of_memory
 from mambaad.progress import say
 
 OLDEST = (7, 5)
@@ -101,14 +102,6 @@ def _too_old(device: torch.device) -> str | None:
         f"its compute capability {found} is below {oldest}; with MAMBAAD_KERNEL=torch it can be "
         "used, slower"
     )
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of PyTorch's says that the device has too little memory."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    texts = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -29,7 +29,6 @@ from mambaad.inference.device import (
     find_device,
     first_line,
     is_lost,
-    is_out_of_memory,
     memory_of,
 )
 from mambaad.inference.engine import Observation
@@ -40,7 +39,7 @@ from mambaad.models.embedding import distances_to, embedding
 from mambaad.models.normalise import normalise
 from mambaad.models.scoring import measure
 from mambaad.models.system import Reconstruction, System
-from mambaad.process import limit_threads
+from mambaad.process import is_out_of_memory, limit_threads
 from mambaad.progress import say
 
 _GPU_PIXELS = 16 * 256 * 256

@@ -26,7 +26,8 @@ def load_model(folder: Path) -> System:
     """Load the trained model of a run, in eval mode, on the CPU.
 
     Raises:
-        RunError: not a run folder, no weights yet, or weights or prototypes of another model.
+        RunError: not a run folder, no weights yet, or weights or prototypes of another model, or
+            that are no numbers.
     """
     folder = Path(folder)
     config = read_config(folder)
@@ -47,7 +48,19 @@ def load_model(folder: Path) -> System:
             "copy"
         ) from error
     _check_prototypes(folder, model)
+    _check_finite(folder / WEIGHTS, model)
     return model.eval()
+
+
+def _check_finite(path: Path, model: System) -> None:
+    """Refuse weights with NaN or infinity, before anything is written with them."""
+    for name, tensor in model.state_dict().items():
+        # A sum shows both, in a tenth of the time; a sum that overflows is looked at again.
+        if not tensor.sum().isfinite() and not tensor.isfinite().all():
+            raise RunError(
+                f"{path}: {name} has values that are not finite, expected numbers; train again, or "
+                "restore the run from a copy"
+            )
 
 
 def as_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Bool
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from mambaad.data.decoding import decode
 from mambaad.data.images import AUTO, is_transparent, to_rgb
 from mambaad.data.masks import resize_mask_nearest
+from mambaad.documents import DocumentError, read_yaml, shortened
 from mambaad.errors import ConfigError
+from mambaad.setting_checks import Settings, problem_of
 from mambaad.types import MAX_PIXELS
 
 
@@ -40,31 +40,12 @@ _MOST_GREY = 0.05  # share of a mask's pixels: its edges may be smoothed
 _LARGEST = 1e9  # area, in pixels or mm²
 
 
-class _Given(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-
+class _Given(Settings):
     mm_per_px: float | None = Field(None, ge=1e-6, le=1e3)
     min_area_px: float | None = Field(None, ge=0, le=_LARGEST)
     min_area_mm2: float | None = Field(None, ge=0, le=_LARGEST)
     region_of_interest: str | None = None
     ignore: str | None = None
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads every name as text, ``01`` too, and refuses one given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
-                continue
-            key.tag = "tag:yaml.org,2002:str"
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"'{key.value}' is given twice; keep one", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
 
 
 def read_product_settings(
@@ -88,10 +69,9 @@ def read_product_settings(
     """
     flag = f"--products {path}"
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    # ValueError: an impossible date, or text that is not UTF-8.
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ConfigError(f"{flag}: cannot be read ({' '.join(str(error).split())})") from error
+        content = read_yaml(path)
+    except DocumentError as error:
+        raise ConfigError(f"--products: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(
             f"{flag}: expected a mapping of classes, got {type(content).__name__}; write "
@@ -100,15 +80,16 @@ def read_product_settings(
     settings = {}
     for name, given in content.items():
         if name not in products:
-            raise ConfigError(f"{flag}: no class '{name}'; choose from {', '.join(products)}")
+            raise ConfigError(
+                f"{flag}: no class '{shortened(name)}'; choose from {', '.join(products)}"
+            )
         try:
             settings[name] = _settings(
                 _Given.model_validate({} if given is None else given), path.parent, size, max_pixels
             )
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join([str(name), *map(str, first["loc"])])
-            raise ConfigError(f"{flag}: {where}: {first['msg']}") from None
+            where, problem = problem_of(error)
+            raise ConfigError(f"{flag}: {name}{where and '.'}{where}: {problem}") from None
         except ConfigError as error:
             raise ConfigError(f"{flag}: {name}: {error}") from None
     return settings

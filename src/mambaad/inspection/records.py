@@ -13,13 +13,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mambaad.documents import DocumentError, parse_json
 from mambaad.errors import DataError
-from mambaad.files import printable
+from mambaad.files import open_regular, printable
 from mambaad.inspection.quality import Quality
+from mambaad.setting_checks import problem_of
 from mambaad.types import Prediction, Verdict
 
 SCHEMA: Literal[1] = 1
-
+_MOST_BYTES = 2**24  # of a line
 
 _NUMBERS = ConfigDict(extra="ignore", allow_inf_nan=False)  # later versions may add fields
 
@@ -120,18 +122,23 @@ def read_records(path: Path) -> Iterator[Record]:
         DataError: a file that cannot be read, or a line that is not a record; names path and line.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
-                    continue
-                try:
-                    yield Record.model_validate_json(line)
-                except ValidationError as error:
-                    first = error.errors()[0]
-                    where = ".".join(map(str, first["loc"])) or "line"
-                    raise DataError(
-                        f"{path}, line {number}: {where}: {first['msg'].lower()}; give a "
-                        "predictions.jsonl that 'mambaad predict' wrote"
-                    ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read ({error})") from error
+        with open_regular(path) as file:
+            lines = iter(lambda: file.readline(_MOST_BYTES), b"")
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield _record(path, number, line)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def _record(path: Path, number: int, line: bytes) -> Record:
+    try:
+        return Record.model_validate(parse_json(line, str(path), first_line=number))
+    except DocumentError as error:
+        raise DataError(str(error)) from error
+    except ValidationError as error:
+        where, problem = problem_of(error)
+        raise DataError(
+            f"{path}, line {number}: {where or 'line'}: {problem}; give a predictions.jsonl that "
+            "'mambaad predict' wrote"
+        ) from None

@@ -13,6 +13,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import nn
 
 from mambaad.errors import ConfigError
+from mambaad.process import is_out_of_memory
 
 
 def load_weights(backbone: nn.Module, name: str, path: Path) -> None:
@@ -96,15 +97,36 @@ def read_state_dict(path: Path, flag: str) -> dict[str, torch.Tensor]:
             warnings.simplefilter("ignore")  # the error below says it in one line
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever a damaged file leads it to
+        if is_out_of_memory(error):
+            raise
         raise ConfigError(
             f"{flag}: {path} is neither a safetensors file nor a .pth file of plain tensors "
             f"({type(error).__name__}); convert it to one of them"
         ) from error
-    while isinstance(state, dict):
+    for _ in range(_MOST_LEVELS):
+        if not isinstance(state, dict):
+            break
         inner = next((state[k] for k in ("state_dict", "model", "net") if k in state), None)
         if not isinstance(inner, dict):
             break
         state = inner
-    if not isinstance(state, dict) or not all(isinstance(t, torch.Tensor) for t in state.values()):
-        raise ConfigError(f"{flag}: {path} does not hold tensors by name; save a state_dict")
+    if not isinstance(state, dict) or not all(
+        isinstance(key, str) and _is_plain(tensor) for key, tensor in state.items()
+    ):
+        raise ConfigError(
+            f"{flag}: {path} does not hold tensors of real numbers by name; save a state_dict"
+        )
     return state
+
+
+_MOST_LEVELS = 4  # such as {"model": {"state_dict": {...}}}; a pickle may hold itself
+
+
+def _is_plain(tensor: object) -> bool:
+    """Whether something is a tensor that can be copied into a model's."""
+    return (
+        isinstance(tensor, torch.Tensor)
+        and tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not (tensor.is_complex() or tensor.is_quantized or tensor.is_nested)
+    )

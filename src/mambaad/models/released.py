@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from mambaad.documents import shortened
 from mambaad.errors import RunError
 
 # Each pattern matches whole dotted parts of a name; they are replaced in this order.
@@ -68,15 +69,20 @@ def load_released(module: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     kept = {key: t for key, t in state.items() if not _NOT_WEIGHTS.search(key)}
     given = {renamed(key): (key, t) for key, t in kept.items()}
     problems = [f"missing {key}" for key in wanted if key not in given]
-    problems += [f"unexpected {key}" for ours, (key, _) in given.items() if ours not in wanted]
     problems += [
-        f"{key} of shape {tuple(t.shape)} where {ours} has {tuple(wanted[ours].shape)}"
+        f"unexpected {shortened(key)}" for ours, (key, _) in given.items() if ours not in wanted
+    ]
+    problems += [
+        f"{shortened(key)} of shape {tuple(t.shape)} where {ours} has {tuple(wanted[ours].shape)}"
         for ours, (key, t) in given.items()
         if ours in wanted and not _fits(ours, t, wanted[ours])
     ]
     if problems:
         shown = "; ".join(problems[:12]) + ("; ..." if len(problems) > 12 else "")
         raise RunError(f"not a checkpoint of this model, {len(problems)} differences: {shown}")
+    odd = next((key for key, t in kept.items() if not torch.isfinite(t).all()), None)
+    if odd is not None:
+        raise RunError(f"{shortened(odd)} has values that are not finite; give another checkpoint")
     module.load_state_dict({key: given[key][1].reshape(wanted[key].shape) for key in wanted})
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 from matplotlib.figure import Figure
 
+from mambaad.files import printable
 from mambaad.report.run_rendering import svg_of, templates
 
 PAGE, PICTURES = "index.html", "pictures"
@@ -74,7 +75,18 @@ class Gallery:
 
 def gallery_page(gallery: Gallery) -> str:
     """Render the page as HTML; the same input gives the same text."""
-    cards = [asdict(card) for card in gallery.cards]
+    # What a script shows passes no template; the pictures' paths are this package's own.
+    own = ("picture", "explained")
+    cards = [
+        {
+            name: printable(value) if isinstance(value, str) and name not in own else value
+            for name, value in {
+                **asdict(card),
+                "explanation": list(map(printable, card.explanation)),
+            }.items()
+        }
+        for card in gallery.cards
+    ]
     # In a script element "</" would end the data, and "<!--" change how they are parsed.
     data = json.dumps(cards, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     plots = {

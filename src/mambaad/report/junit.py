@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from mambaad.files import printable
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,14 @@ def junit_xml(cases: Iterable[Case]) -> str:
     )
     for name, cases_of_suite in suites.items():
         suite = ElementTree.SubElement(
-            root, "testsuite", {"name": _clean(name), **_counts(cases_of_suite)}
+            root, "testsuite", {"name": printable(name), **_counts(cases_of_suite)}
         )
         for case in cases_of_suite:
-            attributes = {"classname": _clean(name), "name": _clean(case.name)}
+            attributes = {"classname": printable(name), "name": printable(case.name)}
             element = ElementTree.SubElement(suite, "testcase", attributes)
             if case.outcome != "passed":
                 tag = {"failed": "failure"}.get(case.outcome, case.outcome)
-                ElementTree.SubElement(element, tag, {"message": _clean(case.message)})
+                ElementTree.SubElement(element, tag, {"message": printable(case.message)})
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -55,8 +54,3 @@ def _counts(cases: Sequence[Case]) -> dict[str, str]:
         "errors": str(outcomes.count("error")),
         "skipped": str(outcomes.count("skipped")),
     }
-
-
-def _clean(text: str) -> str:
-    """Replace characters that XML cannot hold; a file name may have any."""
-    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -12,8 +12,11 @@ import matplotlib as mpl
 import numpy as np
 from jaxtyping import Bool, UInt8
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
+
+from mambaad.files import printable
 
 _GOOD, _DEFECTIVE = "#2a78a5", "#c4472b"  # distinguishable with colour blindness
 
@@ -58,15 +61,21 @@ class Report:
     examples: Mapping[str, Sequence[Example]]
 
 
-def templates() -> jinja2.Environment:
-    """Load the pages' templates; all values are escaped, and a missing one is an error."""
+def templates(package: str = "mambaad.report") -> jinja2.Environment:
+    """Load a package's pages; all values are escaped, and a missing one is an error."""
     return jinja2.Environment(
-        loader=jinja2.PackageLoader("mambaad.report"),
+        loader=jinja2.PackageLoader(package),
         autoescape=True,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+
+
+def _shown(value: object) -> object:
+    """Make text printable, but for what is safe HTML already."""
+    return printable(value) if type(value) is str else value
 
 
 def html_report(report: Report) -> str:
@@ -125,6 +134,9 @@ def svg_of(figure: Figure) -> str:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
+    for written in figure.findobj(Text):
+        if (name := printable(written.get_text())) != written.get_text():  # SVG is XML
+            written.set_text(name)
     text = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": "mambaad", "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata={"Date": None})

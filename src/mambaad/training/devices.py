@@ -16,9 +16,9 @@ from lightning_fabric.plugins.environments.lightning import find_free_network_po
 
 from mambaad.config import TrainConfig
 from mambaad.errors import ConfigError, MambaADError, RunError
-from mambaad.inference.device import first_line, is_lost, is_out_of_memory, memory_of
+from mambaad.inference.device import first_line, is_lost, memory_of
 from mambaad.models.system import System
-from mambaad.process import on_signals, process_context
+from mambaad.process import is_out_of_memory, on_signals, process_context
 
 Precision = Literal["32-true", "bf16-mixed"]
 

@@ -25,12 +25,12 @@ from mambaad.data.images import read_sample_image, resize_image
 from mambaad.data.read_ahead import read_ahead, reader_threads
 from mambaad.data.synthetic.anomalies import spoil
 from mambaad.files import write_text
-from mambaad.inference.device import is_out_of_memory, memory_of
+from mambaad.inference.device import memory_of
 from mambaad.metrics.ranking import average_precision
 from mambaad.models.normalise import normalise
 from mambaad.models.scoring import measure
 from mambaad.models.system import System
-from mambaad.process import keep_freed_memory, limit_threads, on_signals
+from mambaad.process import is_out_of_memory, keep_freed_memory, limit_threads, on_signals
 from mambaad.progress import ProgressBar, say
 from mambaad.training.checkpoint import Position, load_checkpoint, save_checkpoint
 from mambaad.types import Sample

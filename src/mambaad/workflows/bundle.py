@@ -23,12 +23,14 @@ from mambaad.artifacts.bundle import (
 from mambaad.artifacts.provenance import git_revision
 from mambaad.artifacts.run_folder import (
     CONFIG,
+    VERSION,
     check_finished,
     read_config,
     read_data_summary,
     read_version,
 )
 from mambaad.config import TrainConfig, config_json
+from mambaad.documents import DocumentError, read_json
 from mambaad.errors import RunError
 from mambaad.inspection.calibration import read_calibration
 
@@ -70,10 +72,16 @@ def bundle(run: str | Path, out: str | Path, *, metrics: str | Path | None = Non
         figures = _read_metrics(Path(metrics))
         mean = figures["mean"]
         members[METRICS] = (json.dumps(figures, indent=2) + "\n").encode()
+    versions = read_version(run)
+    if not all(isinstance(value, str) for value in versions.values()):
+        raise RunError(
+            f"{run / VERSION} is damaged: expected the versions as text; restore the run from a "
+            "copy"
+        )
     manifest = Manifest(
         format=FORMAT,
         files=listed(members),
-        versions={"bundled by mambaad": version("mambaad"), **read_version(run)},
+        versions={"bundled by mambaad": version("mambaad"), **versions},
         git_revision=git_revision(),
         classes=list(data["classes"]),
         fingerprint=str(data["fingerprint"]),
@@ -102,16 +110,16 @@ def check_bundle(source: Path) -> Manifest:
 
 def _read_metrics(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(path)
         names = ("protocol", "size", "classes", "mean", "pooled")
         figures = {name: content[name] for name in names}
         # Evaluations of former versions compared pixels at the map's size.
         figures["at"] = content.get("at", "map")
         TypeAdapter(dict[str, float | None]).validate_python(figures["mean"])
         return figures
-    except OSError as error:
-        raise RunError(f"--metrics: {path} cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except DocumentError as error:
+        raise RunError(f"--metrics: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise RunError(
             f"--metrics: {path} was not written by 'mambaad evaluate --json'; give a file that was"
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 
 from mambaad.data.mask_files import read_mask
 from mambaad.data.masks import resize_mask_nearest
+from mambaad.documents import read_json
 from mambaad.errors import DataError
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.stream import Observed
@@ -135,9 +135,9 @@ def read_saturations(path: Path) -> dict[int, tuple[float, bool]]:
                 float(kind["saturation_threshold"]),
                 bool(kind["relative_saturation"]),
             )
-            for kind in json.loads(path.read_text(encoding="utf-8"))
+            for kind in read_json(path)
         }
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} does not list kinds of defects ({error}); unpack the data set again"
         ) from error

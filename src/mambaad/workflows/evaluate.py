@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +30,7 @@ from mambaad.metrics.names import (
 from mambaad.metrics.protocols import ClassMetrics, image_metrics, mean_over_classes
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass
+from mambaad.workflows.csv_text import csv_text
 from mambaad.workflows.data_figures import Values, figures_for
 from mambaad.workflows.evaluation_notes import ClassRemarks, all_notes
 from mambaad.workflows.pixel_pairs import pixel_pair
@@ -114,14 +113,12 @@ class Evaluation:
 
     def to_csv(self) -> str:
         """Format the metrics as CSV, with a row per class and one for the mean."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["class", *METRICS, "protocol", "size", "crop", "at"])
+        rows = [["class", *METRICS, "protocol", "size", "crop", "at"]]
         size = "x".join(map(str, self.size))
         for name, values in [*self.classes.items(), ("mean", self.mean)]:
             numbers = ["" if (v := values[m]) is None else f"{v:.6f}" for m in METRICS]
-            writer.writerow([name, *numbers, self.protocol, size, "none", self.at])
-        return text.getvalue()
+            rows.append([name, *numbers, self.protocol, size, "none", self.at])
+        return csv_text(rows)
 
 
 def evaluate(

@@ -214,8 +214,8 @@ def _check(
         )
     if not products:
         raise RunError(f"{run} has no list of its products, so nothing can be replayed")
-    if epochs < 1:
-        raise ConfigError(f"--epochs: expected 1 or more, got {epochs}")
+    if not 1 <= epochs <= 10**6:
+        raise ConfigError(f"--epochs: expected 1 to 1000000, got {epochs}")
     if not 0 < replay <= 1:
         raise ConfigError(f"--replay: expected a share above 0 and up to 1, got {replay}")
     if not 0 <= max_drop <= 1:

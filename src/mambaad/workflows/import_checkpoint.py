@@ -83,7 +83,9 @@ def _depths(path: Path, state: Mapping[str, torch.Tensor]) -> tuple[int, ...]:
 
 
 def _directions(path: Path, state: Mapping[str, torch.Tensor]) -> int:
-    counts = {tensor.shape[0] for key, tensor in state.items() if _DIRECTIONS.search(key)}
+    counts = {
+        tensor.shape[0] for key, tensor in state.items() if _DIRECTIONS.search(key) and tensor.ndim
+    }
     if len(counts) != 1:
         raise RunError(
             f"{path} has blocks of {sorted(counts)} scan directions, expected one number; give a "

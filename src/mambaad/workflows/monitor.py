@@ -14,7 +14,7 @@ from jaxtyping import Float
 from mambaad.artifacts.bundle import opened
 from mambaad.artifacts.run_folder import read_config, weights_digest
 from mambaad.errors import ConfigError, DataError, RunError
-from mambaad.files import written_whole
+from mambaad.files import printable, written_whole
 from mambaad.inspection.calibration import ClassCalibration, Method, read_calibration
 from mambaad.inspection.drift import drift_evidence, first_alarm
 from mambaad.inspection.records import Record, read_records
@@ -263,7 +263,7 @@ def _draw(report: DriftReport, path: Path) -> None:
         for label, watch in watches.items():
             axes.plot(np.arange(1, watch.parts + 1), watch.evidence, label=label)
         axes.axhline(report.level, color="black", linestyle="--", linewidth=1)
-        axes.set_title(name, loc="left", fontsize=9)
+        axes.set_title(printable(name), loc="left", fontsize=9, parse_math=False)
         axes.set_ylabel("log evidence")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)

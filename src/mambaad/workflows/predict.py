@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import errno
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,6 +25,7 @@ from mambaad.progress import ProgressBar, say
 from mambaad.report.junit import Case, junit_xml
 from mambaad.report.overlay import draw_outlines, heatmap_overlay
 from mambaad.types import Verdict
+from mambaad.workflows.csv_text import csv_text
 from mambaad.workflows.predict_inputs import (
     HEATMAP,
     MAP,
@@ -151,7 +150,7 @@ def predict(
                     if need_verdicts and not (record.verdict or record.error):
                         record.error = NO_VERDICT
                     keep(inspected)
-                    bar.update(done, len(files), printable(path.name))
+                    bar.update(done, len(files), path.name)
         finally:  # an interrupted inspection keeps its results
             write_text(out / TABLE, _table(records))
             if removed := remove_former(out, written):
@@ -297,14 +296,12 @@ def verdicts_junit(records: Iterable[Record]) -> str:
 
 
 def _table(records: Iterable[Record]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "class", "score", "verdict", "percentile", "error"])
+    rows = [["path", "class", "score", "verdict", "percentile", "error"]]
     for r in records:
         if r.skipped:
             continue
         score = "" if r.score is None else f"{r.score:.6f}"
         percentile = "" if r.percentile is None else f"{r.percentile:.2f}"
         verdict = r.verdict.value if r.verdict else ""
-        writer.writerow([r.path, r.product or "", score, verdict, percentile, r.error or ""])
-    return text.getvalue()
+        rows.append([r.path, r.product or "", score, verdict, percentile, r.error or ""])
+    return csv_text(rows)

@@ -16,8 +16,8 @@ from mambaad.data.exclusion import check_share, exclusion_list, list_beside, rel
 from mambaad.data.layouts import read_data
 from mambaad.errors import RunError
 from mambaad.files import check_writable, printable, write_text
-from mambaad.inference.device import find_device, is_out_of_memory, memory_of
-from mambaad.process import limit_threads
+from mambaad.inference.device import find_device, memory_of
+from mambaad.process import is_out_of_memory, limit_threads
 from mambaad.progress import ProgressBar
 from mambaad.report.suspects_page import suspects_page
 from mambaad.size import check_size, parse_size

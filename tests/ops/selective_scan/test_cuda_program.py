@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from mambaad.inference.device import is_lost, is_out_of_memory
+from mambaad.inference.device import is_lost
 from mambaad.ops.selective_scan.cuda import program
+from mambaad.process import is_out_of_memory
 
 pytest.importorskip("cuda.bindings")
 

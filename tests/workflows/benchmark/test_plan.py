@@ -57,8 +57,8 @@ def test_results_know_what_they_depend_on(tmp_path):
         ("seeds: [1, 2]", "seeds: []", "seeds: tuple should have at least 1 item"),
         ("epochs: 1", "epochs: 0", "system 'MambaAD': --epochs: input should be greater"),
         ("system: rd4ad", "system: padim", "system 'RD 4/AD': --system: expected one of mambaad"),
-        ("peer: patchcore", "peer: padim", "system 'PatchCore': peer: Input should be 'patchcore'"),
-        ("share: 0.1", "share: 2", "system 'PatchCore': share: Input should be less than"),
+        ("peer: patchcore", "peer: padim", "system 'PatchCore': peer: input should be 'patchcore'"),
+        ("share: 0.1", "share: 2", "system 'PatchCore': share: input should be less than"),
         ("data:", "dates:", "data: field required"),
         (
             "{path: parts",

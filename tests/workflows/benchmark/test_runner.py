@@ -104,6 +104,13 @@ def test_a_damaged_result_is_one_line(finished, tmp_path):
     path = tmp_path / plan.jobs()[0].folder / RESULT
     path.parent.mkdir(parents=True)
     path.write_text('{"mean":')
+    with pytest.raises(RunError, match=r"line 1: .* or delete"):
+        run_plan(plan, tmp_path)
+    fingerprint = plan.jobs()[0].fingerprint
+    path.write_text(json.dumps({"fingerprint": fingerprint, "mean": {"mad": "high"}}))
+    with pytest.raises(RunError, match=r"is damaged \(mean.mad input should be a valid number"):
+        run_plan(plan, tmp_path)
+    path.write_text("[]")
     with pytest.raises(RunError, match="is damaged; delete"):
         run_plan(plan, tmp_path)
 

@@ -16,13 +16,13 @@ Source: ADer's ``data/gen_benchmark/coco.py`` and ``data/ad_dataset.py``.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mambaad.data.readers.base import Complain, Layout, Split, listed_class
+from mambaad.documents import read_json
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
@@ -73,10 +73,13 @@ def _sample(root: Path, name: str, entry: dict[str, Any]) -> Sample:
     )
 
 
+_MOST_BYTES = 2**28  # a line for each of COCO's 123,287 images
+
+
 def _content(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Read the entries of each part, and check that they have the keys needed."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, most_bytes=_MOST_BYTES)
         parts = {part: list(content[part]["coco"]) for part in ("train", "test")}
         for entry in (*parts["train"], *parts["test"]):
             if not (isinstance(entry["img_path"], str) and isinstance(entry["mask_path"], str)):

@@ -23,6 +23,7 @@ from jaxtyping import Bool, Int64
 from PIL import Image
 
 from mambaad.data.readers.coco_ad import ANNOTATIONS, SPLITS, meta_file
+from mambaad.documents import read_json
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import TEMPORARY, write_text
 
@@ -126,6 +127,7 @@ def _entry(image: str, mask: str = "") -> dict[str, object]:
     }
 
 
+_MOST_BYTES = 2**30  # instances_train2017.json has 449 MB
 _NEEDED = {
     "images": ("id", "file_name", "height", "width"),
     "annotations": ("id", "image_id", "category_id", "segmentation"),
@@ -135,19 +137,19 @@ _NEEDED = {
 
 def _annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Read the lists of an annotation file; their entries have the keys in ``_NEEDED``."""
+    if not path.exists():
+        raise DataError(
+            f"{path} is missing; unpack annotations_trainval2017.zip of COCO in "
+            f"{path.parent.parent}"
+        )
     try:
-        content: dict[str, list[dict[str, Any]]] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, list[dict[str, Any]]] = read_json(path, most_bytes=_MOST_BYTES)
         for kind, keys in _NEEDED.items():
             if not all(entry.keys() >= set(keys) for entry in content[kind]):
                 raise ValueError(f"one of its {kind} lacks {' or '.join(keys)}")
         known = {image["id"] for image in content["images"]}
         if not all(found["image_id"] in known for found in content["annotations"]):
             raise ValueError("an annotation belongs to no image")
-    except FileNotFoundError:
-        raise DataError(
-            f"{path} is missing; unpack annotations_trainval2017.zip of COCO in "
-            f"{path.parent.parent}"
-        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is not an annotation file of COCO 2017 ({error}); download it again"

@@ -22,13 +22,13 @@ Source: github.com/Tencent/AnomalyDetection_Real-IAD, ``README.md`` and
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mambaad.data.readers.base import Complain, Layout, Split, listed_class
 from mambaad.data.walk import text
+from mambaad.documents import read_json
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
@@ -135,9 +135,12 @@ def _lists_images(path: Path) -> bool:
     return b'"normal_class"' in ends and b'"prefix"' in ends
 
 
+_MOST_BYTES = 2**26
+
+
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, most_bytes=_MOST_BYTES)
         if not isinstance(content["train"], list) or not isinstance(content["test"], list):
             raise TypeError("train and test are not lists")
         if not all(isinstance(content["meta"][key], str) for key in ("prefix", "normal_class")):

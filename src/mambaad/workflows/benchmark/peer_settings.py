@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from mambaad.errors import ConfigError
+from mambaad.setting_checks import Settings, problem_of
 from mambaad.size import check_size, parse_size
 
 
-class PeerSettings(BaseModel):
+class PeerSettings(Settings):
     """The settings of a peer.
 
     ``share``: share of all training patches that the memory bank holds. ``coreset``: their choice:
     at random from every image, or greedily as in the paper, which takes time quadratic in the
     number of patches.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     peer: Literal["patchcore"]
     encoder: str = "wide_resnet50_2"
@@ -43,7 +42,6 @@ def peer_settings(given: dict[str, Any]) -> PeerSettings:
     try:
         settings = PeerSettings(**given)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise ConfigError(": ".join(problem_of(error))) from None
     check_size(settings.size)
     return settings

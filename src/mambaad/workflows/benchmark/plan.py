@@ -9,26 +9,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from mambaad.config import check_names, make_config
 from mambaad.config_file import read_config_file
 from mambaad.data.layout_file import as_setting
+from mambaad.documents import shortened
 from mambaad.errors import ConfigError
 from mambaad.metrics.names import Protocol
+from mambaad.setting_checks import Settings, problem_of
 from mambaad.workflows.benchmark.peer_settings import peer_settings
 from mambaad.workflows.benchmark.published import PUBLISHED
 
 
-class DataSet(BaseModel):
+class DataSet(Settings):
     """The folder of a data set, and the classes to use.
 
     ``classes``: omit for all. ``layout``: omit to have it recognised; or its name, or a file or the
     fields of a declared one. ``known_as``: the data set's
     name among the published results (:mod:`mambaad.workflows.benchmark.published`).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: Path
     classes: tuple[str, ...] | None = None
@@ -44,19 +44,17 @@ class DataSet(BaseModel):
     @classmethod
     def _check_known_as(cls, value: str | None) -> str | None:
         if value is not None and value not in PUBLISHED:
-            raise ValueError(f"expected one of {', '.join(PUBLISHED)}, got '{value}'")
+            raise ValueError(f"expected one of {', '.join(PUBLISHED)}, got '{shortened(value)}'")
         return value
 
 
-class Plan(BaseModel):
+class Plan(Settings):
     """Systems x data sets x seeds.
 
     ``settings``: shared by all systems (see :class:`mambaad.config.TrainConfig`). ``systems``: by
     name in the tables, the settings of each, which override them. A system with
     ``peer: patchcore`` is anomalib's.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = "Benchmark"
     protocol: Protocol = "exact"
@@ -69,7 +67,7 @@ class Plan(BaseModel):
     @classmethod
     def _check_distinct(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if len(set(value)) < len(value):
-            raise ValueError(f"expected distinct seeds, got {value}")
+            raise ValueError(f"expected distinct seeds, got {shortened(value)}")
         return value
 
     @field_validator("systems", mode="before")
@@ -169,21 +167,15 @@ def read_plan(path: Path) -> Plan:
     """
     given = read_config_file(path)
     try:
-        plan = Plan(**given)
-    except (ValidationError, TypeError) as error:
-        if not isinstance(error, ValidationError):
-            raise ConfigError(
-                f"{path} is not a benchmark plan ({error}); expected {', '.join(Plan.model_fields)}"
-            ) from error
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{path}: {where}: {message[0].lower()}{message[1:]}") from None
+        plan = Plan.model_validate(given)
+    except ValidationError as error:
+        where, problem = problem_of(error)
+        raise ConfigError(f"{path}: {where}: {problem}") from None
     data = {
         name: d.model_copy(
             update={
-                "path": path.parent / d.path.expanduser(),
-                "layout": as_setting(_beside(path, d.layout)),
+                "path": _beside(path, d.path),
+                "layout": as_setting(_layout(path, d.layout)),
             }
         )
         for name, d in plan.data.items()
@@ -209,10 +201,20 @@ def read_plan(path: Path) -> Plan:
     return plan
 
 
-def _beside(plan: Path, layout: str | None) -> str | None:
+def _beside(plan: Path, given: str | Path) -> Path:
+    """Resolve a path of a plan relative to the plan's folder."""
+    try:
+        return plan.parent / Path(given).expanduser()
+    except RuntimeError as error:  # "~" and no such user
+        raise ConfigError(
+            f"{plan}: {shortened(str(given))}: there is no such home folder"
+        ) from error
+
+
+def _layout(plan: Path, layout: str | None) -> str | None:
     """Resolve the path of a file that declares a layout relative to the plan's folder."""
     if layout is not None and layout.endswith((".yaml", ".yml", ".json")):
-        return str(plan.parent / Path(layout).expanduser())
+        return str(_beside(plan, layout))
     return layout
 
 
@@ -221,5 +223,4 @@ def _resolve_weights(plan: Path, settings: dict[str, Any]) -> dict[str, Any]:
     weights = settings.get("encoder_weights", "timm")
     if weights in ("timm", "random") or not isinstance(weights, str):
         return settings
-    path = (plan.parent / Path(weights).expanduser()).resolve()
-    return {**settings, "encoder_weights": str(path)}
+    return {**settings, "encoder_weights": str(_beside(plan, weights).resolve())}

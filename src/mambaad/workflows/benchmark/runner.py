@@ -12,16 +12,19 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from mambaad.artifacts.run_folder import CONFIG, read_config, training_seconds
 from mambaad.data.checks import read_checked
+from mambaad.documents import DocumentError, read_json
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import write_text
 from mambaad.inference.engine import Engine
 from mambaad.inspection.inspector import Inspector
-from mambaad.metrics.names import MetricValues
+from mambaad.metrics.names import METRICS, MetricValues
 from mambaad.process import process_context, sigterm_as_interrupt
 from mambaad.progress import say
+from mambaad.setting_checks import problem_of
 from mambaad.types import ProductClass
 from mambaad.workflows.benchmark.peer_settings import peer_settings
 from mambaad.workflows.benchmark.peers import PatchCore
@@ -101,17 +104,48 @@ def read_result(job: Job, out: Path) -> dict[str, Any] | None:
             f"{folder / RESULT} was made under another protocol than the plan's; choose another "
             f"--out, or delete {folder / RESULT} to evaluate again"
         )
+    if result:
+        try:
+            _Result.model_validate(result)
+        except ValidationError as error:
+            raise RunError(
+                f"{folder / RESULT} is damaged ({' '.join(problem_of(error)).strip()}); delete "
+                "it to evaluate again"
+            ) from None
     return result
+
+
+class _Result(BaseModel):
+    """What the tables take of a result."""
+
+    mean: MetricValues
+    classes: dict[str, MetricValues]
+    protocol: str
+    size: tuple[int, int]
+    settings: dict[str, Any]
+    images_per_s: float = Field(gt=0)
+    parameters: float | None = None
+    flops: float | None = None
+    train_minutes: float | None = None
+    peak_mib: float | None = None
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> _Result:
+        for values in (self.mean, *self.classes.values()):
+            if missing := set(METRICS) - set(values):
+                raise ValueError(f"a row lacks {min(missing)}")
+        return self
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        content.get("fingerprint")
-    except (OSError, ValueError, AttributeError) as error:
-        raise RunError(f"{path} is damaged; delete {path.parent} to run this job again") from error
+        content = read_json(path)
+    except DocumentError as error:
+        raise RunError(f"{error}; or delete {path.parent} to run this job again") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} is damaged; delete {path.parent} to run this job again")
     return content
 
 

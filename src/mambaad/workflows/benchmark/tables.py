@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from mambaad.files import write_text
 from mambaad.metrics.names import HEADINGS, METRICS
-from mambaad.report.run_rendering import svg_of
+from mambaad.report.run_rendering import svg_of, templates
 from mambaad.workflows.benchmark.plan import Plan
 from mambaad.workflows.benchmark.published import published
 from mambaad.workflows.benchmark.runner import Outcome
+from mambaad.workflows.csv_text import csv_text
 
 _METRIC_HEADINGS = tuple(HEADINGS[metric] for metric in METRICS)
 _PROFILE = {
@@ -199,10 +197,8 @@ def _latex(cell: str) -> str:
 
 def to_csv(outcomes: Iterable[Outcome]) -> str:
     """Format every class of every run as a row of CSV, values in [0, 1]."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     profile = [key for key, *_ in _PROFILE.values()]
-    writer.writerow(["data", "system", "seed", "protocol", "class", *METRICS, *profile])
+    rows: list[list[object]] = [["data", "system", "seed", "protocol", "class", *METRICS, *profile]]
     for o in outcomes:
         if not o.result:
             continue
@@ -211,8 +207,8 @@ def to_csv(outcomes: Iterable[Outcome]) -> str:
         for number, (name, values) in enumerate(every, start=1):
             is_mean = number == len(every)  # the profile is that of the run, not of a class
             cells = [o.result.get(key) if is_mean else "" for key in profile]
-            writer.writerow([*job, name, *(values[m] for m in METRICS), *cells])
-    return text.getvalue()
+            rows.append([*job, name, *(values[m] for m in METRICS), *cells])
+    return csv_text(rows)
 
 
 def speed_plot(plan: Plan, outcomes: Sequence[Outcome], data_name: str) -> str:
@@ -260,11 +256,7 @@ def write_tables(plan: Plan, outcomes: Sequence[Outcome], out: Path) -> list[Pat
     problems = "".join(f"- {title}: {problem}\n" for title, problem in failed)
     if problems:
         problems = f"\nFailed:\n\n{problems}"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mambaad.workflows.benchmark"),
-        autoescape=True,
-        trim_blocks=True,
-    )
+    environment = templates("mambaad.workflows.benchmark")
     html = environment.get_template("benchmark.html").render(
         title=plan.title,
         note=note,

@@ -1,0 +1,49 @@
+"""The statements of the pages hold."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from mambaad.config import TrainConfig, make_config
+from mambaad.config_file import read_config_file
+from tests.conftest import SMALL
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PACKAGES = tuple(f"src/mambaad/{name}" for name in ("ops", "metrics", "models/weights"))
+PAGES = sorted(
+    path
+    for folder in (".", "docs", "benchmarks", *PACKAGES)
+    for path in (ROOT / folder).glob("*.md")
+)
+
+
+def test_the_recipe_in_the_examples_is_the_default():
+    assert make_config(read_config_file(ROOT / "examples" / "recipe.yaml")) == TrainConfig()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_files_that_the_architecture_names_exist():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`([\w/]+\.(?:py|hpp|cpp))`", page):
+        places = (ROOT, ROOT / "src" / "mambaad", ROOT / "native")
+        assert any((place / name).exists() for place in places), name
+
+
+def test_the_example_from_python_runs(trained_run, parts, tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    # As written, but for the names of things and a training of seconds.
+    code = code.replace('"DATA"', repr(str(parts))).replace('"part.png"', "PART")
+    code = code.replace('encoder="resnet34", epochs=100', "**SMALL")
+    monkeypatch.chdir(tmp_path)
+    part = parts / "nut" / "test" / "good" / "000.png"
+    scope = {"SMALL": {**SMALL, "epochs": 1, "size": "32"}, "PART": part}
+    exec(compile(code, "README.md", "exec"), scope)
+    assert scope["prediction"].product in ("bolt", "nut")
