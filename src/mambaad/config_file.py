@@ -10,19 +10,45 @@ import yaml
 from mambaad.errors import ConfigError
 
 
+def check_keys(node: yaml.MappingNode) -> None:
+    """Refuse a key that is given twice, of which YAML takes the last (a YAMLError)."""
+    seen = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"'{key.value}' is given twice; keep one", key.start_mark
+                )
+            seen.add(key.value)
+
+
 class _Loader(yaml.SafeLoader):
-    """Takes names as they are written: of ``[01, no, 1e3]`` YAML would make numbers and False."""
+    """Takes names as they are written: of ``[01, no, 1e3]`` YAML would make numbers and False.
+
+    Refuses a key that is given twice.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        check_keys(node)
         for key, value in node.value:
-            if key.value in _NAMES and isinstance(value, yaml.SequenceNode):
-                for item in value.value:
-                    if isinstance(item, yaml.ScalarNode):
-                        item.tag = "tag:yaml.org,2002:str"
+            if key.value in _NAMES and not isinstance(value, yaml.ScalarNode):
+                _take_as_text(value)
         return super().construct_mapping(node, deep)
 
 
-_NAMES = ("classes", "exclude")
+_NAMES = ("classes", "exclude", "layout")
+
+
+def _take_as_text(node: yaml.Node) -> None:
+    """Make every value below a node text, as it is written."""
+    if isinstance(node, yaml.ScalarNode):
+        node.tag = "tag:yaml.org,2002:str"
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _take_as_text(item)
+    elif isinstance(node, yaml.MappingNode):
+        for _, value in node.value:
+            _take_as_text(value)
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
@@ -33,7 +59,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """
     try:
         settings = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"--config: {path} cannot be read ({reason})") from error
     if not isinstance(settings, dict) or not all(isinstance(key, str) for key in settings):

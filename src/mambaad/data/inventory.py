@@ -125,14 +125,16 @@ def check_data(
         _open_all(classes, reading, found, progress)
     return Inventory(
         chosen.title,
-        tuple(map(_count, classes)),
+        tuple(map(count_images, classes)),
         tuple(map(printable, found.problems)),
         tuple(map(printable, found.notes)),
         tuple(unread),
     )
 
 
-def _count(c: ProductClass) -> ClassCount:
+def count_images(c: ProductClass) -> ClassCount:
+    """Count the images of a class."""
+
     def kinds(samples: Sequence[Sample]) -> dict[str, int]:
         return dict(sorted(Counter(s.defect_type for s in samples if s.is_defective).items()))
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mambaad.config_file import check_keys
 from mambaad.data.decoding import decode
 from mambaad.data.images import AUTO, is_transparent, to_rgb
 from mambaad.data.masks import resize_mask_nearest
@@ -54,16 +55,10 @@ class _Loader(yaml.SafeLoader):
     """Reads every name as text, ``01`` too, and refuses one given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
+        check_keys(node)
         for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
-                continue
-            key.tag = "tag:yaml.org,2002:str"
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"'{key.value}' is given twice; keep one", key.start_mark
-                )
-            seen.add(key.value)
+            if isinstance(key, yaml.ScalarNode) and not key.tag.endswith(":merge"):
+                key.tag = "tag:yaml.org,2002:str"
         return super().construct_mapping(node, deep)
 
 
