@@ -19,13 +19,14 @@ from mambaad.errors import DataError
 from mambaad.types import ProductClass
 
 _TRAIN = frozenset(["train", "training", "trainset", "train_set"])
-_TEST = frozenset(["test", "testing", "testset", "test_set", "test_public", "val", "validation"])
+_TEST = frozenset(["test", "testing", "testset", "test_set", "test_public"])
+_VALIDATION = frozenset(["val", "valid", "validation"])
 _IMAGES = frozenset(
     ["images", "image", "imgs", "img", "pictures", "photos", "bilder", "jpegimages", "图像", "图片"]
 )
 _DATE = re.compile(r"\d{4}([-_.]?)\d\d\1\d\d.*|\d\d[-_.]\d\d[-_.]\d{4}.*")
 _SHARE = 0.2
-_NO_CLASS = _TRAIN | _TEST | _IMAGES | MASK_NAMES | GOOD_NAMES
+_NO_CLASS = _TRAIN | _TEST | _VALIDATION | _IMAGES | MASK_NAMES | GOOD_NAMES
 _NO_TYPE = _IMAGES | MASK_NAMES
 
 
@@ -137,8 +138,10 @@ def _tried(root: Path, description: Description, present: int) -> Proposal | Non
     types = {s.defect_type for c in classes for s in c.test}
     if (has_classes and _called(names, _NO_CLASS)) or _called(types, _NO_TYPE):
         return None
+    if has_classes and all(map(_DATE.fullmatch, names)):
+        return None
     trained = {s.path.parent.relative_to(root) for c in classes for s in c.train}
-    if any(_called(folder.parts, _TEST) for folder in trained):
+    if any(_called(folder.parts, _TEST | _VALIDATION) for folder in trained):
         return None
     read = {path for c in classes for s in (*c.train, *c.test) for path in s.files}
     return Proposal(description, tuple(classes), len(read), present, tuple(problems))
@@ -186,10 +189,10 @@ def _by_name(
 def _by_mask(root: Path, names: Collection[str]) -> Iterator[Description]:
     """Describe folders in which those parts are defective that have a mask."""
     for top in _tops(names):
-        for where in filter(None, _places_of_masks(top, names)):
-            suffixes = MASK_SUFFIXES if where == ("{folder}",) else (*MASK_SUFFIXES, "")
-            base = Description((), (), where, ("good",), suffixes, "mask")
-            for pictures in (*_called(names, _IMAGES), ""):
+        for pictures in (*_called(names, _IMAGES), ""):
+            for where in filter(None, _places_of_masks(top, names)):
+                suffixes = MASK_SUFFIXES if where == ("{folder}",) else (*MASK_SUFFIXES, "")
+                base = Description((), (), where, ("good",), suffixes, "mask")
                 train = (_folder(top, pictures),)
                 yield replace(base, train=train, test_share=_SHARE, test_defective=True)
                 for a, b in _parts(names):
@@ -201,7 +204,8 @@ def _by_mask(root: Path, names: Collection[str]) -> Iterator[Description]:
 
 
 def _parts(names: Collection[str]) -> list[tuple[str, str]]:
-    return [(a, b) for a in _called(names, _TRAIN) for b in _called(names, _TEST)]
+    tests = _called(names, _TEST) or _called(names, _VALIDATION)
+    return [(a, b) for a in _called(names, _TRAIN) for b in tests]
 
 
 def _tops(names: Iterable[str]) -> tuple[str, ...]:
@@ -246,7 +250,7 @@ def _places_of_masks(top: str, names: Collection[str]) -> Iterator[tuple[str, ..
 def _shared_masks(top: str, name: str, names: Collection[str]) -> Iterator[tuple[str, ...]]:
     yield (f"{top}{name}/{{type}}",)
     yield (f"{top}{name}",)
-    for part in _called(names, _TEST):
+    for part in _called(names, _TEST | _VALIDATION):
         yield (f"{top}{part}/{name}/{{type}}",)
         yield (f"{top}{name}/{part}/{{type}}",)
     if top:
