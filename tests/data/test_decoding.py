@@ -309,3 +309,67 @@ def test_any_bytes_after_a_header_give_one_line(written, complains: Complains) -
             except Exception as error:
                 with complains(path):
                     raise error
+
+
+def bmp(pixels: bytes, bits: int, masks: bytes = b"", size: int = 40, alpha: bool = False) -> bytes:
+    """A BMP of 2 rows of 4 pixels; ``masks`` say which bits are red, green, blue (and alpha)."""
+    head = struct.pack(
+        "<IiiHHIIiiII", size, 4, 2, 1, bits, 3 if masks else 0, len(pixels), 0, 0, 0, 0
+    )
+    head = (head + masks).ljust(size, b"\0")
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 14 + len(head) + len(pixels), 0, 0, 14 + len(head))
+        + head
+        + pixels
+    )
+
+
+@pytest.mark.parametrize(
+    ("bits", "masks"), [(16, (0xF800, 0x7E0, 0x1F)), (16, (0x7C00, 0x3E0, 0x1F)), (16, ())]
+)
+def test_bmp_of_16_bits_a_pixel(written, bits: int, masks: tuple[int, ...]) -> None:
+    is_565 = masks[:1] == (0xF800,)
+    depths = (5, 6, 5) if is_565 else (5, 5, 5)
+    parts = [np.random.default_rng(i).integers(0, 2**d, (2, 4)) for i, d in enumerate(depths)]
+    packed = parts[0] << sum(depths[1:]) | parts[1] << depths[2] | parts[2]
+    data = packed[::-1].astype("<u2").tobytes()
+    path = written(bmp(data, bits, struct.pack(f"<{len(masks)}I", *masks)), "a.bmp")
+    expected = [p * 255 / (2**d - 1) for p, d in zip(parts, depths, strict=True)]
+    assert np.abs(read_image(path) - np.stack(expected, axis=2)).max() < 1.01
+
+
+@pytest.mark.parametrize("size", [40, 108, 124])
+def test_bmp_of_32_bits_with_and_without_transparency(written, size: int) -> None:
+    pixels = noise(2, 4, 4)
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) if size > 40 else b""
+    path = written(bmp(pixels[::-1].tobytes(), 32, masks, size), "a.bmp")
+    np.testing.assert_array_equal(read_image(path), pixels[..., 2::-1])
+
+
+def test_bmp_of_other_bits_is_named(written, complains: Complains) -> None:
+    path = written(bmp(bytes(32), 32, struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF)), "a.bmp")
+    with complains(path, "is a BMP of a kind that cannot be read", "convert it to PNG"):
+        read_image(path)
+
+
+def test_a_jpeg_of_12_bits_is_named(written, complains: Complains) -> None:
+    buffer = BytesIO()
+    Image.fromarray(noise(16, 16)).save(buffer, "JPEG")
+    content = bytearray(buffer.getvalue())
+    content[content.index(b"\xff\xc0") + 4] = 12
+    path = written(bytes(content), "a.jpg")
+    with complains(path, "is a JPEG of a kind that cannot be read", "12-bit", "convert it to PNG"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("inks", [False, True])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_of_inks_and_progressive_ones(written, inks: bool, progressive: bool) -> None:
+    smooth = np.full((16, 16, 3), (200, 100, 50), np.uint8)
+    buffer = BytesIO()
+    image = Image.fromarray(smooth).convert("CMYK" if inks else "RGB")
+    image.save(buffer, "JPEG", quality=95, progressive=progressive)  # Adobe's: inverted
+    assert (b"Adobe" in buffer.getvalue()) == inks
+    path = written(buffer.getvalue(), "a.jpg")
+    assert np.abs(read_image(path).astype(int) - smooth).max() <= 3

@@ -194,7 +194,9 @@ def _check_whole(
     image: ImageFile.ImageFile, pixels: Shaped[np.ndarray, "h w *c"], content: bytes
 ) -> None:
     """Refuse what Pillow fills with 0 in silence: lacking rows, and colours (ValueError)."""
-    if isinstance(image, PngImagePlugin.PngImageFile) and not pixels[-2:].any():
+    is_png = isinstance(image, PngImagePlugin.PngImageFile)
+    # The last rows, interlaced or not, are the last in the file too: mostly they are not black.
+    if is_png and not all(row.any() for row in pixels[-2:]):
         png.check_complete(content)
     if image.mode == "P" and image.palette is not None:
         colours = len(image.palette.palette) // len(image.palette.mode)
