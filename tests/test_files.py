@@ -57,3 +57,9 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no regular file"), written_whole(tmp_path / "link"):
         pass
     assert not Path("/dev/null").is_file()
+
+
+def test_a_name_that_is_too_long_is_to_be_shortened(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"too long\); .* shorten the names of files and folders"):
+        write_text(tmp_path / ("a" * 300), "text")
+    assert list(tmp_path.iterdir()) == []

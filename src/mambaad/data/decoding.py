@@ -32,6 +32,7 @@ from mambaad.data.containers import (
     read_container,
 )
 from mambaad.errors import DataError
+from mambaad.files import advice
 
 # Only these decoders are tried, whatever the file's name: others run programs (EPS) or are rare.
 # Not by Image.open, which warns of large images where warnings cannot be caught, in threads.
@@ -99,8 +100,9 @@ def decode(path: Path, max_pixels: int) -> Decoded:
     try:
         content = path.read_bytes()
     except OSError as error:
+        mend = advice(error, "repair or remove it")
         raise DataError(
-            f"{path} cannot be read as an image ({error.strerror or error}); repair or remove it"
+            f"{path} cannot be read as an image ({error.strerror or error}); {mend}"
         ) from error
     return decode_bytes(content, path, max_pixels)
 

@@ -28,6 +28,10 @@ from mambaad.files import printable
 from mambaad.types import ProductClass, Reading, Sample
 
 
+_OF_MASKS = tuple(end for end in MASK_SUFFIXES if end not in ("_defect", "_m"))
+"""Ends of names that an image has by mistake only."""
+
+
 @dataclass(frozen=True)
 class ClassCount:
     """Counts of a class's images of each kind, the defective ones by type."""
@@ -195,6 +199,14 @@ def note_labels(c: ProductClass) -> Iterator[str]:
         yield (
             f"{c.name} has {len(masks)} images that seem to be masks of others, {masks[0]} the "
             "first; declare where masks are (--layout FILE, mambaad data guess)"
+        )
+    lonely = [
+        s.path for s in images if s.path.stem.lower().endswith(_OF_MASKS) and s.path not in masks
+    ]
+    if lonely and 2 * len(lonely) <= len(images):
+        yield (
+            f"{c.name} has {len(lonely)} images that are called as masks are, {lonely[0]} the "
+            "first, without the image that each would be of: they are read as images"
         )
     if defective and not c.has_masks:
         yield f"{c.name} has no masks: image-level figures only"

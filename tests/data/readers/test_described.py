@@ -133,6 +133,15 @@ def test_a_file_is_a_mask_only_where_there_is_an_image_that_it_belongs_to(tmp_pa
     assert "is not read" in note
 
 
+def test_a_mask_without_its_image_is_noted(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"OK/{i}.png" for i in range(4)), "NG/1.png", "NG/1_gt.png", "NG/2_gt.png")
+    given = {"train": "OK", "test": "NG", "masks": "{folder}", "mask_suffixes": "_gt"}
+    inventory = check_data(tmp_path, layout=as_setting(given), quick=True)
+    (note,) = (n for n in inventory.notes if "called as masks" in n)
+    assert f"1 images that are called as masks are, {tmp_path / 'NG' / '2_gt.png'}" in note
+    assert any("2_gt.png has no mask" in problem for problem in inventory.problems)
+
+
 def test_two_masks_of_an_image_beside_it_are_a_problem(tmp_path: Path) -> None:
     draw(tmp_path, "OK/1.png", "OK/2.png", "NG/1.png", "NG/1_m.png", "NG/1_gt.png")
     layout = as_setting(
