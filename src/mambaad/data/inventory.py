@@ -27,7 +27,6 @@ from mambaad.errors import DataError
 from mambaad.files import printable
 from mambaad.types import ProductClass, Reading, Sample
 
-
 _OF_MASKS = tuple(end for end in MASK_SUFFIXES if end not in ("_defect", "_m"))
 """Ends of names that an image has by mistake only."""
 
