@@ -77,6 +77,9 @@ def test_broken_chunks_of_a_png_are_left_out(tmp_path: Path, name: str, place: s
 
 
 BROKEN_SEGMENTS = {
+    "JFIF cut short": (0xE0, b"JFIF\0"),
+    "Adobe's cut short": (0xEE, b"Adobe"),
+    "several pictures cut short": (0xE2, b"MPF\0II*\0"),
     "EXIF without a header": (0xE1, b"Exif\0\0garbage"),
     "EXIF cut short": (0xE1, b"Exif\0\0II*\0\x08\0\0\0\x05\0"),
     "EXIF with a resolution of nothing": (

@@ -25,6 +25,7 @@ _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])")
 _NEXT_OF_JPEG = re.compile(rb"\xff[\xc0-\xc4\xda-\xdd]")  # tables, a frame, a scan
 _IMAGEJ = re.compile(rb"ImageJ=[^\0]{,200}?\nimages=(\d{1,6})\n")
 _HEAD = 4096  # bytes of a file, among which ImageJ's description is
+_COLOURS_OF_JPEG = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}
 _REDUCED, _TRANSPARENCY = 1, 4  # bits of a TIFF page's kind: a smaller copy, and a mask of it
 
 
@@ -155,7 +156,8 @@ def _jpeg(content: bytes) -> Container:
         data = content[at + 4 : min(end, at + 40)]
         # Of the application's segments, JFIF's and Adobe's say how colours are stored.
         if 0xE0 <= marker <= 0xEF or marker == 0xFE:
-            if marker in (0xE0, 0xEE):
+            begins = _COLOURS_OF_JPEG.get(marker)
+            if begins and data.startswith(begins) and length >= 14:
                 kept.append(view[at:end])
             elif data.startswith(b"Exif\0\0"):
                 exif = exif or content[at + 10 : end]

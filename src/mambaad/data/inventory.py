@@ -27,6 +27,9 @@ from mambaad.errors import DataError
 from mambaad.files import printable
 from mambaad.types import ProductClass, Reading, Sample
 
+_DEFECTIVE_NAMES = frozenset(
+    ["bad", "ng", "nok", "n.i.o.", "nio", "ko", "defect", "defects", "defective", "fail", "reject"]
+)
 _OF_MASKS = tuple(end for end in MASK_SUFFIXES if end not in ("_defect", "_m"))
 """Ends of names that an image has by mistake only."""
 
@@ -184,6 +187,20 @@ def note_labels(c: ProductClass) -> Iterator[str]:
                 "parts; if they are masks, declare where those are (--layout FILE)"
             )
     images = (*c.train, *c.test)
+    for called, known, are in (("good", GOOD_NAMES, True), ("defective", _DEFECTIVE_NAMES, False)):
+        odd = [
+            s.path
+            for s in images
+            if s.is_defective == are
+            and s.path.parent.name.lower() in known
+            and s.path.parent.name.lower() != s.defect_type.lower()
+        ]
+        if odd:
+            yield (
+                f"{c.name} has {len(odd)} {'defective' if are else 'good'} images in sub-folders "
+                f"called as those of {called} parts are, {odd[0]} the first: its folder's label "
+                "counts"
+            )
     names = {(s.path.parent, s.path.stem.lower()) for s in images}
     masks = [
         s.path

@@ -69,6 +69,18 @@ def folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path.name))
 
 
+def as_spelt(folder: Path) -> Path:
+    """Return a folder as the disk has it, in another case or form of Unicode if that is alone.
+
+    Folders of images and of masks are written by different systems.
+    """
+    if folder.is_dir():
+        return folder
+    name = text(folder.name).casefold()
+    same = [path for path in folders(folder.parent) if text(path.name).casefold() == name]
+    return same[0] if len(same) == 1 else folder
+
+
 def images(folder: Path, complain: Complain, leave_out: Collection[Path] = ()) -> list[Path]:
     """List the images below a folder; two of one name (without suffix) are a problem.
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from mambaad.data.readers.folders import folders
+from mambaad.data.readers.folders import as_spelt, folders
 from mambaad.data.walk import text
 
 _FIELD = re.compile(r"\{(class|type)\}")
@@ -73,7 +73,8 @@ def mask_place(root: Path, place: Place, pattern: str) -> tuple[Path, Path | Non
         if segment == "..":  # beside the folder of the images, which lies below the data set's
             folder = folder.parent if folder != root else folder
             continue
-        folder /= _FIELD.sub(lambda found: fields.get(found.group(1), ""), segment)
+        name = _FIELD.sub(lambda found: fields.get(found.group(1), ""), segment)
+        folder = as_spelt(folder / name)
         varies = varies or "{type}" in segment
         if not varies and not _FIELD.search(segment):
             shared = folder
