@@ -110,13 +110,12 @@ def decode(path: Path, max_pixels: int) -> Decoded:
 def decode_bytes(content: bytes, path: Path, max_pixels: int) -> Decoded:
     """Decode the content of a file; ``path`` is for messages. See :func:`decode`."""
     kind = find_format(content)
-    other = find_other_format(content)
-    if other is not None:
-        raise DataError(
-            f"{path} is a file of the format {other}, expected one of {', '.join(_OPEN)}; convert "
-            "it to PNG"
-        )
     if kind is None:
+        if other := find_other_format(content):
+            raise DataError(
+                f"{path} is a file of the format {other}, expected one of {', '.join(_OPEN)}; "
+                "convert it to PNG"
+            )
         raise DataError(
             f"{path} cannot be read as an image (expected one of {', '.join(_OPEN)}); repair or "
             "remove it"
@@ -135,7 +134,9 @@ def decode_bytes(content: bytes, path: Path, max_pixels: int) -> Decoded:
             return _turned(decoded, pages[0].get(tiff.ORIENTATION, (1,))[0])
         image = _opened(kind, container.content)
         _check_pixels(path, image.size, max_pixels)
-        return _turned(_loaded(image, container, path), container.orientation)
+        decoded = _loaded(image, container, path)
+        _check_whole(image, container.content)
+        return _turned(decoded, container.orientation)
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever they meet
@@ -179,31 +180,28 @@ def _loaded(image: ImageFile.ImageFile, container: Container, path: Path) -> Dec
         raise DataError(f"{path} has colours in CIELAB, expected RGB or grey; convert it to RGB")
     wide = _wide_colours(image, container.content, path)
     if wide is not None:
-        _check_whole(image, wide, container.content)
         return Decoded(None, wide)
     if image.mode in _WIDE_MODES:
         bits = tags.get(tiff.BITS, (16,))[0]
         image.load()
         numbers = np.asarray(image)[..., None]
-        _check_whole(image, numbers, container.content)
         return Decoded(None, numbers, 2**bits - 1 if bits < 16 else None, is_inverted)
     image.load()
-    _check_whole(image, np.asarray(image), container.content)
     return Decoded(image, is_lossy=container.is_lossy)
 
 
-def _check_whole(
-    image: ImageFile.ImageFile, pixels: Shaped[np.ndarray, "h w *c"], content: bytes
-) -> None:
+def _check_whole(image: ImageFile.ImageFile, content: bytes) -> None:
     """Refuse what Pillow fills with 0 in silence: lacking rows, and colours (ValueError)."""
-    is_png = isinstance(image, PngImagePlugin.PngImageFile)
-    # The last rows, interlaced or not, are the last in the file too: mostly they are not black.
-    if is_png and not all(row.any() for row in pixels[-2:]):
-        png.check_complete(content)
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        last = np.asarray(image.crop((0, max(image.height - 2, 0), *image.size)))
+        # The last rows, interlaced or not, are the last in the file too: mostly they are not black.
+        if not all(row.any() for row in last):
+            png.check_complete(content)
     if image.mode == "P" and image.palette is not None:
         colours = len(image.palette.palette) // len(image.palette.mode)
-        if pixels.size and int(pixels.max()) >= colours:
-            raise ValueError(f"its palette has {colours} colours, and pixels go to {pixels.max()}")
+        highest: Any = image.getextrema()[1]
+        if highest >= colours:
+            raise ValueError(f"its palette has {colours} colours, and pixels go to {highest}")
 
 
 def _wide_colours(
