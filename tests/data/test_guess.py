@@ -121,6 +121,13 @@ TREES = {
         [f"line 1/{c}/ok/{i}.png" for c in "ab" for i in N] + ["line 1/a/ng/1.png"],
         {'train: ["*/{class}/ok"]'},
     ),
+    "a product called label": (
+        [f"{c}/train/good/{i}.png" for c in ("cap", "label", "nut") for i in N]
+        + [
+            f"{c}/{p}/hole/7.png" for c in ("cap", "label", "nut") for p in ("test", "ground_truth")
+        ],
+        {'train: ["{class}/train/good"]', 'masks: ["{class}/ground_truth/{type}"]'},
+    ),
     "names with braces": (
         [f"good/{i}.png" for i in N] + ["{bad}/1.png", "*/1.png"],
         {'train: ["good"]', 'test: ["{type}"]'},

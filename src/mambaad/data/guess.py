@@ -26,7 +26,7 @@ _IMAGES = frozenset(
 )
 _DATE = re.compile(r"\d{4}([-_.]?)\d\d\1\d\d.*|\d\d[-_.]\d\d[-_.]\d{4}.*")
 _SHARE = 0.2
-_NO_CLASS = _TRAIN | _TEST | _VALIDATION | _IMAGES | MASK_NAMES | GOOD_NAMES
+_NO_CLASS = _TRAIN | _TEST | _VALIDATION | GOOD_NAMES
 _NO_TYPE = _IMAGES | MASK_NAMES
 
 
@@ -137,6 +137,8 @@ def _tried(root: Path, description: Description, present: int) -> Proposal | Non
     has_classes = any("{class}" in pattern for pattern in description.train)
     types = {s.defect_type for c in classes for s in c.test}
     if (has_classes and _called(names, _NO_CLASS)) or _called(types, _NO_TYPE):
+        return None
+    if has_classes and 2 * len(_called(names, _NO_TYPE)) >= len(names):  # one may be a product
         return None
     if has_classes and all(map(_DATE.fullmatch, names)):
         return None
