@@ -22,6 +22,20 @@ def test_names_are_text_however_they_are_written(tmp_path):
     assert settings["epochs"] == 5
     path.write_text("data:\n  btad: {path: x, classes: [01, 02]}\n")
     assert read_config_file(path)["data"]["btad"]["classes"] == ["01", "02"]
+    path.write_text("data: {a: {layout: {train: 01, good: [no, 1e3], columns: {image: 2}}}}\n")
+    layout = read_config_file(path)["data"]["a"]["layout"]
+    assert layout == {"train": "01", "good": ["no", "1e3"], "columns": {"image": "2"}}
+
+
+@pytest.mark.parametrize("text", ["epochs: 5\nepochs: 6\n", "data: {a: {path: x, path: y}}\n"])
+def test_a_setting_that_is_given_twice_is_refused(tmp_path, text):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"'(epochs|path)' is given twice; keep one") as caught:
+        read_config_file(path)
+    assert "\n" not in str(caught.value)
+    path.write_text("a: &a {epochs: 5}\nb: {<<: *a, epochs: 6}\n")  # what is merged is replaced
+    assert read_config_file(path)["b"] == {"epochs": 6}
 
 
 @pytest.mark.parametrize("text", ["- 1\n- 2\n", "just text", "", "a: [", "\x00"])

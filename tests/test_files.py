@@ -179,3 +179,9 @@ def test_what_is_printable_reads_as_it_is_written():
         assert shown.isprintable()
         assert ast.literal_eval(f"'{shown}'") == f"a{chr(code)}b"
     assert printable(b"\xff.png".decode("utf-8", "surrogateescape")) == r"\xff.png"
+
+
+def test_a_name_that_is_too_long_is_to_be_shortened(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"too long\); .* shorten the names of files and folders"):
+        write_text(tmp_path / ("a" * 300), "text")
+    assert list(tmp_path.iterdir()) == []

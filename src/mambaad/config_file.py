@@ -8,6 +8,9 @@ from typing import Any
 from mambaad.documents import DocumentError, read_yaml
 from mambaad.errors import ConfigError
 
+_NAMES = ("classes", "exclude", "layout")
+"""Settings that hold names, which are text however they are written."""
+
 
 def read_config_file(path: Path) -> dict[str, Any]:
     """Read settings from a YAML (or JSON) file, which :func:`mambaad.config.make_config` checks.
@@ -16,7 +19,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
         ConfigError: no such file, or not a mapping.
     """
     try:
-        settings = read_yaml(path, names=("classes", "exclude"))
+        settings = read_yaml(path, names=_NAMES)
     except DocumentError as error:
         raise ConfigError(f"--config: {error}") from error
     if not isinstance(settings, dict):

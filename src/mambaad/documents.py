@@ -37,9 +37,15 @@ def read_json(path: Path, *, most_bytes: int = MAX_JSON) -> Any:
     return parse_json(_read(path, most_bytes), str(path))
 
 
-def read_yaml(path: Path, *, names: Collection[str] = (), most_bytes: int = MAX_YAML) -> Any:
-    """Read a YAML file (DocumentError); for ``names`` see :func:`parse_yaml`."""
-    return parse_yaml(_read(path, most_bytes), str(path), names=names)
+def read_yaml(
+    path: Path,
+    *,
+    names: Collection[str] = (),
+    as_text: bool = False,
+    most_bytes: int = MAX_YAML,
+) -> Any:
+    """Read a YAML file (DocumentError); ``names``, ``as_text``: see :func:`parse_yaml`."""
+    return parse_yaml(_read(path, most_bytes), str(path), names=names, as_text=as_text)
 
 
 def _read(path: Path, most_bytes: int) -> bytes:
@@ -81,14 +87,17 @@ def parse_json(content: bytes | str, name: str, *, first_line: int | None = None
     return value
 
 
-def parse_yaml(content: bytes | str, name: str, *, names: Collection[str] = ()) -> Any:
+def parse_yaml(
+    content: bytes | str, name: str, *, names: Collection[str] = (), as_text: bool = False
+) -> Any:
     """Parse YAML; dates are text, and so are keys, however they are written.
 
     Args:
         content: the text.
         name: says in messages where it is from.
-        names: keys whose lists hold names, which are text too: of ``[01, no, 1e3]`` YAML would make
-            numbers and False.
+        names: keys whose lists and mappings hold names, which are text too: of ``[01, no, 1e3]``
+            YAML would make numbers and False.
+        as_text: make text of every value.
 
     Raises:
         DocumentError: see the module; a tag that is none of the plain types'.
@@ -97,7 +106,7 @@ def parse_yaml(content: bytes | str, name: str, *, names: Collection[str] = ()) 
     try:
         loader = _Composer(text)
         node = loader.get_single_node()
-        return None if node is None else _Plain(names).value(node)
+        return None if node is None else _Plain(names).value(node, as_text=as_text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = " ".join(f"{error.context or ''} {error.problem or ''}".split())
@@ -226,7 +235,7 @@ class _Plain(yaml.constructor.SafeConstructor):
         self._open: set[int] = set()
 
     def value(self, node: yaml.Node, *, as_text: bool = False) -> Any:
-        """The value of a node; of a scalar ``as_text``, what is written."""
+        """The value of a node; ``as_text`` that of each scalar is what is written."""
         self._values += 1
         _check_number(self._values, node.start_mark)
         if isinstance(node, yaml.ScalarNode):
@@ -238,14 +247,14 @@ class _Plain(yaml.constructor.SafeConstructor):
         self._open.add(id(node))
         if isinstance(node, yaml.MappingNode):
             _check_tag(node, "map")
-            value: Any = self._mapping(node)
+            value: Any = self._mapping(node, as_text=as_text)
         else:
             _check_tag(node, "seq")
             value = [self.value(item, as_text=as_text) for item in node.value]
         self._open.remove(id(node))
         return value
 
-    def _mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
+    def _mapping(self, node: yaml.MappingNode, *, as_text: bool) -> dict[str, Any]:
         own: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key, value in node.value:
@@ -256,13 +265,13 @@ class _Plain(yaml.constructor.SafeConstructor):
                 for part in reversed(value.value) if several else [value]:
                     if not isinstance(part, yaml.MappingNode):
                         raise _problem(part, "expected mappings after '<<'; correct it")
-                    merged.update(self.value(part))
+                    merged.update(self.value(part, as_text=as_text))
                 continue
             name = self._scalar(key, as_text=True)
             if name in own:
                 raise _problem(key, _given_twice(name))
-            listed = name in self._names and isinstance(value, yaml.SequenceNode)
-            own[name] = self.value(value, as_text=listed)
+            is_text = as_text or (name in self._names and not isinstance(value, yaml.ScalarNode))
+            own[name] = self.value(value, as_text=is_text)
         return {**merged, **own}
 
     def _scalar(self, node: yaml.ScalarNode, *, as_text: bool) -> Any:

@@ -70,9 +70,8 @@ def _write_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise RunError(
-            f"{path} cannot be written ({reason}); free some space, or choose another path"
-        ) from error
+        mend = advice(error, "free some space, or choose another path")
+        raise RunError(f"{path} cannot be written ({reason}); {mend}") from error
 
 
 @contextmanager
@@ -191,6 +190,20 @@ def read_regular(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
     return content
+
+
+def advice(error: OSError, usual: str) -> str:
+    """Say what to do about a file that cannot be read or written.
+
+    Args:
+        error: that the system gave.
+        usual: what to do where that does not say more.
+    """
+    if error.errno == errno.ENAMETOOLONG:
+        return "its name is too long for the disk: shorten the names of files and folders"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "its permissions forbid it: change them, or choose another path"
+    return usual
 
 
 def check_regular(path: Path) -> None:

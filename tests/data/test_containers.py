@@ -13,7 +13,7 @@ from PIL import Image
 
 from mambaad.data.containers import find_format, read_container
 from mambaad.data.images import read_image
-from tests.data.conftest import noise
+from tests.data.conftest import Complains, noise
 from tests.data.drawn_files import chunk, exif, png, tiff, with_chunks, with_segments
 
 WIDE = noise(16, 32, 3)
@@ -77,6 +77,9 @@ def test_broken_chunks_of_a_png_are_left_out(tmp_path: Path, name: str, place: s
 
 
 BROKEN_SEGMENTS = {
+    "JFIF cut short": (0xE0, b"JFIF\0"),
+    "Adobe's cut short": (0xEE, b"Adobe"),
+    "several pictures cut short": (0xE2, b"MPF\0II*\0"),
     "EXIF without a header": (0xE1, b"Exif\0\0garbage"),
     "EXIF cut short": (0xE1, b"Exif\0\0II*\0\x08\0\0\0\x05\0"),
     "EXIF with a resolution of nothing": (
@@ -221,3 +224,30 @@ def test_nothing_makes_the_walk_fail(images: dict[str, Path]) -> None:
             for at in random.integers(4, len(damaged) + 1, 4):
                 damaged[at - 1] = random.integers(0, 256)
             read_container(bytes(damaged), kind)
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (b"GIF89a", "GIF"),
+        (b"\0\0\0\x0cjP  \r\n", "JPEG 2000"),
+        (b"\xff\x4f\xff\x51", "JPEG 2000"),
+        (b"\xff\x0a", "JPEG XL"),
+        (b"\0\0\0\x20ftypavif", "AVIF"),
+        (b"\0\0\0\x0aftypheic", "HEIF"),
+        (b"P5\n8 8\n255\n", "PNM"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (b"\n" * 128 + b"DICM", "DICOM"),
+        (b"8BPS", "Photoshop"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer"),
+        (b"PK\x03\x04", "Zip archive"),
+    ],
+)
+def test_other_formats_under_an_images_name_are_named(
+    tmp_path: Path, complains: Complains, content: bytes, name: str
+) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(content + bytes(40))
+    with complains(path, f"is a file of the format {name}, expected one of PNG", "convert it"):
+        read_image(path)

@@ -269,6 +269,9 @@ def test_missing_file_and_folder(tmp_path: Path, complains: Complains) -> None:
     for path in (tmp_path / "gone.png", tmp_path):
         with complains(path):
             read_image(path)
+    path = tmp_path / ("a" * 300)
+    with complains(path, "its name is too long for the disk"):
+        read_image(path)
 
 
 def test_images_of_too_many_pixels_are_refused(

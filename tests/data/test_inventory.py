@@ -194,3 +194,15 @@ def test_a_defect_without_a_mask_is_a_problem_in_every_layout(tmp_path: Path) ->
         assert problem.startswith(f"{images / 'Anomaly' / '4.png'} has no mask, as other")
     with pytest.raises(DataError, match="has no mask, as 1 of the defective images of nut"):
         check_masks(read_data(tmp_path))
+
+
+def test_sub_folders_called_against_their_label_are_noted(
+    tmp_path: Path, write_image: WriteImage
+) -> None:
+    for i, place in enumerate(("train/good", "train/good/NG", "test/hole/ok", "test/good/day 1")):
+        write_image(tmp_path / "nut" / place / f"{i}.png", 8 + i)
+        write_image(tmp_path / "nut" / place / f"{i}0.png", 18 + i)
+    notes = [n for n in check_data(tmp_path, quick=True).notes if "sub-folders" in n]
+    assert len(notes) == 2
+    assert "2 defective images in sub-folders called as those of good parts" in notes[0]
+    assert "2 good images in sub-folders called as those of defective parts" in notes[1]

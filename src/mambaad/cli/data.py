@@ -106,21 +106,21 @@ def guess(
 ) -> None:
     """Propose a layout for a folder of images. To be confirmed, and given to --layout."""
     from mambaad.data.guess import guess as propose
+    from mambaad.data.inventory import Inventory, count_images
+    from mambaad.data.unread import count_unread, note_unread
     from mambaad.files import check_writable, write_text
 
     if out:
         check_writable(out)
     found = propose(root)
     show(found.to_yaml())
-    rows = [["class", "train", "test good", "test defective", "masks"]]
-    for c in found.classes:
-        defective = sum(s.is_defective for s in c.test)
-        masks = sum(s.mask_path is not None for s in c.test)
-        numbers = (len(c.train), len(c.test) - defective, defective, masks)
-        rows.append([c.name, *map(str, numbers)])
-    show(aligned(rows))
+    rows = Inventory("", tuple(map(count_images, found.classes)), (), ()).to_rows()
+    show(aligned(rows, last_is_text=True))
     show(f"\nreads {found.read} of {found.present} images")
-    for line in found.problems[:_SHOWN]:
+    if found.unread:
+        show(f"not read: {count_unread(found.unread)}")
+    notes = note_unread(root, found.unread, found.classes, found.problems)
+    for line in (*found.problems, *notes)[:_SHOWN]:
         show(f"  {line}")
     file = shlex.quote(str(out)) if out else "FILE.yaml"
     if out:

@@ -23,6 +23,9 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _PIXELS_OF_PNG = frozenset([b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"])
 _XMP_ORIENTATION = re.compile(rb"tiff:Orientation(?:=[\"']|>)\s*([1-8])")
 _NEXT_OF_JPEG = re.compile(rb"\xff[\xc0-\xc4\xda-\xdd]")  # tables, a frame, a scan
+_IMAGEJ = re.compile(rb"ImageJ=[^\0]{,200}?\nimages=(\d{1,6})\n")
+_HEAD = 4096  # bytes of a file, among which ImageJ's description is
+_COLOURS_OF_JPEG = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}
 _REDUCED, _TRANSPARENCY = 1, 4  # bits of a TIFF page's kind: a smaller copy, and a mask of it
 
 
@@ -55,6 +58,39 @@ def find_format(content: bytes) -> Format | None:
     if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
         return "WEBP"
     return None
+
+
+def find_other_format(content: bytes) -> str | None:
+    """Name a format that is not read, by a file's first bytes; None if it is unknown."""
+    return next(
+        (name for name, pattern in _OTHERS.items() if re.match(pattern, content, re.DOTALL)), None
+    )
+
+
+_OTHERS = {
+    "GIF": rb"GIF8[79]a",
+    "JPEG 2000": rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "AVIF": rb"....ftypavi[fs]",
+    "HEIF": rb"....ftyp(?:hei[cfmsx]|hev[cmsx]|mif1|msf1)",
+    "PNM": rb"P[1-7fF]\s",
+    "DICOM": rb".{128}DICM",
+    "OpenEXR": rb"v/1\x01",
+    "Radiance HDR": rb"#\?(?:RADIANCE|RGBE)",
+    "Photoshop": rb"8BPS",
+    "DDS": rb"DDS ",
+    "icon": rb"\x00\x00[\x01\x02]\x00",
+    "FITS": rb"SIMPLE  =",
+    "NumPy array": rb"\x93NUMPY",
+    "HDF5": rb"\x89HDF\r\n",
+    "PDF": rb"%PDF-",
+    "SVG": rb"(?:\xef\xbb\xbf)?\s*<(?:\?xml|svg)",
+    "web page": rb"(?i)\s*<(?:!doctype html|html)",
+    "Git LFS pointer": rb"version https://git-lfs",
+    "Zip archive": rb"PK\x03\x04",
+    "gzip archive": rb"\x1f\x8b",
+}
+"""What else is found under the names of images: how it begins."""
 
 
 def read_container(content: bytes, kind: Format) -> Container:
@@ -120,7 +156,8 @@ def _jpeg(content: bytes) -> Container:
         data = content[at + 4 : min(end, at + 40)]
         # Of the application's segments, JFIF's and Adobe's say how colours are stored.
         if 0xE0 <= marker <= 0xEF or marker == 0xFE:
-            if marker in (0xE0, 0xEE):
+            begins = _COLOURS_OF_JPEG.get(marker)
+            if begins and data.startswith(begins) and length >= 14:
                 kept.append(view[at:end])
             elif data.startswith(b"Exif\0\0"):
                 exif = exif or content[at + 10 : end]
@@ -196,15 +233,33 @@ def _webp(content: bytes) -> Container:
 
 def _tiff(content: bytes) -> Container:
     pages = tiff.directories(content)
-    kinds = [page.get(tiff.SUBFILE, (0,))[0] for page in pages]
-    pictures = sum(not kind & (_REDUCED | _TRANSPARENCY) for kind in kinds[1:]) + 1
-    if kinds and kinds[0] & _REDUCED and (len(kinds) > 1 or tiff.SUBDIRECTORIES in pages[0]):
+    pictures = 1 + sum(not _is_copy(page) for page in pages[1:])
+    if pages and _kind(pages[0]) & _REDUCED and (pages[1:] or tiff.SUBDIRECTORIES in pages[0]):
         pictures += 1  # the first is a preview of another
+    for start in pages[0].get(tiff.SUBDIRECTORIES, ()) if pages else ():
+        below = tiff.directories(content, start)
+        pictures += sum(not _is_copy(p) and _size(p) == _size(pages[0]) for p in below)
+    stack = _IMAGEJ.search(content[:_HEAD]) if len(pages) == 1 else None
+    if stack:  # ImageJ writes one directory for a large stack
+        pictures = max(pictures, int(stack[1]))
     is_lossy = bool(pages) and pages[0].get(tiff.COMPRESSION, (1,))[0] in (6, 7)
     bare = tiff.without_metadata(content)
     # What is not taken out is applied by Pillow.
     orientation = 1 if bare is content else _orientation(content, b"")
     return Container(bare, orientation, pictures, "pages", is_lossy)
+
+
+def _kind(page: tiff.Directory) -> int:
+    return page.get(tiff.SUBFILE, (0,))[0]
+
+
+def _is_copy(page: tiff.Directory) -> bool:
+    """Whether a page is a smaller copy of another one, or its transparency."""
+    return bool(_kind(page) & (_REDUCED | _TRANSPARENCY))
+
+
+def _size(page: tiff.Directory) -> tuple[int, int]:
+    return page.get(tiff.WIDTH, (0,))[0], page.get(tiff.HEIGHT, (0,))[0]
 
 
 def _orientation(exif: bytes, xmp: bytes) -> int:

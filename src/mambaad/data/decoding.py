@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import zlib
 from collections.abc import Callable
@@ -22,9 +23,16 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from mambaad.data import tiff
-from mambaad.data.containers import Container, Format, find_format, read_container
+from mambaad.data import png, tiff, tiff_kinds
+from mambaad.data.containers import (
+    Container,
+    Format,
+    find_format,
+    find_other_format,
+    read_container,
+)
 from mambaad.errors import DataError
+from mambaad.files import advice
 
 # Only these decoders are tried, whatever the file's name: others run programs (EPS) or are rare.
 # Not by Image.open, which warns of large images where warnings cannot be caught, in threads.
@@ -45,7 +53,9 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
-_WHITE_IS_ZERO = 0
+_NO_KIND = re.compile("unsupported|unknown|cannot handle", re.IGNORECASE)
+_NO_KIND_OF_TIFF = (SyntaxError, LookupError)
+"""What Pillow raises, or says, of kinds that it does not know."""
 _OTHER_ORDER = "B" if sys.byteorder == "little" else "L"
 
 
@@ -90,8 +100,9 @@ def decode(path: Path, max_pixels: int) -> Decoded:
     try:
         content = path.read_bytes()
     except OSError as error:
+        mend = advice(error, "repair or remove it")
         raise DataError(
-            f"{path} cannot be read as an image ({error.strerror or error}); repair or remove it"
+            f"{path} cannot be read as an image ({error.strerror or error}); {mend}"
         ) from error
     return decode_bytes(content, path, max_pixels)
 
@@ -100,6 +111,11 @@ def decode_bytes(content: bytes, path: Path, max_pixels: int) -> Decoded:
     """Decode the content of a file; ``path`` is for messages. See :func:`decode`."""
     kind = find_format(content)
     if kind is None:
+        if other := find_other_format(content):
+            raise DataError(
+                f"{path} is a file of the format {other}, expected one of {', '.join(_OPEN)}; "
+                "convert it to PNG"
+            )
         raise DataError(
             f"{path} cannot be read as an image (expected one of {', '.join(_OPEN)}); repair or "
             "remove it"
@@ -111,12 +127,16 @@ def decode_bytes(content: bytes, path: Path, max_pixels: int) -> Decoded:
             "save each as a file of its own"
         )
     pages = tiff.directories(content) if kind == "TIFF" else []
+    if pages and (what := tiff_kinds.unclear(content, pages[0])):
+        raise DataError(f"{path} has {what}; convert it to PNG")
     try:
         if pages and (decoded := _rare_tiff(content, pages[0], path, max_pixels)):
             return _turned(decoded, pages[0].get(tiff.ORIENTATION, (1,))[0])
-        image = _OPEN[kind](io.BytesIO(container.content))
+        image = _opened(kind, container.content)
         _check_pixels(path, image.size, max_pixels)
-        return _turned(_loaded(image, container, path), container.orientation)
+        decoded = _loaded(image, container, path)
+        _check_whole(image, container.content)
+        return _turned(decoded, container.orientation)
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever they meet
@@ -124,16 +144,38 @@ def decode_bytes(content: bytes, path: Path, max_pixels: int) -> Decoded:
         if isinstance(error, MemoryError):
             raise DataError(f"{path} does not fit into memory; give a smaller image") from error
         if pages:
-            reason += f": {_described(pages[0])}"
+            what = tiff_kinds.described(content, pages[0])
+            if _NO_KIND.match(reason) or isinstance(error, _NO_KIND_OF_TIFF):
+                raise DataError(
+                    f"{path} is {what}, which cannot be read; convert it to PNG"
+                ) from error
+            reason += f": {what}"
+        elif _NO_KIND.match(reason):
+            raise DataError(
+                f"{path} is a {kind} of a kind that cannot be read ({reason}); convert it to PNG"
+            ) from error
         raise DataError(
             f"{path} cannot be read as an image ({reason}); repair or remove it"
         ) from error
 
 
+def _opened(kind: Format, content: bytes) -> ImageFile.ImageFile:
+    """Open an image; a fourth channel that a TIFF does not name is mostly transparency."""
+    image = _OPEN[kind](io.BytesIO(content))
+    modes = [_raw_mode(tile) for tile in image.tile]
+    if image.mode == "RGB" and kind == "TIFF" and all(m[:4] == "RGBX" for m in modes):
+        image._mode = "RGBA"
+        image.tile = [
+            _with_mode(tile, mode.replace("RGBX", "RGBA"))
+            for tile, mode in zip(image.tile, modes, strict=True)
+        ]
+    return image
+
+
 def _loaded(image: ImageFile.ImageFile, container: Container, path: Path) -> Decoded:
     """Decode an image that was opened."""
     tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    is_inverted = tags.get(tiff.PHOTOMETRIC) == _WHITE_IS_ZERO
+    is_inverted = tags.get(tiff.PHOTOMETRIC) == tiff_kinds.GREY_WHITE_IS_ZERO
     if image.mode == "LAB":
         raise DataError(f"{path} has colours in CIELAB, expected RGB or grey; convert it to RGB")
     wide = _wide_colours(image, container.content, path)
@@ -146,6 +188,20 @@ def _loaded(image: ImageFile.ImageFile, container: Container, path: Path) -> Dec
         return Decoded(None, numbers, 2**bits - 1 if bits < 16 else None, is_inverted)
     image.load()
     return Decoded(image, is_lossy=container.is_lossy)
+
+
+def _check_whole(image: ImageFile.ImageFile, content: bytes) -> None:
+    """Refuse what Pillow fills with 0 in silence: lacking rows, and colours (ValueError)."""
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        last = np.asarray(image.crop((0, max(image.height - 2, 0), *image.size)))
+        # The last rows, interlaced or not, are the last in the file too: mostly they are not black.
+        if not all(row.any() for row in last):
+            png.check_complete(content)
+    if image.mode == "P" and image.palette is not None:
+        colours = len(image.palette.palette) // len(image.palette.mode)
+        highest: Any = image.getextrema()[1]
+        if highest >= colours:
+            raise ValueError(f"its palette has {colours} colours, and pixels go to {highest}")
 
 
 def _wide_colours(
@@ -162,19 +218,19 @@ def _wide_colours(
     is_wide_tiff = isinstance(image, TiffImagePlugin.TiffImageFile) and 16 in image.tag_v2.get(
         tiff.BITS, ()
     )
+    if isinstance(image, BmpImagePlugin.BmpImageFile):
+        return None  # its 16 bits are those of all channels
     if image.mode not in ("RGB", "RGBA", "CMYK") or not (names or is_wide_tiff):
         return None
     if is_planar or not names <= {"RGB", "RGBX", "RGBA", "LA"}:
-        raise DataError(
-            f"{path} has 16-bit channels as {', '.join(sorted(modes))}, which cannot be read; "
-            "convert it to 16-bit PNG"
-        )
+        what = tiff_kinds.described(content, tiff.directories(content)[0])
+        raise DataError(f"{path} is {what}, which cannot be read; convert it to PNG")
     if names == {"LA"}:  # of 4 bytes, as RGBA
-        image.tile = [tile._replace(args="RGBA") for tile in image.tile]
+        image.tile = [_with_mode(tile, "RGBA") for tile in image.tile]
         image.load()
         parts = np.asarray(image).astype(np.uint16)
         return parts[..., ::2] << 8 | parts[..., 1::2]
-    again = type(image)(io.BytesIO(content))
+    again = _opened("TIFF" if isinstance(image, TiffImagePlugin.TiffImageFile) else "PNG", content)
     image.load()
     upper = np.asarray(image).astype(np.uint16)
     again.tile = [_other_order(tile) for tile in again.tile]
@@ -191,9 +247,11 @@ def _raw_mode(tile: Any) -> str:
 def _other_order(tile: Any) -> Any:
     mode = _raw_mode(tile)
     other = {"B": "L", "L": "B", "N": _OTHER_ORDER}[mode[-1]]
-    swapped = mode[:-1] + other
-    is_text = isinstance(tile.args, str)
-    return tile._replace(args=swapped if is_text else (swapped, *tile.args[1:]))
+    return _with_mode(tile, mode[:-1] + other)
+
+
+def _with_mode(tile: Any, mode: str) -> Any:
+    return tile._replace(args=mode if isinstance(tile.args, str) else (mode, *tile.args[1:]))
 
 
 def _rare_tiff(content: bytes, page: tiff.Directory, path: Path, max_pixels: int) -> Decoded | None:
@@ -203,7 +261,9 @@ def _rare_tiff(content: bytes, page: tiff.Directory, path: Path, max_pixels: int
     photometric = page.get(tiff.PHOTOMETRIC, (1,))[0]
     is_planar = channels > 1 and page.get(tiff.PLANAR, (1,))[0] == 2
     is_common_float = (bits[0], channels) == (32, 1) and page.get(tiff.PREDICTOR, (1,))[0] == 1
-    is_rare_whole = 8 < bits[0] < 16 or (bits[0] == 16 and (is_planar or channels == 2))
+    is_inverted = photometric == tiff_kinds.GREY_WHITE_IS_ZERO
+    is_rare = is_planar or channels == 2 or (is_inverted and tiff.byte_order(content) == ">")
+    is_rare_whole = 8 < bits[0] < 16 or (bits[0] == 16 and is_rare)
     if photometric not in (0, 1, 2) or not (
         (kind == 3 and not is_common_float) or (kind == 1 and is_rare_whole)
     ):
@@ -219,19 +279,7 @@ def _rare_tiff(content: bytes, page: tiff.Directory, path: Path, max_pixels: int
     if samples is None:
         return None
     white = 2 ** bits[0] - 1 if kind == 1 and bits[0] < 16 else None
-    return Decoded(None, samples, white, photometric == _WHITE_IS_ZERO)
-
-
-def _described(page: tiff.Directory) -> str:
-    bits = page.get(tiff.BITS, (1,))
-    numbers = {1: "whole numbers", 2: "signed numbers", 3: "floats"}
-    kind = page.get(tiff.SAMPLE_FORMAT, (1,))[0]
-    channels = page.get(tiff.SAMPLES, (len(bits),))[0]
-    return (
-        f"a TIFF of {channels} channels of {bits[0]}-bit {numbers.get(kind, 'numbers')}, "
-        f"compression {page.get(tiff.COMPRESSION, (1,))[0]}, "
-        f"photometric {page.get(tiff.PHOTOMETRIC, (0,))[0]}"
-    )
+    return Decoded(None, samples, white, is_inverted)
 
 
 def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:

@@ -27,6 +27,12 @@ from mambaad.errors import DataError
 from mambaad.files import printable
 from mambaad.types import ProductClass, Reading, Sample
 
+_DEFECTIVE_NAMES = frozenset(
+    ["bad", "ng", "nok", "n.i.o.", "nio", "ko", "defect", "defects", "defective", "fail", "reject"]
+)
+_OF_MASKS = tuple(end for end in MASK_SUFFIXES if end not in ("_defect", "_m"))
+"""Ends of names that an image has by mistake only."""
+
 
 @dataclass(frozen=True)
 class ClassCount:
@@ -125,14 +131,16 @@ def check_data(
         _open_all(classes, reading, found, progress)
     return Inventory(
         chosen.title,
-        tuple(map(_count, classes)),
+        tuple(map(count_images, classes)),
         tuple(map(printable, found.problems)),
         tuple(map(printable, found.notes)),
         tuple(unread),
     )
 
 
-def _count(c: ProductClass) -> ClassCount:
+def count_images(c: ProductClass) -> ClassCount:
+    """Count the images of a class."""
+
     def kinds(samples: Sequence[Sample]) -> dict[str, int]:
         return dict(sorted(Counter(s.defect_type for s in samples if s.is_defective).items()))
 
@@ -179,6 +187,20 @@ def note_labels(c: ProductClass) -> Iterator[str]:
                 "parts; if they are masks, declare where those are (--layout FILE)"
             )
     images = (*c.train, *c.test)
+    for called, known, are in (("good", GOOD_NAMES, True), ("defective", _DEFECTIVE_NAMES, False)):
+        odd = [
+            s.path
+            for s in images
+            if s.is_defective == are
+            and s.path.parent.name.lower() in known
+            and s.path.parent.name.lower() != s.defect_type.lower()
+        ]
+        if odd:
+            yield (
+                f"{c.name} has {len(odd)} {'defective' if are else 'good'} images in sub-folders "
+                f"called as those of {called} parts are, {odd[0]} the first: its folder's label "
+                "counts"
+            )
     names = {(s.path.parent, s.path.stem.lower()) for s in images}
     masks = [
         s.path
@@ -193,6 +215,14 @@ def note_labels(c: ProductClass) -> Iterator[str]:
         yield (
             f"{c.name} has {len(masks)} images that seem to be masks of others, {masks[0]} the "
             "first; declare where masks are (--layout FILE, mambaad data guess)"
+        )
+    lonely = [
+        s.path for s in images if s.path.stem.lower().endswith(_OF_MASKS) and s.path not in masks
+    ]
+    if lonely and 2 * len(lonely) <= len(images):
+        yield (
+            f"{c.name} has {len(lonely)} images that are called as masks are, {lonely[0]} the "
+            "first, without the image that each would be of: they are read as images"
         )
     if defective and not c.has_masks:
         yield f"{c.name} has no masks: image-level figures only"

@@ -16,6 +16,7 @@ from jaxtyping import Shaped
 WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 256, 257, 258, 259, 262
 ORIENTATION, SAMPLES, PLANAR, PREDICTOR, SAMPLE_FORMAT = 274, 277, 284, 317, 339
 SUBFILE, ROWS_PER_STRIP, SUBDIRECTORIES, EXTRA_SAMPLES = 254, 278, 330, 338
+PALETTE, TILE_WIDTH, INK_SET, DEPTH = 320, 322, 332, 32997
 _STRIPS, _STRIP_BYTES = 273, 279
 
 _NEEDED = frozenset(
@@ -30,8 +31,24 @@ _NEEDED = frozenset(
 )
 """The tags that say where and what the pixels are; all others are metadata."""
 
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}
-_LETTERS = {1: "B", 3: "H", 4: "I", 8: "h", 9: "i", 16: "Q"}
+_SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    18: 8,
+}
+_LETTERS = {1: "B", 3: "H", 4: "I", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
 _MOST_PAGES = 10_000
 _FLOAT_PREDICTOR = 3
 
@@ -39,8 +56,13 @@ Directory = Mapping[int, tuple[int, ...]]
 """The whole numbers of a directory by tag; tags of other types, or that are broken, are absent."""
 
 
-def directories(content: bytes) -> list[Directory]:
-    """Read the directories of a TIFF file or of EXIF, one a page; none if there is no header."""
+def directories(content: bytes, start: int | None = None) -> list[Directory]:
+    """Read the directories of a TIFF file or of EXIF, one a page; none if there is no header.
+
+    Args:
+        content: the file.
+        start: where the first one is; where the header says, if it is not given.
+    """
     order, is_big = byte_order(content), content[2:4] in (b"+\0", b"\0+")
     if order is None:
         return []
@@ -48,7 +70,7 @@ def directories(content: bytes) -> list[Directory]:
     pages: list[Directory] = []
     seen = set()
     try:
-        (at,) = struct.unpack_from(order + number, content, 8 if is_big else 4)
+        at = start or struct.unpack_from(order + number, content, 8 if is_big else 4)[0]
         while at and at not in seen and len(pages) < _MOST_PAGES:
             seen.add(at)
             (count,) = struct.unpack_from(order + ("Q" if is_big else "H"), content, at)

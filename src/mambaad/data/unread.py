@@ -26,10 +26,13 @@ def find_unread(root: Path, layout: Layout, classes: Iterable[ProductClass]) -> 
     # A layout's own folders may be links that the walk would not follow.
     found = walk(root, follow=_folders_of(read))
     unread = found.unread
+    names = {(path.parent, path.stem.lower()) for path in found.images}
     for path in found.images:
         if path in read:
             continue
-        if aside := layout.aside(path.relative_to(root).parts):
+        bases = (path.stem.lower().removesuffix(end) for end in layout.beside)
+        is_mask = any((path.parent, base) in names for base in bases if base != path.stem.lower())
+        if aside := is_mask or layout.aside(path.relative_to(root).parts):
             reason = "belongs to the data set, but is not used"
         else:
             reason = f"is not read: the layout of {layout.title} has {layout.form}"

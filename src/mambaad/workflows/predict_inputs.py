@@ -12,7 +12,7 @@ from pathlib import Path
 from mambaad.data.unread import count_unread
 from mambaad.data.walk import Unread, walk
 from mambaad.errors import ConfigError, DataError
-from mambaad.files import TEMPORARY
+from mambaad.files import TEMPORARY, advice
 from mambaad.report.inspection_rendering import PAGE, PICTURES
 
 TABLE, RECORDS = "predictions.csv", "predictions.jsonl"
@@ -61,6 +61,13 @@ def find_inputs(given: Sequence[Path], out: Path, report: Path | None) -> Inputs
     unread: dict[Path, Unread] = {}
     tops = []
     for path in given:
+        try:
+            path.stat()
+        except FileNotFoundError:
+            pass  # said below
+        except OSError as error:
+            mend = advice(error, "give an image or a folder of images")
+            raise DataError(f"{path} cannot be read ({error.strerror}); {mend}") from error
         if path.is_dir():
             tops.append(_absolute(path))
             results = [out, *([report, report / PICTURES] if report else [])]

@@ -11,9 +11,9 @@ from PIL import Image
 
 from mambaad.data.checks import read_sample
 from mambaad.data.inventory import check_data
-from mambaad.data.layout_file import as_setting, declared
+from mambaad.data.layout_file import as_setting
 from mambaad.data.layouts import class_names, find_layout, read_data
-from mambaad.errors import ConfigError, DataError
+from mambaad.errors import DataError
 from mambaad.types import ProductClass
 
 Rows = dict[str, tuple[list[str], list[str]]]
@@ -114,52 +114,117 @@ def test_one_class_of_flat_folders_with_a_share_for_testing(tmp_path: Path) -> N
     }
 
 
-def test_a_table(tmp_path: Path) -> None:
-    draw(tmp_path, *(f"img/{i}.png" for i in range(6)), "m/5.png")
-    (tmp_path / "lists").mkdir()
-    (tmp_path / "lists" / "split.csv").write_text(
-        "file;set;state;gt;part\nimg/0.png;Train;OK;;ü\nimg/1.png;train;ok;;u\u0308\n"
-        "img/2.png;val;OK;;ü\nimg/3.png;train;NG;;ü\nimg/4.png;test;OK;;ü\n"
-        "img/5.png;test;hole;m/5.png;ü\n",
-        encoding="utf-8",
-    )
-    names = {"image": "file", "split": "set", "label": "state", "mask": "gt", "class": "part"}
-    given = {"table": "lists/split.csv", "columns": names, "good": "ok"}
-    layout = as_setting(given)
-    assert told(tmp_path, read_data(tmp_path, layout=layout)) == {
-        "ü": (["img/0.png", "img/1.png"], ["img/4.png good", "img/5.png hole m/5.png"])
-    }
+def test_a_file_is_a_mask_only_where_there_is_an_image_that_it_belongs_to(tmp_path: Path) -> None:
+    draw(tmp_path, "OK/left_m.png", "OK/right_m.png", "OK/top.png", "OK/top_m.png")
+    draw(tmp_path, "OK/a/x.png", "OK/b/x_m.png")  # not in one folder
+    draw(tmp_path, "NG/1.png", "NG/1_M.png", "NG/2.PNG", "NG/2_m.png", "NG/3_m.png", "NG/3_m_m.png")
+    layout = as_setting({"train": "OK", "test": "NG", "masks": "{folder}", "mask_suffixes": "_m"})
+    ((train, test),) = told(tmp_path, read_data(tmp_path, layout=layout)).values()
+    assert train == ["OK/a/x.png", "OK/b/x_m.png", "OK/left_m.png", "OK/right_m.png", "OK/top.png"]
+    assert test == [
+        "NG/1.png NG NG/1_M.png",
+        "NG/2.PNG NG NG/2_m.png",
+        "NG/3_m.png NG NG/3_m_m.png",
+    ]
     inventory = check_data(tmp_path, layout=layout, quick=True)
-    assert {one.path.name for one in inventory.unread} == {"2.png", "3.png", "split.csv"}
-    with pytest.raises(DataError, match=r"has no column 'nope' \(label\); its columns are file"):
-        read_data(tmp_path, layout=as_setting({**given, "columns": {**names, "label": "nope"}}))
+    assert [one.path.name for one in inventory.unread if one.is_usual] == ["top_m.png"]
+    draw(tmp_path, "OK2/left_m.png")  # no mask either, and not read: that is said
+    (note,) = (n for n in check_data(tmp_path, layout=layout, quick=True).notes if "OK2" in n)
+    assert "is not read" in note
+
+
+def test_a_mask_without_its_image_is_noted(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"OK/{i}.png" for i in range(4)), "NG/1.png", "NG/1_gt.png", "NG/2_gt.png")
+    given = {"train": "OK", "test": "NG", "masks": "{folder}", "mask_suffixes": "_gt"}
+    inventory = check_data(tmp_path, layout=as_setting(given), quick=True)
+    (note,) = (n for n in inventory.notes if "called as masks" in n)
+    assert f"1 images that are called as masks are, {tmp_path / 'NG' / '2_gt.png'}" in note
+    assert any("2_gt.png has no mask" in problem for problem in inventory.problems)
+
+
+def test_two_masks_of_an_image_beside_it_are_a_problem(tmp_path: Path) -> None:
+    draw(tmp_path, "OK/1.png", "OK/2.png", "NG/1.png", "NG/1_m.png", "NG/1_gt.png")
+    layout = as_setting(
+        {"train": "OK", "test": "NG", "masks": "{folder}", "mask_suffixes": ["_m", "_gt"]}
+    )
+    with pytest.raises(DataError, match=r"1_m.png and 1_gt.png are masks of the same image"):
+        read_data(tmp_path, layout=layout)
 
 
 @pytest.mark.parametrize(
-    ("given", "complaint"),
+    ("change", "complaint"),
     [
-        ({}, "expected either train"),
-        ({"train": "a", "table": "b.csv"}, "expected either train"),
-        ({"train": "{kind}/good"}, r"train: expected a folder with {class}, {type}, got"),
-        ({"train": "../good"}, "below the data set's"),
-        ({"train": "a", "masks": "x/{folder}"}, "begins a pattern"),
-        ({"train": "a", "masks": "{name}/x"}, "ends a pattern"),
-        ({"train": "a", "colour": "b"}, "colour: "),
-        ({"train": "a", "defective_if": "mask"}, "needs masks"),
-        ({"train": "a", "test_share": 2}, "test_share: "),
-        ({"table": "a.csv", "columns": {"picture": "x"}}, "columns: expected some of image"),
+        (
+            {"train": ["OK", "Okay"]},
+            r"nothing at 'Okay' \(no folder is 'Okay': .* NG, OK, empty, gt",
+        ),
+        ({"train": ["OK", "{class}/OK"]}, "nothing at '{class}/OK'"),
+        ({"test": ["NG", "{class}/{type}"]}, "nothing at '{class}/{type}'"),
+        ({"test": ["NG", "empty"]}, "empty, which fits 'empty', has no images"),
+        ({"masks": "masks"}, "no mask at 'masks' .there is no folder .*masks"),
+        (
+            {"masks": ["gt", "{folder}"]},
+            "no mask at '{folder}' .no file in .* is called as an image",
+        ),
+        ({"mask_suffixes": "_seg"}, "no mask|mask without an image"),
+        ({"masks": "gt/{name}"}, "no mask"),
+        ({"train": "ok"}, "has no classes; expected images in .*/ok .no folder is 'ok'"),
     ],
 )
-def test_wrong_declarations_are_one_line(given: dict, complaint: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=complaint) as caught:
-        declared(given)
-    assert str(caught.value).startswith("--layout: ")
+def test_a_pattern_that_fits_nothing_is_a_problem(
+    tmp_path: Path, change: dict[str, object], complaint: str
+) -> None:
+    draw(tmp_path, "OK/1.png", "OK/2.png", "NG/1.png", "gt/1_GT.png")
+    (tmp_path / "empty").mkdir()
+    sound = {"train": "OK", "test": "NG", "masks": "gt", "mask_suffixes": "_GT"}
+    layout = as_setting({**sound, "test": ["NG"], **change})
+    if "train" in change and change["train"] == "ok":
+        layout = as_setting({"train": "ok"})
+    with pytest.raises(DataError, match=complaint) as caught:
+        read_data(tmp_path, layout=layout)
     assert "\n" not in str(caught.value)
-    (tmp_path / "mine.yaml").write_text(json.dumps(given))
-    with pytest.raises(ConfigError, match=r"--layout .*mine\.yaml: "):
-        find_layout(tmp_path, str(tmp_path / "mine.yaml"))
-    with pytest.raises(ConfigError, match="cannot be read"):
-        find_layout(tmp_path, str(tmp_path / "absent.yaml"))
+    assert read_data(tmp_path, layout=as_setting(sound))[0].has_masks
+
+
+def test_folders_of_images_may_share_one_of_masks_but_not_a_mask(tmp_path: Path) -> None:
+    draw(tmp_path, "OK/1.png", "OK/2.png", "NG/1.png", "hole/3.png", "gt/1.png", "gt/3.png")
+    layout = as_setting({"train": "OK", "test": ["NG", "hole"], "masks": "gt"})
+    ((_, test),) = told(tmp_path, read_data(tmp_path, layout=layout)).values()
+    assert test == ["NG/1.png NG gt/1.png", "hole/3.png hole gt/3.png"]
+    draw(tmp_path, "gt/4.png")
+    with pytest.raises(DataError, match=r"gt/4.png is a mask without an image"):
+        read_data(tmp_path, layout=layout)
+    draw(tmp_path, "NG/4.png", "hole/4.png")
+    with pytest.raises(DataError, match=r"4.png would be the mask of .*NG/4.png and of .*hole/4"):
+        read_data(tmp_path, layout=layout)
+
+
+def test_patterns_may_fit_other_classes_than_those_that_are_read(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"{c}/{g}/{i}.png" for c, g in (("a", "OK"), ("b", "good")) for i in "12"))
+    draw(tmp_path, "a/NG/3.png", "a/gt/3.png", "b/NG/3.png")
+    layout = as_setting(
+        {
+            "train": ["{class}/OK", "{class}/good"],
+            "test": "{class}/NG",
+            "masks": "{class}/gt",
+        }
+    )
+    for names in (["a"], ["b"], None):
+        assert read_data(tmp_path, names, layout=layout)
+    (tmp_path / "a" / "gt" / "3.png").unlink()
+    for names in (["b"], None):
+        with pytest.raises(DataError, match="no mask"):
+            read_data(tmp_path, names, layout=layout)
+
+
+def test_folders_that_say_nothing_and_masks_beside_the_folder_of_images(tmp_path: Path) -> None:
+    draw(tmp_path, *(f"2024-05-0{d}/ok/{i}.png" for d in (1, 2) for i in (1, 2)))
+    draw(tmp_path, "2024-05-01/dent/1.png", "2024-05-01/gt/1.png")
+    draw(tmp_path, "2024-05-02/dent/1.png", "2024-05-02/gt/1.png")
+    given = {"train": "*/ok", "test": "*/{type}", "masks": "{folder}/../gt", "good": "ok"}
+    ((train, test),) = told(tmp_path, read_data(tmp_path, layout=as_setting(given))).values()
+    assert len(train) == 4
+    assert test == [f"2024-05-0{d}/dent/1.png dent 2024-05-0{d}/gt/1.png" for d in (1, 2)]
 
 
 def test_loco(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mambaad.data.layouts import read_data
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.types import ProductClass, Sample
 from tests.conftest import SHARED
@@ -176,3 +177,22 @@ def test_counts_of_the_real_classes(real_data: Path) -> None:
         ]
         for c in MVTEC.read(real_data)
     } == table
+
+
+@pytest.mark.parametrize(
+    ("images_in", "masks_in"), [("l\u00f6ch", "lo\u0308ch"), ("crack", "Crack")]
+)
+def test_types_are_one_in_either_case_and_form_of_unicode(
+    tmp_path: Path, write_image: WriteImage, images_in: str, masks_in: str
+) -> None:
+    for i in range(2):
+        write_image(tmp_path / "nut" / "train" / "good" / f"{i}.png")
+    write_image(tmp_path / "nut" / "test" / images_in / "1.png")
+    mask = write_image(tmp_path / "nut" / "ground_truth" / masks_in / "1_mask.png", mode="L")
+    (nut,) = read_data(tmp_path)
+    assert nut.test[0].mask_path == mask
+    layout = (
+        '{"train": "{class}/train/good", "test": "{class}/test/{type}", '
+        '"masks": "{class}/ground_truth/{type}"}'
+    )
+    assert read_data(tmp_path, layout=layout) == [nut]

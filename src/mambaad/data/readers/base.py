@@ -6,7 +6,8 @@ To support a further layout: copy the most similar file of this folder, which en
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -40,7 +41,8 @@ class Layout:
     ``split="test"`` it reads nothing of the training images. It goes on after ``complain`` returns.
     ``published_classes``: those of the data set as published, to find missing ones.
     ``form``: where its images are, in words. ``aside(parts)``: whether a file belongs to the data
-    set as published, though it is not read.
+    set as published, though it is not read. ``beside``: what the names of masks end with, in lower
+    case, that lie beside their images: those of good parts are not read either.
     ``one_by_one``: whether each class is a data set of its own, to be trained on separately.
     """
 
@@ -52,6 +54,7 @@ class Layout:
     published_classes: tuple[str, ...] = ()
     form: str = "a list of its images"
     aside: Callable[[Parts], bool] = lambda parts: False
+    beside: tuple[str, ...] = ()
     one_by_one: bool = False
 
     def read(
@@ -93,41 +96,59 @@ def listed_class(
     source: Path,
     split: Split,
     complain: Complain,
+    *,
+    lines: Mapping[Sample, int] | None = None,
 ) -> ProductClass:
     """A class from a list of files: the file ``source`` says which image is for what.
 
     Complains of each listed image or mask that is missing, and of fewer than two to train on.
+
+    Args:
+        lines: the line of ``source`` that lists a sample, where a user wrote it; None for the lists
+            of published data sets, which are complete once they are unpacked.
     """
-    product = ProductClass(
-        name,
-        tuple(_there(train, source, complain)) if split == "train" else (),
-        tuple(_there(test, source, complain)),
+    listings: _Listings = {}
+    products = tuple(
+        tuple(
+            found
+            for sample in part
+            if (found := _there(sample, source, complain, listings, lines)) is not None
+        )
+        for part in (train if split == "train" else (), test)
     )
+    product = ProductClass(name, *products)
     if split == "train" and len(product.train) < 2:
+        mend = "download the data set again" if lines is None else "list more"
         complain(
             f"{source} has {len(product.train)} images to train class {name} on, expected at least "
-            "2; download the data set again, or leave the class out with --classes"
+            f"2; {mend}, or leave the class out with --classes"
         )
     return product
 
 
-def _there(samples: Iterable[Sample], source: Path, complain: Complain) -> Iterator[Sample]:
-    listings: _Listings = {}
-    for sample in samples:
-        path = _on_disk(sample.path, listings)
-        mask = sample.mask_path and _on_disk(sample.mask_path, listings)
-        if path is None or not path.is_file():
-            complain(
-                f"{sample.path} is listed in {source} but is missing; unpack the data set again"
-            )
-        elif sample.mask_path is not None and (mask is None or not mask.is_file()):
-            complain(
-                f"{sample.mask_path} is listed in {source} as the mask of {sample.path.name} but "
-                "is missing; unpack the data set again"
-            )
-            yield replace(sample, path=path, mask_path=None)
-        else:
-            yield replace(sample, path=path, mask_path=mask)
+def _there(
+    sample: Sample,
+    source: Path,
+    complain: Complain,
+    listings: _Listings,
+    lines: Mapping[Sample, int] | None,
+) -> Sample | None:
+    """Find the files of a sample on the disk; None without its image."""
+    line, mend = str(source), "unpack the data set again"
+    if lines is not None:
+        line, mend = f"{source}, line {lines[sample]},", "correct or remove the line"
+    path = _on_disk(sample.path, listings)
+    mask = sample.mask_path and _on_disk(sample.mask_path, listings)
+    if path is None or not path.is_file():
+        complain(f"{sample.path} is listed in {line} but is missing; {mend}")
+        return None
+    if sample.mask_path is not None and (mask is None or not mask.is_file()):
+        complain(
+            f"{sample.mask_path} is listed in {line} as the mask of {sample.path.name} but is "
+            f"missing; {mend}"
+        )
+        mask = None
+    return replace(sample, path=path, mask_path=mask)
 
 
 _Listings = dict[Path, dict[str, list[str]]]
@@ -140,7 +161,7 @@ def _on_disk(path: Path, listings: _Listings) -> Path | None:
         path: as it is listed.
         listings: of the folders that were searched: their names, by what they have in common.
     """
-    if path.exists():
+    if os.path.exists(path):  # noqa: PTH110  # False too for a name that no disk can have
         return path
     folder = _on_disk(path.parent, listings) if path.parent != path else None
     if folder is None or not folder.is_dir():

@@ -7,28 +7,30 @@ The description of MVTec AD's layout, for instance::
     masks: "{class}/ground_truth/{type}"
 
 Patterns are folders below the data set's. ``{class}`` and ``{type}`` stand for any folder name, or
-for a part of one; images lie in the folders that match, and in their sub-folders. In ``masks``
-they stand for the image's own class and type, ``{folder}`` for its folder, and a last ``{name}``
-for its name without suffix: all masks in that folder are joined. Without ``{class}`` all images are
-of one class, called as the data set's folder; without ``{type}`` the type is the folder's name.
+for a part of one, and so does ``*``, which is neither; images lie in the folders that match, and in
+their sub-folders. In ``masks`` they stand for the image's own class and type, ``{folder}`` for its
+folder (``{folder}/../masks`` is one beside it), and a last ``{name}``
+for its name without suffix: all masks in that folder are joined. In a folder of images, which is
+``{folder}`` alone, a file is a mask if there is an image that it is called as, with one of
+``mask_suffixes`` after its name. Without ``{class}`` all images are of one class, called as the
+data set's folder; without ``{type}`` the type is the folder's name.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from mambaad.data.mask_files import read_mask
 from mambaad.data.readers.base import Complain, Layout, Parts, Split
-from mambaad.data.readers.folders import complain_of_lonely, find_masks, folders, images
-from mambaad.data.walk import text, walk
+from mambaad.data.readers.folders import find_masks, images, masks_beside
+from mambaad.data.readers.patterns import Place, expression, find_places, mask_place, why_none
+from mambaad.data.walk import walk
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
-
-_FIELD = re.compile(r"\{(class|type)\}")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,9 @@ class Description:
     after its image's. ``defective_if``: what makes a part defective: the ``type`` of its folder;
     that it has a ``mask``; or that its mask has a ``marked`` pixel. ``test_share``: the share of
     the good parts in ``train`` that are tested on instead, spread evenly over their names.
-    ``test_defective``: whether the defective ones among them are tested on too.
+    ``test_defective``: whether the defective ones among them are tested on too. ``all_must_fit``:
+    whether a pattern that fits no image or mask is a problem, when reading for training.
+    ``all_must_fit``: whether a pattern that fits no image or mask is a problem.
     """
 
     train: tuple[str, ...]
@@ -52,15 +56,18 @@ class Description:
     defective_if: Literal["type", "mask", "marked"] = "type"
     test_share: float = 0.0
     test_defective: bool = False
+    all_must_fit: bool = False
 
     def class_names(self, root: Path, split: Split) -> list[str]:
         """Name the classes that have folders of images (DataError if there are none)."""
         if not root.is_dir():
             raise DataError(f"{root} is not a folder; give the folder of the data set")
         patterns = (*(self.train if self._reads_train(split) else ()), *self.test)
-        found = {place.name for pattern in patterns for place in _places(root, pattern)}
+        found = {place.name for pattern in patterns for place in self.places(root, pattern)}
         if not found:
-            wanted = f"images in {root}/{patterns[0]}" if patterns else "test images"
+            wanted = "test images"
+            if patterns:
+                wanted = f"images in {root}/{patterns[0]} ({why_none(root, patterns[0])})"
             raise DataError(f"{root} has no classes; expected {wanted}")
         return sorted(found)
 
@@ -68,19 +75,29 @@ class Description:
         self, root: Path, names: Sequence[str], split: Split, complain: Complain
     ) -> list[ProductClass]:
         """Read some classes; see :class:`mambaad.data.readers.base.Layout`."""
-        train: dict[str, list[Sample]] = {name: [] for name in names}
-        test: dict[str, list[Sample]] = {name: [] for name in names}
-        # Two patterns may fit one folder.
-        trained = {p.folder: p for pattern in self.train for p in _places(root, pattern)}
-        tested = {p.folder: p for pattern in self.test for p in _places(root, pattern)}
-        for place in trained.values() if self._reads_train(split) else ():
-            if place.name in train:
-                is_good = "type" not in dict(place.fields) or self._is_good(place)
-                train[place.name] += self._read(root, place, is_good, complain)
-        for place in tested.values():
-            if place.name in test and place.folder not in trained:
-                test[place.name] += self._read(root, place, self._is_good(place), complain)
-        return [self._class(root, n, train[n], test[n], split, complain) for n in names]
+        read = _Read(self, root, complain)
+        read.add(names, with_train=self._reads_train(split))
+        if self.all_must_fit and split == "train":
+            self._check_fit(read, names)
+        return [self._class(root, n, read.train[n], read.test[n], split, complain) for n in names]
+
+    def places(self, root: Path, pattern: str) -> list[Place]:
+        """Find the folders of images that fit a pattern: not those of masks, which may fit too."""
+        return [
+            place
+            for place in find_places(root, pattern)
+            if not any(
+                shared and _is_in(place.folder, shared) for _, shared in self.masks_of(root, place)
+            )
+        ]
+
+    def masks_of(self, root: Path, place: Place) -> list[tuple[Path, Path | None]]:
+        """Name the folders of a place's masks, by pattern; see :func:`mask_place`."""
+        return [mask_place(root, place, pattern) for pattern in self.masks]
+
+    def is_good(self, place: Place) -> bool:
+        """Whether the images of a folder are good parts, by its name."""
+        return place.type.lower() in {name.lower() for name in self.good}
 
     def _reads_train(self, split: Split) -> bool:
         return split == "train" or self.test_share > 0 or self.test_defective
@@ -109,39 +126,114 @@ class Description:
             )
         return ProductClass(name, tuple(left) if split == "train" else (), (*test, *held))
 
-    def _is_good(self, place: _Place) -> bool:
-        return place.type.lower() in {name.lower() for name in self.good}
+    def _check_fit(self, read: _Read, names: Sequence[str]) -> None:
+        """Complain of patterns that fit no image or mask of these classes, nor a mask of others."""
+        root, complain = read.root, read.complain
+        mend = "correct the layout, or leave the pattern out"
+        for pattern in (*self.train, *self.test):
+            places = self.places(root, pattern)
+            of_names = [place.folder for place in places if place.name in names]
+            if not places:
+                complain(f"{root} has nothing at '{pattern}' ({why_none(root, pattern)}); {mend}")
+            elif of_names and read.folders.isdisjoint(of_names):
+                complain(f"{of_names[0]}, which fits '{pattern}', has no images; {mend}")
+        if not read.fitting.issuperset(self.masks):
+            others = _Read(self, root, lambda problem: None)
+            others.add([n for n in self.class_names(root, "train") if n not in names])
+            read.fitting |= others.fitting
+        for pattern in self.masks:
+            if pattern not in read.fitting:
+                folders = [f for f, of in read.sought.items() if of == pattern] or [root]
+                there = next((folder for folder in folders if folder.is_dir()), None)
+                ends = " or ".join(f"'{suffix}'" for suffix in self.mask_suffixes)
+                why = f"there is no folder {folders[0]}"
+                if there:
+                    why = f"no file in {there} is called as an image, with {ends} after its name"
+                complain(f"{root} has no mask at '{pattern}' ({why}); {mend}")
 
-    def _read(
-        self, root: Path, place: _Place, is_good: bool, complain: Complain
-    ) -> Iterator[Sample]:
+
+@dataclass
+class _Read:
+    """What is read of some classes.
+
+    ``train``, ``test``: by class. ``folders``: those in which there were images. ``sought``: of
+    masks, with their pattern; ``fitting``: the patterns by which an image has a mask.
+    ``image_of``: each mask's defective image. ``paired``: masks of any image; ``lonely``: those
+    without one in a folder of defective ones, with that folder.
+    """
+
+    by: Description
+    root: Path
+    complain: Complain
+    train: dict[str, list[Sample]] = field(default_factory=dict)
+    test: dict[str, list[Sample]] = field(default_factory=dict)
+    folders: set[Path] = field(default_factory=set)
+    sought: dict[Path, str] = field(default_factory=dict)
+    fitting: set[str] = field(default_factory=set)
+    image_of: dict[Path, Path] = field(default_factory=dict)
+    paired: set[Path] = field(default_factory=set)
+    lonely: dict[Path, Path] = field(default_factory=dict)
+
+    def add(self, names: Sequence[str], *, with_train: bool = True) -> None:
+        """Read classes."""
+        by, root = self.by, self.root
+        self.train |= {name: [] for name in names}
+        self.test |= {name: [] for name in names}
+        # Two patterns may fit one folder.
+        trained = {p.folder: p for pattern in by.train for p in by.places(root, pattern)}
+        tested = {p.folder: p for pattern in by.test for p in by.places(root, pattern)}
+        for place in trained.values() if with_train else ():
+            if place.name in names:
+                is_good = "type" not in dict(place.fields) or by.is_good(place)
+                self.train[place.name] += self._images(place, is_good)
+        for place in tested.values():
+            if place.name in names and place.folder not in trained:
+                self.test[place.name] += self._images(place, by.is_good(place))
+        for mask, folder in sorted(self.lonely.items()):
+            if mask not in self.paired:  # several folders of images may share one of masks
+                self.complain(
+                    f"{mask} is a mask without an image in {folder}; remove it, or add its image"
+                )
+
+    def _images(self, place: Place, is_good: bool) -> Iterator[Sample]:
         """Read the images of a folder, with their masks."""
-        masks = [_mask_place(root, place, pattern) for pattern in self.masks]
-        if any(shared is not None and _is_in(place.folder, shared) for _, shared in masks):
-            return  # a folder of masks, whose name fits the pattern of images too
+        by, complain = self.by, self.complain
+        masks = by.masks_of(self.root, place)
         inside = {folder for folder, _ in masks if place.folder in folder.parents}
         paths = images(place.folder, complain, inside)
+        beside: dict[Path, Path] = {}
         if any(folder == place.folder for folder, _ in masks):
-            ends = tuple(suffix.lower() for suffix in self.mask_suffixes if suffix)
-            paths = [path for path in paths if not path.stem.lower().endswith(ends)]
+            beside = masks_beside(paths, place.folder, by.mask_suffixes, complain)
+            paths = [path for path in paths if path not in beside]
         found: dict[Path, tuple[Path, ...]] = {}
-        for pattern, (folder, _) in zip(self.masks, masks, strict=True):
-            joined = pattern.endswith("/{name}")
-            pairs = self._pairs(folder, joined, paths, place.folder, is_good, complain)
+        for pattern, (folder, _) in zip(by.masks, masks, strict=True):
+            self.sought.setdefault(folder, pattern)
+            pairs: dict[Path, tuple[Path, ...]] = {i: (mask,) for mask, i in beside.items()}
+            if folder != place.folder or pattern.endswith("/{name}"):
+                pairs = self._pairs(folder, pattern, paths, place.folder, is_good)
+            if pairs:
+                self.fitting.add(pattern)
             found = {**pairs, **found}
         for path in paths:
+            self.folders.add(place.folder)
             of_image = found.get(path, ())
-            if self.defective_if == "type":
+            if by.defective_if == "type":
                 defective = not is_good
                 if masks and defective and not of_image and _exist(masks):
                     complain(f"{path} has no mask; expected one in {masks[0][0]}")
             else:
-                marked = self.defective_if == "marked"
+                marked = by.defective_if == "marked"
                 if marked and not of_image:
                     complain(f"{path} has no mask, so it cannot be told whether it is defective")
                 defective = any(map(_is_marked if marked else bool, of_image))
-            kind = place.shown_type if self.defective_if == "type" else "defect"
+            kind = place.shown_type if by.defective_if == "type" else "defect"
             of_image = of_image if defective else ()
+            for mask in of_image:
+                if (twin := self.image_of.setdefault(mask, path)) is not path:
+                    complain(
+                        f"{mask} would be the mask of {twin} and of {path}; put the masks of each "
+                        "folder in one of their own"
+                    )
             yield Sample(
                 path,
                 place.name,
@@ -153,24 +245,20 @@ class Description:
     def _pairs(
         self,
         folder: Path,
-        joined: bool,
+        pattern: str,
         paths: Sequence[Path],
         images_in: Path,
         is_good: bool,
-        complain: Complain,
     ) -> dict[Path, tuple[Path, ...]]:
-        if joined:
+        """Find the masks of images in a folder of masks."""
+        if pattern.endswith("/{name}"):
             places = {path: folder / path.stem for path in paths}
-            return {p: tuple(walk(f).images) for p, f in places.items() if f.is_dir()}
-        suffixes = self.mask_suffixes
-        if folder == images_in:
-            suffixes = tuple(suffix for suffix in suffixes if suffix)
-            ends = tuple(suffix.lower() for suffix in suffixes)
-            pairs, lonely = find_masks(folder, paths, images_in, complain, suffixes)
-            lonely = [mask for mask in lonely if mask.stem.lower().endswith(ends)]
-        else:
-            pairs, lonely = find_masks(folder, paths, images_in, complain, suffixes)
-        complain_of_lonely(() if is_good else lonely, images_in, complain)
+            joined = {p: tuple(walk(f).images) for p, f in places.items() if f.is_dir()}
+            return {path: masks for path, masks in joined.items() if masks}
+        pairs, lonely = find_masks(folder, paths, images_in, self.complain, self.by.mask_suffixes)
+        if not is_good:
+            self.lonely |= dict.fromkeys(lonely, images_in)
+        self.paired.update(pairs.values())
         return {path: (mask,) for path, mask in pairs.items()}
 
 
@@ -185,11 +273,13 @@ def layout_of(
 ) -> Layout:
     """Make a layout of a description."""
     marks = tuple(suffix.lower() for suffix in description.mask_suffixes if suffix)
+    of_masks = [expression(pattern) for pattern in description.masks if pattern != "{folder}"]
 
     def belongs(parts: Parts) -> bool:
         # Masks of good parts, which are not used.
+        folder = "/".join(parts[:-1])
         is_mask = bool(marks) and Path(parts[-1]).stem.lower().endswith(marks)
-        return is_mask or aside(parts)
+        return (is_mask and any(re.fullmatch(e, folder) for e in of_masks)) or aside(parts)
 
     return Layout(
         name,
@@ -200,73 +290,8 @@ def layout_of(
         published_classes,
         form=", ".join((*description.train, *description.test, *description.masks)),
         aside=belongs,
+        beside=marks if "{folder}" in description.masks else (),
     )
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A folder of images, and what its place says of their class and type."""
-
-    folder: Path
-    fields: tuple[tuple[str, str], ...]
-    name: str
-
-    @property
-    def type(self) -> str:
-        return dict(self.fields).get("type", self.folder.name)
-
-    @property
-    def shown_type(self) -> str:
-        """The type as text, and never the name that good parts have."""
-        return "defect" if self.type == "good" else text(self.type)
-
-
-def _places(root: Path, pattern: str) -> list[_Place]:
-    """Find the folders that fit a pattern, by name."""
-    found: list[tuple[Path, dict[str, str]]] = [(root, {})]
-    for segment in _segments(pattern):
-        if not _FIELD.search(segment):
-            found = [(p / segment, f) for p, f in found if (p / segment).is_dir()]
-            continue
-        found = [
-            (folder, {**fields, **match.groupdict()})
-            for path, fields in found
-            for folder in folders(path)
-            if (match := re.fullmatch(_expression(segment, fields), folder.name, re.DOTALL))
-        ]
-    alone = text(root.resolve().name) or "parts"
-    return [
-        _Place(folder, tuple(fields.items()), text(fields["class"]) if "class" in fields else alone)
-        for folder, fields in found
-    ]
-
-
-def _segments(pattern: str) -> list[str]:
-    return [segment for segment in pattern.split("/") if segment not in ("", ".")]
-
-
-def _expression(segment: str, known: dict[str, str]) -> str:
-    parts = _FIELD.split(segment)  # text and fields in turn
-    return "".join(
-        re.escape(part) if i % 2 == 0 else re.escape(known[part]) if part in known
-        else f"(?P<{part}>.+)"
-        for i, part in enumerate(parts)
-    )  # fmt: skip
-
-
-def _mask_place(root: Path, place: _Place, pattern: str) -> tuple[Path, Path | None]:
-    """Return a place's folder of masks, and the folder of all masks if that has its own name."""
-    fields = {**dict(place.fields), "type": place.type}
-    folder, shared = (place.folder if "{folder}" in pattern else root), None
-    varies = False
-    for segment in _segments(pattern.replace("{folder}", "")):
-        if segment == "{name}":
-            break
-        folder /= _FIELD.sub(lambda found: fields.get(found.group(1), ""), segment)
-        varies = varies or "{type}" in segment
-        if not varies and not _FIELD.search(segment):
-            shared = folder
-    return folder, shared
 
 
 def _is_in(folder: Path, other: Path) -> bool:

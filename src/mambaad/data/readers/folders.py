@@ -14,7 +14,18 @@ GOOD_NAMES = frozenset(
         *("good", "goods", "ok", "okay", "0_ok", "ok_0", "io", "i.o.", "pass", "passed", "accept"),
         *("normal", "normals", "nominal", "healthy", "clean", "perfect", "undamaged", "intact"),
         *("no_defect", "no_defects", "nodefect", "non_defective", "non-defective", "defect_free"),
-        *("defect-free", "defectfree", "not_defective", "no_anomaly", "non_anomalous", "gut"),
+        *("defect-free", "defectfree", "not_defective", "no_anomaly", "non_anomalous"),
+        *("gut", "gutteil", "gutteile", "in_ordnung", "in ordnung", "fehlerfrei"),
+        *("bon", "bons", "conforme", "bueno", "buenos", "buono", "buoni", "bom", "dobre"),
+        *(
+            "\u5408\u683c",
+            "\u5408\u683c\u54c1",
+            "\u6b63\u5e38",
+            "\u826f\u54c1",
+            "\u826f",
+            "\u597d",
+        ),  # Chinese, Japanese
+        *("\uc591\ud488", "\uc815\uc0c1"),  # Korean
     ]
 )
 """Names, in lower case, that folders of good parts have in data sets of other layouts."""
@@ -23,6 +34,7 @@ MASK_NAMES = frozenset(
     [
         *("ground_truth", "groundtruth", "ground-truth", "gt", "mask", "masks", "label", "labels"),
         *("annotation", "annotations", "segmentation", "segmentations"),
+        *("maske", "masken", "masque", "masques", "\u63a9\u7801", "\u6807\u6ce8", "\u6807\u7b7e"),
     ]
 )
 """Names, in lower case, of folders of masks."""
@@ -30,6 +42,7 @@ MASK_NAMES = frozenset(
 MASK_SUFFIXES = (
     *("_mask", "_gt", "_ground_truth", "_groundtruth", "_label", "_labels", "_seg"),
     *("_segmentation", "_annotation", "_defect", "-mask", "-gt", "_m"),
+    *("_maske", "_masque", "_\u63a9\u7801", "_\u6807\u6ce8"),
 )
 """What masks' names have, in lower case, after those of their images."""
 
@@ -54,6 +67,18 @@ def folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path.name))
+
+
+def as_spelt(folder: Path) -> Path:
+    """Return a folder as the disk has it, in another case or form of Unicode if that is alone.
+
+    Folders of images and of masks are written by different systems.
+    """
+    if folder.is_dir():
+        return folder
+    name = text(folder.name).casefold()
+    same = [path for path in folders(folder.parent) if text(path.name).casefold() == name]
+    return same[0] if len(same) == 1 else folder
 
 
 def images(folder: Path, complain: Complain, leave_out: Collection[Path] = ()) -> list[Path]:
@@ -138,6 +163,35 @@ def find_masks(
         else:
             lonely += several
     return pairs, sorted(lonely)
+
+
+def masks_beside(
+    paths: Sequence[Path], folder: Path, suffixes: Sequence[str], complain: Complain
+) -> dict[Path, Path]:
+    """Find the masks among the images below a folder, and the image that each is of.
+
+    A file is a mask if an image in its own folder is called as it is, without one of the endings.
+
+    Args:
+        paths: images and masks.
+        folder: that they are listed from.
+        suffixes: the endings, in upper or lower case; an empty one is none.
+        complain: called with two masks of one image.
+    """
+    folded = {name_below(path, folder).casefold(): path for path in paths}
+    exact = {name_below(path, folder): path for path in paths}
+    found: dict[Path, Path] = {}
+    first: dict[Path, Path] = {}
+    for path in paths:
+        for base in _bases(name_below(path, folder), [suffix for suffix in suffixes if suffix]):
+            image = exact.get(base) or folded.get(base.casefold())
+            if image is None:
+                continue
+            found[path] = image
+            if (twin := first.setdefault(image, path)) is not path:
+                complain(f"{path} and {twin.name} are masks of the same image; remove one")
+            break
+    return found
 
 
 def complain_of_lonely(masks: Iterable[Path], images_in: Path, complain: Complain) -> None:

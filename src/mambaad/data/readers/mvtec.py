@@ -12,6 +12,7 @@ from pathlib import Path
 from mambaad.data.readers.base import Complain, Layout, Split
 from mambaad.data.readers.folders import (
     GOOD_NAMES,
+    as_spelt,
     by_text,
     complain_of_lonely,
     find_masks,
@@ -130,7 +131,7 @@ def _test_samples(
     for type_folder in folders(folder / "test"):
         is_good = type_folder.name == good
         paths = images(type_folder, complain)
-        place = folder / "ground_truth" / type_folder.name
+        place = as_spelt(folder / "ground_truth" / type_folder.name)
         pairs, lonely = find_masks(place, paths, type_folder, complain)
         for path in paths:
             mask = pairs.get(path)
@@ -145,7 +146,7 @@ def _test_samples(
             test.append(Sample(path, name, kind, None if is_good else mask))
         complain_of_lonely(lonely, type_folder, complain)
     for mask_folder in folders(folder / "ground_truth"):
-        has_images = (folder / "test" / mask_folder.name).is_dir()
+        has_images = as_spelt(folder / "test" / mask_folder.name).is_dir()
         if not has_images and images(mask_folder, complain):
             complain(
                 f"{mask_folder} has masks without images; add the images in "
