@@ -1,4 +1,4 @@
-"""Settings of this process: its compute threads, its freed memory, its reaction to signals."""
+"""Settings of this process: its compute threads, its memory, its signals, its parent's end."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import platform
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import Any
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 
 
 def limit_threads() -> None:
@@ -58,6 +60,31 @@ def process_context(*modules: str) -> ForkServerContext | SpawnContext:
     return context
 
 
+def end_with_parent() -> None:
+    """Have this process, which ``multiprocessing`` started, end when the one that started it does.
+
+    It is called first of all in such a process, which otherwise would outlive a parent that is
+    killed. A thread waits for the end of a pipe that the parent holds. That takes the interpreter's
+    lock; on Linux the kernel kills this process where that is safe, which is under a fork server
+    (it ends with the parent): the kernel waits for the *thread* that has forked, and a server has
+    one alone.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    server = os.getppid()
+    if sys.platform == "linux" and server != parent.pid:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != server:  # it has ended before
+            os._exit(1)
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)  # nothing is to be saved that a kill of this process would not lose too
+
+    threading.Thread(target=wait, name="end_with_parent", daemon=True).start()
+
+
 @contextmanager
 def on_signals(react: Callable[[], None]) -> Iterator[None]:
     """Have Ctrl-C and SIGTERM call ``react``; a second signal does what it did before."""
@@ -81,17 +108,18 @@ def on_signals(react: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Have SIGTERM raise KeyboardInterrupt, as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
+    """Have SIGTERM raise KeyboardInterrupt, as Ctrl-C does; within another such, do nothing."""
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or before is _interrupt:
         yield
         return
-
-    def interrupt(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_IGN)  # timeout(1) sends two, which must not stop the rest
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    signal.signal(number, signal.SIG_IGN)  # timeout(1) sends two, which must not stop the rest
+    raise KeyboardInterrupt
