@@ -9,9 +9,11 @@ from mambaad.errors import RunError
 
 _LIMIT = "close some files, or raise the limit (ulimit -n)"
 _TO_WRITE = {
+    errno.EEXIST: "move it away, or choose another path",
     errno.ENOSPC: "free some space, or choose another path",
     errno.EDQUOT: "free some space of your quota, or choose another path",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f), or choose another disk",
+    errno.ENOENT: "create its folder, or choose another path",
     errno.EACCES: "ask for the permission to write there, or choose another path",
     errno.EPERM: "ask for the permission to write there, or choose another path",
     errno.EROFS: "choose a path that is not read-only",

@@ -123,7 +123,7 @@ def temporary_beside(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left unfinished in a folder.
+    """Remove what killed processes left in a folder: unfinished files, and locks.
 
     What a living process works on is locked, and stays. Where the file system has no locks, what
     has not changed for a day counts as left over.
@@ -135,7 +135,7 @@ def sweep(folder: Path) -> None:
         _SWEPT.clear()
     _SWEPT[folder] = now
     with suppress(OSError):  # such as one that may not be listed
-        for leftover in folder.glob(f".*{TEMPORARY}"):
+        for leftover in [path for path in folder.iterdir() if is_own(path.name)]:
             with suppress(BlockingIOError):  # another process is at it
                 descriptor = claim(leftover)
                 if descriptor is not None or _is_old(leftover):

@@ -24,6 +24,7 @@ else:
 LOCK = ".mambaad.lock"
 """Name of the file by which a folder is locked, there while it is (or after a kill)."""
 _PAUSE = 0.05  # seconds between two tries
+_PATIENCE = 0.25  # seconds to wait in any case: a sweep (mambaad.files) holds a lock for a moment
 _HELD: set[tuple[Path, int]] = set()
 """The lock files that are held by threads of this process."""
 
@@ -68,7 +69,7 @@ def held(path: Path, what: Path, *, wait: float = 0.0) -> Iterator[None]:
     if key in _HELD:
         yield
         return
-    descriptor = _acquire(path, what, time.monotonic() + wait)
+    descriptor = _acquire(path, what, time.monotonic() + max(wait, _PATIENCE))
     _HELD.add(key)
     try:
         yield

@@ -89,10 +89,10 @@ def test_what_would_not_load_is_not_added(bundle, tmp_path, change):
 
 
 def test_the_copy_is_what_is_verified(bundle, tmp_path, monkeypatch):
-    def changed(source, target):
-        target.write_bytes(bundle.read_bytes()[:-100])
+    def changed(source, target, length):
+        target.write(source.read()[:-100])
 
-    monkeypatch.setattr(shutil, "copyfile", changed)
+    monkeypatch.setattr(shutil, "copyfileobj", changed)
     with pytest.raises(RunError, match=r"line\.mambaad is not a bundle, or a damaged one"):
         Registry(tmp_path).add("a", bundle, check=check_bundle)
     assert list(tmp_path.iterdir()) == []

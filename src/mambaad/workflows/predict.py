@@ -173,8 +173,8 @@ def _inspect(
                     record.error = NO_VERDICT
                 keep(inspected)
                 bar.update(done, len(files), printable(path.name))
-        except BaseException:
-            if records:  # an interrupted inspection keeps its results
+        except BaseException as error:  # an interrupted inspection keeps its results
+            if records or isinstance(error, KeyboardInterrupt):
                 finish()
             raise
         finish()
@@ -185,8 +185,8 @@ def _inspect(
 def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
     """Open the records' file, and yield a function that appends a record.
 
-    The file gets its final name on exit, after an exception too; but if that came before the first
-    record, the file of an earlier call stays.
+    The file gets its final name on exit, after an exception too; but if an error came before the
+    first record, the file of an earlier call stays.
 
     Raises:
         RunError: the file cannot be written. Earlier records are in it.
@@ -208,10 +208,13 @@ def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
                     file.truncate(end)
                 raise
 
-    is_complete = False
+    is_to_stay = False
     try:
         yield write_record
-        is_complete = True
+        is_to_stay = True
+    except KeyboardInterrupt:
+        is_to_stay = True
+        raise
     finally:
         with _write_errors(path):
             has_records = file.tell() > 0
@@ -219,7 +222,7 @@ def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
                 os.fsync(file.fileno())
             finally:
                 file.close()
-                if is_complete or has_records:
+                if is_to_stay or has_records:
                     unfinished.replace(path)
                 else:
                     unfinished.unlink()

@@ -143,7 +143,7 @@ def test_masks_that_cannot_be_written(coco: Path, monkeypatch) -> None:
     def full(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "rename", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(RunError, match=r"val2017_mask_ad_20_0 cannot be written .No space left"):
         build_coco_ad(coco, [0])
     assert not list(coco.glob(".*"))
