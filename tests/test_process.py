@@ -2,12 +2,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
+from mambaad.files import sweep
 from mambaad.process import limit_threads, on_signals, sigterm_as_interrupt
 
 PROGRAM = """
@@ -159,11 +162,19 @@ if __name__ == "__main__":
 def test_a_process_ends_with_the_one_that_started_it(method, tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(PARENT)
+    temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a socket's path must be short
     parent = subprocess.Popen(
-        [sys.executable, script, method], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, script, method],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(temporary)},
     )
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.communicate()
     child.wait(10)
     assert not child.is_running()
+    if method == "server":
+        assert list(temporary.iterdir())  # its socket
+        sweep(temporary)  # as the next server does
+    temporary.rmdir()

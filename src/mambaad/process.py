@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import multiprocessing
+import multiprocessing.util
 import os
 import platform
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
 from typing import Any
+
+from mambaad.file_errors import cannot_write
+from mambaad.files import temporary_beside
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
+_LONGEST_BASE = 58
+"""The most bytes of the temporary folder's path: a socket's, below it, has at most 103."""
 
 
 def limit_threads() -> None:
@@ -55,9 +64,27 @@ def process_context(*modules: str) -> ForkServerContext | SpawnContext:
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
+    _sweep_sockets()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
     return context
+
+
+@functools.cache
+def _sweep_sockets() -> None:
+    """Give ``multiprocessing`` a folder for the server's socket that is swept after a kill."""
+    config: dict[str, Any] = getattr(multiprocessing.current_process(), "_config", {})
+    base, stack = Path(tempfile.gettempdir()), ExitStack()
+    if "tempdir" in config or len(os.fsencode(base)) > _LONGEST_BASE:  # the parent's; or too long
+        return
+    try:
+        made = temporary_beside(base / "sockets", is_folder=True)
+        folder = stack.enter_context(made)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise cannot_write(f"TMPDIR: {base}", error) from error
+    config["tempdir"] = str(folder)
+    multiprocessing.util.Finalize(None, stack.close, exitpriority=-100)  # after the server's end
 
 
 def end_with_parent() -> None:
