@@ -28,6 +28,7 @@ from mambaad.files import (
     write_text,
     written_whole,
 )
+from tests.killing import kill_at_every_change
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:
@@ -310,3 +311,33 @@ def test_another_users_folder_is_named_with_the_permission(tmp_path: Path) -> No
         "secret cannot be read (Permission denied); ask for the permission to read it",
     ], done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["secret"]
+
+
+_MAKING = """
+from mambaad.files import folder_written_whole, locked
+def make(path):
+    if not path.exists():  # killed after all was done
+        with folder_written_whole(path) as folder:
+            (folder / "b").touch()
+def write(folder):
+    with locked(folder, make=True):
+        write_text(folder / "b", "text")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks and kills as other systems do")
+@pytest.mark.parametrize(
+    ("action", "kills", "names"),
+    [
+        ("write_text(place / 'a', 'text')", 4, ["a"]),
+        ("make(place / 'a')", 6, ["a", "b"]),
+        ("write(place / 'a')", 7, ["a", "b"]),
+    ],
+)
+def test_no_moment_of_a_kill_leaves_anything(
+    tmp_path: Path, action: str, kills: int, names: list[str]
+) -> None:
+    place = tmp_path / "here"
+    place.mkdir()
+    assert kill_at_every_change(action, place, setup=_MAKING) >= kills
+    assert sorted(path.name for path in place.rglob("*")) == names
