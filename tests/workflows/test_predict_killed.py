@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import mambaad
+from mambaad.errors import RunError
 from tests.killing import kill_at_every_change
 
 _SETUP = """
@@ -42,7 +44,7 @@ def test_the_next_call_leaves_nothing_of_it(parts: Path, trained_run: Path, tmp_
 
 
 def test_a_page_that_another_process_writes_is_left_alone(
-    parts: Path, trained_run: Path, tmp_path: Path, mambaad_command
+    parts: Path, trained_run: Path, tmp_path: Path
 ) -> None:
     page = tmp_path / "page"
     page.mkdir()
@@ -53,13 +55,10 @@ def test_a_page_that_another_process_writes_is_left_alone(
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        arguments = (trained_run, parts / "nut" / "test" / "good", "--out", tmp_path / "out")
-        code, _, err = mambaad_command("predict", *arguments, "--report", page)
+        with pytest.raises(RunError, match=r"page is being written by another mambaad process"):
+            mambaad.predict(
+                trained_run, [parts / "nut" / "test" / "good"], tmp_path / "out", report=page
+            )
         process.communicate("")
-    assert code == 1
-    assert err.splitlines()[-1] == (
-        f"mambaad: {page} is being written by another mambaad process; wait for it, or choose "
-        "another path"
-    )
     assert (page / "index.html").read_text() == "of the other"
     assert not list((tmp_path / "out").iterdir())
