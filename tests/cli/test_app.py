@@ -37,13 +37,8 @@ def ended(*arguments, **named):
 def test_every_command_says_that_it_was_stopped(mambaad_command, monkeypatch, tmp_path, stop):
     monkeypatch.setattr("mambaad.artifacts.registry.Registry.lines", stop)
     monkeypatch.setattr("mambaad.data.guess.guess", stop)
-    monkeypatch.setattr("mambaad.workflows.bundle.bundle", stop)
     before = signal.getsignal(signal.SIGTERM)
-    for arguments in (
-        ("registry", "list"),
-        ("data", "guess", tmp_path),
-        ("bundle", tmp_path, "--out", tmp_path / "b.mambaad"),
-    ):
+    for arguments in (("registry", "list"), ("data", "guess", tmp_path)):
         code, _, err = mambaad_command(*arguments)
         assert (code, err) == (130, "mambaad: interrupted\n")
     assert signal.getsignal(signal.SIGTERM) is before

@@ -192,8 +192,9 @@ def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
         RunError: the file cannot be written. Earlier records are in it.
     """
     path = (out / RECORDS).resolve()  # a symbolic link stays one
-    check_regular(path)
     unfinished = path.with_name(path.name + UNFINISHED)
+    for file_path in (path, unfinished):
+        check_regular(file_path)
     with _write_errors(path):
         file = unfinished.open("wb", buffering=0)
 
