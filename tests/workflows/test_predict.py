@@ -207,6 +207,25 @@ def test_an_interruption_keeps_the_rows_that_are_done(parts, trained_run, tmp_pa
     assert table(tmp_path / "out") == []
 
 
+def test_an_error_before_the_first_record_leaves_the_earlier_results(
+    parts, trained_run, tmp_path, monkeypatch
+):
+    def failing(*args):
+        raise RunError("the model gives no numbers")
+
+    folder, out = parts / "nut" / "test" / "good", tmp_path / "out"
+    mambaad.predict(trained_run, [folder / "000.png"], out)
+    before = files(out)
+    monkeypatch.setattr(TorchEngine, "observe", failing)
+    with pytest.raises(RunError, match="gives no numbers"):
+        mambaad.predict(trained_run, [folder], out)
+    assert files(out) == before
+    assert len(table(out)) == len(list(read_records(out / "predictions.jsonl"))) == 1
+    with pytest.raises(RunError, match="gives no numbers"):
+        mambaad.predict(trained_run, [folder], tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
+
+
 def broken_off(monkeypatch, problem, *, after):
     """Has observing the image that comes ``after`` so many call ``problem``."""
     observe, seen = TorchEngine.observe, []
