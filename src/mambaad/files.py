@@ -135,7 +135,9 @@ def sweep(folder: Path) -> None:
         _SWEPT.clear()
     _SWEPT[folder] = now
     with suppress(OSError):  # such as one that may not be listed
-        for leftover in [path for path in folder.iterdir() if is_own(path.name)]:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if is_own(entry.name)]
+        for leftover in (folder / name for name in names):
             with suppress(BlockingIOError):  # another process is at it
                 descriptor = claim(leftover)
                 if descriptor is not None or _is_old(leftover):

@@ -84,11 +84,9 @@ def _acquire(path: Path, what: Path, until: float) -> int:
             descriptor = _opened(path)
         except OSError as error:
             raise cannot_write(what, error) from error
-        if _lock(descriptor) is not False:
-            if _is(path, descriptor):
-                return descriptor
-            os.close(descriptor)  # its holder has removed it meanwhile
-            continue
+        # Its holder removes it before it lets go: who waited for that one has no lock.
+        if _lock(descriptor) is not False and _is(path, descriptor):
+            return descriptor
         os.close(descriptor)
         if time.monotonic() >= until:
             raise RunError(
