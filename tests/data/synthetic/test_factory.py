@@ -207,6 +207,12 @@ def test_ctrl_c_ends_all_processes(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
 
 
+def test_a_long_name_is_called_long(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"File name too long.; choose a shorter name"):
+        make_data(tmp_path / ("a" * 300), ["metal"], **SMALL)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="forks and kills as other systems do")
 def test_a_kill_leaves_nothing(tmp_path: Path) -> None:
     setup = "from mambaad.data.synthetic.factory import make_data\n"

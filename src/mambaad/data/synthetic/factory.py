@@ -25,6 +25,7 @@ from mambaad.data.synthetic.noise import stream
 from mambaad.data.synthetic.render import render_part
 from mambaad.data.synthetic.settings import PRODUCT_NAMES, check_drawing
 from mambaad.errors import DataError, RunError
+from mambaad.file_errors import cannot_write
 from mambaad.files import folder_written_whole, is_empty
 from mambaad.process import end_with_parent
 from mambaad.progress import ProgressBar
@@ -85,7 +86,10 @@ def make_data(
     out = Path(out)
     names = list(dict.fromkeys(PRODUCT_NAMES if classes is None else classes))
     check_drawing(names, train, test, size, seed, difficulty)
-    _check_free(out)
+    try:
+        _check_free(out)
+    except OSError as error:  # such as too long a name
+        raise cannot_write(out, error) from error
     jobs = [job for name in names for job in _jobs(name, train, test, seed)]
     try:
         with folder_written_whole(out) as temporary:
