@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -22,6 +23,25 @@ def test_version(mambaad_command):
 def test_wrong_flags_are_an_error_of_usage():
     for arguments in (["train"], ["predict", "run", "--colour"], ["paint"]):
         assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def interrupted(*arguments, **named):
+    raise KeyboardInterrupt
+
+
+def ended(*arguments, **named):
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("stop", [interrupted, ended])
+def test_every_command_says_that_it_was_stopped(mambaad_command, monkeypatch, tmp_path, stop):
+    monkeypatch.setattr("mambaad.artifacts.registry.Registry.lines", stop)
+    monkeypatch.setattr("mambaad.data.guess.guess", stop)
+    before = signal.getsignal(signal.SIGTERM)
+    for arguments in (("registry", "list"), ("data", "guess", tmp_path)):
+        code, _, err = mambaad_command(*arguments)
+        assert (code, err) == (130, "mambaad: interrupted\n")
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 
 from mambaad.errors import ConfigError
 from mambaad.models.encoder import Encoder
+from mambaad.models.encoder_weights import read_state_dict
 
 DINO2 = "vit_small_patch14_reg4_dinov2.lvd142m"
 DINO3 = "vit_small_patch16_dinov3.lvd1689m"
@@ -110,3 +112,13 @@ def test_what_is_missing_is_named_as_in_the_file(tmp_path: Path) -> None:
     del state["blocks.1.attn.qkv.weight"], state["reg_token"]
     with pytest.raises(ConfigError, match=r"lacks 2 of the \d+ tensors of .* \(first: reg_token\)"):
         Encoder(DINO3, as_safetensors(state, tmp_path), groups=GROUPS)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "weights.pth"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero"), tmp_path):
+        with pytest.raises(ConfigError, match=r"--flag: .* cannot be read .it is no regular file"):
+            read_state_dict(path, "--flag")
+    with pytest.raises(ConfigError, match="--flag: there is no file"):
+        read_state_dict(tmp_path / "absent", "--flag")

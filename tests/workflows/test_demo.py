@@ -1,10 +1,12 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from mambaad.errors import RunError
+from mambaad.files import LOCK, locked
 from mambaad.workflows import demo as demo_module
 from mambaad.workflows.demo import QUICK, DemoSettings, demo
 
@@ -66,3 +68,10 @@ def test_other_folder_is_left_alone(tmp_path):
 def test_plan_is_written_down(finished):
     out, _ = finished
     assert json.loads((out / "demo.json").read_text())["epochs"] == TINY.epochs
+
+
+def test_a_folder_that_another_process_writes_is_left_alone(tmp_path):
+    with locked(tmp_path / "out", make=True), ThreadPoolExecutor(1) as pool:
+        with pytest.raises(RunError, match="out is being written by another mambaad process"):
+            pool.submit(demo, tmp_path / "out", quick=True).result()
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [LOCK]

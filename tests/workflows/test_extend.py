@@ -1,5 +1,6 @@
 import shutil
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from mambaad.artifacts.tensors import load_tensors, save_tensors
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.files import locked
 from mambaad.inference.weights import as_torch
 from mambaad.metrics.names import METRICS
 from mambaad.workflows import extend as module
@@ -141,6 +143,15 @@ def test_interrupted_and_resumed_is_the_same(extended, run, factory, at_step):
     again = extend(*arguments, max_drop=1)
     ours, theirs = weights(again.run), weights(found.run)
     assert [name for name in theirs if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_a_run_that_another_process_writes_is_left_alone(run, factory):
+    before = sorted(run.parent.rglob("*"))
+    with locked(run), ThreadPoolExecutor(1) as pool:
+        second = pool.submit(extend, run, factory / "all" / "clip", factory / "old", max_drop=1)
+        with pytest.raises(RunError, match="run is being written by another mambaad process"):
+            second.result()
+    assert sorted(run.parent.rglob("*")) == before
 
 
 def test_a_kill_between_the_two_renames_loses_nothing(extended, run, work, factory):

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -122,15 +123,16 @@ def test_two_calls_at_once_into_one_folder_are_refused(parts, trained_run, tmp_p
     folder, out, refused = parts / "nut" / "test" / "good", tmp_path / "out", []
 
     def again():
-        with pytest.raises(RunError, match="is being written by another mambaad predict"):
-            mambaad.predict(trained_run, [folder], out)
+        second = pool.submit(mambaad.predict, trained_run, [folder], out, report=out)
+        with pytest.raises(RunError, match="is being written by another mambaad process"):
+            second.result()
         assert len(list(out.rglob("*.heatmap.png"))) == 1  # of the first call, left alone
         assert not (out / "predictions.csv").exists()
         refused.append(True)
         raise KeyboardInterrupt
 
     broken_off(monkeypatch, again, after=1)
-    with pytest.raises(KeyboardInterrupt):
+    with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
         mambaad.predict(trained_run, [folder], out)
     assert refused
     assert len(list(read_records(out / "predictions.jsonl"))) == 1
@@ -167,7 +169,7 @@ def test_wrong_product_and_place(parts, trained_run, tmp_path):
     with pytest.raises(ConfigError, match="--class: the model was not trained on 'washer'"):
         mambaad.predict(trained_run, [image], tmp_path / "out", product="washer")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match=r"--out: .* cannot be created"):
+    with pytest.raises(RunError, match=r"file cannot be written .File exists.; move it away"):
         mambaad.predict(trained_run, [image], tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
 
@@ -203,6 +205,25 @@ def test_an_interruption_keeps_the_rows_that_are_done(parts, trained_run, tmp_pa
         mambaad.predict(trained_run, [folder], tmp_path / "out")
     assert len(first) == 1
     assert table(tmp_path / "out") == []
+
+
+def test_an_error_before_the_first_record_leaves_the_earlier_results(
+    parts, trained_run, tmp_path, monkeypatch
+):
+    def failing(*args):
+        raise RunError("the model gives no numbers")
+
+    folder, out = parts / "nut" / "test" / "good", tmp_path / "out"
+    mambaad.predict(trained_run, [folder / "000.png"], out)
+    before = files(out)
+    monkeypatch.setattr(TorchEngine, "observe", failing)
+    with pytest.raises(RunError, match="gives no numbers"):
+        mambaad.predict(trained_run, [folder], out)
+    assert files(out) == before
+    assert len(table(out)) == len(list(read_records(out / "predictions.jsonl"))) == 1
+    with pytest.raises(RunError, match="gives no numbers"):
+        mambaad.predict(trained_run, [folder], tmp_path / "new")
+    assert not list((tmp_path / "new").iterdir())
 
 
 def broken_off(monkeypatch, problem, *, after):

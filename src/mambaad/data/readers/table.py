@@ -13,6 +13,8 @@ from pathlib import Path
 from mambaad.data.readers.base import Complain, Split, listed_class, stop
 from mambaad.data.walk import text
 from mambaad.errors import DataError
+from mambaad.file_errors import cannot_read
+from mambaad.files import open_regular
 from mambaad.types import ProductClass, Sample
 
 COLUMNS = ("image", "class", "split", "label", "mask")
@@ -173,9 +175,10 @@ def _cells(
         needed: those that must be there, beside the images.
     """
     try:
-        content = path.read_bytes().decode("utf-8-sig")
+        with open_regular(path) as file:
+            content = file.read().decode("utf-8-sig")
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+        raise DataError(cannot_read(path, error)) from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not in UTF-8; save it as CSV in UTF-8") from error
     start = re.sub(r'"[^"]*"', "", content[:4096]).lstrip().splitlines()
