@@ -21,6 +21,7 @@ from mambaad.errors import ConfigError, DataError
 from mambaad.types import ProductClass
 from mambaad.workflows.evaluate import evaluate_engine
 from tests.conftest import make_parts
+from tests.data.drawn_files import exif
 
 
 @pytest.fixture
@@ -133,11 +134,21 @@ def test_inverted_masks_are_named(nut, trained_run) -> None:
     for number in range(3):
         write_mask(nut, number, ~a_pixel())
     (note,) = notes_of(mambaad.evaluate(trained_run, nut.parent))
-    assert "3 of the 3 masks of nut mark more than 90%" in note
+    assert "3 of the 3 masks of nut mark the larger part of their image" in note
     assert "seem to be inverted" in note
     write_mask(nut, 0, a_pixel())
     write_mask(nut, 1, a_pixel())
-    assert notes_of(mambaad.evaluate(trained_run, nut.parent)) == []
+    (note,) = notes_of(mambaad.evaluate(trained_run, nut.parent))
+    assert note.startswith("nut has 1 masks that mark the larger part of their image")
+    assert f"{mask_of(nut, 2)} the first: are they inverted?" in note
+
+
+def test_an_image_turned_otherwise_than_its_mask_is_named(nut, trained_run) -> None:
+    path = nut / "test" / "spot" / "001.png"
+    Image.open(path).save(path, exif=exif(3))
+    (note,) = notes_of(mambaad.evaluate(trained_run, nut.parent))
+    assert note.startswith("nut has 1 images whose orientation (EXIF) is not that of their masks")
+    assert str(path) in note
 
 
 def test_few_images_come_with_an_interval(nut, trained_run) -> None:

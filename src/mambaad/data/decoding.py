@@ -6,7 +6,7 @@ import io
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ class Decoded:
     alpha: uint16, int32, or floats of any size.
     ``white``: the number that is white, where the file says so (12 bits: 4095). ``is_inverted``:
     whether white is 0, and black the largest number. ``is_lossy``: see :class:`Container`.
+    ``orientation``: what it was turned by, as EXIF numbers it: 1 where it was not.
     """
 
     image: Image.Image | None
@@ -65,6 +66,7 @@ class Decoded:
     white: int | None = None
     is_inverted: bool = False
     is_lossy: bool = False
+    orientation: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
@@ -116,7 +118,10 @@ def decode_bytes(content: bytes, path: Path, max_pixels: int) -> Decoded:
             return _turned(decoded, pages[0].get(tiff.ORIENTATION, (1,))[0])
         image = _OPEN[kind](io.BytesIO(container.content))
         _check_pixels(path, image.size, max_pixels)
-        return _turned(_loaded(image, container, path), container.orientation)
+        decoded = _turned(_loaded(image, container, path), container.orientation)
+        if kind == "TIFF" and pages and container.content is content:  # turned by Pillow
+            return replace(decoded, orientation=pages[0].get(tiff.ORIENTATION, (1,))[0])
+        return decoded
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever they meet
@@ -249,10 +254,10 @@ def _turned(decoded: Decoded, orientation: int) -> Decoded:
     if turn is None:
         return decoded
     if decoded.image is not None:
-        return Decoded(decoded.image.transpose(turn), is_lossy=decoded.is_lossy)
+        return replace(decoded, image=decoded.image.transpose(turn), orientation=orientation)
     assert decoded.wide is not None
     wide = _TURN_ARRAY[orientation](decoded.wide)
-    return Decoded(None, wide, decoded.white, decoded.is_inverted)
+    return replace(decoded, wide=wide, orientation=orientation)
 
 
 _TURN_ARRAY: dict[int, Callable[[np.ndarray], np.ndarray]] = {

@@ -15,10 +15,10 @@ from mambaad.data.layouts import find_layout
 from mambaad.data.opened import (
     Opened,
     find_twins,
-    inverted_masks,
     note_odd_images,
     open_samples,
 )
+from mambaad.data.polarity import odd_masks
 from mambaad.data.readers.base import Layout
 from mambaad.data.readers.folders import GOOD_NAMES, MASK_NAMES, MASK_SUFFIXES
 from mambaad.data.unread import find_unread, note_unread
@@ -230,9 +230,10 @@ def _open_all(
             if opened.problem:
                 to.problems.append(opened.problem)
         to.notes += note_odd_images(c.name, images)
-        covered = [opened.covered for opened in images if opened.covered is not None]
-        if inverted := inverted_masks(c.name, covered):
-            to.problems.append(inverted)
+        covers = {one.sample.files[1]: one.cover for one in images if one.cover is not None}
+        problems, notes = odd_masks(c.name, list(covers.values()), list(covers))
+        to.problems += problems
+        to.notes += notes
         tops = [opened.highest for opened in images if opened.highest is not None]
         if tops:
             highest[c.name] = tops

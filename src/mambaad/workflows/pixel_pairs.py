@@ -11,7 +11,7 @@ from mambaad.data.masks import (
     lost_regions,
     resize_map,
     resize_mask_bilinear,
-    resize_mask_nearest,
+    resize_mask_keeping,
 )
 from mambaad.inspection.stream import Observed
 from mambaad.metrics.names import At, Protocol
@@ -51,7 +51,4 @@ def pixel_pair(
     if protocol == "ader-paper":
         resized = resize_mask_bilinear(mask, height, width)
         return PixelPair(anomaly_map, resized, len(lost_regions(mask, resized)))
-    resized = resize_mask_nearest(mask, height, width)
-    lost = lost_regions(mask, resized)
-    resized[lost[:, 0], lost[:, 1]] = True
-    return PixelPair(anomaly_map, resized, len(lost))
+    return PixelPair(anomaly_map, *resize_mask_keeping(mask, height, width))
