@@ -41,7 +41,7 @@ def write_image() -> WriteImage:
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = noise(height, width, 3)
         if mode == "L":
-            pixels = np.where(pixels[..., 0] > 127, 255, 0).astype(np.uint8)
+            pixels = np.where(pixels[..., 0] > 191, 255, 0).astype(np.uint8)
         Image.fromarray(pixels).convert(mode).save(path)
         return path
 

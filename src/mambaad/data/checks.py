@@ -15,11 +15,10 @@ from mambaad.data.decoding import Decoded, decode
 from mambaad.data.depth import depth_notes, find_depth, with_reading
 from mambaad.data.exclusion import leave_out, without
 from mambaad.data.images import AUTO, check_pixels, depth_evidence, to_rgb
-from mambaad.data.layouts import read_data
 from mambaad.data.mask_files import MaskFile, read_mask_file
 from mambaad.data.read_ahead import read_ahead
 from mambaad.data.readers.base import Split
-from mambaad.data.unread import say_unread
+from mambaad.data.unread import list_data
 from mambaad.errors import DataError
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass, Reading, Sample
@@ -72,19 +71,19 @@ def read_checked(
     A progress bar shows how far it is; each image left out is named on standard error.
 
     Args:
-        root, classes, split, layout: see :func:`mambaad.data.layouts.read_data`.
+        root, classes, split, layout: see :func:`mambaad.data.unread.list_data`.
         exclude: names of training images to leave out, which are not decoded.
         may_be_gone: whether those names need not be there.
-        skip_unreadable: leave unreadable images out instead of raising.
+        skip_unreadable: leave unreadable images and folders out instead of raising.
         reading: how pixels are read; a bit depth that is not given is decided by all images.
 
     Raises:
-        ConfigError, DataError: see :func:`mambaad.data.layouts.read_data` and
+        ConfigError, DataError: see :func:`mambaad.data.unread.list_data` and
             :func:`mambaad.data.exclusion.leave_out`.
         DataError: see :func:`check_images`.
     """
-    root, found = Path(root), read_data(root, classes, split=split, layout=layout)
-    say_unread(root)
+    root = Path(root)
+    found = list_data(root, classes, split=split, layout=layout, skip_unreadable=skip_unreadable)
     listed = (without if may_be_gone else leave_out)(found, root, exclude or ())
     return check_with_progress(with_reading(listed, reading), skip_unreadable=skip_unreadable)
 

@@ -19,7 +19,7 @@ from mambaad.data.opened import (
     open_samples,
 )
 from mambaad.data.polarity import odd_masks
-from mambaad.data.readers.base import Layout
+from mambaad.data.readers.base import Layout, closed_problem
 from mambaad.data.readers.folders import GOOD_NAMES, MASK_NAMES, MASK_SUFFIXES
 from mambaad.data.unread import find_unread, note_unread
 from mambaad.data.walk import Unread
@@ -116,6 +116,7 @@ def check_data(
     )
     classes = with_reading(classes, reading)
     unread = find_unread(root, chosen, classes)
+    found.problems += [closed_problem(one) for one in unread if one.is_closed]
     found.notes += note_unread(root, unread, classes, found.problems)
     _compare_with_published(chosen, classes, found)
     for c in classes:

@@ -13,8 +13,8 @@ from pathlib import Path
 from mambaad.data.checks import check_masks
 from mambaad.data.depth import with_reading
 from mambaad.data.inventory import note_labels
-from mambaad.data.layouts import class_names, find_layout, read_data
-from mambaad.data.unread import say_unread
+from mambaad.data.layouts import class_names, find_layout
+from mambaad.data.unread import list_data
 from mambaad.errors import ConfigError, DataError
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inference.engine import Engine
@@ -182,7 +182,7 @@ def evaluate(
     if protocol == "ader-paper" and inspector.size != (256, 256):
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published result is comparable at {size}")
-    classes = _test_classes(inspector, data)
+    classes = _test_classes(inspector, data, skip_unreadable)
     figures = figures_for(find_layout(data, inspector.config.layout).name, inspector)
     sinks = [*sinks, *([figures.add] if figures else [])]
     if calibration is None:
@@ -340,7 +340,7 @@ class _ClassByClass:
         self._metrics = None
 
 
-def _test_classes(inspector: Inspector, data: Path) -> list[ProductClass]:
+def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> list[ProductClass]:
     wanted = None
     layout = inspector.config.layout
     if inspector.products and data.is_dir():
@@ -357,9 +357,10 @@ def _test_classes(inspector: Inspector, data: Path) -> list[ProductClass]:
         for name in inspector.products:
             if available and name not in available:
                 say(f"{name}: missing from {data}, so the mean is without it")
-    classes = read_data(data, wanted or None, split="test", layout=layout)
+    classes = list_data(
+        data, wanted or None, split="test", layout=layout, skip_unreadable=skip_unreadable
+    )
     classes = with_reading(classes, inspector.reading)
-    say_unread(data)
     tested = [c for c in classes if c.test]
     for c in classes:
         if not c.test:

@@ -187,9 +187,9 @@ def test_loco(tmp_path: Path) -> None:
             ],
         )
     }
-    _, mask = read_sample(classes[0].test[1])
-    assert mask is not None
-    assert np.argwhere(mask).tolist() == [[1, 2], [4, 5]]
+    _, joined = read_sample(classes[0].test[1])
+    assert joined is not None
+    assert np.argwhere(joined.marked).tolist() == [[1, 2], [4, 5]]
     inventory = check_data(tmp_path, quick=True)
     assert inventory.problems == ()
     assert {one.is_usual for one in inventory.unread} == {True}

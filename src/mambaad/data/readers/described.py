@@ -24,7 +24,7 @@ from typing import Literal
 from mambaad.data.mask_files import read_mask
 from mambaad.data.readers.base import Complain, Layout, Parts, Split
 from mambaad.data.readers.folders import complain_of_lonely, find_masks, folders, images
-from mambaad.data.walk import text, walk
+from mambaad.data.walk import is_folder, text, walk
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
@@ -161,7 +161,7 @@ class Description:
     ) -> dict[Path, tuple[Path, ...]]:
         if joined:
             places = {path: folder / path.stem for path in paths}
-            return {p: tuple(walk(f).images) for p, f in places.items() if f.is_dir()}
+            return {p: tuple(walk(f).images) for p, f in places.items() if is_folder(f)}
         suffixes = self.mask_suffixes
         if folder == images_in:
             suffixes = tuple(suffix for suffix in suffixes if suffix)
@@ -226,7 +226,7 @@ def _places(root: Path, pattern: str) -> list[_Place]:
     found: list[tuple[Path, dict[str, str]]] = [(root, {})]
     for segment in _segments(pattern):
         if not _FIELD.search(segment):
-            found = [(p / segment, f) for p, f in found if (p / segment).is_dir()]
+            found = [(p / segment, f) for p, f in found if is_folder(p / segment)]
             continue
         found = [
             (folder, {**fields, **match.groupdict()})
@@ -275,7 +275,7 @@ def _is_in(folder: Path, other: Path) -> bool:
 
 def _exist(masks: Sequence[tuple[Path, Path | None]]) -> bool:
     """Whether the class has masks at all."""
-    return any((shared or folder).is_dir() for folder, shared in masks)
+    return any(is_folder(shared or folder) for folder, shared in masks)
 
 
 def _is_marked(mask: Path) -> bool:
