@@ -21,7 +21,7 @@ from mambaad.cli.options import (
     SkipUnreadable,
     Source,
 )
-from mambaad.cli.tables import aligned, metrics_table, verdict_tables
+from mambaad.cli.tables import aligned, further_table, metrics_table, verdict_tables
 
 _SHOWN = 20
 
@@ -89,9 +89,7 @@ def evaluate(
     )
     typer.echo(metrics_table(evaluation))
     if evaluation.further:
-        from mambaad.workflows.data_figures import to_rows
-
-        typer.echo(f"\nfigures of this data set, per cent\n{aligned(to_rows(evaluation.further))}")
+        typer.echo(f"\n{further_table(evaluation)}")
     if json:
         write_text(json, evaluation.to_json())
     if csv:

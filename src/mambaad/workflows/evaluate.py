@@ -32,7 +32,7 @@ from mambaad.metrics.names import (
 from mambaad.metrics.protocols import ClassMetrics, image_metrics, mean_over_classes
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass
-from mambaad.workflows.data_figures import Values, figures_for
+from mambaad.workflows.data_figures import DataFigures, Values, figures_for
 from mambaad.workflows.evaluation_notes import ClassRemarks, all_notes
 from mambaad.workflows.pixel_pairs import pixel_pair
 from mambaad.workflows.verdicts import VerdictEvaluation, VerdictMeasurement, check_calibrated
@@ -58,6 +58,7 @@ class Evaluation:
         verdicts: the accuracy of verdicts, if requested.
         further: by class, the figures that the data set has of its own
             (:mod:`mambaad.workflows.data_figures`); empty if it has none.
+        further_notes: lines on what a reader of these should know.
     """
 
     protocol: Protocol
@@ -74,6 +75,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     verdicts: VerdictEvaluation | None = None
     further: dict[str, Values] = field(default_factory=dict)
+    further_notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Format the metrics as JSON."""
@@ -90,7 +92,11 @@ class Evaluation:
                     "pooled": self.pooled,
                     "reasons": self.reasons,
                     "notes": self.notes,
-                    **({"further": self.further} if self.further else {}),
+                    **(
+                        {"further": self.further, "further_notes": self.further_notes}
+                        if self.further
+                        else {}
+                    ),
                 },
                 indent=2,
             )
@@ -183,7 +189,7 @@ def evaluate(
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published result is comparable at {size}")
     classes = _test_classes(inspector, data, skip_unreadable)
-    figures = figures_for(find_layout(data, inspector.config.layout).name, inspector)
+    figures = figures_for(find_layout(data, inspector.config.layout).name, inspector, data, at)
     sinks = [*sinks, *([figures.add] if figures else [])]
     if calibration is None:
         evaluation = evaluate_engine(
@@ -195,7 +201,7 @@ def evaluate(
             skip_unreadable=skip_unreadable,
             sinks=sinks,
         )
-        return replace(evaluation, further=figures.values() if figures else {})
+        return _with_further(evaluation, figures)
     measurement = VerdictMeasurement(inspector, calibration, classes, at)
     page = None
     if report is not None:
@@ -228,8 +234,15 @@ def evaluate(
         title = "Verdicts, product given, in per cent of good and of defective parts"
         rows = verdict_evaluation.to_rows(verdict_evaluation.given)
         page.write("Inspection of test images", facts, {title: rows})
-    further = figures.values() if figures else {}
-    return replace(evaluation, verdicts=verdict_evaluation, further=further)
+    return _with_further(replace(evaluation, verdicts=verdict_evaluation), figures)
+
+
+def _with_further(evaluation: Evaluation, figures: DataFigures | None) -> Evaluation:
+    """Add the data set's own figures, if it has any."""
+    if figures is None:
+        return evaluation
+    notes = tuple(figures.notes())
+    return replace(evaluation, further=figures.values(), further_notes=notes)
 
 
 def evaluate_engine(

@@ -11,7 +11,7 @@ from mambaad.data.polarity import Coverage, coverage, odd_masks
 from mambaad.inspection.stream import Observed
 from mambaad.metrics.confidence import auroc_interval
 from mambaad.metrics.names import MetricValues, Protocol
-from mambaad.workflows.pixel_pairs import PixelPair
+from mambaad.workflows.pixel_pairs import PixelPair, small_regions
 
 FEW = 10
 """Good or defective test images of a class, below which its figures are said to be uncertain."""
@@ -58,11 +58,7 @@ class ClassRemarks:
         notes = []
         at = f"{size[0]} x {size[1]} pixels"
         if self.lost and protocol == "exact":
-            notes.append(
-                f"{name}: {self.lost} regions of masks are too small for the map's size, {at}, and "
-                f"count as one pixel each ({self.losing} the first); --at mask compares at the "
-                "masks' own size"
-            )
+            notes.append(small_regions(name, self.lost, self.losing, size))
         elif self.lost:
             notes.append(
                 f"{name}: {self.lost} regions of masks have no pixel left at {at} and are not in "
