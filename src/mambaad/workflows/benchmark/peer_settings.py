@@ -6,8 +6,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from mambaad.config import TrainConfig, make_config
 from mambaad.errors import ConfigError
 from mambaad.size import check_size, parse_size
+
+OF_DATA = ("bit_depth", "float_range", "max_pixels", "exclude")
+"""Settings of how a data set is read, which are the same for every system."""
 
 
 class PeerSettings(BaseModel):
@@ -15,7 +19,8 @@ class PeerSettings(BaseModel):
 
     ``share``: share of all training patches that the memory bank holds. ``coreset``: their choice:
     at random from every image, or greedily as in the paper, which takes time quadratic in the
-    number of patches.
+    number of patches. ``bit_depth``, ``float_range``, ``max_pixels`` and ``exclude`` are those of
+    :class:`mambaad.config.TrainConfig`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -27,6 +32,16 @@ class PeerSettings(BaseModel):
     share: float = Field(0.05, gt=0, le=1)
     coreset: Literal["random", "greedy"] = "random"
     seed: int = 42
+    bit_depth: Any = None
+    float_range: Any = None
+    max_pixels: Any = None
+    exclude: Any = None
+
+    @property
+    def of_data(self) -> TrainConfig:
+        """The settings of how the data set is read, checked (ConfigError), with their defaults."""
+        given = {name: getattr(self, name) for name in OF_DATA}
+        return make_config({name: value for name, value in given.items() if value is not None})
 
     @field_validator("size", mode="before")
     @classmethod
@@ -46,4 +61,5 @@ def peer_settings(given: dict[str, Any]) -> PeerSettings:
         first = error.errors()[0]
         raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     check_size(settings.size)
+    settings.of_data  # noqa: B018  # raises
     return settings

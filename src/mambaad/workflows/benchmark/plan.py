@@ -16,7 +16,7 @@ from mambaad.config_file import read_config_file
 from mambaad.data.layout_file import as_setting
 from mambaad.errors import ConfigError
 from mambaad.metrics.names import Protocol
-from mambaad.workflows.benchmark.peer_settings import peer_settings
+from mambaad.workflows.benchmark.peer_settings import OF_DATA, peer_settings
 from mambaad.workflows.benchmark.published import PUBLISHED
 
 
@@ -98,7 +98,7 @@ class Plan(BaseModel):
         return {**self.settings, **given, **of_data, "seed": seed}
 
 
-PEER_SETTINGS = ("encoder", "encoder_weights", "size")
+PEER_SETTINGS = ("encoder", "encoder_weights", "size", *OF_DATA)
 """The ``settings`` of a plan that apply to peers too."""
 
 
