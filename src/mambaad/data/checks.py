@@ -186,18 +186,19 @@ def join_masks(sample: Sample, image: Decoded) -> Joined | None:
     """
     if sample.mask_path is None:
         return None
-    joined = np.zeros(image.size, dtype=bool)
+    joined: Bool[np.ndarray, "h w"] | None = None
     apart, empty = False, None
     for path in (sample.mask_path, *sample.more_masks):
         mask = read_mask_file(path, sample.reading.max_pixels)
         if mask.marked.shape != image.size:
             raise MaskSizeError(_size_problem(path, mask, sample.path, image))
-        joined |= mask.marked
+        joined = mask.marked if joined is None else joined | mask.marked
         is_on_side = {image.orientation > _LAST_UPRIGHT, mask.orientation > _LAST_UPRIGHT}
         is_square = image.size[0] == image.size[1]
         apart |= image.orientation != mask.orientation and (is_square or len(is_on_side) == 1)
         if empty is None and not mask.marked.any():
             empty = path
+    assert joined is not None  # there is one file at least
     return Joined(joined, apart, empty)
 
 

@@ -180,14 +180,16 @@ def note_labels(c: ProductClass) -> Iterator[str]:
                 "parts; if they are masks, declare where those are (--layout FILE)"
             )
     images = (*c.train, *c.test)
-    names = {(s.path.parent, s.path.stem.lower()) for s in images}
+    stems = {s.path: s.path.stem.lower() for s in images}
+    ends = [(path, stem) for path, stem in stems.items() if stem.endswith(MASK_SUFFIXES)]
+    names = {(path.parent, stem) for path, stem in stems.items()} if ends else set()
     masks = [
-        s.path
-        for s in images
+        path
+        for path, stem in ends
         if any(
-            (s.path.parent, s.path.stem.lower().removesuffix(suffix)) in names
+            (path.parent, stem.removesuffix(suffix)) in names
             for suffix in MASK_SUFFIXES
-            if s.path.stem.lower().endswith(suffix)
+            if stem.endswith(suffix)
         )
     ]
     if masks:
