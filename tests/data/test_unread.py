@@ -179,8 +179,8 @@ def test_images_that_the_layout_leaves_unused_are_counted_and_named(
     (line,) = capsys.readouterr().err.splitlines()
     first = ", ".join(str(path) for path in sorted(unused)[:3])  # ... what is named is the same
     assert line == (
-        f"{dataset}: not read: 5 unused image, 1 image set aside: {first} and 3 more; mambaad data "
-        "check names them"
+        f"{dataset}: not read: 5 unused images, 1 image set aside: {first} and 3 more; "
+        "mambaad data check names them"
     )
     inventory = check_data(dataset, quick=True)
     named = [Path(one["path"]) for one in json.loads(inventory.to_json())["unread"]]

@@ -156,6 +156,8 @@ def test_a_region_without_a_threshold_has_to_be_found_whole_and_is_named(screws:
     sample = loco_sample(screws, Image.fromarray((two_pixels() > 0) * np.uint8(77)))
     figures = LocoFigures(screws.parent)
     figures.add(observed(sample, 1.0))
+    empty = loco_sample(screws, Image.fromarray(two_pixels() * 0), "empty")  # is no region
+    figures.add(observed(empty, 1.0))
     (_, note) = figures.notes()
     assert note.startswith("screws: 1 regions have no saturation threshold in defects_config.json")
     assert str(sample.mask_path) in note

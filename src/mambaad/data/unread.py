@@ -21,6 +21,13 @@ from mambaad.types import ProductClass
 
 _NAMED = 3
 _UNUSED, ASIDE = "unused image", "image set aside"
+_PLURALS = {
+    _UNUSED: "unused images",
+    ASIDE: "images set aside",
+    "closed folder": "closed folders",
+    "link": "links",
+    "text": "texts",
+}
 
 
 def list_data(
@@ -129,7 +136,10 @@ def count_unread(unread: Iterable[Unread]) -> str:
     kinds: Counter[str] = Counter()
     for one in unread:
         kinds[one.kind] += max(1, one.files)
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    return ", ".join(
+        f"{count} {kind if count == 1 else _PLURALS.get(kind, kind)}"
+        for kind, count in kinds.most_common()
+    )
 
 
 def name_some(unread: Sequence[Unread]) -> str:

@@ -114,11 +114,13 @@ class LocoFigures:
         for path in sample.files[1:]:
             mask = read_mask_file(path, sample.reading.max_pixels)
             area = int(mask.marked.sum())
+            if not area:
+                continue
             value, relative = self._saturation(sample, path, mask.value)
             saturation = max(1.0, int(value * area)) if relative else min(value, area)
             small, gone = resize_mask_keeping(mask.marked, *found.shape)
             lost.add(gone, sample.path)
-            regions.append((small, saturation * float(small.sum()) / max(area, 1)))
+            regions.append((small, saturation * float(small.sum()) / area))
         for name, overlap in overlaps.items():
             if kind in ("good", name):
                 overlap.add(found, regions)

@@ -16,6 +16,7 @@ of one class, called as the data set's folder; without ``{type}`` the type is th
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,10 @@ from mambaad.data.readers.base import Complain, Layout, Parts, Split
 from mambaad.data.readers.folders import complain_of_lonely, find_masks, folders, images
 from mambaad.data.walk import is_folder, text, walk
 from mambaad.errors import DataError
-from mambaad.types import ProductClass, Sample
+from mambaad.types import MAX_PIXELS, ProductClass, Sample
 
 _FIELD = re.compile(r"\{(class|type)\}")
+_MOST_PIXELS = 10 * MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -160,8 +162,7 @@ class Description:
         complain: Complain,
     ) -> dict[Path, tuple[Path, ...]]:
         if joined:
-            places = {path: folder / path.stem for path in paths}
-            return {p: tuple(walk(f).images) for p, f in places.items() if is_folder(f)}
+            return _joined(folder, paths, images_in)
         suffixes = self.mask_suffixes
         if folder == images_in:
             suffixes = tuple(suffix for suffix in suffixes if suffix)
@@ -172,6 +173,21 @@ class Description:
             pairs, lonely = find_masks(folder, paths, images_in, complain, suffixes)
         complain_of_lonely(() if is_good else lonely, images_in, complain)
         return {path: (mask,) for path, mask in pairs.items()}
+
+
+def _joined(folder: Path, paths: Sequence[Path], images_in: Path) -> dict[Path, tuple[Path, ...]]:
+    """Find the folders of masks that are called as images.
+
+    They lie as the images do in sub-folders; or, where its name is only one image's, without.
+    """
+    count = Counter(path.stem for path in paths)
+    found = {}
+    for path in paths:
+        below = folder / path.parent.relative_to(images_in) / path.stem
+        place = below if is_folder(below) or count[path.stem] > 1 else folder / path.stem
+        if is_folder(place):
+            found[path] = tuple(walk(place).images)
+    return found
 
 
 def layout_of(
@@ -279,8 +295,11 @@ def _exist(masks: Sequence[tuple[Path, Path | None]]) -> bool:
 
 
 def _is_marked(mask: Path) -> bool:
-    """Whether a mask has a pixel of a defect. One that cannot be read counts: it is found later."""
+    """Whether a mask has a pixel of a defect. One that cannot be read counts: it is found later.
+
+    How many pixels may be read is not known yet; masks of line-scan images are large.
+    """
     try:
-        return bool(read_mask(mask).any())
+        return bool(read_mask(mask, _MOST_PIXELS).any())
     except DataError:
         return True
