@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.closed_folders import closed
 from tests.conftest import SMALL
 
 
@@ -147,12 +148,33 @@ def test_parts_that_are_not_inspected_end_with_an_error(
     (tmp_path / "in" / "c.png").unlink()
     (tmp_path / "in" / "c.png").symlink_to("gone.png")
     (tmp_path / "in" / "Thumbs.db").write_bytes(b"-")
-    code, out, err = mambaad_command(
-        "predict", calibrated_run, tmp_path / "in", "--out", tmp_path / "out"
-    )
+    (tmp_path / "in" / "shut").mkdir()
+    with closed(tmp_path / "in" / "shut"):
+        code, out, err = mambaad_command(
+            "predict", calibrated_run, tmp_path / "in", "--out", tmp_path / "out"
+        )
     assert code == 1
     assert "1 images: " in out
-    assert "2 not inspected: " in out
+    assert "3 not inspected: " in out
+    assert "shut cannot be listed (Permission denied)" in err
     assert "Thumbs.db is no image by its name" in out
     assert "b.jp2 has the suffix '.jp2', which is not read" in err
     assert "c.png is a link to nowhere" in err
+
+
+def test_a_folder_that_cannot_be_listed_is_not_passed_over(
+    mambaad_command, calibrated_run, many_parts, tmp_path
+):
+    shut = tmp_path / "parts" / "nut" / "train" / "good" / "shut"
+    shutil.copytree(many_parts, tmp_path / "parts")
+    shut.mkdir()
+    with closed(shut):
+        for command in (
+            ("data", "check", tmp_path / "parts"),
+            ("train", tmp_path / "parts", "--out", tmp_path / "run", "--size", 64),
+            ("predict", calibrated_run, shut, "--out", tmp_path / "out"),
+        ):
+            code, out, err = mambaad_command(*command)
+            assert code == 1, command
+            assert "1 closed folder" in out + err or f"{shut} cannot be listed" in err
+    assert not (tmp_path / "run").exists()

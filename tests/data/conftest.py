@@ -15,6 +15,18 @@ from mambaad.errors import DataError
 WriteImage = Callable[..., Path]
 Complains = Callable[..., AbstractContextManager[None]]
 
+UPRIGHT = {
+    1: lambda a: a,
+    2: np.fliplr,
+    3: lambda a: np.rot90(a, 2),
+    4: np.flipud,
+    5: lambda a: a.swapaxes(0, 1),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: np.rot90(a, 2).swapaxes(0, 1),
+    8: np.rot90,
+}
+"""What each orientation (EXIF) makes of the pixels that are stored."""
+
 
 def noise(*shape: int) -> np.ndarray:
     """8-bit pixels, the same for the same shape."""
@@ -29,7 +41,7 @@ def write_image() -> WriteImage:
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels = noise(height, width, 3)
         if mode == "L":
-            pixels = np.where(pixels[..., 0] > 127, 255, 0).astype(np.uint8)
+            pixels = np.where(pixels[..., 0] > 191, 255, 0).astype(np.uint8)
         Image.fromarray(pixels).convert(mode).save(path)
         return path
 

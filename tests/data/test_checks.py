@@ -5,15 +5,21 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from mambaad.data import checks
-from mambaad.data.checks import check_images, check_with_progress, read_checked
+from mambaad.data.checks import check_images, check_with_progress, read_checked, read_sample
 from mambaad.data.decoding import Decoded, decode
+from mambaad.data.inventory import check_data
+from mambaad.data.layouts import read_data
+from mambaad.data.mask_files import read_mask
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.errors import ConfigError
 from mambaad.types import ProductClass
-from tests.data.conftest import Complains, WriteImage
+from tests.data.conftest import UPRIGHT, Complains, WriteImage
+from tests.data.drawn_files import exif
 
 
 def test_a_sound_data_set_passes_unchanged(dataset: Path) -> None:
@@ -146,3 +152,53 @@ def test_warning_filters_survive_the_threads(dataset: Path) -> None:
     before = list(warnings.filters)
     check_images(MVTEC.read(dataset))
     assert warnings.filters == before
+
+
+def turned(path: Path, orientation: int) -> None:
+    """Give a file an orientation, which turns it when it is read."""
+    Image.open(path).save(path, exif=exif(orientation))
+
+
+@pytest.mark.parametrize(
+    ("size", "image", "mask", "is_said"),
+    [
+        ((9, 9), 1, 1, False),
+        ((9, 9), 6, 6, False),
+        ((9, 9), 6, 1, True),
+        ((9, 9), 1, 8, True),  # the reverse
+        ((8, 12), 3, 1, True),
+        ((8, 12), 2, 4, True),
+        ((8, 12), 5, 7, True),
+    ],
+)
+def test_images_and_masks_that_are_turned_apart_are_said(
+    dataset: Path, write_image: WriteImage, size, image: int, mask: int, is_said: bool
+) -> None:
+    nut = dataset / "nut"
+    path = write_image(nut / "test" / "crack" / "000.png", *size)
+    mask_path = write_image(nut / "ground_truth" / "crack" / "000_mask.png", *size, mode="L")
+    upright = read_mask(mask_path)
+    turned(path, image)
+    turned(mask_path, mask)
+    sample = next(s for s in read_data(dataset)[1].test if s.path == path)
+    pixels, joined = read_sample(sample)
+    # Each is turned as it says itself.
+    np.testing.assert_array_equal(pixels, UPRIGHT[image](np.asarray(Image.open(path))))
+    np.testing.assert_array_equal(joined.marked, UPRIGHT[mask](upright))
+    notes = [line for line in check_data(dataset).notes if "orientation" in line]
+    assert len(notes) == is_said
+    assert all(str(path) in note for note in notes)
+
+
+def test_sizes_tell_that_a_mask_was_drawn_on_the_upright_image(
+    dataset: Path, write_image: WriteImage, complains: Complains
+) -> None:
+    path = write_image(dataset / "nut" / "test" / "crack" / "000.png", 8, 12)
+    turned(path, 6)
+    mask = dataset / "nut" / "ground_truth" / "crack" / "000_mask.png"
+    words = ("8 x 12, expected 12 x 8 as its image once that is turned", "orientation is 6")
+    with complains(mask, *words, "save 000.png upright"):
+        read_checked(dataset)
+    write_image(mask, 12, 8, mode="L")
+    read_checked(dataset)
+    assert not any("orientation" in line for line in check_data(dataset).notes)

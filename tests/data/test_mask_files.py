@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from mambaad.data.mask_files import read_mask
+from mambaad.data.mask_files import read_mask, read_mask_file
 from tests.data.conftest import Complains, noise
-from tests.data.drawn_files import packed_bits, tiff
+from tests.data.drawn_files import exif, packed_bits, tiff
 
 DISC = np.hypot(*(np.mgrid[:64, :80] - np.array([[[30]], [[40]]]))) < 14
 
@@ -104,9 +104,14 @@ def test_a_picture_is_no_mask(path: Path, complains: Complains) -> None:
 
 
 @pytest.mark.parametrize("values", [(1, 2), (3, 200)])
-def test_a_mask_without_0_is_refused(path: Path, complains: Complains, values) -> None:
-    save(path, np.where(DISC, *values).astype(np.uint8))
-    with complains(path, "no pixel that is 0", "0 for good, 255 for defective"):
+@pytest.mark.parametrize("hole", [False, True])  # pixels that are 0, but not the ground
+def test_a_mask_whose_ground_is_not_0_is_refused(
+    path: Path, complains: Complains, values, hole
+) -> None:
+    mask = np.where(DISC, *values).astype(np.uint8)
+    mask[5:9, 5:9] *= not hole
+    save(path, mask)
+    with complains(path, "a ground that is not 0", "0 for good, 255 for defective"):
         read_mask(path)
 
 
@@ -167,13 +172,45 @@ def test_colours_mark_as_grey_does(path: Path) -> None:
     np.testing.assert_array_equal(read_mask(path), red.any(axis=2))
 
 
-@pytest.mark.parametrize("ground", [(255, 255, 255), (0, 0, 255)])
-def test_colours_of_one_brightness_are_refused(path: Path, complains: Complains, ground) -> None:
-    picture = np.full((64, 80, 3), ground, np.uint8)
-    picture[DISC] = (255, 0, 0)
-    save(path, picture)
-    with complains(path, "colours of one brightness", "save it as black and white"):
+@pytest.mark.parametrize("ground", [(255, 255, 255), (0, 0, 255), (200, 220, 255)])
+@pytest.mark.parametrize("more", ["", "black", "opaque", "hole"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_colours_on_a_ground_that_is_not_black_are_refused(
+    path: Path, complains: Complains, ground, more: str, suffix: str
+) -> None:
+    picture = np.full((64, 80, 4), (*ground, 255), np.uint8)
+    picture[DISC] = (255, 0, 0, 255)
+    if more == "black":
+        picture[5:9, 5:9] = (0, 0, 0, 255)
+    if more == "hole":
+        picture[5:9, 5:9, 3] = 0
+    with_alpha = more in ("opaque", "hole") and suffix != ".jpg"
+    path = save(path.with_suffix(suffix), picture[..., : 4 if with_alpha else 3])
+    with complains(path, "colours on a ground that is not black", "save it as black and white"):
         read_mask(path)
+
+
+def test_one_colour_and_black_are_two_values(path: Path) -> None:
+    picture = np.zeros((64, 80, 3), np.uint8)
+    picture[~DISC] = (255, 0, 0)  # perhaps inverted, but as black and white is
+    save(path, picture)
+    np.testing.assert_array_equal(read_mask(path), ~DISC)
+
+
+@pytest.mark.parametrize("scale", [1, 257])
+def test_the_value_of_what_is_marked(path: Path, scale: int) -> None:
+    kind = np.uint16 if scale > 1 else np.uint8
+    save(path, (DISC * 250 * scale).astype(kind))
+    assert read_mask_file(path).value == 250 * scale
+    save(path, (DISC * 0).astype(kind))
+    assert read_mask_file(path).value == 0
+
+
+def test_a_mask_is_turned_as_it_says_itself(path: Path) -> None:
+    save(path, (DISC * 255).astype(np.uint8), exif=exif(6))
+    found = read_mask_file(path)
+    assert found.orientation == 6
+    np.testing.assert_array_equal(found.marked, np.rot90(DISC, -1))
 
 
 @pytest.mark.parametrize("bits", [1, 8, 12, 16])

@@ -17,7 +17,7 @@ from mambaad.data.exclusion import read_exclusions
 from mambaad.data.mask_files import read_mask
 from mambaad.data.opened import open_sample
 from mambaad.data.readers.real_iad import _lists_images
-from mambaad.data.readers.table import _rows
+from mambaad.data.readers.table import Table
 from mambaad.data.walk import walk
 from mambaad.errors import ConfigError, DataError
 from mambaad.files import LOCK, TEMPORARY
@@ -27,7 +27,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "image": lambda path: decode(path, MAX_PIXELS),
     "mask": read_mask,
     "exclusions": lambda path: read_exclusions(path, path.parent),
-    "table": _rows,
+    "table": lambda path: Table(path.name).class_names(path.parent, "train"),
 }
 
 
@@ -95,11 +95,12 @@ def test_what_may_not_be_read_is_not_called_damaged(tmp_path: Path) -> None:
         "import os, sys\nfrom pathlib import Path\n"
         "from mambaad.data.decoding import decode\n"
         "from mambaad.data.exclusion import read_exclusions\n"
-        "from mambaad.data.readers.table import _rows\n"
+        "from mambaad.data.readers.table import Table\n"
         "from mambaad.errors import MambaADError\n"
         "import encodings.utf_8_sig\n"
         "os.chdir(sys.argv[1]); os.setuid(65534)\n"
-        "for read in (lambda p: decode(p, 100), lambda p: read_exclusions(p, p.parent), _rows):\n"
+        "table = lambda p: Table(p.name).class_names(p.parent, 'train')\n"
+        "for read in (lambda p: decode(p, 100), lambda p: read_exclusions(p, p.parent), table):\n"
         "    try:\n        read(Path('x.png'))\n"
         "    except MambaADError as error:\n        print(error)\n"
     )

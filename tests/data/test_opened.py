@@ -20,7 +20,9 @@ def test_an_image_with_its_mask(tmp_path: Path, write_image: WriteImage) -> None
     for value in (0, 255):
         Image.fromarray(np.full((8, 12), value, np.uint8)).save(mask)
         opened = open_sample(Sample(image, "nut", "dent", mask))
-        assert (opened.size, opened.problem, opened.covered) == ((8, 12), "", value / 255)
+        assert (opened.size, opened.problem) == ((8, 12), "")
+        assert opened.cover == (value / 255, value / 255)
+        assert opened.empty == (None if value else mask)
     Image.fromarray(np.full((4, 6), 255, np.uint8)).save(mask)
     problem = open_sample(Sample(image, "nut", "dent", mask)).problem
     assert problem.startswith(f"{mask} is 4 x 6, expected 8 x 12 as its image")

@@ -13,8 +13,12 @@ import pytest
 from mambaad.data.checks import read_checked
 from mambaad.data.inventory import check_data
 from mambaad.data.layouts import find_layout, read_data
-from mambaad.data.unread import count_unread
+from mambaad.data.unread import count_unread, list_data, name_some
+from mambaad.data.walk import Unread
+from mambaad.errors import DataError
 from mambaad.files import printable
+from mambaad.types import ProductClass
+from tests.closed_folders import closed
 from tests.data.conftest import WriteImage
 from tests.data.trees import grow, present
 
@@ -124,7 +128,7 @@ def test_training_says_what_it_passes_over(
     write_image(dataset / "nut" / "train" / "good" / "078.gif", mode="L")
     write_image(dataset / "nut" / ".trash" / "079.png")
     read_checked(dataset)
-    assert "not read: 1 .jp2, 1 .gif, " in capsys.readouterr().err
+    assert "not read: 1 .jp2, 1 .gif: " in capsys.readouterr().err
     inventory = check_data(dataset, quick=True)
     assert count_unread(inventory.unread) == "1 hidden, 1 .jp2, 1 .gif"
     assert len(inventory.notes) == 3  # two suffixes, and bolt has no tests
@@ -154,3 +158,70 @@ def test_masks_that_are_read_as_images_are_noted(dataset: Path, write_image: Wri
         "1 test images of the type 'masks', which",
         "1 images that seem to be masks of others",
     ]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("classes", [None, ["nut"]])
+def test_images_that_the_layout_leaves_unused_are_counted_and_named(
+    dataset: Path, write_image: WriteImage, capsys: pytest.CaptureFixture[str], split, classes
+) -> None:
+    unused = [
+        *(dataset / "nut" / "validation" / "good" / f"{i:03}.png" for i in range(3)),
+        dataset / "nut" / "train" / "Good" / "000.png",
+        dataset / "loose.png",
+    ]
+    assert list_data(dataset, classes, split=split)  # whatever is listed of the classes...
+    assert capsys.readouterr().err == ""
+    for path in unused:
+        write_image(path)
+    write_image(dataset / "nut" / "ground_truth" / "good" / "000.png", mode="L")
+    list_data(dataset, classes, split=split)
+    (line,) = capsys.readouterr().err.splitlines()
+    first = ", ".join(str(path) for path in sorted(unused)[:3])  # ... what is named is the same
+    assert line == (
+        f"{dataset}: not read: 5 unused images, 1 image set aside: {first} and 3 more; "
+        "mambaad data check names them"
+    )
+    inventory = check_data(dataset, quick=True)
+    named = [Path(one["path"]) for one in json.loads(inventory.to_json())["unread"]]
+    assert sorted(named) == sorted([*unused, dataset / "nut/ground_truth/good/000.png"])
+
+
+def test_the_usual_is_named_last() -> None:
+    unread = [Unread(Path(f"{i}.txt"), ".txt", "", is_usual=True) for i in range(3)]
+    assert name_some(unread) == "3 .txt: 0.txt, 1.txt, 2.txt"
+    unread.append(Unread(Path("x.gif"), ".gif", ""))
+    assert name_some(unread) == "3 .txt, 1 .gif: x.gif, 0.txt, 1.txt and 1 more"
+
+
+CLOSED = ("train/good/sub", "test/good", "test/crack/sub", "ground_truth/crack", "train", "x")
+
+
+@pytest.mark.parametrize("name", [*CLOSED, "../other"])
+def test_a_folder_that_cannot_be_listed_is_a_problem(
+    dataset: Path, write_image: WriteImage, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    folder = Path(os.path.normpath(dataset / "nut" / name))
+    write_image(folder / "077.png")
+    words = f"{folder} cannot be listed (Permission denied); allow it to be read, or remove it"
+    with closed(folder):
+        inventory = check_data(dataset)
+        assert words in inventory.problems
+        assert [one.path for one in inventory.unread] == [folder]
+        for split in ("train", "test"):
+            with pytest.raises(DataError) as caught:
+                list_data(dataset, split=split)
+            assert str(caught.value).startswith(words)
+        if name not in ("ground_truth/crack", "train"):  # without which a class is not whole
+            assert all_of(list_data(dataset, skip_unreadable=True))
+            assert f"not read: 1 closed folder: {folder}; " in capsys.readouterr().err
+
+
+def all_of(classes: list[ProductClass]) -> set[str]:
+    return {s.path.name for c in classes for s in (*c.train, *c.test)} - {"077.png"}
+
+
+def test_several_folders_that_cannot_be_listed_are_counted(dataset: Path) -> None:
+    shut = [dataset / "nut" / "test" / "good", dataset / "bolt" / "train" / "good"]
+    with closed(*shut), pytest.raises(DataError, match=r"\(and 1 more like it\)"):
+        list_data(dataset)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mambaad.data.walk import IMAGE_SUFFIXES, Unread, is_image, text, walk
+from mambaad.data.walk import IMAGE_SUFFIXES, Unread, is_folder, is_image, is_open, text, walk
+from tests.closed_folders import closed
 from tests.data.conftest import WriteImage
 from tests.data.trees import grow, present
 
@@ -119,24 +120,31 @@ def test_a_folder_is_read_once_though_two_links_lead_into_it(
 
 
 @POSIX
-def test_pipes_are_never_opened_and_closed_folders_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pipes_are_never_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
-    (tmp_path / "closed").mkdir()
-    scan = os.scandir
-
-    def refused(path: Path) -> object:  # the super-user may list every folder
-        if Path(path).name == "closed":
-            raise PermissionError(13, "Permission denied")
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", refused)
     images, unread = walked(tmp_path)
     assert images == []
     assert unread["pipe.png"].reason == "is no regular file"
-    assert unread["closed"].reason == "cannot be listed (Permission denied)"
-    assert not unread["closed"].is_usual
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o333])
+def test_folders_that_may_not_be_looked_into_are_named(
+    tmp_path: Path, write_image: WriteImage, mode: int
+) -> None:
+    write_image(tmp_path / "a.png")
+    write_image(tmp_path / "shut" / "b.png")
+    (tmp_path / "shut" / "link.png").symlink_to("b.png")
+    assert is_open(tmp_path / "shut")
+    with closed(tmp_path / "shut", mode=mode):
+        images, unread = walked(tmp_path)
+        assert not is_open(tmp_path / "shut")
+        assert is_folder(tmp_path / "shut")
+        assert not is_folder(tmp_path / "shut" / "deeper")  # and no error
+    assert images == ["a.png"]
+    assert unread["shut"].reason == "cannot be listed (Permission denied)"
+    assert unread["shut"].is_closed
+    assert not unread["shut"].is_usual
+    assert not is_open(tmp_path / "gone")
 
 
 def test_text() -> None:

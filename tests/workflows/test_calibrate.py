@@ -151,7 +151,7 @@ def test_defective_parts_among_those_to_train_on_are_not_used(
         data, settings, count = parts, {"cross_fit": 2}, 6
     elif how == "new parts":
         data, settings, count = further_parts(tmp_path / "new", 30), {"new_parts": True}, 12
-    read = module.read_data
+    read = module.list_data
 
     def with_noise(*args, **kwargs):
         # As in Real-IAD's noisy settings: training images that are marked as defective.
@@ -160,7 +160,7 @@ def test_defective_parts_among_those_to_train_on_are_not_used(
         path = out[0].train[0].path
         return [dataclasses.replace(c, train=defective(c.train, path)) for c in classes]
 
-    monkeypatch.setattr(module, "read_data", with_noise)
+    monkeypatch.setattr(module, "list_data", with_noise)
     calibration = calibrate(run, data, **settings)
     assert len(calibration.classes["bolt"].scores) == count - 1
     assert len(calibration.classes["nut"].scores) == count

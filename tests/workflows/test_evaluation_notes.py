@@ -14,13 +14,14 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 import mambaad
-from mambaad.cli.tables import metrics_table
+from mambaad.cli.tables import further_table, metrics_table
 from mambaad.data.images import read_image
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.errors import ConfigError, DataError
 from mambaad.types import ProductClass
 from mambaad.workflows.evaluate import evaluate_engine
 from tests.conftest import make_parts
+from tests.data.drawn_files import exif
 
 
 @pytest.fixture
@@ -133,11 +134,21 @@ def test_inverted_masks_are_named(nut, trained_run) -> None:
     for number in range(3):
         write_mask(nut, number, ~a_pixel())
     (note,) = notes_of(mambaad.evaluate(trained_run, nut.parent))
-    assert "3 of the 3 masks of nut mark more than 90%" in note
+    assert "3 of the 3 masks of nut mark the larger part of their image" in note
     assert "seem to be inverted" in note
     write_mask(nut, 0, a_pixel())
     write_mask(nut, 1, a_pixel())
-    assert notes_of(mambaad.evaluate(trained_run, nut.parent)) == []
+    (note,) = notes_of(mambaad.evaluate(trained_run, nut.parent))
+    assert note.startswith("nut has 1 masks that mark the larger part of their image")
+    assert f"{mask_of(nut, 2)} the first: are they inverted?" in note
+
+
+def test_an_image_turned_otherwise_than_its_mask_is_named(nut, trained_run) -> None:
+    path = nut / "test" / "spot" / "001.png"
+    Image.open(path).save(path, exif=exif(3))
+    (note,) = notes_of(mambaad.evaluate(trained_run, nut.parent))
+    assert note.startswith("nut has 1 images whose orientation (EXIF) is not that of their masks")
+    assert str(path) in note
 
 
 def test_few_images_come_with_an_interval(nut, trained_run) -> None:
@@ -182,3 +193,28 @@ def test_a_defect_without_a_mask_where_others_have_one_is_refused(nut, trained_r
     engine = mambaad.Inspector(trained_run).engine
     with pytest.raises(DataError, match=f"{unmasked.path} has no mask, as 1 of the defective"):
         evaluate_engine(engine, [changed], "exact")
+
+
+def test_a_data_sets_own_figures_say_where_pixels_are_compared(nut, trained_run) -> None:
+    large(nut)
+    (nut / "test" / "spot").rename(nut / "test" / "logical_anomalies")
+    for number in range(3):
+        folder = nut / "ground_truth" / "logical_anomalies" / f"{number:03}"
+        folder.mkdir(parents=True)
+        mask_of(nut, number).rename(folder / "000.png")
+    (nut / "ground_truth" / "spot").rmdir()
+    found = {at: mambaad.evaluate(trained_run, nut.parent, at=at) for at in ("map", "mask")}
+    lost, unlisted = found["map"].further_notes
+    assert lost.startswith("nut: 1 regions of masks are too small for the map's size, 64 x 64")
+    assert found["mask"].further_notes == (unlisted,)
+    assert "3 regions have no saturation threshold in defects_config.json" in unlisted
+    for at, words in (("map", "the map's size, 64 x 64"), ("mask", "the masks' own size")):
+        lines = further_table(found[at]).splitlines()
+        assert lines[0].startswith(f"figures of this data set, per cent; pixels at {words}")
+        assert tuple(lines[-len(found[at].further_notes) :]) == found[at].further_notes
+        assert json.loads(found[at].to_json())["further_notes"] == list(found[at].further_notes)
+    values = [e.further["nut"]["AU-sPRO logical"] for e in found.values()]
+    assert values[0] != values[1]
+    published = mambaad.evaluate(trained_run, nut.parent, protocol="ader-paper")
+    assert published.further == found["map"].further  # in which no region is lost
+    assert lost in published.further_notes

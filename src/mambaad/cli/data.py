@@ -55,7 +55,7 @@ def check(
 ) -> None:
     """Count images and report problems. Recognises the layout of the data set."""
     from mambaad.data.layouts import class_names, find_layout
-    from mambaad.files import check_writable, printable, write_text
+    from mambaad.files import check_writable, write_text
     from mambaad.progress import ProgressBar
 
     if json:
@@ -64,7 +64,7 @@ def check(
         class_names(root, layout=layout)  # says so
     from mambaad.config import make_config
     from mambaad.data.inventory import check_data
-    from mambaad.data.unread import count_unread
+    from mambaad.data.unread import name_some
 
     given = reading(bit_depth, float_range, max_pixels)
     with ProgressBar("opening images") as bar:
@@ -78,8 +78,7 @@ def check(
     show(f"{root}: layout of {inventory.layout}\n")
     show(aligned(inventory.to_rows(), last_is_text=True))
     if inventory.unread:
-        first = f"{printable(inventory.unread[0].path)}{' ...' if inventory.unread[1:] else ''}"
-        show(f"\nnot read as images: {count_unread(inventory.unread)}: {first}")
+        show(f"\nnot read as images: {name_some(inventory.unread)}")
     for title, lines in (("notes", inventory.notes), ("problems", inventory.problems)):
         if lines:
             show(f"\n{title} ({len(lines)}):")

@@ -22,7 +22,7 @@ from mambaad.cli.options import (
     Source,
 )
 from mambaad.cli.output import show
-from mambaad.cli.tables import aligned, metrics_table, verdict_tables
+from mambaad.cli.tables import aligned, further_table, metrics_table, verdict_tables
 
 _SHOWN = 20
 
@@ -90,9 +90,7 @@ def evaluate(
     )
     show(metrics_table(evaluation))
     if evaluation.further:
-        from mambaad.workflows.data_figures import to_rows
-
-        show(f"\nfigures of this data set, per cent\n{aligned(to_rows(evaluation.further))}")
+        show(f"\n{further_table(evaluation)}")
     if json:
         write_text(json, evaluation.to_json())
     if csv:

@@ -35,20 +35,36 @@ def aligned(rows: Sequence[Sequence[str]], *, last_is_text: bool = False) -> str
 
 def metrics_table(evaluation: Evaluation) -> str:
     """A row for each class, in per cent."""
-    size = " x ".join(map(str, evaluation.size))
-    place = {
-        "map": f"pixels at the map's size, {size}",
-        "mask": f"pixels at the masks' own size, maps of {size}",
-    }
     return "\n".join(
         [
             aligned(evaluation.to_rows(), last_is_text=bool(evaluation.reasons)),
-            f"per cent; protocol {evaluation.protocol}, {place[evaluation.at]}",
+            f"per cent; protocol {evaluation.protocol}, {_place(evaluation)}",
             *evaluation.notes,
             f"time: model {evaluation.model_seconds:.0f} s, "
             f"metrics {evaluation.metric_seconds:.0f} s",
         ]
     )
+
+
+def further_table(evaluation: Evaluation) -> str:
+    """The figures that the data set has of its own, in per cent."""
+    from mambaad.workflows.data_figures import to_rows
+
+    return "\n".join(
+        [
+            f"figures of this data set, per cent; {_place(evaluation)}",
+            aligned(to_rows(evaluation.further)),
+            *evaluation.further_notes,
+        ]
+    )
+
+
+def _place(evaluation: Evaluation) -> str:
+    """Say where pixels were compared."""
+    size = " x ".join(map(str, evaluation.size))
+    if evaluation.at == "map":
+        return f"pixels at the map's size, {size}"
+    return f"pixels at the masks' own size, maps of {size}"
 
 
 def verdict_tables(evaluation: VerdictEvaluation, at: str = "map") -> str:

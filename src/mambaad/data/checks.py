@@ -6,39 +6,53 @@ import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from mambaad.data.decoding import decode
+from mambaad.data.decoding import Decoded, decode
 from mambaad.data.depth import depth_notes, find_depth, with_reading
 from mambaad.data.exclusion import leave_out, without
-from mambaad.data.images import AUTO, depth_evidence, read_sample_image, to_rgb
-from mambaad.data.layouts import read_data
-from mambaad.data.mask_files import read_mask
+from mambaad.data.images import AUTO, check_pixels, depth_evidence, to_rgb
+from mambaad.data.mask_files import MaskFile, read_mask_file
 from mambaad.data.read_ahead import read_ahead
 from mambaad.data.readers.base import Split
-from mambaad.data.unread import say_unread
+from mambaad.data.unread import list_data
 from mambaad.errors import DataError
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass, Reading, Sample
+
+_LAST_UPRIGHT = 4
+"""Orientations (EXIF) beyond it lay an image on its side, so that height and width change."""
 
 
 class MaskSizeError(DataError):
     """A mask of another size than its image."""
 
 
-def read_sample(
-    sample: Sample,
-) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"] | None]:
+class Joined(NamedTuple):
+    """The mask of an image, joined of all its files.
+
+    ``marked``: True where there is a defect. ``turned_apart``: whether a file was turned otherwise
+    than the image, by the orientation that each of them has, and their sizes do not tell that this
+    is right. ``empty``: the first file that marks nothing.
+    """
+
+    marked: Bool[np.ndarray, "h w"]
+    turned_apart: bool = False
+    empty: Path | None = None
+
+
+def read_sample(sample: Sample) -> tuple[UInt8[np.ndarray, "h w 3"], Joined | None]:
     """Read an image as 8-bit RGB, and its mask if it has one.
 
     Raises:
         DataError: one of them cannot be read.
         MaskSizeError: the mask is of another size than the image.
     """
-    pixels = read_sample_image(sample)
-    return pixels, _read_mask_of(sample, pixels.shape)
+    decoded = decode(sample.path, sample.reading.max_pixels)
+    return to_rgb(decoded, sample.path, sample.reading), join_masks(sample, decoded)
 
 
 def read_checked(
@@ -57,19 +71,19 @@ def read_checked(
     A progress bar shows how far it is; each image left out is named on standard error.
 
     Args:
-        root, classes, split, layout: see :func:`mambaad.data.layouts.read_data`.
+        root, classes, split, layout: see :func:`mambaad.data.unread.list_data`.
         exclude: names of training images to leave out, which are not decoded.
         may_be_gone: whether those names need not be there.
-        skip_unreadable: leave unreadable images out instead of raising.
+        skip_unreadable: leave unreadable images and folders out instead of raising.
         reading: how pixels are read; a bit depth that is not given is decided by all images.
 
     Raises:
-        ConfigError, DataError: see :func:`mambaad.data.layouts.read_data` and
+        ConfigError, DataError: see :func:`mambaad.data.unread.list_data` and
             :func:`mambaad.data.exclusion.leave_out`.
         DataError: see :func:`check_images`.
     """
-    root, found = Path(root), read_data(root, classes, split=split, layout=layout)
-    say_unread(root)
+    root = Path(root)
+    found = list_data(root, classes, split=split, layout=layout, skip_unreadable=skip_unreadable)
     listed = (without if may_be_gone else leave_out)(found, root, exclude or ())
     return check_with_progress(with_reading(listed, reading), skip_unreadable=skip_unreadable)
 
@@ -157,20 +171,55 @@ def check_images(
     return kept, list(problems.values())
 
 
-def mask_size_problem(mask_path: Path, mask: tuple[int, ...], image: tuple[int, ...]) -> str | None:
-    """Say, in a line, that a mask is not of its image's size; None where it is.
+def join_masks(sample: Sample, image: Decoded) -> Joined | None:
+    """Read the mask of an image, joined of all its files; None if it has none.
+
+    Each file is turned upright as its own orientation says, like the image.
 
     Args:
-        mask_path: the file of the mask.
-        mask: its height and width.
-        image: the height and width of its image.
+        sample: the image's entry.
+        image: as it was decoded.
+
+    Raises:
+        DataError: a mask that cannot be read.
+        MaskSizeError: a mask of another size than the image.
     """
-    if mask == image:
+    if sample.mask_path is None:
         return None
+    joined: Bool[np.ndarray, "h w"] | None = None
+    apart, empty = False, None
+    for path in (sample.mask_path, *sample.more_masks):
+        mask = read_mask_file(path, sample.reading.max_pixels)
+        if mask.marked.shape != image.size:
+            raise MaskSizeError(_size_problem(path, mask, sample.path, image))
+        joined = mask.marked if joined is None else joined | mask.marked
+        is_on_side = {image.orientation > _LAST_UPRIGHT, mask.orientation > _LAST_UPRIGHT}
+        is_square = image.size[0] == image.size[1]
+        apart |= image.orientation != mask.orientation and (is_square or len(is_on_side) == 1)
+        if empty is None and not mask.marked.any():
+            empty = path
+    assert joined is not None  # there is one file at least
+    return Joined(joined, apart, empty)
+
+
+def turned_apart(name: str, count: int, first: Path) -> str:
+    """Say, in a line, that images of a class were turned otherwise than their masks."""
     return (
-        f"{mask_path} is {mask[0]} x {mask[1]}, expected {image[0]} x {image[1]} as its image; "
-        "make the mask again at the image's size"
+        f"{name} has {count} images whose orientation (EXIF) is not that of their masks, {first} "
+        "the first: each file is turned as it says itself; if masks were drawn on the pixels as "
+        "they are stored, save the images upright, without an orientation"
     )
+
+
+def _size_problem(path: Path, mask: MaskFile, image_path: Path, image: Decoded) -> str:
+    (height, width), found = image.size, mask.marked.shape
+    wrong = f"{path} is {found[0]} x {found[1]}, expected {height} x {width} as its image"
+    if found == (width, height) and image.orientation > _LAST_UPRIGHT >= mask.orientation:
+        return (
+            f"{wrong} once that is turned (its EXIF orientation is {image.orientation}); turn the "
+            f"mask too, or save {image_path.name} upright, without an orientation"
+        )
+    return f"{wrong}; make the mask again at the image's size"
 
 
 def unmasked(c: ProductClass) -> list[Sample]:
@@ -204,23 +253,10 @@ def _examine(sample: Sample) -> tuple[str | None, int | None]:
         is_open = sample.reading.bit_depth is None
         highest = depth_evidence(decoded, sample.path) if is_open else None
         if highest is None:
-            to_rgb(decoded, sample.path, sample.reading)
-        _read_mask_of(sample, decoded.size)
+            check_pixels(decoded, sample.path, sample.reading)
+        join_masks(sample, decoded)
     except MaskSizeError:
         raise  # such a mask can be read: the data set as a whole is wrong, so it is not skipped
     except DataError as error:
         return str(error), None
     return None, highest
-
-
-def _read_mask_of(sample: Sample, shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"] | None:
-    """Read the mask of an image of this shape, joined of all its files; None if it has none."""
-    if sample.mask_path is None:
-        return None
-    joined = np.zeros(shape[:2], dtype=bool)
-    for path in (sample.mask_path, *sample.more_masks):
-        mask = read_mask(path, sample.reading.max_pixels)
-        if wrong := mask_size_problem(path, mask.shape, shape[:2]):
-            raise MaskSizeError(wrong)
-        joined |= mask
-    return joined

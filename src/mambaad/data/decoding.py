@@ -8,7 +8,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,7 @@ _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _NO_KIND = re.compile("unsupported|unknown|cannot handle", re.IGNORECASE)
 _NO_KIND_OF_TIFF = (SyntaxError, LookupError)
 """What Pillow raises, or says, of kinds that it does not know."""
-_START = 64
+_START = 512
 """The bytes at the start of a file that are enough to recognise its format."""
 _MOST_BYTES_OF_PIXEL = 32  # four doubles
 _MOST_OTHER_BYTES = 2**26  # metadata, previews
@@ -74,6 +74,7 @@ class Decoded:
     alpha: uint16, int32, or floats of any size.
     ``white``: the number that is white, where the file says so (12 bits: 4095). ``is_inverted``:
     whether white is 0, and black the largest number. ``is_lossy``: see :class:`Container`.
+    ``orientation``: what it was turned by, as EXIF numbers it: 1 where it was not.
     """
 
     image: Image.Image | None
@@ -81,6 +82,7 @@ class Decoded:
     white: int | None = None
     is_inverted: bool = False
     is_lossy: bool = False
+    orientation: int = 1
 
     @property
     def size(self) -> tuple[int, int]:
@@ -157,7 +159,10 @@ def decode_bytes(content: bytes, path: Path, max_pixels: int) -> Decoded:
         _check_pixels(path, image.size, max_pixels)
         decoded = _loaded(image, container, path)
         _check_whole(image, container.content)
-        return _turned(decoded, container.orientation)
+        decoded = _turned(decoded, container.orientation)
+        if kind == "TIFF" and pages and container.content is content:  # turned by Pillow
+            return replace(decoded, orientation=pages[0].get(tiff.ORIENTATION, (1,))[0])
+        return decoded
     except DataError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever they meet
@@ -318,10 +323,10 @@ def _turned(decoded: Decoded, orientation: int) -> Decoded:
     if turn is None:
         return decoded
     if decoded.image is not None:
-        return Decoded(decoded.image.transpose(turn), is_lossy=decoded.is_lossy)
+        return replace(decoded, image=decoded.image.transpose(turn), orientation=orientation)
     assert decoded.wide is not None
     wide = _TURN_ARRAY[orientation](decoded.wide)
-    return Decoded(None, wide, decoded.white, decoded.is_inverted)
+    return replace(decoded, wide=wide, orientation=orientation)
 
 
 _TURN_ARRAY: dict[int, Callable[[np.ndarray], np.ndarray]] = {

@@ -48,6 +48,12 @@ def to_rgb(decoded: Decoded, path: Path, reading: Reading) -> UInt8[np.ndarray, 
     return np.repeat(grey, 3, axis=2) if grey.shape[2] == 1 else np.ascontiguousarray(grey)
 
 
+def check_pixels(decoded: Decoded, path: Path, reading: Reading) -> None:
+    """Check that :func:`to_rgb` can read an image, without the work where it always can."""
+    if decoded.image is None:
+        to_rgb(decoded, path, reading)
+
+
 def is_transparent(decoded: Decoded) -> bool:
     """Whether an image is transparent in places."""
     if decoded.wide is not None:
@@ -108,6 +114,8 @@ def resize_image(
 
 def rgb_of(image: Image.Image) -> Image.Image:
     """Convert an image of 8 bits a channel to RGB; its transparency is dropped."""
+    if image.mode == "RGB":
+        return image
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")  # through RGBA: a palette may have transparent entries
     return image.convert("RGB")

@@ -15,11 +15,11 @@ from mambaad.data.layouts import find_layout
 from mambaad.data.opened import (
     Opened,
     find_twins,
-    inverted_masks,
     note_odd_images,
     open_samples,
 )
-from mambaad.data.readers.base import Layout
+from mambaad.data.polarity import odd_masks
+from mambaad.data.readers.base import Layout, closed_problem
 from mambaad.data.readers.folders import GOOD_NAMES, MASK_NAMES, MASK_SUFFIXES
 from mambaad.data.unread import find_unread, note_unread
 from mambaad.data.walk import Unread
@@ -122,6 +122,7 @@ def check_data(
     )
     classes = with_reading(classes, reading)
     unread = find_unread(root, chosen, classes)
+    found.problems += [closed_problem(one) for one in unread if one.is_closed]
     found.notes += note_unread(root, unread, classes, found.problems)
     _compare_with_published(chosen, classes, found)
     for c in classes:
@@ -201,14 +202,16 @@ def note_labels(c: ProductClass) -> Iterator[str]:
                 f"called as those of {called} parts are, {odd[0]} the first: its folder's label "
                 "counts"
             )
-    names = {(s.path.parent, s.path.stem.lower()) for s in images}
+    stems = {s.path: s.path.stem.lower() for s in images}
+    ends = [(path, stem) for path, stem in stems.items() if stem.endswith(MASK_SUFFIXES)]
+    names = {(path.parent, stem) for path, stem in stems.items()} if ends else set()
     masks = [
-        s.path
-        for s in images
+        path
+        for path, stem in ends
         if any(
-            (s.path.parent, s.path.stem.lower().removesuffix(suffix)) in names
+            (path.parent, stem.removesuffix(suffix)) in names
             for suffix in MASK_SUFFIXES
-            if s.path.stem.lower().endswith(suffix)
+            if stem.endswith(suffix)
         )
     ]
     if masks:
@@ -260,9 +263,10 @@ def _open_all(
             if opened.problem:
                 to.problems.append(opened.problem)
         to.notes += note_odd_images(c.name, images)
-        covered = [opened.covered for opened in images if opened.covered is not None]
-        if inverted := inverted_masks(c.name, covered):
-            to.problems.append(inverted)
+        covers = {one.sample.files[1]: one.cover for one in images if one.cover is not None}
+        problems, notes = odd_masks(c.name, list(covers.values()), list(covers))
+        to.problems += problems
+        to.notes += notes
         tops = [opened.highest for opened in images if opened.highest is not None]
         if tops:
             highest[c.name] = tops

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Shaped
 
 from mambaad.data.decoding import Decoded, decode
 from mambaad.data.images import rgb_of
+from mambaad.data.polarity import NEARLY_ALL, border
 from mambaad.errors import DataError
 from mambaad.types import MAX_PIXELS
 
@@ -21,61 +23,97 @@ _MOST_BETWEEN = 0.25
 _EIGHT = np.ones((3, 3), dtype=bool)
 
 
+class MaskFile(NamedTuple):
+    """A mask as it was read.
+
+    ``marked``: True where there is a defect. ``value``: the largest value there; 0 if there is no
+    defect. ``orientation``: what it was turned by, as EXIF numbers it.
+    """
+
+    marked: Bool[np.ndarray, "h w"]
+    value: float
+    orientation: int
+
+
 def read_mask(path: Path, max_pixels: int = MAX_PIXELS) -> Bool[np.ndarray, "h w"]:
-    """Read a ground-truth mask, turned upright: True where there is a defect.
+    """Read where a ground-truth mask marks a defect; see :func:`read_mask_file`."""
+    return read_mask_file(path, max_pixels).marked
+
+
+def read_mask_file(path: Path, max_pixels: int = MAX_PIXELS) -> MaskFile:
+    """Read a ground-truth mask, turned upright.
 
     What counts is the largest channel of a pixel's colour (of a palette, the colour and not the
     index). Of two values, one of them 0, the other is the defect, and so are all values above 0
     where they are labels. Grey levels, as edges that were smoothed or saved as JPEG have them,
     count from half of the highest. Where a colour is the same everywhere, alpha is the mask.
+    Several colours or labels mark defects only if the ground around them is black: if nearly all of
+    the border is not, it cannot be told which of them is the ground.
 
     Raises:
         DataError: see :func:`mambaad.data.decoding.decode`; or there is no safe reading.
     """
     decoded = decode(path, max_pixels)
-    levels, alpha = _levels(decoded)
-    if levels.size and levels.min() == levels.max() and alpha is None and _has_colours(decoded):
-        raise DataError(
-            f"{path} has colours of one brightness, so it cannot be told which of them marks the "
-            "defect; save it as black and white"
-        )
+    levels, alpha, colours = _levels(decoded)
     if levels.dtype.kind == "f" and not np.isfinite(levels).all():
         raise DataError(f"{path} has values that are not finite, expected a mask; save it again")
     if levels.size and levels.min() < 0:
         raise DataError(f"{path} has values below 0, expected a mask; save it with 0 and 255")
-    if alpha is not None and alpha.min() < alpha.max():
-        return _with_alpha(levels, alpha, path, decoded.is_lossy)
-    return _marked(levels, path, decoded.is_lossy)
+    if alpha is not None and alpha.min() == alpha.max():
+        alpha = None
+    if alpha is None:
+        marked = _marked(levels, path, decoded.is_lossy)
+    else:
+        marked = _with_alpha(levels, alpha, path, decoded.is_lossy)
+    if colours is not None:
+        # What is transparent is no colour.
+        seen = levels if alpha is None else np.where(alpha >= alpha.max() / 2, levels, 0)
+        _check_ground(colours, seen, path)
+    value = float(levels.max(initial=0, where=marked))
+    return MaskFile(marked, value, decoded.orientation)
 
 
 def _levels(
     decoded: Decoded,
-) -> tuple[Shaped[np.ndarray, "h w"], Shaped[np.ndarray, "h w"] | None]:
-    """Take the largest colour channel of each pixel, and the alpha channel if there is one."""
+) -> tuple[
+    Shaped[np.ndarray, "h w"],
+    Shaped[np.ndarray, "h w"] | None,
+    Shaped[np.ndarray, "h w 3"] | None,
+]:
+    """Take the largest channel of each pixel, the alpha channel, and the colours if there are."""
     image, wide = decoded.image, decoded.wide
     if image is not None:
         if image.mode in ("1", "L"):
-            return np.asarray(image), None
+            return np.asarray(image), None, None
         if not image.has_transparency_data:
-            return np.asarray(rgb_of(image)).max(axis=2), None
+            colours = np.asarray(rgb_of(image))
+            return colours.max(axis=2), None, colours
         parts = np.asarray(image.convert("RGBA"))
-        return parts[..., :3].max(axis=2), parts[..., 3]
+        return parts[..., :3].max(axis=2), parts[..., 3], parts[..., :3]
     assert wide is not None
     channels = wide.shape[2]
     alpha = wide[..., -1] if channels in (2, 4) else None
-    levels = wide[..., : channels - (alpha is not None)].max(axis=2)
+    colours = wide[..., : channels - (alpha is not None)]
+    levels = colours.max(axis=2)
     if decoded.is_inverted:
         levels = (decoded.white or _largest(levels)) - levels
-    return levels, alpha
+    return levels, alpha, colours if colours.shape[2] > 1 else None
 
 
-def _has_colours(decoded: Decoded) -> bool:
-    """Whether a picture has pixels of different colours."""
-    if decoded.image is None:
-        assert decoded.wide is not None
-        return bool((decoded.wide != decoded.wide[:1, :1]).any())
-    colours = np.asarray(rgb_of(decoded.image))
-    return bool((colours != colours[:1, :1]).any())
+def _check_ground(
+    colours: Shaped[np.ndarray, "h w c"], levels: Shaped[np.ndarray, "h w"], path: Path
+) -> None:
+    """Refuse a picture of several colours, of which that at the border is not black."""
+    least = levels.max(initial=0) / 8
+    is_painted = levels > least
+    if border(is_painted).mean() > NEARLY_ALL and (np.ptp(colours, axis=2) > least).any():
+        ground = np.median(border(colours)[border(is_painted)], axis=0)
+        others = (np.abs(colours - ground) > least).any(axis=2) & is_painted
+        if others.any():
+            raise DataError(
+                f"{path} has colours on a ground that is not black, so it cannot be told which of "
+                "them marks the defect; save it as black and white"
+            )
 
 
 def _largest(levels: Shaped[np.ndarray, "h w"]) -> float:
@@ -122,9 +160,9 @@ def _marked(
                 "the mask as PNG"
             )
     elif (is_whole and highest < _MOST_LABELS) or not _are_edges(levels, between):
-        if positive.all():
+        if border(positive).mean() > NEARLY_ALL:
             raise DataError(
-                f"{path} has no pixel that is 0, so it cannot be told which of its values "
+                f"{path} has a ground that is not 0, so it cannot be told which of its values "
                 f"{_some_values(levels)} mark the defect; save it with 0 for good, 255 for "
                 "defective"
             )

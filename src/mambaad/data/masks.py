@@ -16,6 +16,20 @@ def resize_mask_nearest(
     return _resize(mask, height, width, Image.Resampling.NEAREST) > 0
 
 
+def resize_mask_keeping(
+    mask: Bool[np.ndarray, "h w"], height: int, width: int
+) -> tuple[Bool[np.ndarray, "h2 w2"], int]:
+    """Resize a mask to the map's size: nearest pixel, but no region of it vanishes.
+
+    Returns:
+        The mask, and how many regions had no pixel left: each was given one.
+    """
+    resized = resize_mask_nearest(mask, height, width)
+    lost = lost_regions(mask, resized)
+    resized[lost[:, 0], lost[:, 1]] = True
+    return resized, len(lost)
+
+
 def resize_mask_bilinear(
     mask: Bool[np.ndarray, "h w"], height: int, width: int
 ) -> Bool[np.ndarray, "h2 w2"]:

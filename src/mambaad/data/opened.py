@@ -8,18 +8,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mambaad.data.checks import mask_size_problem
+from mambaad.data.checks import MaskSizeError, join_masks, turned_apart
 from mambaad.data.containers import find_format
 from mambaad.data.decoding import decode_bytes, read_image_file
-from mambaad.data.images import depth_evidence, is_transparent, to_rgb
-from mambaad.data.mask_files import read_mask
+from mambaad.data.images import check_pixels, depth_evidence, is_transparent
+from mambaad.data.polarity import Coverage, coverage
 from mambaad.data.read_ahead import read_ahead
 from mambaad.errors import DataError
 from mambaad.file_errors import cannot_read
 from mambaad.types import ProductClass, Sample
-
-NEARLY_ALL = 0.9
-"""Share of an image from which on a mask marks nearly all of it."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +24,22 @@ class Opened:
     """The result of opening one image and its mask.
 
     ``digest``: of the file's content. ``size``: height and width in pixels. ``problem``: a line
-    about an image that cannot be used, or ``""``. ``covered``: share of the image that its mask
-    marks; None without one. ``highest``: its largest number, where that decides the bit depth of
-    the data set. ``is_transparent``: whether it is transparent in places, which is not looked at.
+    about an image that cannot be used, or ``""``. ``cover``: what its mask covers; None without
+    one. ``highest``: its largest number, where that decides the bit depth of the data set.
+    ``is_transparent``: whether it is transparent in places, which is not looked at.
+    ``turned_apart``: see :class:`mambaad.data.checks.Joined`. ``empty``: the first of its masks'
+    files that marks nothing.
     """
 
     sample: Sample
     digest: bytes
     size: tuple[int, int] = (0, 0)
     problem: str = ""
-    covered: float | None = None
+    cover: Coverage | None = None
     highest: int | None = None
     is_transparent: bool = False
+    turned_apart: bool = False
+    empty: Path | None = None
 
 
 def open_samples(samples: Iterable[Sample]) -> Iterator[Opened]:
@@ -66,18 +67,19 @@ def open_sample(sample: Sample) -> Opened:
         if sample.reading.bit_depth is None:
             highest = depth_evidence(decoded, sample.path)
         if highest is None:
-            to_rgb(decoded, sample.path, sample.reading)
+            check_pixels(decoded, sample.path, sample.reading)
         transparent = is_transparent(decoded)
-        if sample.mask_path is None:
-            return Opened(sample, digest, size, highest=highest, is_transparent=transparent)
-        most = sample.reading.max_pixels
-        masks = {path: read_mask(path, most) for path in (sample.mask_path, *sample.more_masks)}
+        mask = join_masks(sample, decoded)
+    except MaskSizeError as error:
+        return Opened(sample, digest, size, str(error), None, highest, transparent)
     except DataError as error:
         return Opened(sample, digest, problem=str(error), highest=highest)
-    problems = [mask_size_problem(path, mask.shape, size) for path, mask in masks.items()]
-    problem = next(filter(None, problems), "")
-    covered = max(float(mask.mean()) for mask in masks.values())
-    return Opened(sample, digest, size, problem, covered, highest, transparent)
+    if mask is None:
+        return Opened(sample, digest, size, highest=highest, is_transparent=transparent)
+    cover = coverage(mask.marked)
+    return Opened(
+        sample, digest, size, "", cover, highest, transparent, mask.turned_apart, mask.empty
+    )
 
 
 def note_odd_images(name: str, images: Sequence[Opened]) -> Iterator[str]:
@@ -95,35 +97,12 @@ def note_odd_images(name: str, images: Sequence[Opened]) -> Iterator[str]:
             f"{name} has {len(transparent)} images that are transparent in places, "
             f"{transparent[0].path} the first: their colours are read as if they were opaque"
         )
-    empty = [opened.sample for opened in images if opened.covered == 0]
+    empty = [opened.empty for opened in images if opened.empty is not None]
     if empty:
-        yield (
-            f"{name} has {len(empty)} defective images whose mask is empty, "
-            f"{empty[0].mask_path} the first"
-        )
-    full = [opened.sample for opened in images if (opened.covered or 0) > NEARLY_ALL]
-    covered = [opened.covered for opened in images if opened.covered is not None]
-    if full and inverted_masks(name, covered) is None:  # which is a problem, not a note
-        yield (
-            f"{name} has {len(full)} masks that mark more than {NEARLY_ALL:.0%} of their image, "
-            f"{full[0].mask_path} the first: defects are expected to be above 0, and the rest 0"
-        )
-
-
-def inverted_masks(name: str, covered: Sequence[float]) -> str | None:
-    """Say that a class's masks seem to be inverted: most of them mark nearly everything.
-
-    Args:
-        name: the class.
-        covered: of each of its masks, the share of the image that it marks.
-    """
-    full = sum(share > NEARLY_ALL for share in covered)
-    if not full or 2 * full <= len(covered):
-        return None
-    return (
-        f"{full} of the {len(covered)} masks of {name} mark more than {NEARLY_ALL:.0%} of their "
-        "image, so they seem to be inverted; save them with 0 for good, 255 for defective"
-    )
+        yield f"{name} has {len(empty)} defective images whose mask is empty, {empty[0]} the first"
+    apart = [opened.sample.path for opened in images if opened.turned_apart]
+    if apart:
+        yield turned_apart(name, len(apart), apart[0])
 
 
 def find_twins(c: ProductClass, images: Sequence[Opened]) -> tuple[list[str], list[str]]:

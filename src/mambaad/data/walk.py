@@ -10,7 +10,8 @@ Training, checking, evaluating and predicting all walk folders by these rules:
 - a link to a file is that file. A link to a folder is followed once. It is not followed where that
   folder lies within the one that is walked, where it is found without the link, or around it,
   where the walk would have no end;
-- whatever else there is is passed over, with a reason, and never opened.
+- whatever else there is is passed over, with a reason, and never opened; so is a folder that may
+  not be listed or entered.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Unread:
 
     ``kind``: what it is, in a word or two. ``reason``: why, as the end of a sentence that begins
     with the path. ``files``: how many files it stands for. ``is_usual``: whether nobody expects it
-    to be read, as with hidden files.
+    to be read, as with hidden files. ``is_closed``: whether it is a folder that may not be looked
+    into, so that nobody knows what is missing.
     """
 
     path: Path
@@ -70,6 +72,7 @@ class Unread:
     reason: str
     files: int = 1
     is_usual: bool = False
+    is_closed: bool = False
 
 
 @dataclass
@@ -126,10 +129,10 @@ def walk(root: Path, *, leave_out: Collection[Path] = (), follow: Collection[Pat
             continue
         seen.add(real)
         try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+            entries = entries_of(folder)
         except OSError as error:
             reason = f"cannot be listed ({error.strerror or error})"
-            found.unread.append(Unread(folder, "closed folder", reason, 0))
+            found.unread.append(Unread(folder, "closed folder", reason, 0, is_closed=True))
             continue
         for entry in entries:
             path = folder / entry.name
@@ -153,6 +156,28 @@ def walk(root: Path, *, leave_out: Collection[Path] = (), follow: Collection[Pat
     found.images.sort()
     found.unread.sort(key=lambda unread: unread.path)
     return found
+
+
+def entries_of(folder: Path) -> list[os.DirEntry[str]]:
+    """List a folder by name; raises OSError if it may not be listed, or not be entered."""
+    with os.scandir(folder) as scan:
+        os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118  # pathlib drops the point
+        return sorted(scan, key=lambda entry: entry.name)
+
+
+def is_open(folder: Path) -> bool:
+    """Whether there is a folder that may be listed and entered."""
+    try:
+        with os.scandir(folder):
+            os.stat(os.path.join(folder, "."))  # noqa: PTH116, PTH118
+    except OSError:
+        return False
+    return True
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder; False, and no error, where one above may not be entered."""
+    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises there
 
 
 def count_files(folder: Path) -> int:
@@ -187,7 +212,7 @@ def _unread_folder(path: Path) -> Unread:
 def _unread_file(path: Path, is_file: bool) -> Unread:
     if not is_visible(path.name):
         return Unread(path, "hidden", "is hidden", is_usual=True)
-    if not is_file and path.is_symlink():
+    if not is_file and os.path.islink(path):  # noqa: PTH114  # of a path below a closed folder too
         return Unread(path, "link", "is a link to nowhere")
     if not is_file:
         return Unread(path, "no regular file", "is no regular file")

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from mambaad.data.decoding import decode
 from mambaad.data.images import AUTO, is_transparent, to_rgb
-from mambaad.data.masks import resize_mask_nearest
+from mambaad.data.masks import resize_mask_keeping
 from mambaad.documents import DocumentError, read_yaml, shortened
 from mambaad.errors import ConfigError
 from mambaad.setting_checks import Settings, problem_of
@@ -110,10 +110,10 @@ def _settings(
         inspected = np.ones(size, dtype=bool)
         if given.region_of_interest is not None:
             region = _read_mask(folder / given.region_of_interest, max_pixels)
-            inspected &= resize_mask_nearest(region, *size)
+            inspected &= resize_mask_keeping(region, *size)[0]
         if given.ignore is not None:
             ignored = _read_mask(folder / given.ignore, max_pixels)
-            inspected &= ~resize_mask_nearest(ignored, *size)
+            inspected &= ~resize_mask_keeping(ignored, *size)[0]
         if not inspected.any():
             raise ConfigError(
                 "no part of the image is inspected; enlarge region_of_interest, or shrink ignore"

@@ -55,7 +55,8 @@ class Observed:
     """An image with its observation, or with the ``error`` that prevented one.
 
     ``pixels``: the original image, 8-bit RGB; None if it could not be read. ``mask``: of the
-    sample's defect, at the image's size; None without one.
+    sample's defect, at the image's size; None without one. ``turned_apart``: whether image and
+    mask may not lie one on the other (:class:`mambaad.data.checks.Joined`).
     """
 
     item: Item
@@ -64,6 +65,7 @@ class Observed:
     quality: Quality | None = None
     observation: Observation | None = None
     error: MambaADError | None = None
+    turned_apart: bool = False
 
     @property
     def result(self) -> tuple[Observation, Quality]:
@@ -170,7 +172,7 @@ def _next_batch(
 
 def _prepare(item: Item, size: tuple[int, int]) -> tuple[Observed, Pixels | None]:
     """Read an image; returns it unobserved, and its pixels at the engine's size."""
-    mask = None
+    joined = None
     if isinstance(item.image, np.ndarray):
         pixels = _check_pixels(item.image)
     else:
@@ -178,13 +180,17 @@ def _prepare(item: Item, size: tuple[int, int]) -> tuple[Observed, Pixels | None
             if item.sample is None:
                 pixels = read_image(item.image, item.reading)
             else:
-                pixels, mask = read_sample(item.sample)
+                pixels, joined = read_sample(item.sample)
         except MaskSizeError:
             raise
         except DataError as error:
             return Observed(item, error=error), None
     resized = resize_image(pixels, size)
-    return Observed(item, pixels, mask, measure_quality(resized, pixels.shape[:2])), resized
+    quality = measure_quality(resized, pixels.shape[:2])
+    if joined is None:
+        return Observed(item, pixels, quality=quality), resized
+    found = Observed(item, pixels, joined.marked, quality, turned_apart=joined.turned_apart)
+    return found, resized
 
 
 def _check_pixels(pixels: np.ndarray) -> Pixels:

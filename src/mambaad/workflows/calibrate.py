@@ -20,9 +20,8 @@ from mambaad.artifacts.run_folder import (
 from mambaad.data.checks import check_images
 from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import without
-from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
-from mambaad.data.unread import say_unread
+from mambaad.data.unread import list_data
 from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import open_regular
@@ -119,8 +118,8 @@ def calibrate(
     most = reading.max_pixels
     given = read_product_settings(Path(products), names, config.size, most) if products else {}
     settings = {name: given.get(name, ProductSettings()) for name in names}
-    classes = with_reading(read_data(data, names, layout=config.layout), reading)
-    say_unread(data)
+    classes = list_data(data, names, layout=config.layout, skip_unreadable=skip_unreadable)
+    classes = with_reading(classes, reading)
     if not new_parts:
         classes = without(classes, data, config.exclude or ())
     if skip_unreadable:

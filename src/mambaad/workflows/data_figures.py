@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
 
-from mambaad.data.mask_files import read_mask
-from mambaad.data.masks import resize_mask_nearest
+from mambaad.data.mask_files import read_mask_file
+from mambaad.data.masks import resize_mask_keeping
 from mambaad.documents import read_json
 from mambaad.errors import DataError
-from mambaad.files import open_regular
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.stream import Observed
+from mambaad.metrics.names import At
 from mambaad.metrics.protocols import image_metrics
 from mambaad.metrics.saturated import SaturatedOverlap
 from mambaad.types import Sample
+from mambaad.workflows.pixel_pairs import map_at, small_regions
 
 Values = dict[str, float | None]
 
@@ -36,12 +37,23 @@ class DataFigures(Protocol):
     def values(self) -> dict[str, Values]:
         """Compute the figures of each class, in [0, 1]; None where undefined."""
 
+    def notes(self) -> Iterator[str]:
+        """Say, a line each, what a reader of the figures should know."""
 
-def figures_for(layout: str, inspector: Inspector) -> DataFigures | None:
-    """Return what collects the figures of a layout's data set; None if it has none of its own."""
+
+def figures_for(layout: str, inspector: Inspector, root: Path, at: At) -> DataFigures | None:
+    """Return what collects the figures of a layout's data set; None if it has none of its own.
+
+    Args:
+        layout: the name of the layout.
+        inspector: of the model.
+        root: the folder of the data set.
+        at: where pixels are compared, see :func:`mambaad.evaluate`; whatever the protocol, no
+            region of a mask is lost.
+    """
     makers: dict[str, Callable[[], DataFigures]] = {
-        "mvtec-loco": LocoFigures,
-        "mvtec-ad-2": lambda: AD2Figures(_fail_thresholds(inspector)),
+        "mvtec-loco": lambda: LocoFigures(root, at),
+        "mvtec-ad-2": lambda: AD2Figures(_fail_thresholds(inspector), at),
         "real-iad": RealIADFigures,
     }
     return makers[layout]() if layout in makers else None
@@ -69,12 +81,21 @@ class LocoFigures:
 
     Both kinds are compared with the same good images; the mean is that of the two. A mask file is
     one region, whose value says in ``defects_config.json`` from how many pixels on it counts as
-    found. Without that file it is the whole region.
+    found. Without that file, or for a value that it does not list, it is the whole region.
+
+    Args:
+        root: the folder of the data set.
+        at: where pixels are compared, see :func:`mambaad.evaluate`. At the map's size a region and
+            its saturation are scaled alike.
     """
 
     _KINDS = ("logical", "structural")
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path, at: At = "map") -> None:
+        self._root = root
+        self._at: At = at
+        self._lost: dict[str, _Lost] = {}
+        self._unlisted: dict[str, list[Path]] = {}
         self._scores: dict[str, list[tuple[str, float]]] = {}
         self._overlaps: dict[str, dict[str, SaturatedOverlap]] = {}
         self._saturations: dict[Path, dict[int, tuple[float, bool]]] = {}
@@ -87,19 +108,22 @@ class LocoFigures:
         overlaps = self._overlaps.setdefault(
             sample.class_name, {name: SaturatedOverlap() for name in self._KINDS}
         )
-        known = self._config(sample.path.parents[2] / "defects_config.json")
+        found = map_at(image, observation.anomaly_map, self._at)
+        lost = self._lost.setdefault(sample.class_name, _Lost(found.shape))
         regions = []
         for path in sample.files[1:]:
-            region = read_mask(path, sample.reading.max_pixels)
-            area = int(region.sum())
-            with open_regular(path) as file, Image.open(file) as mask:
-                value, relative = known.get(int(np.asarray(mask).max()), (1.0, True))
+            mask = read_mask_file(path, sample.reading.max_pixels)
+            area = int(mask.marked.sum())
+            if not area:
+                continue
+            value, relative = self._saturation(sample, path, mask.value)
             saturation = max(1.0, int(value * area)) if relative else min(value, area)
-            small = resize_mask_nearest(region, *observation.anomaly_map.shape)
-            regions.append((small, saturation * float(small.sum()) / max(area, 1)))
+            small, gone = resize_mask_keeping(mask.marked, *found.shape)
+            lost.add(gone, sample.path)
+            regions.append((small, saturation * float(small.sum()) / area))
         for name, overlap in overlaps.items():
             if kind in ("good", name):
-                overlap.add(observation.anomaly_map, regions)
+                overlap.add(found, regions)
 
     def values(self) -> dict[str, Values]:
         """Compute the figures of each class."""
@@ -116,10 +140,25 @@ class LocoFigures:
             found[name] = of_class
         return found
 
-    def _config(self, path: Path) -> dict[int, tuple[float, bool]]:
-        if path not in self._saturations:
-            self._saturations[path] = read_saturations(path) if path.is_file() else {}
-        return self._saturations[path]
+    def notes(self) -> Iterator[str]:
+        """Say which regions were given a pixel, and which have no saturation threshold."""
+        for name, lost in self._lost.items():
+            yield from lost.notes(name)
+        for name, paths in self._unlisted.items():
+            yield (
+                f"{name}: {len(paths)} regions have no saturation threshold in defects_config.json "
+                f"({paths[0]} the first), so all of their pixels have to be found"
+            )
+
+    def _saturation(self, sample: Sample, path: Path, value: float) -> tuple[float, bool]:
+        """Return the saturation threshold of a mask's file, see :func:`read_saturations`."""
+        folder = self._root / sample.path.relative_to(self._root).parts[0]
+        config = folder / "defects_config.json"
+        if config not in self._saturations:
+            self._saturations[config] = read_saturations(config) if config.is_file() else {}
+        if value not in self._saturations[config]:
+            self._unlisted.setdefault(sample.class_name, []).append(path)
+        return self._saturations[config].get(int(value), (1.0, True))
 
 
 def read_saturations(path: Path) -> dict[int, tuple[float, bool]]:
@@ -150,10 +189,13 @@ class AD2Figures:
     Args:
         thresholds: of the classes that are calibrated. (The data set's server takes segmentations
             by a threshold that was chosen without the test images, as these are.)
+        at: where pixels are compared, see :func:`mambaad.evaluate`.
     """
 
-    def __init__(self, thresholds: dict[str, float]) -> None:
+    def __init__(self, thresholds: dict[str, float], at: At = "map") -> None:
         self._thresholds = thresholds
+        self._at: At = at
+        self._lost: dict[str, _Lost] = {}
         self._overlaps: dict[str, SaturatedOverlap] = {}
         self._counts: dict[str, np.ndarray] = {}
 
@@ -162,10 +204,12 @@ class AD2Figures:
         from scipy.ndimage import label  # half a second
 
         sample, (observation, _) = _sample(image), image.result
-        found, name = observation.anomaly_map, sample.class_name
+        found, name = map_at(image, observation.anomaly_map, self._at), sample.class_name
         mask = np.zeros(found.shape, dtype=bool)
+        lost = self._lost.setdefault(name, _Lost(found.shape))
         if image.mask is not None:
-            mask = resize_mask_nearest(image.mask, *found.shape)
+            mask, gone = resize_mask_keeping(image.mask, *found.shape)
+            lost.add(gone, sample.path)
         regions, count = label(mask, np.ones((3, 3)))
         parts = [regions == number for number in range(1, count + 1)]
         overlap = self._overlaps.setdefault(name, SaturatedOverlap())
@@ -183,6 +227,11 @@ class AD2Figures:
             f1 = float(2 * both / total) if total else None
             found[name] = {"AU-PRO 0.05": overlap.area(LIMIT), "seg F1": f1}
         return found
+
+    def notes(self) -> Iterator[str]:
+        """Say which regions were given a pixel."""
+        for name, lost in self._lost.items():
+            yield from lost.notes(name)
 
 
 class RealIADFigures:
@@ -220,6 +269,31 @@ class RealIADFigures:
             of_class["S-AUROC"] = _auroc(parts)
             found[name] = of_class
         return found
+
+    def notes(self) -> Iterator[str]:
+        """Say nothing: there are no pixels in these figures."""
+        yield from ()
+
+
+@dataclass
+class _Lost:
+    """The regions of a class's masks that had no pixel left at a size, and were given one."""
+
+    size: tuple[int, ...]
+    regions: int = 0
+    first: Path | None = None
+
+    def add(self, regions: int, image: Path) -> None:
+        """Count those of an image."""
+        self.regions += regions
+        if regions and self.first is None:
+            self.first = image
+
+    def notes(self, name: str) -> Iterator[str]:
+        """Say so, if there are any."""
+        if self.regions:
+            height, width = self.size
+            yield small_regions(name, self.regions, self.first, (height, width))
 
 
 def _sample(image: Observed) -> Sample:

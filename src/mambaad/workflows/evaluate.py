@@ -12,8 +12,8 @@ from pathlib import Path
 from mambaad.data.checks import check_masks
 from mambaad.data.depth import with_reading
 from mambaad.data.inventory import note_labels
-from mambaad.data.layouts import class_names, find_layout, read_data
-from mambaad.data.unread import say_unread
+from mambaad.data.layouts import class_names, find_layout
+from mambaad.data.unread import list_data
 from mambaad.errors import ConfigError, DataError
 from mambaad.files import locked
 from mambaad.inference.compute import Compilation, Precision
@@ -33,7 +33,7 @@ from mambaad.metrics.protocols import ClassMetrics, image_metrics, mean_over_cla
 from mambaad.progress import ProgressBar, say
 from mambaad.types import ProductClass
 from mambaad.workflows.csv_text import csv_text
-from mambaad.workflows.data_figures import Values, figures_for
+from mambaad.workflows.data_figures import DataFigures, Values, figures_for
 from mambaad.workflows.evaluation_notes import ClassRemarks, all_notes
 from mambaad.workflows.pixel_pairs import pixel_pair
 from mambaad.workflows.verdicts import VerdictEvaluation, VerdictMeasurement, check_calibrated
@@ -59,6 +59,7 @@ class Evaluation:
         verdicts: the accuracy of verdicts, if requested.
         further: by class, the figures that the data set has of its own
             (:mod:`mambaad.workflows.data_figures`); empty if it has none.
+        further_notes: lines on what a reader of these should know.
     """
 
     protocol: Protocol
@@ -75,6 +76,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     verdicts: VerdictEvaluation | None = None
     further: dict[str, Values] = field(default_factory=dict)
+    further_notes: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Format the metrics as JSON."""
@@ -91,7 +93,11 @@ class Evaluation:
                     "pooled": self.pooled,
                     "reasons": self.reasons,
                     "notes": self.notes,
-                    **({"further": self.further} if self.further else {}),
+                    **(
+                        {"further": self.further, "further_notes": self.further_notes}
+                        if self.further
+                        else {}
+                    ),
                 },
                 indent=2,
             )
@@ -182,8 +188,8 @@ def evaluate(
     if protocol == "ader-paper" and inspector.size != (256, 256):
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published result is comparable at {size}")
-    classes = _test_classes(inspector, data)
-    figures = figures_for(find_layout(data, inspector.config.layout).name, inspector)
+    classes = _test_classes(inspector, data, skip_unreadable)
+    figures = figures_for(find_layout(data, inspector.config.layout).name, inspector, data, at)
     sinks = [*sinks, *([figures.add] if figures else [])]
     if calibration is None:
         evaluation = evaluate_engine(
@@ -195,7 +201,7 @@ def evaluate(
             skip_unreadable=skip_unreadable,
             sinks=sinks,
         )
-        return replace(evaluation, further=figures.values() if figures else {})
+        return _with_further(evaluation, figures)
     measurement = VerdictMeasurement(inspector, calibration, classes, at)
     with locked(Path(report), make=True) if report is not None else nullcontext():
         page = None
@@ -229,8 +235,15 @@ def evaluate(
             title = "Verdicts, product given, in per cent of good and of defective parts"
             rows = verdict_evaluation.to_rows(verdict_evaluation.given)
             page.write("Inspection of test images", facts, {title: rows})
-    further = figures.values() if figures else {}
-    return replace(evaluation, verdicts=verdict_evaluation, further=further)
+    return _with_further(replace(evaluation, verdicts=verdict_evaluation), figures)
+
+
+def _with_further(evaluation: Evaluation, figures: DataFigures | None) -> Evaluation:
+    """Add the data set's own figures, if it has any."""
+    if figures is None:
+        return evaluation
+    notes = tuple(figures.notes())
+    return replace(evaluation, further=figures.values(), further_notes=notes)
 
 
 def evaluate_engine(
@@ -341,7 +354,7 @@ class _ClassByClass:
         self._metrics = None
 
 
-def _test_classes(inspector: Inspector, data: Path) -> list[ProductClass]:
+def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> list[ProductClass]:
     wanted = None
     layout = inspector.config.layout
     if inspector.products and data.is_dir():
@@ -358,9 +371,10 @@ def _test_classes(inspector: Inspector, data: Path) -> list[ProductClass]:
         for name in inspector.products:
             if available and name not in available:
                 say(f"{name}: missing from {data}, so the mean is without it")
-    classes = read_data(data, wanted or None, split="test", layout=layout)
+    classes = list_data(
+        data, wanted or None, split="test", layout=layout, skip_unreadable=skip_unreadable
+    )
     classes = with_reading(classes, inspector.reading)
-    say_unread(data)
     tested = [c for c in classes if c.test]
     for c in classes:
         if not c.test:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mambaad.data.opened import inverted_masks
+from mambaad.data.checks import turned_apart
+from mambaad.data.polarity import Coverage, coverage, odd_masks
 from mambaad.inspection.stream import Observed
 from mambaad.metrics.confidence import auroc_interval
 from mambaad.metrics.names import MetricValues, Protocol
-from mambaad.workflows.pixel_pairs import PixelPair
+from mambaad.workflows.pixel_pairs import PixelPair, small_regions
 
 FEW = 10
 """Good or defective test images of a class, below which its figures are said to be uncertain."""
@@ -21,8 +22,8 @@ class ClassRemarks:
     """Counts of one class's test images while it is evaluated.
 
     ``lost``: regions of masks that had no pixel left at the map's size; ``losing``: the first image
-    that has some. ``turned``: defective images whose mask has no pixel there. ``covered``: share of
-    the image that each mask marks.
+    that has some. ``turned``: defective images whose mask has no pixel there. ``covers``: what each
+    mask covers, by its file. ``apart``: images that were turned otherwise than their masks.
     """
 
     good: int = 0
@@ -30,7 +31,8 @@ class ClassRemarks:
     lost: int = 0
     losing: Path | None = None
     turned: list[Path] = field(default_factory=list)
-    covered: list[float] = field(default_factory=list)
+    covers: dict[Path, Coverage] = field(default_factory=dict)
+    apart: list[Path] = field(default_factory=list)
 
     def add(self, observed: Observed, pair: PixelPair) -> None:
         """Count an image of a data set."""
@@ -40,7 +42,9 @@ class ClassRemarks:
         self.good += not sample.is_defective
         if observed.mask is None or pair.mask is None:
             return
-        self.covered.append(float(observed.mask.mean()))
+        self.covers[sample.files[1]] = coverage(observed.mask)
+        if observed.turned_apart:
+            self.apart.append(sample.path)
         self.lost += pair.lost
         if pair.lost and self.losing is None:
             self.losing = sample.path
@@ -54,11 +58,7 @@ class ClassRemarks:
         notes = []
         at = f"{size[0]} x {size[1]} pixels"
         if self.lost and protocol == "exact":
-            notes.append(
-                f"{name}: {self.lost} regions of masks are too small for the map's size, {at}, and "
-                f"count as one pixel each ({self.losing} the first); --at mask compares at the "
-                "masks' own size"
-            )
+            notes.append(small_regions(name, self.lost, self.losing, size))
         elif self.lost:
             notes.append(
                 f"{name}: {self.lost} regions of masks have no pixel left at {at} and are not in "
@@ -74,8 +74,10 @@ class ClassRemarks:
                 f"{name}: {len(self.turned)} defective images have an empty mask, so all of their "
                 f"pixels count as good ({self.turned[0]} the first)"
             )
-        if inverted := inverted_masks(name, self.covered):
-            notes.append(inverted)
+        problems, odd = odd_masks(name, list(self.covers.values()), list(self.covers))
+        notes += [*problems, *odd]
+        if self.apart:
+            notes.append(turned_apart(name, len(self.apart), self.apart[0]))
         auroc = values["image_auroc"]
         if auroc is not None and min(self.good, self.defective) < FEW:
             low, high = auroc_interval(auroc, self.good, self.defective)
@@ -94,7 +96,10 @@ class ClassRemarks:
         if self.defective and not has_masks:
             reasons.append("no masks")
         elif self.defective and values["pixel_auroc"] is None:
-            reasons.append("no pixel is " + ("good" if max(self.covered) > 0 else "marked"))
+            reasons.append(
+                "no pixel is "
+                + ("good" if any(c.image > 0 for c in self.covers.values()) else "marked")
+            )
         return ", ".join(reasons)
 
 

@@ -28,8 +28,8 @@ from mambaad.config import TrainConfig
 from mambaad.data.checks import check_masks, check_with_progress
 from mambaad.data.depth import decided_depth, with_reading
 from mambaad.data.exclusion import without
-from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out, shuffled
+from mambaad.data.unread import list_data
 from mambaad.data.walk import text
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.file_errors import reason
@@ -261,9 +261,13 @@ def _read(
         raise DataError(
             f"{new} has no folder train/good; give the folder of one class in MVTec AD's layout"
         )
-    classes = read_data(old, read_prototypes(run).products, layout=config.layout)
+    names, skip = read_prototypes(run).products, skip_unreadable
+    classes = list_data(old, names, layout=config.layout, skip_unreadable=skip)
     classes = without(classes, old, config.exclude or ())
-    classes += read_data(new.resolve().parent, [new.resolve().name], layout="mvtec")
+    place = new.resolve()
+    classes += list_data(
+        place.parent, [place.name], layout="mvtec", skip_unreadable=skip, below=place
+    )
     classes = with_reading(classes, config.reading)
     check_masks(classes)
     classes = check_with_progress(classes, skip_unreadable=skip_unreadable)

@@ -13,7 +13,7 @@ from mambaad.config import make_config
 from mambaad.data.checks import check_with_progress
 from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import check_share, exclusion_list, list_beside, relative_name
-from mambaad.data.layouts import read_data
+from mambaad.data.unread import list_data
 from mambaad.errors import RunError
 from mambaad.files import check_writable, locked, printable, write_text
 from mambaad.inference.device import find_device, memory_of
@@ -85,11 +85,9 @@ def find_suspects(
     place = find_device(device)
     limit_threads()
     found = make_encoder(encoder, encoder_weights, place)
+    read = list_data(data, classes, layout=layout, skip_unreadable=skip_unreadable)
     products = check_with_progress(
-        with_reading(
-            [replace(c, test=()) for c in read_data(data, classes, layout=layout)],
-            reading,
-        ),
+        with_reading([replace(c, test=()) for c in read], reading),
         skip_unreadable=skip_unreadable,
     )
     total, done = 2 * sum(len(c.train) for c in products), 0

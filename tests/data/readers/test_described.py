@@ -252,9 +252,9 @@ def test_loco(tmp_path: Path) -> None:
             ],
         )
     }
-    _, mask = read_sample(classes[0].test[1])
-    assert mask is not None
-    assert np.argwhere(mask).tolist() == [[1, 2], [4, 5]]
+    _, joined = read_sample(classes[0].test[1])
+    assert joined is not None
+    assert np.argwhere(joined.marked).tolist() == [[1, 2], [4, 5]]
     inventory = check_data(tmp_path, quick=True)
     assert inventory.problems == ()
     assert {one.is_usual for one in inventory.unread} == {True}
@@ -346,3 +346,40 @@ def test_dagm(tmp_path: Path) -> None:
     }
     inventory = check_data(tmp_path, quick=True)
     assert (inventory.problems, len(inventory.notes)) == ((), 1)  # nine further classes
+
+
+def test_loco_with_images_in_sub_folders(tmp_path: Path) -> None:
+    screws = tmp_path / "screws"
+    draw(screws, "train/good/000.png", "train/good/001.png", "test/good/000.png")
+    kind = "logical_anomalies"
+    for name in ("monday/000", "tuesday/000", "tuesday/001"):
+        draw(screws, f"test/{kind}/{name}.png")
+    for place in ("monday/000", "tuesday/000", "001"):  # of the last one, its name is enough
+        draw(screws, f"ground_truth/{kind}/{place}/000.png")
+    assert find_layout(tmp_path).name == "mvtec-loco"
+    (c,) = read_data(tmp_path)
+    masks = {s.path.relative_to(screws).as_posix(): s.mask_path for s in c.test if s.is_defective}
+    assert masks == {
+        f"test/{kind}/{name}.png": screws / "ground_truth" / kind / place / "000.png"
+        for name, place in (
+            ("monday/000", "monday/000"),
+            ("tuesday/000", "tuesday/000"),
+            ("tuesday/001", "001"),
+        )
+    }
+    (screws / "ground_truth" / kind / "monday" / "000" / "000.png").rename(
+        screws / "ground_truth" / kind / "000.png"
+    )
+    problems = check_data(tmp_path, quick=True).problems  # which of two images it is of is open
+    assert any("monday/000.png has no mask" in line for line in problems)
+
+
+def test_whether_a_large_mask_is_marked_is_known_before_how_many_pixels_may_be_read(
+    tmp_path: Path,
+) -> None:
+    layout = {"train": "parts", "masks": "masks", "defective_if": "marked"}
+    draw(tmp_path, *(f"parts/{i}.png" for i in range(3)))
+    draw(tmp_path, *(f"masks/{i}.png" for i in range(2)), marked=False)
+    Image.new("1", (10_000, 9_000)).save(tmp_path / "masks" / "2.png")  # more than the default
+    (c,) = read_data(tmp_path, layout=json.dumps(layout))
+    assert len(c.train) == 3

@@ -7,12 +7,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import mambaad
-from mambaad.errors import RunError
+from mambaad.config import make_config
+from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.metrics.names import METRICS
+from mambaad.types import Reading
 from mambaad.workflows.benchmark.plan import read_plan
-from mambaad.workflows.benchmark.runner import RESULT, read_result, run_plan
+from mambaad.workflows.benchmark.runner import RESULT, read_for_peer, read_result, run_plan
 from mambaad.workflows.benchmark.tables import (
     Table,
     speed_plot,
@@ -22,6 +25,7 @@ from mambaad.workflows.benchmark.tables import (
     to_markdown,
     write_tables,
 )
+from tests.conftest import make_parts
 
 PLAN = """
 title: A small benchmark
@@ -59,6 +63,30 @@ def test_a_result_is_that_of_training_and_evaluating_by_hand(finished, parts, tm
         assert outcomes[0].result["classes"] == mambaad.evaluate(run, parts).classes
     finally:
         torch.set_num_threads(threads)
+
+
+def test_a_peer_reads_the_data_as_the_plan_says(tmp_path):
+    parts = make_parts(tmp_path / "parts", classes=("nut",))
+    for path in parts.glob("*/t*/*/*.png"):  # of 12 bits in 16, in the lower half of their range
+        grey = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray(grey.astype(np.uint16) * 4).save(path)
+    text = """
+settings: {bit_depth: 12, max_pixels: 5760, exclude: [nut/train/good/000.png]}
+systems: {PatchCore: {peer: patchcore}, RD4AD: {system: rd4ad}}
+data: {parts: {path: parts}}
+"""
+    (tmp_path / "plan.yaml").write_text(text)
+    (peer, system) = read_plan(tmp_path / "plan.yaml").jobs()
+    (c,) = read_for_peer(peer)
+    assert {s.reading for s in (*c.train, *c.test)} == {make_config(system.settings).reading}
+    assert c.train[0].reading == Reading(12, None, 5760)
+    assert parts / "nut" / "train" / "good" / "000.png" not in {s.path for s in c.train}
+    (tmp_path / "plan.yaml").write_text(text.replace("5760", "5000"))
+    with pytest.raises(DataError, match="--max-pixels 5760"):
+        read_for_peer(read_plan(tmp_path / "plan.yaml").jobs()[0])
+    (tmp_path / "plan.yaml").write_text(text.replace("bit_depth: 12", "bit_depth: 11"))
+    with pytest.raises(ConfigError, match="system 'PatchCore': --bit-depth"):
+        read_plan(tmp_path / "plan.yaml")
 
 
 def test_a_second_call_runs_what_failed_and_nothing_else(finished):

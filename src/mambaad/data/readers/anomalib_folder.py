@@ -21,7 +21,7 @@ from pathlib import Path
 from mambaad.data.readers.base import Complain, Layout, Split
 from mambaad.data.readers.described import Description
 from mambaad.data.readers.folders import GOOD_NAMES, MASK_NAMES, folders
-from mambaad.data.walk import walk
+from mambaad.data.walk import is_folder, walk
 from mambaad.errors import DataError
 from mambaad.types import ProductClass
 
@@ -40,7 +40,7 @@ def describe(root: Path) -> Description | None:
     masks = [name for name in names if name.lower() in MASK_NAMES]
     tested = [name for name in names if name.lower() in _tested(good[0])]
     types = [name for name in names if name not in (*good, *masks, *tested)]
-    flat = len(types) == 1 and not any((root / mask / types[0]).is_dir() for mask in masks)
+    flat = len(types) == 1 and not any(is_folder(root / mask / types[0]) for mask in masks)
     return Description(
         train=tuple(good),
         test=(*types, *tested),

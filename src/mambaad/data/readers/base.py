@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from mambaad.data.walk import text
+from mambaad.data.walk import Unread, is_open, text, walk
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
@@ -72,6 +72,14 @@ class Layout:
             DataError: no or unknown classes, or the first problem; names the path.
         """
         root = Path(root)
+        try:
+            return self._read(root, classes, split)
+        except DataError:
+            if root.is_dir():
+                refuse_closed(walk(root).unread)  # which may be why
+            raise
+
+    def _read(self, root: Path, classes: Sequence[str] | None, split: Split) -> list[ProductClass]:
         found = self.class_names(root, split)
         classes = None if classes is None else [text(name) for name in classes]
         unknown = sorted(set(classes or ()) - set(found))
@@ -87,6 +95,19 @@ class Layout:
                 f"train on; train on one of them: --classes {wanted[0]}"
             )
         return self.read_classes(root, wanted, split, stop)
+
+
+def closed_problem(one: Unread) -> str:
+    """Say, in a line, what to do about a folder that cannot be listed."""
+    return f"{one.path} {one.reason}; allow it to be read, or remove it"
+
+
+def refuse_closed(unread: Iterable[Unread], advice: str = "") -> None:
+    """Raise a DataError if there are folders that cannot be listed."""
+    closed = [one for one in unread if one.is_closed]
+    if closed:
+        more = f" (and {len(closed) - 1} more like it)" if len(closed) > 1 else ""
+        raise DataError(f"{closed_problem(closed[0])}{more}{advice}")
 
 
 def listed_class(
@@ -161,10 +182,10 @@ def _on_disk(path: Path, listings: _Listings) -> Path | None:
         path: as it is listed.
         listings: of the folders that were searched: their names, by what they have in common.
     """
-    if os.path.exists(path):  # noqa: PTH110  # False too for a name that no disk can have
+    if os.path.exists(path):  # noqa: PTH110  # Path.exists raises in a folder that is closed
         return path
     folder = _on_disk(path.parent, listings) if path.parent != path else None
-    if folder is None or not folder.is_dir():
+    if folder is None or not is_open(folder):
         return None
     if folder not in listings:
         listings[folder] = {}

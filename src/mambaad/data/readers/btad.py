@@ -14,12 +14,13 @@ from pathlib import Path
 
 from mambaad.data.readers import mvtec
 from mambaad.data.readers.base import Layout
+from mambaad.data.walk import is_folder
 
 
 def _recognises(root: Path) -> bool:
     return mvtec.holds(
         root,
-        lambda folder: (folder / "train" / "ok").is_dir() or (folder / "test" / "ok").is_dir(),
+        lambda folder: is_folder(folder / "train" / "ok") or is_folder(folder / "test" / "ok"),
     )
 
 

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from mambaad.data.readers.described import Description, layout_of
 from mambaad.data.readers.folders import folders
+from mambaad.data.walk import is_folder
 
 
 def _recognises(root: Path) -> bool:
     return any(
-        re.fullmatch(r"Class\d+", folder.name) and (folder / "Test" / "Label").is_dir()
+        re.fullmatch(r"Class\d+", folder.name) and is_folder(folder / "Test" / "Label")
         for folder in folders(root)
     )
 

@@ -19,6 +19,7 @@ data set's folder; without ``{type}`` the type is the folder's name.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +27,17 @@ from typing import Literal
 
 from mambaad.data.mask_files import read_mask
 from mambaad.data.readers.base import Complain, Layout, Parts, Split
-from mambaad.data.readers.folders import find_masks, images, masks_beside
+from mambaad.data.readers.folders import (
+    find_masks,
+    images,
+    masks_beside,
+)
 from mambaad.data.readers.patterns import Place, expression, find_places, mask_place, why_none
-from mambaad.data.walk import walk
+from mambaad.data.walk import is_folder, walk
 from mambaad.errors import DataError
-from mambaad.types import ProductClass, Sample
+from mambaad.types import MAX_PIXELS, ProductClass, Sample
+
+_MOST_PIXELS = 10 * MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -252,14 +259,28 @@ class _Read:
     ) -> dict[Path, tuple[Path, ...]]:
         """Find the masks of images in a folder of masks."""
         if pattern.endswith("/{name}"):
-            places = {path: folder / path.stem for path in paths}
-            joined = {p: tuple(walk(f).images) for p, f in places.items() if f.is_dir()}
+            joined = _joined(folder, paths, images_in)
             return {path: masks for path, masks in joined.items() if masks}
         pairs, lonely = find_masks(folder, paths, images_in, self.complain, self.by.mask_suffixes)
         if not is_good:
             self.lonely |= dict.fromkeys(lonely, images_in)
         self.paired.update(pairs.values())
         return {path: (mask,) for path, mask in pairs.items()}
+
+
+def _joined(folder: Path, paths: Sequence[Path], images_in: Path) -> dict[Path, tuple[Path, ...]]:
+    """Find the folders of masks that are called as images.
+
+    They lie as the images do in sub-folders; or, where its name is only one image's, without.
+    """
+    count = Counter(path.stem for path in paths)
+    found = {}
+    for path in paths:
+        below = folder / path.parent.relative_to(images_in) / path.stem
+        place = below if is_folder(below) or count[path.stem] > 1 else folder / path.stem
+        if is_folder(place):
+            found[path] = tuple(walk(place).images)
+    return found
 
 
 def layout_of(
@@ -300,12 +321,15 @@ def _is_in(folder: Path, other: Path) -> bool:
 
 def _exist(masks: Sequence[tuple[Path, Path | None]]) -> bool:
     """Whether the class has masks at all."""
-    return any((shared or folder).is_dir() for folder, shared in masks)
+    return any(is_folder(shared or folder) for folder, shared in masks)
 
 
 def _is_marked(mask: Path) -> bool:
-    """Whether a mask has a pixel of a defect. One that cannot be read counts: it is found later."""
+    """Whether a mask has a pixel of a defect. One that cannot be read counts: it is found later.
+
+    How many pixels may be read is not known yet; masks of line-scan images are large.
+    """
     try:
-        return bool(read_mask(mask).any())
+        return bool(read_mask(mask, _MOST_PIXELS).any())
     except DataError:
         return True

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mambaad.data.readers.base import Complain
-from mambaad.data.walk import is_visible, text, walk
+from mambaad.data.walk import entries_of, is_folder, is_open, is_visible, text, walk
 from mambaad.errors import DataError
 
 GOOD_NAMES = frozenset(
@@ -62,11 +62,13 @@ def by_text(paths: Iterable[Path]) -> dict[str, Path]:
 def folders(folder: Path) -> list[Path]:
     """List the folders in a folder by name; none if it does not exist.
 
-    Hidden ones and those of the system's own are left out.
+    Hidden ones and those of the system's own are left out, and those that may not be looked into:
+    :mod:`mambaad.data.unread` names them.
     """
-    if not folder.is_dir():
+    if not is_open(folder):
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and is_visible(path.name))
+    visible = (folder / entry.name for entry in entries_of(folder) if is_visible(entry.name))
+    return [path for path in visible if is_folder(path) and is_open(path)]
 
 
 def as_spelt(folder: Path) -> Path:
@@ -86,7 +88,7 @@ def images(folder: Path, complain: Complain, leave_out: Collection[Path] = ()) -
 
     Folders of masks inside it are left out: they hold no images of parts.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         return []
     found = walk(folder, leave_out=leave_out).images
     return _distinct([p for p in found if not _is_below_masks(p, folder)], folder, complain)
@@ -137,7 +139,7 @@ def find_masks(
     Returns:
         The mask of each image that has one, and the masks without an image.
     """
-    found = _distinct(walk(folder).images, folder, complain) if folder.is_dir() else []
+    found = _distinct(walk(folder).images, folder, complain) if is_folder(folder) else []
     exact = {name_below(path, images_in): path for path in of}
     by_key: dict[str, list[Path]] = {}
     for name, path in exact.items():

@@ -19,7 +19,7 @@ from mambaad.data.readers.folders import (
     folders,
     images,
 )
-from mambaad.data.walk import is_visible, text
+from mambaad.data.walk import is_folder, is_visible, text
 from mambaad.errors import DataError
 from mambaad.types import ProductClass, Sample
 
@@ -146,7 +146,7 @@ def _test_samples(
             test.append(Sample(path, name, kind, None if is_good else mask))
         complain_of_lonely(lonely, type_folder, complain)
     for mask_folder in folders(folder / "ground_truth"):
-        has_images = as_spelt(folder / "test" / mask_folder.name).is_dir()
+        has_images = is_folder(as_spelt(folder / "test" / mask_folder.name))
         if not has_images and images(mask_folder, complain):
             complain(
                 f"{mask_folder} has masks without images; add the images in "

@@ -19,16 +19,16 @@ from pathlib import Path
 
 from mambaad.data.readers.described import Description, layout_of
 from mambaad.data.readers.folders import folders
-from mambaad.data.walk import is_image
+from mambaad.data.walk import is_folder, walk
 
 
 def _recognises(root: Path) -> bool:
     for folder in folders(root):
         for kind in folders(folder / "ground_truth"):
-            images = (folder / "test" / kind.name).glob("*")
-            stems = {path.stem for path in images if is_image(path)}
-            if any(part.name in stems for part in folders(kind)):
-                return True
+            if folders(kind) and is_folder(folder / "test" / kind.name):
+                stems = {path.stem for path in walk(folder / "test" / kind.name).images}
+                if any(mask.parent.name in stems for mask in walk(kind).images):
+                    return True
     return False
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mambaad.data.readers.folders import as_spelt, folders
-from mambaad.data.walk import text
+from mambaad.data.walk import is_folder, text
 
 _FIELD = re.compile(r"\{(class|type)\}")
 _MOST_NAMES = 8
@@ -94,7 +94,7 @@ _Found = list[tuple[Path, dict[str, str]]]
 def _next(found: _Found, segment: str) -> _Found:
     """Go one folder down."""
     if not _FIELD.search(segment) and "*" not in segment:
-        return [(p / segment, f) for p, f in found if (p / segment).is_dir()]
+        return [(p / segment, f) for p, f in found if is_folder(p / segment)]
     return [
         (folder, {**fields, **match.groupdict()})
         for path, fields in found

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from mambaad.data.readers.base import Complain, Layout, Split, listed_class
-from mambaad.data.walk import text
+from mambaad.data.walk import is_folder, text
 from mambaad.documents import read_json
 from mambaad.errors import DataError
 from mambaad.files import open_regular
@@ -159,7 +159,7 @@ def _image_folder(jsons: Path, prefix: str) -> Path:
     jsons = jsons.resolve()
     for base in (jsons, jsons.parent, jsons.parent.parent):
         for name in _IMAGE_FOLDERS:
-            if (base / name / prefix).is_dir():
+            if is_folder(base / name / prefix):
                 return base / name / prefix
     raise DataError(
         f"{jsons.parent / _IMAGE_FOLDERS[0] / prefix} is missing; unpack the images of "

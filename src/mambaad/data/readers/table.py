@@ -14,7 +14,7 @@ from mambaad.data.readers.base import Complain, Split, listed_class, stop
 from mambaad.data.walk import text
 from mambaad.errors import DataError
 from mambaad.file_errors import cannot_read
-from mambaad.files import open_regular
+from mambaad.files import read_regular
 from mambaad.types import ProductClass, Sample
 
 COLUMNS = ("image", "class", "split", "label", "mask")
@@ -28,6 +28,7 @@ _SPLITS = {
 """What rows of a split, in lower case, are for; ``""``: for nothing."""
 
 _MOST_LABELS = 6
+_MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -175,8 +176,7 @@ def _cells(
         needed: those that must be there, beside the images.
     """
     try:
-        with open_regular(path) as file:
-            content = file.read().decode("utf-8-sig")
+        content = read_regular(path, _MOST_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise DataError(cannot_read(path, error)) from error
     except UnicodeDecodeError as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from mambaad.data.readers.base import Complain, Layout, Split, listed_class
 from mambaad.data.readers.folders import folders
-from mambaad.data.walk import text
+from mambaad.data.walk import is_folder, text
 from mambaad.errors import DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import open_text
@@ -97,7 +97,7 @@ def _rows(root: Path) -> list[dict[str, str]]:
 
 def _recognises(root: Path) -> bool:
     return (root / _SPLIT_FILE).is_file() or any(
-        (folder / "Data" / "Images").is_dir() for folder in folders(root)
+        is_folder(folder / "Data" / "Images") for folder in folders(root)
     )
 
 

@@ -18,7 +18,7 @@ from mambaad.documents import shortened
 from mambaad.errors import ConfigError
 from mambaad.metrics.names import Protocol
 from mambaad.setting_checks import Settings, problem_of
-from mambaad.workflows.benchmark.peer_settings import peer_settings
+from mambaad.workflows.benchmark.peer_settings import OF_DATA, peer_settings
 from mambaad.workflows.benchmark.published import PUBLISHED
 
 
@@ -96,7 +96,7 @@ class Plan(Settings):
         return {**self.settings, **given, **of_data, "seed": seed}
 
 
-PEER_SETTINGS = ("encoder", "encoder_weights", "size")
+PEER_SETTINGS = ("encoder", "encoder_weights", "size", *OF_DATA)
 """The ``settings`` of a plan that apply to peers too."""
 
 

@@ -226,9 +226,7 @@ def run_system(job: Job, run: Path) -> dict[str, Any]:
 
 def run_peer(job: Job) -> dict[str, Any]:
     """Fit and evaluate a system of anomalib."""
-    classes: list[ProductClass] = read_checked(
-        job.data.path, job.data.classes, layout=job.data.layout
-    )
+    classes = read_for_peer(job)
     peer = PatchCore(peer_settings(job.settings))
     began = time.perf_counter()
     peer.fit([sample for c in classes for sample in c.train])
@@ -243,6 +241,18 @@ def run_peer(job: Job) -> dict[str, Any]:
         "train_minutes": minutes,
         "images_per_s": images_per_second(peer),
     }
+
+
+def read_for_peer(job: Job) -> list[ProductClass]:
+    """Read a data set for a peer as the systems of this project read it."""
+    given = peer_settings(job.settings).of_data
+    return read_checked(
+        job.data.path,
+        job.data.classes,
+        layout=job.data.layout,
+        exclude=given.exclude,
+        reading=given.reading,
+    )
 
 
 def _metrics(evaluation: Evaluation) -> dict[str, Any]:
