@@ -25,6 +25,9 @@ def given(tmp_path):
     Image.fromarray(edges).save(tmp_path / "edges.png")
     edges[:, 64:71] = 90
     Image.fromarray(edges).save(tmp_path / "grey.png")
+    spot = np.zeros((64, 128), np.uint8)
+    spot[2, 4] = 255  # the map's pixels are read from odd rows and columns
+    Image.fromarray(spot).save(tmp_path / "spot.png")
     colours = Image.fromarray(np.repeat(mask[..., None], 3, axis=2))
     for alpha, file in ((255, "opaque.png"), (0, "transparent.png")):
         colours.putalpha(Image.fromarray(np.where(mask > 0, 255, alpha).astype(np.uint8)))
@@ -35,6 +38,11 @@ def given(tmp_path):
         return read_product_settings(tmp_path / "products.yaml", PRODUCTS, SIZE)
 
     return read
+
+
+def test_a_place_to_ignore_that_is_smaller_than_the_maps_pixels_keeps_one(given):
+    inspected = given("bolt: {ignore: spot.png}")["bolt"].inspected
+    assert np.argwhere(~inspected).tolist() == [[1, 2]]
 
 
 def test_scale_area_and_masks(given):
