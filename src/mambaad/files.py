@@ -192,9 +192,15 @@ def open_text(path: Path, encoding: str = "utf-8", newline: str | None = None) -
 def read_regular(path: Path, most: int) -> bytes:
     """Read a file of at most ``most`` bytes (OSError: see :func:`open_regular`; or larger)."""
     with open_regular(path) as file:
-        content = file.read(most + 1)
+        return read_rest(file, most)
+
+
+def read_rest(file: BinaryIO, most: int) -> bytes:
+    """Read what is left of an open file, at most ``most`` bytes (OSError)."""
+    size = os.fstat(file.fileno()).st_size  # for as many bytes as are asked for there must be room
+    content = file.read(min(most, size) + 1)
     if len(content) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(file.name))
     return content
 
 

@@ -169,7 +169,7 @@ def test_what_has_no_place_is_named(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     result = CliRunner().invoke(app, ["data", "guess", str(root), "--out", str(file)])
     assert result.exit_code == 0
-    assert "reads 8 of 15 images\nnot read: 7 unused image, 1 .gif\n" in result.output
+    assert "reads 8 of 15 images\nnot read: 7 unused images, 1 .gif\n" in result.output
     assert f"{root / 'val'} (6 files) is not read" in result.output
     assert "kratzer 1" in result.output
     assert check_data(root, layout=str(file), quick=True).problems == ()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import re
 import sys
@@ -34,7 +33,7 @@ from mambaad.data.containers import (
 )
 from mambaad.errors import DataError
 from mambaad.file_errors import cannot_read
-from mambaad.files import open_regular
+from mambaad.files import open_regular, read_rest
 
 # Only these decoders are tried, whatever the file's name: others run programs (EPS) or are rare.
 # Not by Image.open, which warns of large images where warnings cannot be caught, in threads.
@@ -123,11 +122,8 @@ def read_image_file(path: Path, max_pixels: int) -> bytes:
         start = file.read(_START)
         if find_format(start) is None:
             return start
-        most = _MOST_OTHER_BYTES + _MOST_BYTES_OF_PIXEL * max_pixels
-        content = start + file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
-    return content
+        file.seek(0)
+        return read_rest(file, _MOST_OTHER_BYTES + _MOST_BYTES_OF_PIXEL * max_pixels)
 
 
 def decode_bytes(content: bytes, path: Path, max_pixels: int) -> Decoded:
