@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mambaad.cli.options import Run, Source
 from mambaad.cli.tables import aligned
+
+if TYPE_CHECKING:
+    from mambaad.artifacts.snapshot import Snapshot
 
 _UNSET = {
     "classes": "all",
@@ -25,7 +28,13 @@ _UNSET = {
 
 def info(source: Source) -> None:
     """Show how a model was made. Its settings, classes, progress and versions."""
-    typer.echo(bundle_summary(source) if source.is_file() else run_summary(source))
+    from mambaad.artifacts.snapshot import opened
+
+    if source.is_file():
+        typer.echo(bundle_summary(source))
+        return
+    with opened(source) as run:
+        typer.echo(run_summary(run))
 
 
 def bundle(
@@ -37,11 +46,13 @@ def bundle(
 ) -> None:
     """Write a model as one file. It holds the weights, calibration and provenance; no images."""
     from mambaad.artifacts.run_folder import check_finished, read_config
+    from mambaad.artifacts.snapshot import opened
     from mambaad.files import check_writable
 
     check_writable(out)
-    read_config(run)
-    check_finished(run)
+    with opened(run) as snapshot:
+        read_config(snapshot)
+        check_finished(snapshot)
     from mambaad.workflows.bundle import bundle as make_bundle
 
     manifest = make_bundle(run, out, metrics=metrics)
@@ -54,10 +65,10 @@ def bundle(
     typer.echo(f"{out}: {len(manifest.classes)} classes, {calibrated}, {size:.1f} MiB")
 
 
-def run_summary(run: Path) -> str:
+def run_summary(run: Snapshot) -> str:
     """Describe a run folder: its settings, progress, weights and classes."""
+    from mambaad.artifacts.manifest import WEIGHTS
     from mambaad.artifacts.run_folder import (
-        WEIGHTS,
         is_finished,
         is_head_used,
         read_config,
@@ -83,8 +94,8 @@ def run_summary(run: Path) -> str:
             ["loss, first and last epoch", f"{epochs[0]['loss']:.4f} {epochs[-1]['loss']:.4f}"]
         )
         rows.append(["training time", f"{training_seconds(run) / 60:.1f} min"])
-    if (run / WEIGHTS).is_file():
-        rows.append(["weights", f"{(run / WEIGHTS).stat().st_size / 2**20:.1f} MiB"])
+    if run.has(WEIGHTS):
+        rows.append(["weights", f"{run.size(WEIGHTS) / 2**20:.1f} MiB"])
     classes = [["class", "train", "test"]]
     classes += [[name, str(c["train"]), str(c["test"])] for name, c in data["classes"].items()]
     text = aligned(rows, last_is_text=True)
@@ -93,7 +104,7 @@ def run_summary(run: Path) -> str:
 
 def bundle_summary(path: Path) -> str:
     """Describe a bundle by its manifest."""
-    from mambaad.artifacts.bundle import read_manifest
+    from mambaad.artifacts.snapshot import read_manifest
 
     manifest = read_manifest(path)
     rows = [

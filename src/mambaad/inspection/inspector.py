@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mambaad.artifacts.bundle import opened
+from mambaad.artifacts.manifest import WEIGHTS
 from mambaad.artifacts.prototypes import read_prototypes
-from mambaad.artifacts.run_folder import read_config, read_data_summary, weights_digest
+from mambaad.artifacts.run_folder import read_config, read_data_summary
+from mambaad.artifacts.snapshot import opened
 from mambaad.errors import ConfigError
 from mambaad.inference.compute import (
     Compilation,
@@ -79,7 +80,7 @@ class Inspector:
         heatmap_range: the map's values at both ends of the heatmaps of classes without a
             calibration.
         calibration: the per-class thresholds; None without one, or with one that does not apply.
-        weights: the SHA-256 of the model's weights, which identifies the model.
+        weights: the SHA-256 of the weights that were loaded, which identifies the model.
         is_finished: whether training has ended; until then the heatmap range is provisional and
             predictions name no product.
 
@@ -103,7 +104,7 @@ class Inspector:
         check_compilation(compile)
         self.source = source
         self.precision = precision
-        with opened(Path(source)) as run:
+        with opened(source) as run:  # all of one generation
             self.config = read_config(run)
             self.reading = self.config.reading
             if max_pixels is not None:
@@ -116,7 +117,7 @@ class Inspector:
             self.size = self.config.size
             prototypes = read_prototypes(run)
             self.products = prototypes.products or tuple(read_data_summary(run)["classes"])
-            self.weights = weights_digest(run)
+            self.weights = run.digest(WEIGHTS)
             calibration = read_calibration(run, self.size)
         self.heatmap_range = prototypes.heatmap_range
         self.is_finished = not self.products or bool(prototypes.products)

@@ -16,19 +16,19 @@ from mambaad.artifacts.bundle import (
     SUFFIX,
     Manifest,
     listed,
-    opened,
-    read_manifest,
     write_bundle,
 )
+from mambaad.artifacts.manifest import CONFIG
 from mambaad.artifacts.provenance import git_revision
 from mambaad.artifacts.run_folder import (
-    CONFIG,
     check_finished,
     read_config,
     read_data_summary,
     read_version,
 )
+from mambaad.artifacts.snapshot import Snapshot, opened
 from mambaad.config import TrainConfig, config_json
+from mambaad.documents import DocumentError, read_json
 from mambaad.errors import RunError
 from mambaad.inspection.calibration import read_calibration
 
@@ -51,23 +51,29 @@ def bundle(run: str | Path, out: str | Path, *, metrics: str | Path | None = Non
         )
     if not run.is_dir():
         raise RunError(f"{run} is not a run folder; give the folder of 'mambaad train --out'")
+    with opened(run) as snapshot:  # all of one generation
+        manifest, members = _bundled(snapshot, Path(metrics) if metrics else None)
+    write_bundle(out, manifest, members)
+    return manifest
+
+
+def _bundled(run: Snapshot, metrics: Path | None) -> tuple[Manifest, dict[str, bytes | bytearray]]:
+    """The manifest and the members of a run's bundle."""
     config, data = read_config(run), read_data_summary(run)
     check_finished(run)
     from mambaad.inference.weights import load_model  # importing PyTorch takes seconds
 
     load_model(run)  # raises now rather than on the line
     calibration = read_calibration(run, config.size)
-    members = {
-        name: (run / name).read_bytes()
-        for name in ALLOWED
-        if name not in (CONFIG, METRICS) and (run / name).is_file()
+    members: dict[str, bytes | bytearray] = {
+        name: run.read(name) for name in ALLOWED if name != CONFIG and run.has(name)
     }
     # Only the file's name: its folder belongs to the machine, not to the model.
     weights = PurePath(config.encoder_weights).name
     members[CONFIG] = config_json(config.model_copy(update={"encoder_weights": weights})).encode()
     mean = None
     if metrics:
-        figures = _read_metrics(Path(metrics))
+        figures = _read_metrics(metrics)
         mean = figures["mean"]
         members[METRICS] = (json.dumps(figures, indent=2) + "\n").encode()
     manifest = Manifest(
@@ -81,37 +87,39 @@ def bundle(run: str | Path, out: str | Path, *, metrics: str | Path | None = Non
         metrics=mean,
         encoder={"name": config.encoder, "weights": weights, "licence": _licence(config)},
     )
-    write_bundle(out, manifest, members)
-    return manifest
+    return manifest, members
 
 
 def check_bundle(source: Path) -> Manifest:
     """Check a bundle by loading it, and return its manifest.
 
     Raises:
-        RunError: see :func:`mambaad.artifacts.bundle.opened`; or the model cannot be loaded.
+        RunError: see :func:`mambaad.artifacts.snapshot.opened`; or the model cannot be loaded.
     """
     from mambaad.inference.weights import load_model
 
-    manifest = read_manifest(source)
-    with opened(source) as folder:
-        load_model(folder)
-        read_calibration(folder, read_config(folder).size)
-    return manifest
+    if not source.is_file():
+        raise RunError(f"there is no bundle {source}; make one with mambaad bundle")
+    with opened(source) as run:
+        load_model(run)
+        read_calibration(run, read_config(run).size)
+        run.verify()
+        assert run.manifest is not None  # since it is a file
+        return run.manifest
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         names = ("protocol", "size", "classes", "mean", "pooled")
         figures = {name: content[name] for name in names}
         # Evaluations of former versions compared pixels at the map's size.
         figures["at"] = content.get("at", "map")
         TypeAdapter(dict[str, float | None]).validate_python(figures["mean"])
         return figures
-    except OSError as error:
-        raise RunError(f"--metrics: {path} cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, DocumentError) and "cannot be read" in str(error):
+            raise RunError(f"--metrics: {error}") from error
         raise RunError(
             f"--metrics: {path} was not written by 'mambaad evaluate --json'; give a file that was"
         ) from error
