@@ -125,7 +125,8 @@ def calibrate(
             max_pixels,
         )
         commit(run, {CALIBRATION: calibration_content(calibration)})
-        shutil.rmtree(run / FOLDS, ignore_errors=True)
+        if cross_fit:
+            shutil.rmtree(run / FOLDS, ignore_errors=True)
     return calibration
 
 
