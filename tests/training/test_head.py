@@ -140,7 +140,7 @@ def test_too_little_memory_costs_the_head_alone(samples, tmp_path, monkeypatch, 
 
 def test_a_loss_that_is_no_number_costs_the_head_alone(samples, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "_train_step", lambda *arguments: float("nan"))
-    model, log = train(tmp_path / "run", samples)
+    model, _ = train(tmp_path / "run", samples)
     assert "its loss became nan at step 1, so it is silenced" in capsys.readouterr().err
     assert not model.head.classify.weight.any()
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 from mambaad.artifacts.bundle import Manifest, damaged_archive, read_archive
 from mambaad.artifacts.manifest import (
@@ -36,6 +37,7 @@ from mambaad.progress import say
 
 _TRIES = 20
 """How often a run is opened anew that is replaced while it is opened."""
+_BETWEEN = 0.005  # seconds
 _TOLD: set[Path] = set()
 
 
@@ -208,67 +210,93 @@ def _open_bundle(source: Path, stack: ExitStack) -> Snapshot:
     return run
 
 
-def _open_run(folder: Path, stack: ExitStack) -> Snapshot:
-    # Where a symbolic link leads now: it may be changed meanwhile.
-    folder = folder.resolve() if folder.is_symlink() else folder
-    content = _manifest(folder)
+def _open_run(path: Path, stack: ExitStack) -> Snapshot:
+    folder = _Folder(path, stack)
+    content = folder.manifest()
     for _ in range(_TRIES):
         try:
-            return _open_generation(folder, content, stack)
+            with ExitStack() as opening:
+                run = Snapshot(path, _open_files(folder, content, opening))
+                stack.push(opening.pop_all())
+                return run
         except RunError:
-            stack.close()
-            now = _manifest(folder)
-            if now == content:
+            now = folder.manifest()
+            if now == content:  # then nothing has been written meanwhile
                 raise
             content = now
-    raise RunError(f"{folder} is replaced again and again; try again when nothing writes into it")
+    raise RunError(f"{path} is written again and again; try again when nothing writes into it")
 
 
-def _manifest(folder: Path) -> bytes | None:
-    """The bytes of a run's manifest; None without one."""
-    path = folder / MANIFEST
-    try:
-        with open_regular(path) as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise RunError(f"{path} cannot be read ({reason}); check its permissions") from error
+class _Folder:
+    """An open folder: its files are opened in it, even if it is renamed meanwhile."""
+
+    def __init__(self, path: Path, stack: ExitStack) -> None:
+        self.path = path
+        self._descriptor = None
+        if os.open in os.supports_dir_fd:
+            self._descriptor = _open_folder(path)
+            stack.callback(os.close, self._descriptor)
+
+    def open(self, name: str) -> BinaryIO:
+        """Open one of its files (OSError)."""
+        if self._descriptor is None:
+            return open_regular(self.path / name)
+        return open_regular(Path(name), self._descriptor)
+
+    def manifest(self) -> bytes | None:
+        """The bytes of its manifest; None without one."""
+        try:
+            with self.open(MANIFEST) as file:
+                return file.read(MAX_JSON)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise _unreadable(self.path / MANIFEST, error) from error
 
 
-def _open_generation(folder: Path, content: bytes | None, stack: ExitStack) -> Snapshot:
+def _open_folder(path: Path) -> int:
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError as error:
+            # Who replaces a folder by two renames, as extend does, may be between them.
+            if not tries_left:
+                raise _no_run(path) from error
+            time.sleep(_BETWEEN)
+        except NotADirectoryError as error:
+            raise _no_run(path) from error
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from error
+    raise AssertionError
+
+
+def _open_files(folder: _Folder, content: bytes | None, stack: ExitStack) -> dict[str, _Member]:
     """Open the files that a manifest lists, or those of a run of a former version."""
     if content is None:
-        files: Mapping[str, tuple[str, ListedFile | None]] = _former_files(folder)
+        files: Mapping[str, tuple[str, ListedFile | None]] = _former_files(folder.path)
     else:
-        listed = parse_manifest(content, folder / MANIFEST).files
+        listed = parse_manifest(content, folder.path / MANIFEST).files
         files = {name: (file.file, file) for name, file in listed.items()}
     members = {}
     for name, (stored, expected) in files.items():
-        path = folder / stored
+        path = folder.path / stored
         try:
-            file = stack.enter_context(open_regular(path))
+            file = stack.enter_context(folder.open(stored))
         except FileNotFoundError as error:
             raise RunError(
-                f"{path} does not exist, which {folder / MANIFEST} lists; restore the run from a "
-                "copy"
+                f"{path} does not exist, which {folder.path / MANIFEST} lists; restore the run "
+                "from a copy"
             ) from error
         except OSError as error:
-            raise RunError(
-                f"{path} cannot be read ({error.strerror or error}); check its permissions"
-            ) from error
+            raise _unreadable(path, error) from error
         members[name] = _Member(str(path), file, _size_of(file), expected)
-    return Snapshot(folder, members)
+    return members
 
 
 def _former_files(folder: Path) -> dict[str, tuple[str, None]]:
     present = {name: (name, None) for name in NAMES if (folder / name).exists()}
     if CONFIG not in present:
-        raise RunError(
-            f"{folder} is not a run folder (it has no {CONFIG}); give one that "
-            "'mambaad train --out' made"
-        )
+        raise _no_run(folder)
     if not is_former(folder):
         raise RunError(
             f"{folder} has no {MANIFEST}: restore it from a copy, or, if its training was ended "
@@ -281,6 +309,17 @@ def _former_files(folder: Path) -> dict[str, tuple[str, None]]:
             "they cannot be verified; the next command that writes into it adds them"
         )
     return present
+
+
+def _no_run(path: Path) -> RunError:
+    return RunError(
+        f"{path} is not a run folder (it has no {CONFIG}); give one that 'mambaad train --out' made"
+    )
+
+
+def _unreadable(path: Path, error: Exception) -> RunError:
+    reason = getattr(error, "strerror", None) or error
+    return RunError(f"{path} cannot be read ({reason}); check its permissions")
 
 
 def _is_large(name: str) -> bool:
