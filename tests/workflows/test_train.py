@@ -17,11 +17,11 @@ import torch
 from PIL import Image
 
 import mambaad
+from mambaad import files
 from mambaad.artifacts.manifest import CHECKPOINT, PROTOTYPES, WEIGHTS
 from mambaad.artifacts.run_folder import read_log
 from mambaad.errors import ConfigError, DataError, NonFiniteLossError, RunError
 from mambaad.inference.weights import as_torch
-from mambaad.training import checkpoint
 from mambaad.workflows.train import Interrupted
 from tests.conftest import SMALL, make_parts
 from tests.runs import change, has, plain_names, read, tensors
@@ -147,17 +147,17 @@ def test_killed_at_the_very_end_and_resumed(parts, trained_run, tmp_path, monkey
         raise SystemExit
 
     run = tmp_path / "run"
-    saved = []
 
-    def save_checkpoint(path, model, optimizer, position):
-        if position.epoch == SMALL["epochs"]:
-            raise SystemExit  # the weights are written, their checkpoint is not
-        saved.append(checkpoint.save_checkpoint(path, model, optimizer, position))
+    def write_text(path, text):
+        if '"generation": 4' in text:
+            raise SystemExit  # the last epoch's files are written, their manifest is not
+        files.write_text(path, text)
 
     with monkeypatch.context() as patched:
-        patched.setattr("mambaad.training.loop.save_checkpoint", save_checkpoint)
+        patched.setattr("mambaad.artifacts.generations.write_text", write_text)
         with pytest.raises(SystemExit):
             mambaad.train(parts, run, **SMALL)
+    assert len(read(read_log, run)) == SMALL["epochs"] - 1
     with monkeypatch.context() as patched:
         patched.setattr("mambaad.workflows.train.measure_prototypes", killed)
         with pytest.raises(SystemExit):
