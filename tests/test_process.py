@@ -2,11 +2,15 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
+from mambaad.files import sweep
 from mambaad.process import limit_threads, on_signals, sigterm_as_interrupt
 
 PROGRAM = """
@@ -117,3 +121,60 @@ def test_signals_are_left_alone_outside_the_main_thread(context, former_handlers
     thread.start()
     thread.join()
     assert entered == [handler]
+
+
+def test_within_another_it_changes_nothing(former_handlers):
+    with sigterm_as_interrupt():
+        handler = signal.getsignal(signal.SIGTERM)
+        with sigterm_as_interrupt():
+            assert signal.getsignal(signal.SIGTERM) is handler
+        assert signal.getsignal(signal.SIGTERM) is handler
+
+
+PARENT = """
+import multiprocessing, os, sys, threading, time
+from concurrent.futures import ProcessPoolExecutor
+from mambaad.process import end_with_parent, process_context
+
+def child(connection):
+    end_with_parent()
+    connection.send(os.getpid())
+    time.sleep(60)
+
+if __name__ == "__main__":
+    method = sys.argv[1]
+    context = process_context() if method == "server" else multiprocessing.get_context(method)
+    ours, theirs = context.Pipe()
+    process = context.Process(target=child, args=(theirs,))
+    start = threading.Thread(target=process.start)  # which ends before its process
+    start.start()
+    start.join()
+    pid = ours.recv()
+    time.sleep(0.5)
+    assert process.is_alive()
+    print(pid, flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills as other systems do")
+@pytest.mark.parametrize("method", ["server", "spawn", "fork"])
+def test_a_process_ends_with_the_one_that_started_it(method, tmp_path):
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a socket's path must be short
+    parent = subprocess.Popen(
+        [sys.executable, script, method],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate()
+    child.wait(10)
+    assert not child.is_running()
+    if method == "server":
+        assert list(temporary.iterdir())  # its socket
+        sweep(temporary)  # as the next server does
+    temporary.rmdir()

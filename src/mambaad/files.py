@@ -1,33 +1,41 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and files that are read only if they are regular."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import re
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from mambaad.errors import RunError
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # on Windows, where a file that is open cannot be removed
-    fcntl = None
+from mambaad.file_errors import cannot_write
+from mambaad.locks import LOCK as LOCK  # so that writers need only this module
+from mambaad.locks import claim, held
+from mambaad.locks import locked as locked
 
 TEMPORARY = ".mambaad-tmp"
-"""Suffix of unfinished files and folders; a killed process can leave some behind."""
-LOCK = ".mambaad.lock"
-"""Name of the file by which a folder is locked."""
+"""Suffix of unfinished files and folders, whose names begin with a dot.
+
+A killed process can leave some behind, until the next file is written into their folder.
+"""
 _BINARY = getattr(os, "O_BINARY", 0)
+_STREAMS = ("/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/")
+_SWEEP_AGAIN = 600.0
+"""Seconds until a folder is looked at again for what killed processes left there."""
+_SWEPT: dict[Path, float] = {}
+_MOST_SWEPT = 10_000
+_OLD = 86_400.0
+"""Seconds without a change after which an unfinished file is a left-over where nothing is locked.
+"""
 
 
 @contextmanager
@@ -35,14 +43,15 @@ def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` to write to; rename it to ``path`` on success.
 
     A crash, a full disk or a kill leaves the earlier file at ``path`` as it was, and at most an
-    unfinished file, which the next one that is written into this folder removes.
+    unfinished file, which the next one that is written into this folder removes. The temporary
+    file exists already: write to it, and do not replace it, as it is locked.
 
     Raises:
         RunError: the file cannot be written.
     """
-    path = path.resolve()  # a symbolic link stays one
     check_regular(path)
-    with _write_errors(path), _temporary(path) as temporary:
+    path = _resolved(path)
+    with _write_errors(path), temporary_beside(path) as temporary:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -53,15 +62,27 @@ def written_whole(path: Path) -> Iterator[Path]:
 def folder_written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary folder beside ``path`` to fill; rename it to ``path`` on success.
 
-    ``path`` must be absent, or an empty folder.
+    ``path`` must be absent, or an empty folder, at the end. Meanwhile no other process can make it.
 
     Raises:
-        RunError: it cannot be written.
+        RunError: it cannot be written, or another process makes it.
     """
-    path = path.resolve()
-    with _write_errors(path), _temporary(path, is_folder=True) as temporary:
+    path = _resolved(path)
+    name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]  # its own may be too long
+    with (
+        held(path.with_name(f".{name}{LOCK}"), path),
+        _write_errors(path),
+        temporary_beside(path, is_folder=True) as temporary,
+    ):
         yield temporary
+        if path.is_dir():
+            path.rmdir()  # Windows renames to no folder, not even an empty one
         temporary.replace(path)
+
+
+def _resolved(path: Path) -> Path:
+    """Follow links, so that a link stays one; one to itself is left to who writes there."""
+    return Path(os.path.realpath(path))
 
 
 @contextmanager
@@ -69,65 +90,62 @@ def _write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or error
-        raise RunError(
-            f"{path} cannot be written ({reason}); free some space, or choose another path"
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 @contextmanager
-def _temporary(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
-    """Make a file or folder beside ``path``, locked as long as this process works on it."""
-    _sweep(path.parent)
+def temporary_beside(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
+    """Make a file or folder beside ``path``, and remove it at the end unless it was renamed.
+
+    It is locked as long as this process works on it, and what others left is swept first.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    sweep(path.parent)
     while True:
         temporary = path.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}")
         if is_folder:
             temporary.mkdir()
         else:
             temporary.open("xb").close()  # with the mode that the umask gives
-        descriptor = _claim(temporary)
-        if descriptor is not None:  # else another process took it for a left-over
+        try:
+            descriptor = claim(temporary)
             break
+        except BlockingIOError:  # another process took it for a left-over
+            continue
     try:
         yield temporary
     finally:
         _remove(temporary)
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what killed processes left unfinished in a folder; once a process looks at each."""
-    if folder in _SWEPT:
-        return
-    _SWEPT.add(folder)
-    with suppress(OSError):  # such as one that may not be listed
-        for leftover in folder.glob(f".*{TEMPORARY}"):
-            descriptor = _claim(leftover)
-            if descriptor is not None:
-                _remove(leftover)
-                os.close(descriptor)
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left in a folder: unfinished files, and locks.
 
-
-_SWEPT: set[Path] = set()
-
-
-def _claim(path: Path) -> int | None:
-    """Lock a file or folder until the descriptor is closed; None if another process has it.
-
-    The kernel frees the lock when its process ends, however it ends.
+    What a living process works on is locked, and stays. Where the file system has no locks, what
+    has not changed for a day counts as left over.
     """
-    descriptor = None
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink:
-            return descriptor
-    except OSError:
-        pass
-    if descriptor is not None:
-        os.close(descriptor)
-    return None
+    now = time.monotonic()
+    if now - _SWEPT.get(folder, -_SWEEP_AGAIN) < _SWEEP_AGAIN:
+        return
+    if len(_SWEPT) >= _MOST_SWEPT:
+        _SWEPT.clear()
+    _SWEPT[folder] = now
+    with suppress(OSError):  # such as one that may not be listed
+        for leftover in [path for path in folder.iterdir() if is_own(path.name)]:
+            with suppress(BlockingIOError):  # another process is at it
+                descriptor = claim(leftover)
+                if descriptor is not None or _is_old(leftover):
+                    _remove(leftover)
+                if descriptor is not None:
+                    os.close(descriptor)
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.lstat().st_mtime > _OLD
 
 
 def _remove(path: Path) -> None:
@@ -138,34 +156,14 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock: no other process of this package writes into it meanwhile.
+def is_own(name: str) -> bool:
+    """Whether a name is that of a lock or an unfinished file of this package: not a user's file."""
+    return name.startswith(".") and name.endswith((TEMPORARY, LOCK))
 
-    The lock is the kernel's and ends with the process, however it ends; its file,
-    :data:`LOCK`, stays. Within a process the same folder can be locked again.
 
-    Raises:
-        RunError: another process holds it, or the folder cannot be written.
-    """
-    from filelock import FileLock, Timeout  # here, since it takes 80 ms to load
-
-    lock = FileLock(folder.resolve() / LOCK, timeout=0, is_singleton=True)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunError(
-            f"{folder} is being written by another mambaad process; wait for it, or choose "
-            "another folder"
-        ) from None
-    except OSError as error:
-        raise RunError(
-            f"{folder} cannot be written ({error.strerror or error}); choose another folder"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
+def is_empty(folder: Path) -> bool:
+    """Whether there is nothing in a folder but locks and what killed processes left (OSError)."""
+    return all(is_own(path.name) for path in folder.iterdir())
 
 
 def open_regular(path: Path, folder: int | None = None) -> BinaryIO:
@@ -189,6 +187,11 @@ def open_regular(path: Path, folder: int | None = None) -> BinaryIO:
         raise
 
 
+def open_text(path: Path, encoding: str = "utf-8", newline: str | None = None) -> TextIO:
+    """Open a text file to be read; see :func:`open_regular`, and :func:`open` for ``newline``."""
+    return io.TextIOWrapper(open_regular(path), encoding=encoding, newline=newline)
+
+
 def read_regular(path: Path, most: int) -> bytes:
     """Read a file of at most ``most`` bytes (OSError: see :func:`open_regular`; or larger)."""
     with open_regular(path) as file:
@@ -199,9 +202,14 @@ def read_regular(path: Path, most: int) -> bytes:
 
 
 def check_regular(path: Path) -> None:
-    """Refuse to replace what is no file, such as a device or a folder (RunError)."""
+    """Refuse to replace what is no file: a device, a pipe, a folder, a stream (RunError).
+
+    Standard output and the like are streams, even where they lead to a file: replacing that would
+    lose what else is written there.
+    """
+    is_stream = os.path.abspath(path).startswith(_STREAMS)  # noqa: PTH100  # resolve() follows it
     with suppress(OSError):  # such as too long a name: who writes will say it
-        if path.exists() and not path.is_file():
+        if is_stream or (path.exists() and not path.is_file()):
             raise RunError(f"{path} is no regular file, so it is not replaced; choose another path")
 
 
@@ -224,11 +232,16 @@ def check_writable(path: Path) -> None:
     """Refuse a path that cannot be written, before the work whose result goes there.
 
     Raises:
-        RunError: its folder is absent or read-only, or it is a folder or device itself.
+        RunError: its folder is absent or read-only, it is a folder, device or pipe itself, or its
+            name is too long.
     """
-    if path.exists() and not path.is_file():
-        raise RunError(f"{path} is not a file; give the path of a file to write")
-    if not path.parent.is_dir():
+    check_regular(path)
+    try:
+        path.exists()
+        is_folder = path.parent.is_dir()
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    if not is_folder:
         raise RunError(f"{path.parent} is not a folder; create it, or choose another path")
     if not os.access(path.parent, os.W_OK):
         raise RunError(f"{path.parent} cannot be written; choose another folder")

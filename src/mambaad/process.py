@@ -1,20 +1,31 @@
-"""Settings of this process: its compute threads, its freed memory, its reaction to signals."""
+"""Settings of this process: its compute threads, its memory, its signals, its parent's end."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 import multiprocessing
+import multiprocessing.util
 import os
 import platform
 import signal
+import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
 from typing import Any
+
+from mambaad.file_errors import cannot_write
+from mambaad.files import temporary_beside
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
+_LONGEST_BASE = 58
+"""The most bytes of the temporary folder's path: a socket's, below it, has at most 103."""
 
 
 def limit_threads() -> None:
@@ -53,9 +64,52 @@ def process_context(*modules: str) -> ForkServerContext | SpawnContext:
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
+    _sweep_sockets()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
     return context
+
+
+@functools.cache
+def _sweep_sockets() -> None:
+    """Give ``multiprocessing`` a folder for the server's socket that is swept after a kill."""
+    config: dict[str, Any] = getattr(multiprocessing.current_process(), "_config", {})
+    base, stack = Path(tempfile.gettempdir()), ExitStack()
+    if "tempdir" in config or len(os.fsencode(base)) > _LONGEST_BASE:  # the parent's; or too long
+        return
+    try:
+        made = temporary_beside(base / "sockets", is_folder=True)
+        folder = stack.enter_context(made)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise cannot_write(f"TMPDIR: {base}", error) from error
+    config["tempdir"] = str(folder)
+    multiprocessing.util.Finalize(None, stack.close, exitpriority=-100)  # after the server's end
+
+
+def end_with_parent() -> None:
+    """Have this process, which ``multiprocessing`` started, end when the one that started it does.
+
+    It is called first of all in such a process, which otherwise would outlive a parent that is
+    killed. A thread waits for the end of a pipe that the parent holds. That takes the interpreter's
+    lock; on Linux the kernel kills this process where that is safe, which is under a fork server
+    (it ends with the parent): the kernel waits for the *thread* that has forked, and a server has
+    one alone.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+    server = os.getppid()
+    if sys.platform == "linux" and server != parent.pid:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != server:  # it has ended before
+            os._exit(1)
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)  # nothing is to be saved that a kill of this process would not lose too
+
+    threading.Thread(target=wait, name="end_with_parent", daemon=True).start()
 
 
 @contextmanager
@@ -81,17 +135,18 @@ def on_signals(react: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Have SIGTERM raise KeyboardInterrupt, as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
+    """Have SIGTERM raise KeyboardInterrupt, as Ctrl-C does; within another such, do nothing."""
+    before = signal.getsignal(signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread() or before is _interrupt:
         yield
         return
-
-    def interrupt(number: int, frame: Any) -> None:
-        signal.signal(number, signal.SIG_IGN)  # timeout(1) sends two, which must not stop the rest
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    signal.signal(number, signal.SIG_IGN)  # timeout(1) sends two, which must not stop the rest
+    raise KeyboardInterrupt

@@ -9,6 +9,7 @@ from mambaad.process import process_context
 from mambaad.workflows.bundle import bundle as make_bundle
 from mambaad.workflows.bundle import check_bundle
 from tests.artifacts.test_bundle import manifest_with, members, with_other_shape, write
+from tests.killing import kill_at_every_change
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +90,10 @@ def test_what_would_not_load_is_not_added(bundle, tmp_path, change):
 
 
 def test_the_copy_is_what_is_verified(bundle, tmp_path, monkeypatch):
-    def changed(source, target):
-        target.write_bytes(bundle.read_bytes()[:-100])
+    def changed(source, target, length):
+        target.write(source.read()[:-100])
 
-    monkeypatch.setattr(shutil, "copyfile", changed)
+    monkeypatch.setattr(shutil, "copyfileobj", changed)
     with pytest.raises(RunError, match=r"line\.mambaad is not a bundle, or a damaged one"):
         Registry(tmp_path).add("a", bundle, check=check_bundle)
     assert list(tmp_path.iterdir()) == []
@@ -166,6 +167,21 @@ def test_two_processes_at_once(bundle, tmp_path):
         "1.mambaad",
         "2.mambaad",
     ]
+
+
+def test_a_killed_writer_leaves_nothing(tmp_path):
+    bundle = tmp_path / "bundle"
+    bundle.write_bytes(b"of any content")
+    setup = "from types import SimpleNamespace\nfrom mambaad.artifacts.registry import Registry\n"
+    setup += "def check(path): return SimpleNamespace(classes=['nut'])"
+    action = "Registry(place).add('a', arguments[0], check=check)"
+    place = tmp_path / "registry"
+    place.mkdir()
+    assert kill_at_every_change(action, place, bundle, setup=setup) > 10
+    assert [path.name for path in place.iterdir()] == ["a"]
+    versions = json.loads((place / "a" / "line.json").read_text())["versions"]
+    names = {path.name for path in (place / "a").iterdir()}
+    assert names == {"line.json", *(f"{version['number']}.mambaad" for version in versions)}
 
 
 def test_a_copy_of_the_folder_is_a_registry_too(bundle, tmp_path):

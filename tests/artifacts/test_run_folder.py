@@ -42,7 +42,6 @@ def run(trained_run, tmp_path):
 
 def test_what_is_in_a_run(trained_run):
     assert plain_names(trained_run) == {
-        ".mambaad.lock",
         "manifest.json",
         "config.json",
         "data.json",
@@ -73,8 +72,7 @@ def test_others_may_read_what_the_umask_lets_them(trained_run):
     mask = os.umask(0)
     os.umask(mask)
     for path in trained_run.iterdir():
-        if path.name != ".mambaad.lock":
-            assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask, path.name
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~mask, path.name
 
 
 def test_a_run_from_before_there_were_variants(calibrated_run, tmp_path):

@@ -113,7 +113,7 @@ def test_that_a_file_may_not_be_read_is_said(run, monkeypatch):
         return real(path, *arguments, **named)
 
     monkeypatch.setattr(os, "open", refused)
-    with pytest.raises(RunError, match=r"weights-.* cannot be read \(Permission denied\); check"):
+    with pytest.raises(RunError, match=r"weights-.* cannot be read \(Permission denied\); ask"):
         read(Snapshot.verify, run)
 
 

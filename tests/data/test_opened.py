@@ -41,7 +41,7 @@ def test_files_that_cannot_be_read_equal_no_other(tmp_path: Path) -> None:
     opened = list(open_samples([Sample(path, "nut") for path in paths]))
     assert len({image.digest for image in opened}) == 3
     assert [image.problem.split(" ", 1)[1] for image in opened] == [
-        "cannot be read (No such file or directory)",
+        "cannot be read (No such file or directory); check the path",
         *["has no bytes; download it again"] * 2,
     ]
 

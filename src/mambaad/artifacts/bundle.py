@@ -25,6 +25,7 @@ from mambaad.artifacts.manifest import (
 )
 from mambaad.documents import DocumentError, parse_json
 from mambaad.errors import RunError
+from mambaad.file_errors import cannot_read
 from mambaad.files import written_whole
 
 SUFFIX, MANIFEST, METRICS = ".mambaad", "bundle.json", "metrics.json"
@@ -81,9 +82,7 @@ def damaged_archive(source: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(
-            f"{source} cannot be read ({error.strerror or error}); check its permissions"
-        ) from error
+        raise RunError(cannot_read(source, error)) from error
     # RuntimeError: zipfile's error for encrypted members, and for newer zip versions.
     except (zipfile.BadZipFile, EOFError, RuntimeError, KeyError, ValueError) as error:
         if isinstance(error, RunError):

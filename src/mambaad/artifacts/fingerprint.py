@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mambaad.errors import DataError
+from mambaad.file_errors import cannot_read
 from mambaad.files import file_digest
 from mambaad.types import ProductClass
 
@@ -66,7 +67,7 @@ def _digest(path: Path) -> str:
     try:
         return file_digest(path)
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}); restore it") from error
+        raise DataError(cannot_read(path, error, "restore it")) from error
 
 
 def fingerprint(digests: Mapping[str, Sequence[str]]) -> str:

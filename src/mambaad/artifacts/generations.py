@@ -24,6 +24,7 @@ from mambaad.artifacts.manifest import (
 from mambaad.artifacts.tensors import Content
 from mambaad.documents import parse_json
 from mambaad.errors import RunError
+from mambaad.file_errors import cannot_read
 from mambaad.files import open_regular, write_text, written_whole
 
 
@@ -70,9 +71,7 @@ def _last_generation(folder: Path) -> RunManifest | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RunError(
-            f"{path} cannot be read ({error.strerror or error}); check its permissions"
-        ) from error
+        raise RunError(cannot_read(path, error)) from error
 
 
 def _listed(name: str, content: Content, *, keeps_name: bool) -> RunFile:
@@ -97,9 +96,7 @@ def _former_files(folder: Path) -> tuple[dict[str, RunFile], bytes]:
                     found = {**parse_json(content, name), **RUN_FORMAT}
                     versions = (json.dumps(found, indent=2) + "\n").encode()
     except OSError as error:
-        raise RunError(
-            f"{folder / name} cannot be read ({error.strerror or error}); check its permissions"
-        ) from error
+        raise RunError(cannot_read(folder / name, error)) from error
     return listed, versions
 
 

@@ -10,24 +10,23 @@ import json
 import os
 import re
 import shutil
-import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from mambaad.artifacts.bundle import SUFFIX, Manifest
 from mambaad.errors import ConfigError, RunError
-from mambaad.files import TEMPORARY, file_digest, write_text
+from mambaad.file_errors import cannot_read, cannot_write
+from mambaad.files import file_digest, locked, open_regular, temporary_beside, write_text
 
-STATE, _LOCK = "line.json", ".lock"
+STATE = "line.json"
 FORMAT: Literal[1] = 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LOCK_TIMEOUT = 30.0  # seconds that a writer waits for the lock
+_WAIT = 30.0  # seconds that a writer waits for another, whose change is short
 
 
 class Version(BaseModel):
@@ -190,31 +189,27 @@ class Registry:
         """Copy a bundle into the registry: the original may change during the check."""
         if not bundle.is_file():
             raise RunError(f"there is no bundle {bundle}; make one with mambaad bundle")
-        copy = self.root / f".{uuid.uuid4().hex[:12]}{TEMPORARY}"
         try:
-            try:
-                self.root.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(bundle, copy)
-                with copy.open("rb+") as file:
+            original = open_regular(bundle)
+        except OSError as error:
+            raise RunError(cannot_read(bundle, error)) from error
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with temporary_beside(self.root / bundle.name) as copy:
+                with original, copy.open("wb") as file:
+                    shutil.copyfileobj(original, file, 2**20)
+                    file.flush()
                     os.fsync(file.fileno())
-            except OSError as error:
-                raise RunError(
-                    f"{bundle} cannot be copied into {self.root} ({error.strerror or error}); "
-                    "free some space, or choose another --root"
-                ) from error
-            yield copy
-        finally:
-            with suppress(OSError):
-                copy.unlink()
+                yield copy
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
 
     def _check(self, line: str, version: Version) -> None:
         path = self._path(line, version.number)
         try:
             is_the_same = path.is_file() and file_digest(path) == version.sha256
         except OSError as error:
-            raise RunError(
-                f"{path} cannot be read ({error.strerror or error}); check its permissions"
-            ) from error
+            raise RunError(cannot_read(path, error)) from error
         if not is_the_same:
             raise RunError(f"{path} is not the bundle that was added; restore it from a copy")
 
@@ -227,21 +222,10 @@ class Registry:
                 f"there is no line {line} in {self.root}; add it, or choose from "
                 "mambaad registry list"
             )
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / _LOCK, timeout=_LOCK_TIMEOUT):
-                state = self.read(line)
-                yield state
-                write_text(folder / STATE, state.model_dump_json(indent=2) + "\n")
-        except Timeout as error:
-            raise RunError(
-                f"{folder} has been locked by another process for {_LOCK_TIMEOUT:.0f} s; "
-                "try again later"
-            ) from error
-        except OSError as error:
-            raise RunError(
-                f"{folder} cannot be written ({error.strerror}); check its permissions"
-            ) from error
+        with locked(folder, make=True, wait=_WAIT):
+            state = self.read(line)
+            yield state
+            write_text(folder / STATE, state.model_dump_json(indent=2) + "\n")
 
     def _folder(self, line: str) -> Path:
         if not _NAME.fullmatch(line):

@@ -56,13 +56,7 @@ def new_folder(folder: Path) -> Iterator[None]:
             is writing it.
     """
     _check_new(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"{folder} cannot be written ({error.strerror}); choose another --out"
-        ) from error
-    with locked(folder):
+    with locked(folder, make=True):
         yield
 
 
@@ -95,14 +89,14 @@ def create_run(
 def _check_new(folder: Path) -> None:
     if not folder.exists():
         return
-    begun = {*FIRST, LOCK}  # left by a run that was killed within create_run
-    if (
-        not folder.is_dir()
-        or has_begun(folder)
-        or any(p.name not in begun and not p.name.endswith(TEMPORARY) for p in folder.iterdir())
-    ):
-        hint = "resume it (--resume), or " if has_begun(folder) else ""
+    hint = "resume it (--resume), or " if has_begun(folder) else ""
+    if not folder.is_dir() or hint or not all(map(_may_be_left, folder.iterdir())):
         raise RunError(f"{folder} exists and is not empty; {hint}choose another --out")
+
+
+def _may_be_left(path: Path) -> bool:
+    """Whether a file may be from a run that was killed within :func:`create_run`."""
+    return path.name in FIRST or path.name.endswith((TEMPORARY, LOCK))
 
 
 def json_content(value: Any) -> Content:

@@ -32,6 +32,7 @@ from mambaad.artifacts.manifest import (
 )
 from mambaad.documents import MAX_JSON, DocumentError, parse_json
 from mambaad.errors import RunError
+from mambaad.file_errors import cannot_read
 from mambaad.files import open_regular, printable
 from mambaad.progress import say
 
@@ -135,7 +136,7 @@ class Snapshot:
         except (zipfile.BadZipFile, EOFError) as error:
             raise self._changed(name, " ".join(str(error).split())) from error
         except OSError as error:
-            raise RunError(f"{member.name} cannot be read ({error.strerror or error})") from error
+            raise _unreadable(member.name, error) from error
         digest = hashlib.sha256(content).hexdigest()
         if digest != self._digests.setdefault(
             name, member.listed.sha256 if member.listed else digest
@@ -317,9 +318,10 @@ def _no_run(path: Path) -> RunError:
     )
 
 
-def _unreadable(path: Path, error: Exception) -> RunError:
-    reason = getattr(error, "strerror", None) or error
-    return RunError(f"{path} cannot be read ({reason}); check its permissions")
+def _unreadable(path: str | Path, error: Exception) -> RunError:
+    if isinstance(error, OSError):
+        return RunError(cannot_read(path, error))
+    return RunError(f"{path} cannot be read ({error}); check the path")  # such as one with a zero
 
 
 def _is_large(name: str) -> bool:

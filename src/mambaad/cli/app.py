@@ -11,10 +11,12 @@ from typing import Annotated
 import typer
 
 from mambaad.cli import benchmark, data, demo, inspecting, models, registry, training
+from mambaad.cli.interrupts import InterruptibleGroup
 from mambaad.errors import MambaADError
 from mambaad.files import printable
 
 app = typer.Typer(
+    cls=InterruptibleGroup,
     help="Multi-class visual anomaly detection: train on good parts, find defects.",
     no_args_is_help=True,
     add_completion=False,

@@ -25,13 +25,15 @@ def benchmark(
 
     wanted = read_plan(plan)
     command = ["mambaad", "benchmark", str(plan), "--out", str(out)]
-    with exit_on_interrupt(f"interrupted; resume with: {shlex.join(command)}"):
+    from mambaad.files import locked
+
+    resume = f"interrupted; resume with: {shlex.join(command)}"
+    with exit_on_interrupt(resume), locked(out, make=True):
         from mambaad.workflows.benchmark.runner import run_plan
+        from mambaad.workflows.benchmark.tables import tables, to_markdown, write_tables
 
         outcomes = run_plan(wanted, out)
-    from mambaad.workflows.benchmark.tables import tables, to_markdown, write_tables
-
-    files = write_tables(wanted, outcomes, out)
+        files = write_tables(wanted, outcomes, out)
     typer.echo(to_markdown(tables(wanted, outcomes)))
     typer.echo("written: " + ", ".join(map(str, files)))
     failed = [outcome.job.title for outcome in outcomes if outcome.problem]

@@ -85,7 +85,9 @@ def check_images(images: Iterable[Path]) -> None:
 
 
 def check_file(path: Path, flag: str) -> None:
-    """Refuse a file that does not exist (ConfigError)."""
+    """Refuse a file that does not exist, or is none (ConfigError)."""
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{flag}: {path} is no regular file; give a file")
     if not path.is_file():
         raise ConfigError(f"{flag}: there is no file {path}; check the path")
 

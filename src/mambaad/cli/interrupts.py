@@ -1,11 +1,15 @@
-"""Ctrl-C on the command line."""
+"""Ctrl-C and SIGTERM on the command line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
+
+from mambaad.process import sigterm_as_interrupt
 
 
 @contextmanager
@@ -24,3 +28,11 @@ def exit_on_interrupt(
     except KeyboardInterrupt as interrupt:
         typer.echo(f"mambaad: {message or str(interrupt) or otherwise}", err=True)
         raise typer.Exit(130) from None
+
+
+class InterruptibleGroup(TyperGroup):
+    """Commands that clean up after SIGTERM as after Ctrl-C, and say in a line that they stopped."""
+
+    def invoke(self, ctx: Any) -> Any:  # noqa: D102
+        with sigterm_as_interrupt(), exit_on_interrupt():
+            return super().invoke(ctx)

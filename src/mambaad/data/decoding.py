@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import sys
 import zlib
@@ -25,6 +26,8 @@ from PIL import (
 from mambaad.data import tiff
 from mambaad.data.containers import Container, Format, find_format, read_container
 from mambaad.errors import DataError
+from mambaad.file_errors import cannot_read
+from mambaad.files import open_regular
 
 # Only these decoders are tried, whatever the file's name: others run programs (EPS) or are rare.
 # Not by Image.open, which warns of large images where warnings cannot be caught, in threads.
@@ -46,6 +49,10 @@ _TURNS = {
 }
 _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _WHITE_IS_ZERO = 0
+_START = 64
+"""The bytes at the start of a file that are enough to recognise its format."""
+_MOST_BYTES_OF_PIXEL = 32  # four doubles
+_MOST_OTHER_BYTES = 2**26  # metadata, previews
 _OTHER_ORDER = "B" if sys.byteorder == "little" else "L"
 
 
@@ -88,12 +95,28 @@ def decode(path: Path, max_pixels: int) -> Decoded:
             pixels without a clear meaning.
     """
     try:
-        content = path.read_bytes()
+        content = read_image_file(path, max_pixels)
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read as an image ({error.strerror or error}); repair or remove it"
-        ) from error
+        raise DataError(cannot_read(path, error, "repair or remove it")) from error
     return decode_bytes(content, path, max_pixels)
+
+
+def read_image_file(path: Path, max_pixels: int) -> bytes:
+    """Read a file that may be an image; of any other its beginning, which shows that.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is larger than an image of ``max_pixels``
+            can be.
+    """
+    with open_regular(path) as file:
+        start = file.read(_START)
+        if find_format(start) is None:
+            return start
+        most = _MOST_OTHER_BYTES + _MOST_BYTES_OF_PIXEL * max_pixels
+        content = start + file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
+    return content
 
 
 def decode_bytes(content: bytes, path: Path, max_pixels: int) -> Decoded:

@@ -9,7 +9,11 @@ from pathlib import Path
 
 from mambaad.data.walk import text
 from mambaad.errors import ConfigError, DataError
+from mambaad.file_errors import cannot_read
+from mambaad.files import read_regular
 from mambaad.types import ProductClass
+
+_MOST_BYTES = 2**26  # of a list
 
 
 def relative_name(path: Path, root: Path) -> str:
@@ -33,12 +37,13 @@ def read_exclusions(given: str | Path | Iterable[str | Path], root: Path) -> tup
     """
     if isinstance(given, (str, Path)):
         try:
-            text = Path(given).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not text in UTF-8"
+            text = read_regular(Path(given), _MOST_BYTES).decode("utf-8-sig")
+        except OSError as error:
+            raise ConfigError(cannot_read(f"--exclude: {given}", error)) from error
+        except UnicodeDecodeError as error:
             raise ConfigError(
-                f"--exclude: {given} cannot be read ({reason}); give a text file with one path "
-                "a line"
+                f"--exclude: {given} cannot be read (not text in UTF-8); give a text file with one "
+                "path a line"
             ) from error
         lines = (line.strip() for line in text.splitlines())
         given = [line for line in lines if line and not line.startswith("#")]

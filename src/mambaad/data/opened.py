@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mambaad.data.checks import mask_size_problem
-from mambaad.data.decoding import decode_bytes
+from mambaad.data.containers import find_format
+from mambaad.data.decoding import decode_bytes, read_image_file
 from mambaad.data.images import depth_evidence, is_transparent, to_rgb
 from mambaad.data.mask_files import read_mask
 from mambaad.data.read_ahead import read_ahead
 from mambaad.errors import DataError
+from mambaad.file_errors import cannot_read
 from mambaad.types import ProductClass, Sample
 
 NEARLY_ALL = 0.9
@@ -50,13 +52,13 @@ def open_sample(sample: Sample) -> Opened:
     # A file that cannot be read equals no other one.
     digest = hashlib.sha256(os.fsencode(sample.path)).digest()
     try:
-        content = sample.path.read_bytes()
+        content = read_image_file(sample.path, sample.reading.max_pixels)
     except OSError as error:
-        reason = error.strerror or error
-        return Opened(sample, digest, problem=f"{sample.path} cannot be read ({reason})")
+        return Opened(sample, digest, problem=cannot_read(sample.path, error, "remove it"))
     if not content:
         return Opened(sample, digest, problem=f"{sample.path} has no bytes; download it again")
-    digest = hashlib.sha256(content).digest()
+    if find_format(content):
+        digest = hashlib.sha256(content).digest()
     highest = None
     try:
         decoded = decode_bytes(content, sample.path, sample.reading.max_pixels)

@@ -3,6 +3,7 @@
 Training, checking, evaluating and predicting all walk folders by these rules:
 
 - sub-folders are searched to any depth;
+- locks and unfinished files of this package count as absent;
 - hidden files and folders, and those that systems and network stores keep to themselves
   (``@eaDir``, ``$RECYCLE.BIN``, ...), are passed over;
 - files are images by their suffix, in upper or lower case;
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from mambaad.files import printable
+from mambaad.files import is_own, printable
 
 IMAGE_SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jif", ".jfif", ".pjpeg", ".pjp"),
@@ -132,7 +133,7 @@ def walk(root: Path, *, leave_out: Collection[Path] = (), follow: Collection[Pat
             continue
         for entry in entries:
             path = folder / entry.name
-            if path in leave_out:
+            if path in leave_out or is_own(entry.name):
                 continue
             try:
                 is_folder, is_file = entry.is_dir(), entry.is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import weakref
 from typing import IO, Literal
@@ -10,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mambaad.errors import DataError, RunError
+from mambaad.file_errors import reason
 
 CHUNK = 2**25
 """The number of scores sorted, and written to a temporary file, at a time (128 MiB)."""
@@ -131,8 +133,9 @@ class SortedChunks:
             self._file.flush()
         except OSError as error:
             raise RunError(
-                f"{tempfile.gettempdir()} has no room for the pixels' scores "
-                f"({error.strerror or error}); free some, or set TMPDIR to another folder"
+                f"the pixels' scores cannot be written to the temporary folder "
+                f"{os.environ.get('TMPDIR') or tempfile.tempdir or ''} ({reason(error)}); free "
+                "some space there, or set TMPDIR to another folder"
             ) from error
         self._chunks += 1
         self._filled = 0

@@ -13,6 +13,8 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import nn
 
 from mambaad.errors import ConfigError
+from mambaad.file_errors import cannot_read
+from mambaad.files import open_regular
 
 
 def load_weights(backbone: nn.Module, name: str, path: Path) -> None:
@@ -85,10 +87,14 @@ def read_state_dict(path: Path, flag: str) -> dict[str, torch.Tensor]:
     """Read tensors by name from a safetensors file, or from a .pth file without unpickling code.
 
     Raises:
-        ConfigError: the file is absent, unreadable or holds anything but tensors.
+        ConfigError: the file is absent, unreadable, no regular one, or holds anything but tensors.
     """
-    if not path.is_file():
-        raise ConfigError(f"{flag}: there is no file {path}; check the path")
+    try:
+        open_regular(path).close()
+    except FileNotFoundError:
+        raise ConfigError(f"{flag}: there is no file {path}; check the path") from None
+    except OSError as error:
+        raise ConfigError(cannot_read(f"{flag}: {path}", error)) from error
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

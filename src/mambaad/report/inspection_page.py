@@ -15,6 +15,7 @@ from mambaad.data.exclusion import without
 from mambaad.data.images import read_sample_image
 from mambaad.data.layouts import read_data
 from mambaad.errors import RunError
+from mambaad.file_errors import cannot_write
 from mambaad.files import write_text, written_whole
 from mambaad.inference.explain import Explainer, Explanation, GoodMatch, ReferenceParts
 from mambaad.inspection.calibration import inspected_map
@@ -58,9 +59,7 @@ class InspectionPage:
         try:
             (folder / PICTURES).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RunError(
-                f"--report: {folder} cannot be made ({error.strerror}); choose another folder"
-            ) from error
+            raise cannot_write(f"--report: {folder}", error) from error
         parts: dict[str, Sequence[Sample]] = {}
         if good is not None:
             classes = read_data(good, layout=inspector.config.layout)
@@ -76,10 +75,7 @@ class InspectionPage:
         try:  # an earlier page must not show these pictures
             (folder / PAGE).unlink(missing_ok=True)
         except OSError as error:
-            raise RunError(
-                f"--report: {folder / PAGE} cannot be replaced ({error.strerror}); choose another "
-                "folder"
-            ) from error
+            raise cannot_write(f"--report: {folder / PAGE}", error) from error
 
     def add(self, inspected: Inspected) -> None:
         """Add an image, with or without an error.

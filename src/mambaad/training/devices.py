@@ -18,7 +18,7 @@ from mambaad.config import TrainConfig
 from mambaad.errors import ConfigError, MambaADError, RunError
 from mambaad.inference.device import first_line, is_lost, is_out_of_memory, memory_of
 from mambaad.models.system import System
-from mambaad.process import on_signals, process_context
+from mambaad.process import end_with_parent, on_signals, process_context
 
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -164,6 +164,7 @@ def _run_in_process(
     results: Any,
 ) -> None:
     """Run the work in one of several processes, and report its result or error to the first."""
+    end_with_parent()
     os.environ.update(environment)  # which tell Fabric that this is one of several
     model, work = pickle.loads(content)
     try:

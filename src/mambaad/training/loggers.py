@@ -13,7 +13,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
 from mambaad.config import TrainConfig
 from mambaad.errors import ConfigError
-from mambaad.files import write_text
+from mambaad.files import read_regular, write_text
 from mambaad.progress import say
 
 LoggerName = Literal["none", "tensorboard", "mlflow"]
@@ -69,7 +69,7 @@ class MLflowLogger(Logger):
     def _find_run(self, run: Path) -> str:
         known = run / MLFLOW_RUN
         if known.is_file():
-            run_id = known.read_text(encoding="utf-8").strip()
+            run_id = read_regular(known, 1000).decode().strip()
             self._client.get_run(run_id)
             return run_id
         found = self._client.get_experiment_by_name(self.name)

@@ -135,7 +135,8 @@ class TensorCache:
 
 def _on_disk(folder: Path, size: int) -> torch.Tensor:
     """Map ``size`` bytes of a file that is gone when they are no longer used."""
-    with tempfile.TemporaryFile(dir=folder, suffix=TEMPORARY) as file:
+    # Where a file needs a name at first, one that is swept after a kill.
+    with tempfile.TemporaryFile(dir=folder, prefix=".", suffix=TEMPORARY) as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)  # a full disk shows here, not in a signal
         else:

@@ -23,7 +23,8 @@ from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out
 from mambaad.data.unread import say_unread
 from mambaad.errors import ConfigError, DataError
-from mambaad.files import locked
+from mambaad.file_errors import cannot_read
+from mambaad.files import locked, open_regular
 from mambaad.inference.compute import Precision, check_device, check_precision
 from mambaad.inspection.calibration import (
     Calibration,
@@ -209,9 +210,9 @@ def _openable(c: ProductClass) -> ProductClass:
 
     def can_open(sample: Sample) -> bool:
         try:
-            sample.path.open("rb").close()
+            open_regular(sample.path).close()
         except OSError as error:
-            say(f"left out: {sample.path} cannot be read ({error.strerror})")
+            say(f"left out: {cannot_read(sample.path, error)}")
             return False
         return True
 

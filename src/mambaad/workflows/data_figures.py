@@ -14,6 +14,7 @@ from PIL import Image
 from mambaad.data.mask_files import read_mask
 from mambaad.data.masks import resize_mask_nearest
 from mambaad.errors import DataError
+from mambaad.files import open_regular
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.stream import Observed
 from mambaad.metrics.protocols import image_metrics
@@ -91,7 +92,7 @@ class LocoFigures:
         for path in sample.files[1:]:
             region = read_mask(path, sample.reading.max_pixels)
             area = int(region.sum())
-            with Image.open(path) as mask:
+            with open_regular(path) as file, Image.open(file) as mask:
                 value, relative = known.get(int(np.asarray(mask).max()), (1.0, True))
             saturation = max(1.0, int(value * area)) if relative else min(value, area)
             small = resize_mask_nearest(region, *observation.anomaly_map.shape)

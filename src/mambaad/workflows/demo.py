@@ -16,7 +16,8 @@ from mambaad.data.synthetic.catalogue import PRODUCTS
 from mambaad.data.synthetic.factory import make_data
 from mambaad.data.synthetic.render import render_part
 from mambaad.errors import RunError
-from mambaad.files import write_text, written_whole
+from mambaad.file_errors import cannot_read, cannot_write
+from mambaad.files import is_empty, locked, read_regular, write_text, written_whole
 from mambaad.inspection.inspector import Inspector
 from mambaad.progress import say
 from mambaad.report.run_page import RunPage
@@ -72,10 +73,17 @@ def demo(out: str | Path = "mambaad-demo", *, quick: bool = False) -> Evaluation
         The metrics that the report shows.
 
     Raises:
-        RunError: ``out`` is not a demo's folder, or cannot be written.
+        RunError: ``out`` is not a demo's folder, cannot be written, or is being written by another
+            process.
         Interrupted: after Ctrl-C while training.
     """
     out, settings = Path(out), QUICK if quick else FULL
+    _check_free(out)
+    with locked(out, make=True):
+        return _demo(out, settings)
+
+
+def _demo(out: Path, settings: DemoSettings) -> Evaluation:
     _prepare_folder(out, settings)
     data, run, new = out / DATA, out / RUN, out / NEW
     if not data.exists():
@@ -122,25 +130,28 @@ def demo(out: str | Path = "mambaad-demo", *, quick: bool = False) -> Evaluation
     return evaluation
 
 
+def _check_free(out: Path) -> None:
+    """Refuse a folder with anything but a demo in it."""
+    try:
+        is_free = not out.exists() or (out.is_dir() and is_empty(out))
+        if not (is_free or (out / SETTINGS).is_file()):
+            raise RunError(f"--out: {out} exists and holds no demo; choose another folder")
+    except OSError as error:
+        raise RunError(cannot_read(f"--out: {out}", error)) from error
+
+
 def _prepare_folder(out: Path, settings: DemoSettings) -> None:
-    """Create the folder, or check that an earlier call with the same settings created it."""
+    """Note the settings, or check that an earlier call with the same ones created the folder."""
     path = out / SETTINGS
     text = json.dumps({"version": version("mambaad"), **asdict(settings)}, indent=2) + "\n"
     try:
-        if path.is_file():
-            if path.read_text(encoding="utf-8") != text:
-                raise RunError(
-                    f"--out: {out} holds a demo with other settings (--quick, or another version); "
-                    "remove it, or choose another folder"
-                )
-            return
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise RunError(f"--out: {out} exists and holds no demo; choose another folder")
-        out.mkdir(parents=True, exist_ok=True)
+        if path.is_file() and read_regular(path, 2**20) != text.encode():
+            raise RunError(
+                f"--out: {out} holds a demo with other settings (--quick, or another version); "
+                "remove it, or choose another folder"
+            )
     except OSError as error:
-        raise RunError(
-            f"--out: {out} cannot be created or read ({error.strerror}); choose another folder"
-        ) from error
+        raise RunError(cannot_read(path, error)) from error
     write_text(path, text)
 
 
@@ -149,7 +160,7 @@ def _render_new(folder: Path, settings: DemoSettings) -> None:
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise RunError(f"{folder} cannot be created ({error.strerror}); free some space") from error
+        raise cannot_write(folder, error) from error
     for number, name in enumerate(settings.classes):
         defect = PRODUCTS[name].defects[0]
         for kind in (None, defect):

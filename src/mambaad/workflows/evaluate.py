@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mambaad.data.inventory import note_labels
 from mambaad.data.layouts import class_names, find_layout, read_data
 from mambaad.data.unread import say_unread
 from mambaad.errors import ConfigError, DataError
+from mambaad.files import locked
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inference.engine import Engine
 from mambaad.inspection.inspector import Inspector
@@ -158,7 +160,8 @@ def evaluate(
     Raises:
         ConfigError: an unknown protocol, precision or device.
         DataError: no test images of the model's classes, or one that cannot be read.
-        RunError: a missing or damaged run, or no calibration for the verdicts or the page.
+        RunError: a missing or damaged run, no calibration for the verdicts or the page, or a page's
+            folder that another process writes to.
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
@@ -197,37 +200,38 @@ def evaluate(
         )
         return replace(evaluation, further=figures.values() if figures else {})
     measurement = VerdictMeasurement(inspector, calibration, classes, at)
-    page = None
-    if report is not None:
-        from mambaad.report.inspection_page import InspectionPage  # imports PyTorch
+    with locked(Path(report), make=True) if report is not None else nullcontext():
+        page = None
+        if report is not None:
+            from mambaad.report.inspection_page import InspectionPage  # imports PyTorch
 
-        page = InspectionPage(Path(report), inspector, data)
+            page = InspectionPage(Path(report), inspector, data)
 
-    def judge(observed: Observed) -> None:
-        judged = measurement.add(observed)
+        def judge(observed: Observed) -> None:
+            judged = measurement.add(observed)
+            if page:
+                page.add(judged)
+
+        evaluation = evaluate_engine(
+            inspector.engine,
+            classes,
+            protocol,
+            inspector.precision,
+            at=at,
+            skip_unreadable=skip_unreadable,
+            sinks=[judge, *sinks],
+        )
+        verdict_evaluation = measurement.compute()
         if page:
-            page.add(judged)
-
-    evaluation = evaluate_engine(
-        inspector.engine,
-        classes,
-        protocol,
-        inspector.precision,
-        at=at,
-        skip_unreadable=skip_unreadable,
-        sinks=[judge, *sinks],
-    )
-    verdict_evaluation = measurement.compute()
-    if page:
-        facts = {
-            "Model": Path(inspector.source).name,
-            "Data": data.name,
-            "Products": ", ".join(evaluation.classes),
-            "Thresholds": f"calibrated ({calibration.method})",
-        }
-        title = "Verdicts, product given, in per cent of good and of defective parts"
-        rows = verdict_evaluation.to_rows(verdict_evaluation.given)
-        page.write("Inspection of test images", facts, {title: rows})
+            facts = {
+                "Model": Path(inspector.source).name,
+                "Data": data.name,
+                "Products": ", ".join(evaluation.classes),
+                "Thresholds": f"calibrated ({calibration.method})",
+            }
+            title = "Verdicts, product given, in per cent of good and of defective parts"
+            rows = verdict_evaluation.to_rows(verdict_evaluation.given)
+            page.write("Inspection of test images", facts, {title: rows})
     further = figures.values() if figures else {}
     return replace(evaluation, verdicts=verdict_evaluation, further=further)
 

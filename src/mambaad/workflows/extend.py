@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,12 @@ from mambaad.data.layouts import read_data
 from mambaad.data.splits import hold_out, shuffled
 from mambaad.data.walk import text
 from mambaad.errors import ConfigError, DataError, RunError
-from mambaad.files import locked
+from mambaad.file_errors import reason
+from mambaad.files import LOCK, locked
 from mambaad.inference.device import find_device
 from mambaad.inference.weights import load_model
 from mambaad.inspection.inspector import Inspector
+from mambaad.locks import held
 from mambaad.metrics.names import HEADINGS, METRICS, MetricValues
 from mambaad.progress import say
 from mambaad.training.devices import make_fabric
@@ -47,6 +50,7 @@ from mambaad.workflows.train import Interrupted, finish
 EPOCHS = 3
 LR_SHARE = 0.5
 """Share of the run's learning rate: its weights are trained already and should change little."""
+_WAIT = 30.0  # seconds that a call waits for another's two renames
 
 
 @dataclass(frozen=True)
@@ -145,7 +149,8 @@ def extend(
         refused. After an interruption, a second call with the same arguments resumes.
 
     Raises:
-        ConfigError, DataError, RunError: before any training; the run is as it was.
+        ConfigError, DataError, RunError: before any training; the run is as it was. So it is if
+            another process writes to it.
         Interrupted: after Ctrl-C or SIGTERM.
     """
     run, new, old = Path(run), Path(new), Path(old)
@@ -155,76 +160,75 @@ def extend(
     _finish_replacing(run, work, former)
     with opened(run) as snapshot:
         _check(snapshot, name, former, epochs, replay, max_drop)
-    with ExitStack() as held:
-        held.enter_context(locked(run))
-        found = _extend(
-            run, work, former, new, old, epochs, replay, max_drop, skip_unreadable, device, held
-        )
+    with locked(run):  # and by that its extension
+        with opened(run) as snapshot:
+            config = _check(snapshot, name, former, epochs, replay, max_drop)
+            old_classes, added = _read(snapshot, config, new, old, skip_unreadable)
+            weights = snapshot.digest(WEIGHTS)
+        if depth := decided_depth([added]):
+            config = config.model_copy(update={"bit_depth": depth})
+        tested = _tested(old_classes, max_drop)
+        classes = sorted([*old_classes, added], key=lambda c: c.name)
+        trained_on, held_out = hold_out(classes, share=config.holdout, seed=config.seed)
+        samples = _replayed(trained_on, name, replay, config.seed)
+        about = {"from": weights, "product": name, "epochs": epochs, "replay": replay}
+        summary = summarise_data(classes, held_out, excluded=config.exclude or ())
+        _prepare_folder(work, config, {**summary, "extension": about})
+        if not _has_ended(work):
+            place = find_device(device)
+            _train(run, work, config, epochs, samples, place)
+            # The head again, if any: what it has learnt was of the former reconstruction.
+            if not finish(work, config, samples, trained_on, place):
+                raise _interrupted(work)
+        before = _metrics(run, tested, device)
+        after = _metrics(work, [*tested, added], device)
+        changes = [
+            MetricChange(c.name, metric, float(was), float(now))
+            for c in tested
+            for metric in METRICS
+            if (was := before[c.name][metric]) is not None
+            and (now := after[c.name][metric]) is not None
+        ]
+        untested = tuple(c.name for c in old_classes if c not in tested)
+        found = Extension(work, former, max_drop, tuple(changes), name, after.get(name), untested)
         if not found.is_accepted:
             return found
+        _replace(run, work, former)
+    return replace(found, run=run)
+
+
+def _replace(run: Path, work: Path, former: Path) -> None:
+    """Put the extended run in the place of the former one, whose lock this process has."""
+    with _replacing(run):
         try:
             run.rename(former)
             work.rename(run)
         except OSError as error:
-            _finish_replacing(run, work, former)
+            _undo_half(run, work, former)
             raise RunError(
-                f"{run} was not changed: {work} cannot be put in its place ({error.strerror}); "
-                "make room, and run the same command again to resume"
+                f"{run} was not changed: {work} cannot be put in its place ({reason(error)}); make "
+                "room, and run the same command again to resume"
             ) from error
-    return replace(found, run=run)
-
-
-def _extend(
-    run: Path,
-    work: Path,
-    former: Path,
-    new: Path,
-    old: Path,
-    epochs: int,
-    replay: float,
-    max_drop: float,
-    skip_unreadable: bool,
-    device: str,
-    held: ExitStack,
-) -> Extension:
-    """Train and compare the extended model in ``work``, whose lock it holds in ``held``."""
-    name = text(new.resolve().name)
-    with opened(run) as snapshot:
-        config = _check(snapshot, name, former, epochs, replay, max_drop)
-        old_classes, added = _read(snapshot, config, new, old, skip_unreadable)
-        weights = snapshot.digest(WEIGHTS)
-    if depth := decided_depth([added]):
-        config = config.model_copy(update={"bit_depth": depth})
-    tested = _tested(old_classes, max_drop)
-    classes = sorted([*old_classes, added], key=lambda c: c.name)
-    trained_on, held_out = hold_out(classes, share=config.holdout, seed=config.seed)
-    samples = _replayed(trained_on, name, replay, config.seed)
-    about = {"from": weights, "product": name, "epochs": epochs, "replay": replay}
-    summary = summarise_data(classes, held_out, excluded=config.exclude or ())
-    _prepare_folder(work, config, {**summary, "extension": about}, held)
-    if not _has_ended(work):
-        place = find_device(device)
-        _train(run, work, config, epochs, samples, place)
-        # The head again, if any: what it has learnt was of the former reconstruction.
-        if not finish(work, config, samples, trained_on, place):
-            raise _interrupted(work)
-    before = _metrics(run, tested, device)
-    after = _metrics(work, [*tested, added], device)
-    changes = [
-        MetricChange(c.name, metric, float(was), float(now))
-        for c in tested
-        for metric in METRICS
-        if (was := before[c.name][metric]) is not None
-        and (now := after[c.name][metric]) is not None
-    ]
-    untested = tuple(c.name for c in old_classes if c not in tested)
-    return Extension(work, former, max_drop, tuple(changes), name, after.get(name), untested)
+        (former / LOCK).unlink(missing_ok=True)  # which went with it
 
 
 def _finish_replacing(run: Path, work: Path, former: Path) -> None:
-    """Undo the first of the two renames, after a kill between them."""
+    """Undo what a kill between the two renames left."""
+    if not run.exists() and former.is_dir():
+        with _replacing(run):
+            _undo_half(run, work, former)
+
+
+def _undo_half(run: Path, work: Path, former: Path) -> None:
+    """Undo the first of the two renames, if it was one."""
     if not run.exists() and former.is_dir() and _has_ended(work):
         former.rename(run)
+
+
+def _replacing(run: Path) -> AbstractContextManager[None]:
+    """Hold the lock under which a run's folder is renamed: beside it, as its own goes with it."""
+    path = Path(os.path.realpath(run.parent), f".{run.name}{LOCK}")
+    return held(path, run, wait=_WAIT)
 
 
 def _has_ended(folder: Path) -> bool:
@@ -306,18 +310,15 @@ def _replayed(
     return tuple(chosen)
 
 
-def _prepare_folder(
-    work: Path, config: TrainConfig, summary: Mapping[str, Any], held: ExitStack
-) -> None:
+def _prepare_folder(work: Path, config: TrainConfig, summary: Mapping[str, Any]) -> None:
     """Create the folder of the extended run, or check that it belongs to the same extension."""
     if not has_begun(work):
         try:
-            held.enter_context(new_folder(work))
-            create_run(work, config, summary)
+            with new_folder(work):
+                create_run(work, config, summary)
         except RunError as error:
             raise RunError(f"{work} exists, or cannot be created; move it away: {error}") from error
         return
-    held.enter_context(locked(work))
     with opened(work) as begun:
         found = read_data_summary(begun)
     if {**found, "classes": None} != {**summary, "classes": None}:

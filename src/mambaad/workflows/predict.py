@@ -7,17 +7,18 @@ import errno
 import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from mambaad.data.walk import Unread
 from mambaad.errors import RunError
-from mambaad.files import check_regular, printable, write_text, written_whole
+from mambaad.file_errors import cannot_write
+from mambaad.files import check_regular, locked, printable, write_text, written_whole
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.records import Record, record_of
@@ -33,10 +34,14 @@ from mambaad.workflows.predict_inputs import (
     RECORDS,
     TABLE,
     UNFINISHED,
+    Inputs,
     find_inputs,
     remove_former,
 )
 from mambaad.workflows.verdicts import check_calibrated
+
+if TYPE_CHECKING:  # it imports PyTorch
+    from mambaad.report.inspection_page import InspectionPage
 
 NO_VERDICT = "no verdict: the class has no calibration; run mambaad calibrate with it"
 
@@ -86,7 +91,7 @@ def predict(
 
     Raises:
         ConfigError, DataError, RunError: no images, wrong arguments, or a folder that cannot be
-            written.
+            written, or is being written by another process, which is not disturbed.
     """
     out, page_folder = Path(out), Path(report) if report else None
     inputs = find_inputs([Path(image) for image in images], out, page_folder)
@@ -101,7 +106,6 @@ def predict(
             keep_trained=report is not None,
             max_pixels=max_pixels,
         )
-    name = Path(inspector.source).name
     inspector.check_product(product)
     if need_verdicts:
         check_calibrated(inspector)
@@ -110,54 +114,70 @@ def predict(
             f"{inspector.source}: training has not ended: products are unknown, and the heatmap "
             "range is [0, 1]"
         )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"--out: {out} cannot be created ({error.strerror}); choose another folder"
-        ) from error
-    page = None
-    if page_folder:
-        from mambaad.report.inspection_page import InspectionPage  # imports PyTorch
+    # The locks come first: a folder that another call writes to is left alone.
+    page_lock = locked(page_folder, make=True) if page_folder else nullcontext()
+    with locked(out, make=True), page_lock:
+        page = None
+        if page_folder:
+            from mambaad.report.inspection_page import InspectionPage
 
-        page = InspectionPage(page_folder, inspector, Path(good) if good else None)
+            page = InspectionPage(page_folder, inspector, Path(good) if good else None)
+        with sigterm_as_interrupt():
+            return _inspect(inspector, inputs, out, page, product, need_verdicts)
+
+
+def _inspect(
+    inspector: Inspector,
+    inputs: Inputs,
+    out: Path,
+    page: InspectionPage | None,
+    product: str | None,
+    need_verdicts: bool,
+) -> list[Record]:
+    """Inspect all images, and write everything; see :func:`predict`."""
     records: list[Record] = []
     written: set[Path] = set()
-    # The lock on the records comes first: a folder that another call writes to is left alone.
-    with sigterm_as_interrupt(), _records_file(out) as write_record:
+
+    def finish() -> None:
+        write_text(out / TABLE, _table(records))
+        if removed := remove_former(out, written):
+            say(f"{out}: {removed} heatmaps of an earlier call were removed")
+        if page:
+            name = Path(inspector.source).name
+            page.write("Inspection", _facts(name, inspector, records))
+
+    with _records_file(out) as write_record, ProgressBar("predicting") as bar:
+
+        def keep(inspected: Inspected) -> None:
+            write_record(inspected.record)
+            records.append(inspected.record)
+            if page and not inspected.record.skipped:
+                page.add(inspected)
+
         try:
-            with ProgressBar("predicting") as bar:
-
-                def keep(inspected: Inspected) -> None:
-                    write_record(inspected.record)
-                    records.append(inspected.record)
-                    if page and not inspected.record.skipped:
-                        page.add(inspected)
-
-                for one in inputs.unread:
-                    keep(_passed_over(one, inspector))
-                unfinished = inputs.still_written()
-                for path in unfinished:
-                    reason = "is still being written; inspect it once it is complete"
-                    keep(_passed_over(Unread(path, "unfinished", reason), inspector))
-                files = {p: t for p, t in inputs.targets.items() if p not in unfinished}
-                items = (inspector.item(path, product) for path in files)
-                stream = inspector.stream(items, batch_size=inspector.engine.batch_size)
-                for done, (inspected, path) in enumerate(zip(stream, files, strict=True), 1):
-                    inspected = _with_files(inspected, out / files[path], inspector)
-                    record = inspected.record
-                    if not record.error:
-                        written.add(out / files[path])
-                    if need_verdicts and not (record.verdict or record.error):
-                        record.error = NO_VERDICT
-                    keep(inspected)
-                    bar.update(done, len(files), printable(path.name))
-        finally:  # an interrupted inspection keeps its results
-            write_text(out / TABLE, _table(records))
-            if removed := remove_former(out, written):
-                say(f"{out}: {removed} heatmaps of an earlier call were removed")
-            if page:
-                page.write("Inspection", _facts(name, inspector, records))
+            for one in inputs.unread:
+                keep(_passed_over(one, inspector))
+            unfinished = inputs.still_written()
+            for path in unfinished:
+                reason = "is still being written; inspect it once it is complete"
+                keep(_passed_over(Unread(path, "unfinished", reason), inspector))
+            files = {p: t for p, t in inputs.targets.items() if p not in unfinished}
+            items = (inspector.item(path, product) for path in files)
+            stream = inspector.stream(items, batch_size=inspector.engine.batch_size)
+            for done, (inspected, path) in enumerate(zip(stream, files, strict=True), 1):
+                inspected = _with_files(inspected, out / files[path], inspector)
+                record = inspected.record
+                if not record.error:
+                    written.add(out / files[path])
+                if need_verdicts and not (record.verdict or record.error):
+                    record.error = NO_VERDICT
+                keep(inspected)
+                bar.update(done, len(files), printable(path.name))
+        except BaseException as error:  # an interrupted inspection keeps its results
+            if records or isinstance(error, KeyboardInterrupt):
+                finish()
+            raise
+        finish()
     return records
 
 
@@ -165,7 +185,8 @@ def predict(
 def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
     """Open the records' file, and yield a function that appends a record.
 
-    The file gets its final name on exit, after an exception too.
+    The file gets its final name on exit, after an exception too; but if an error came before the
+    first record, the file of an earlier call stays.
 
     Raises:
         RunError: the file cannot be written. Earlier records are in it.
@@ -174,15 +195,7 @@ def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
     check_regular(path)
     unfinished = path.with_name(path.name + UNFINISHED)
     with _write_errors(path):
-        file = unfinished.open("ab", buffering=0)
-    if not _is_locked(file):
-        file.close()
-        raise RunError(
-            f"{out} is being written by another mambaad predict; wait for it, or choose another "
-            "folder"
-        )
-    with _write_errors(path):
-        file.truncate(0)
+        file = unfinished.open("wb", buffering=0)
 
     def write_record(record: Record) -> None:
         with _write_errors(path):
@@ -195,30 +208,24 @@ def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
                     file.truncate(end)
                 raise
 
+    is_to_stay = False
     try:
         yield write_record
+        is_to_stay = True
+    except KeyboardInterrupt:
+        is_to_stay = True
+        raise
     finally:
         with _write_errors(path):
+            has_records = file.tell() > 0
             try:
                 os.fsync(file.fileno())
             finally:
                 file.close()
-                unfinished.replace(path)
-
-
-def _is_locked(file: IO[bytes]) -> bool:
-    """Lock a file until it is closed or the process ends; False if another one has it."""
-    try:
-        import fcntl
-    except ImportError:  # on Windows, where a file that is open cannot be replaced
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
+                if is_to_stay or has_records:
+                    unfinished.replace(path)
+                else:
+                    unfinished.unlink()
 
 
 @contextmanager
@@ -226,10 +233,7 @@ def _write_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(
-            f"{path} cannot be written ({error.strerror or error}); free some space, or choose "
-            "another folder"
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 def _facts(name: str, inspector: Inspector, records: Sequence[Record]) -> dict[str, str]:

@@ -12,13 +12,16 @@ from pathlib import Path
 from mambaad.data.unread import count_unread
 from mambaad.data.walk import Unread, walk
 from mambaad.errors import ConfigError, DataError
-from mambaad.files import TEMPORARY
+from mambaad.files import is_own, sweep
 from mambaad.report.inspection_rendering import PAGE, PICTURES
 
 TABLE, RECORDS = "predictions.csv", "predictions.jsonl"
 HEATMAP, MAP = ".heatmap.png", ".map.npy"
 UNFINISHED = ".part"
-"""The suffix of the records' file while images are inspected; a killed process leaves it."""
+"""The suffix of the records' file while images are inspected.
+
+A killed process leaves it, and the next one writes it anew.
+"""
 
 _SETTLED = 1.0
 """A file that was written to in its last so many seconds may be incomplete."""
@@ -110,6 +113,7 @@ def remove_former(out: Path, written: Collection[Path]) -> int:
     removed = 0
     for folder, folders, names in os.walk(out):
         place = Path(folder)
+        sweep(place)  # what a killed call was writing
         folders[:] = [name for name in folders if not (place / name / RECORDS).exists()]
         for name in names:
             image = place / name.removesuffix(HEATMAP)
@@ -124,7 +128,7 @@ def remove_former(out: Path, written: Collection[Path]) -> int:
 def _is_result(path: Path) -> bool:
     """Whether a file is what an earlier call wrote, perhaps to another folder."""
     tables = (TABLE, RECORDS, RECORDS + UNFINISHED)
-    if path.name.endswith((MAP, TEMPORARY)) or path.name in tables:
+    if path.name.endswith(MAP) or path.name in tables or is_own(path.name):
         return True
     if path.name.endswith(HEATMAP):  # a user's file may be called so
         return path.with_name(path.name.removesuffix(HEATMAP) + MAP).is_file()

@@ -15,7 +15,7 @@ from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import check_share, exclusion_list, list_beside, relative_name
 from mambaad.data.layouts import read_data
 from mambaad.errors import RunError
-from mambaad.files import check_writable, printable, write_text
+from mambaad.files import check_writable, locked, printable, write_text
 from mambaad.inference.device import find_device, is_out_of_memory, memory_of
 from mambaad.process import limit_threads
 from mambaad.progress import ProgressBar
@@ -23,6 +23,8 @@ from mambaad.report.suspects_page import suspects_page
 from mambaad.size import check_size, parse_size
 from mambaad.training.suspects import ScoredClass, make_encoder, score_class
 from mambaad.types import MAX_PIXELS
+
+_WAIT = 30.0  # seconds that a call waits for another, which writes two files
 
 
 def find_suspects(
@@ -126,8 +128,9 @@ def find_suspects(
             "To train without them": printable(shlex.join(command)),
         }
         html = suspects_page("Suspected training images", facts, scored, data)
-        write_text(listed, _list_text(scored, data, page, command))
-        write_text(page, html)
+        with locked(page.parent, wait=_WAIT):  # so that both are of one call
+            write_text(listed, _list_text(scored, data, page, command))
+            write_text(page, html)
     if json_file is not None:
         write_text(Path(json_file), _json_text(scored, data))
     return scored

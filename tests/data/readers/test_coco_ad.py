@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mambaad.data.readers.coco_ad_build import build_coco_ad, fill_polygon
 from mambaad.errors import ConfigError, RunError
 from mambaad.types import Sample
 from tests.data.conftest import Complains, WriteImage
+from tests.killing import kill_at_every_change
 
 SQUARE = [[2.0, 1.0, 6.9, 1.0, 6.9, 4.2, 2.0, 4.2]]
 CROWD = {"counts": [3, 2, 6, 1, 84], "size": [8, 12]}
@@ -139,11 +141,34 @@ def test_whole_or_not_at_all(coco: Path) -> None:
     assert not leftover.exists()
 
 
+def test_a_killed_process_leaves_nothing(coco: Path) -> None:
+    before = {path.name for path in coco.iterdir()}
+    setup = "from mambaad.data.readers.coco_ad_build import build_coco_ad"
+    assert kill_at_every_change("build_coco_ad(place, [0])", coco, setup=setup) > 10
+    made = {path.name for path in coco.iterdir()} - before
+    assert made == {"meta_20_0.json", "val2017_mask_ad_20_0"}
+    assert len(list((coco / "val2017_mask_ad_20_0").iterdir())) == 1
+    assert read_data(coco, ["coco_0"])
+
+
+def test_two_processes_at_once_are_refused(coco: Path) -> None:
+    refused = []
+
+    def second(done: int, total: int) -> None:
+        with ThreadPoolExecutor(1) as pool, pytest.raises(RunError, match="is being written by"):
+            pool.submit(build_coco_ad, coco, [1]).result()
+        refused.append(done)
+
+    assert build_coco_ad(coco, [0], progress=second) == [0]
+    assert refused
+    assert build_coco_ad(coco, [1]) == [1]
+
+
 def test_masks_that_cannot_be_written(coco: Path, monkeypatch) -> None:
     def full(self: Path, target: Path) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "rename", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(RunError, match=r"val2017_mask_ad_20_0 cannot be written .No space left"):
         build_coco_ad(coco, [0])
     assert not list(coco.glob(".*"))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mambaad.data.synthetic.catalogue import PRODUCTS
 from mambaad.data.synthetic.factory import make_data
 from mambaad.data.synthetic.render import render_part
 from mambaad.errors import ConfigError, DataError, MambaADError, RunError
+from tests.killing import kill_at_every_change
 
 SMALL: dict[str, Any] = {"train": 2, "test": 5, "size": 64, "seed": 3}
 
@@ -203,3 +205,30 @@ def test_ctrl_c_ends_all_processes(tmp_path: Path) -> None:
     assert errors == "mambaad: interrupted; nothing was written\n"
     assert process.returncode == 130
     assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks and kills as other systems do")
+def test_a_kill_leaves_nothing(tmp_path: Path) -> None:
+    setup = "from mambaad.data.synthetic.factory import make_data\n"
+    setup += "def make(out):\n    if not out.exists():  # killed after all was done\n"
+    setup += "        make_data(out, ['metal'], train=2, test=0, size=64)"
+    assert kill_at_every_change("make(place / 'data')", tmp_path, setup=setup, step=2) > 5
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert len(files_of(tmp_path)) == 3
+
+
+def test_two_at_once_into_one_place_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw, refused = factory._draw_all, []
+
+    def second(*arguments: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool, pytest.raises(RunError, match="is being written by"):
+            pool.submit(make_data, tmp_path / "data", ["metal"], **SMALL).result()
+        refused.append(True)
+        return draw(*arguments)
+
+    monkeypatch.setattr(factory, "_draw_all", second)
+    make_data(tmp_path / "data", ["metal"], **SMALL)
+    assert refused
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]

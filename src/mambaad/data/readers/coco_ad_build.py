@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +21,8 @@ from jaxtyping import Bool, Int64
 from PIL import Image
 
 from mambaad.data.readers.coco_ad import ANNOTATIONS, SPLITS, meta_file
-from mambaad.errors import ConfigError, DataError, RunError
-from mambaad.files import TEMPORARY, write_text
+from mambaad.errors import ConfigError, DataError
+from mambaad.files import folder_written_whole, locked, write_text
 
 _CATEGORIES, _HELD_OUT = 80, 20
 
@@ -51,7 +49,7 @@ def build_coco_ad(
     Raises:
         ConfigError: a split other than 0 .. 3.
         DataError: images or annotations are missing, or are not those of COCO 2017.
-        RunError: writing failed.
+        RunError: writing failed, or another process makes splits there.
     """
     root = Path(root)
     wanted = sorted(set(splits))
@@ -65,6 +63,11 @@ def build_coco_ad(
             raise DataError(
                 f"{root / f'{part}2017'} is not a folder; unpack {part}2017.zip of COCO in {root}"
             )
+    with locked(root):
+        return _build(root, wanted, progress)
+
+
+def _build(root: Path, wanted: list[int], progress: Callable[[int, int], None]) -> list[int]:
     val = _annotations(root / ANNOTATIONS["val"])
     held_out = _held_out(root / ANNOTATIONS["val"], val["categories"])
     test = _by_image(val["annotations"])
@@ -75,21 +78,14 @@ def build_coco_ad(
     hidden = {k: {i: _of(objects, held_out[k]) for i, objects in test.items()} for k in wanted}
     total = sum(bool(objects) for split in hidden.values() for objects in split.values())
     done = 0
+
+    def drawn() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
     for k in wanted:
-        masks = root / f"val2017_mask_ad_20_{k}"
-        entries = []
-        with _folder_written_whole(masks) as folder:
-            for i, objects in hidden[k].items():
-                name = images[i]["file_name"]
-                if not objects:
-                    entries.append(_entry(f"val2017/{name}"))
-                    continue
-                mask = Path(name).with_suffix(".png").name
-                drawn = _mask(objects, images[i]["height"], images[i]["width"])
-                Image.fromarray(drawn.astype(np.uint8) * 255).save(folder / mask)
-                entries.append(_entry(f"val2017/{name}", f"{masks.name}/{mask}"))
-                done += 1
-                progress(done, total)
+        entries = _draw_masks(root / f"val2017_mask_ad_20_{k}", hidden[k], images, drawn)
         good = [
             _entry(f"train2017/{name}") for name, kinds in train if kinds.isdisjoint(held_out[k])
         ]
@@ -98,22 +94,35 @@ def build_coco_ad(
     return wanted
 
 
-@contextmanager
-def _folder_written_whole(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder to fill, which then takes the place of ``folder``."""
-    temporary = folder.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}")
-    try:
-        temporary.mkdir()
-        yield temporary
+def _draw_masks(
+    folder: Path,
+    hidden: Mapping[int, list[dict[str, Any]]],
+    images: Mapping[int, dict[str, Any]],
+    drawn: Callable[[], None],
+) -> list[dict[str, object]]:
+    """Write the masks of a split, and list its test images.
+
+    Args:
+        folder: of the masks.
+        hidden: the held-out objects of each test image.
+        images: what the annotations say of each.
+        drawn: called after each mask.
+    """
+    entries = []
+    with folder_written_whole(folder) as temporary:
+        for i, objects in hidden.items():
+            name = images[i]["file_name"]
+            if not objects:
+                entries.append(_entry(f"val2017/{name}"))
+                continue
+            mask = Path(name).with_suffix(".png").name
+            pixels = _mask(objects, images[i]["height"], images[i]["width"])
+            Image.fromarray(pixels.astype(np.uint8) * 255).save(temporary / mask)
+            entries.append(_entry(f"val2017/{name}", f"{folder.name}/{mask}"))
+            drawn()
         # Masks without a meta file are left over from an attempt that was cut short.
         shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    except OSError as error:
-        raise RunError(
-            f"{folder} cannot be written ({error.strerror or error}); free some space"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    return entries
 
 
 def _entry(image: str, mask: str = "") -> dict[str, object]:

@@ -30,6 +30,7 @@ from typing import Any
 from mambaad.data.readers.base import Complain, Layout, Split, listed_class
 from mambaad.data.walk import text
 from mambaad.errors import DataError
+from mambaad.files import open_regular
 from mambaad.types import ProductClass, Sample
 
 _IMAGE_FOLDERS = ("realiad_1024", "realiad_512", "realiad_256", "realiad_raw", ".")
@@ -126,11 +127,11 @@ def _json_files(folder: Path) -> list[Path]:
 def _lists_images(path: Path) -> bool:
     """Whether this is one of Real-IAD's files, judged by its ends: reading all thirty is slow."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             ends = file.read(4096)
             file.seek(max(0, path.stat().st_size - 4096))
             ends += file.read()
-    except OSError:  # a folder of that name, a broken link
+    except OSError:  # a folder or a pipe of that name, a broken link
         return False
     return b'"normal_class"' in ends and b'"prefix"' in ends
 

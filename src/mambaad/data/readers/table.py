@@ -10,6 +10,8 @@ from pathlib import Path
 from mambaad.data.readers.base import Complain, Split, listed_class, stop
 from mambaad.data.walk import text
 from mambaad.errors import DataError
+from mambaad.file_errors import cannot_read
+from mambaad.files import open_text
 from mambaad.types import ProductClass, Sample
 
 COLUMNS = ("image", "class", "split", "label", "mask")
@@ -94,12 +96,14 @@ def _at(root: Path, table: Path, name: str) -> Path:
 
 def _rows(path: Path) -> tuple[list[dict[str, str]], Sequence[str]]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path, "utf-8-sig", newline="") as file:
             start = file.read(4096)
             file.seek(0)
             heading = start.partition("\n")[0]
             delimiter = max(",;\t", key=heading.count)
             reader = csv.DictReader(file, delimiter=delimiter)
             return list(reader), tuple(reader.fieldnames or ())
-    except (OSError, csv.Error, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataError(cannot_read(path, error)) from error
+    except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as a CSV file ({error})") from error

@@ -20,6 +20,8 @@ from mambaad.data.readers.base import Complain, Layout, Split, listed_class
 from mambaad.data.readers.folders import folders
 from mambaad.data.walk import text
 from mambaad.errors import DataError
+from mambaad.file_errors import cannot_read
+from mambaad.files import open_text
 from mambaad.types import ProductClass, Sample
 
 _SPLIT_FILE = Path("split_csv") / "1cls.csv"
@@ -73,10 +75,12 @@ def _rows(root: Path) -> list[dict[str, str]]:
             "amazon-science/spot-diff"
         )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with open_text(path, "utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
             columns = tuple(reader.fieldnames or ())
+    except OSError as error:
+        raise DataError(cannot_read(path, error, "download it again")) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a CSV file ({error}); download the file again") from error
     if not set(_COLUMNS) <= set(columns):

@@ -6,10 +6,8 @@ import hashlib
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -27,7 +25,8 @@ from mambaad.data.synthetic.noise import stream
 from mambaad.data.synthetic.render import render_part
 from mambaad.data.synthetic.settings import PRODUCT_NAMES, check_drawing
 from mambaad.errors import DataError, RunError
-from mambaad.files import TEMPORARY
+from mambaad.files import folder_written_whole, is_empty
+from mambaad.process import end_with_parent
 from mambaad.progress import ProgressBar
 
 MANIFEST = "manifest.json"
@@ -81,50 +80,41 @@ def make_data(
     Raises:
         ConfigError: an argument is not as described.
         DataError: ``out`` is not empty, or cannot be made.
-        RunError: writing failed.
+        RunError: writing failed, or another process makes ``out``.
     """
     out = Path(out)
     names = list(dict.fromkeys(PRODUCT_NAMES if classes is None else classes))
     check_drawing(names, train, test, size, seed, difficulty)
     _check_free(out)
-    place = out.resolve()
-    temporary = place.with_name(f".{uuid.uuid4().hex[:12]}{TEMPORARY}")
     jobs = [job for name in names for job in _jobs(name, train, test, seed)]
     try:
-        temporary.mkdir()
-        images = _draw_all(jobs, temporary, size, difficulty)
-        manifest = {
-            "format": FORMAT,
-            "seed": seed,
-            "size": size,
-            "difficulty": difficulty,
-            "classes": names,
-            "train": train,
-            "test": test,
-            "versions": {name: version(name) for name in ("mambaad", "numpy", "pillow", "scipy")},
-            "images": images,
-        }
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        if place.is_dir():
-            place.rmdir()  # it is empty
-        temporary.rename(place)
+        with folder_written_whole(out) as temporary:
+            images = _draw_all(jobs, temporary, size, difficulty)
+            manifest = {
+                "format": FORMAT,
+                "seed": seed,
+                "size": size,
+                "difficulty": difficulty,
+                "classes": names,
+                "train": train,
+                "test": test,
+                "versions": {
+                    name: version(name) for name in ("mambaad", "numpy", "pillow", "scipy")
+                },
+                "images": images,
+            }
+            text = json.dumps(manifest, indent=1)
+            (temporary / MANIFEST).write_text(text, encoding="utf-8")
     except BrokenProcessPool as error:
         raise RunError(
             f"{out} was not made: a drawing process ended (too little memory, or a script that "
             'calls make_data outside of if __name__ == "__main__":)'
         ) from error
-    except OSError as error:
-        raise RunError(
-            f"{out} cannot be written ({error.strerror or error}); free some space, or choose "
-            "another place"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return out
 
 
 def _check_free(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or not is_empty(out)):
         raise DataError(f"{out} exists and is not an empty folder; give another place for the data")
     if out.exists() and (os.path.ismount(out) or out.resolve() == Path.cwd()):
         raise DataError(
@@ -213,7 +203,8 @@ def _share(
 ) -> list[dict[str, Any]]:
     results: dict[int, list[dict[str, Any]]] = {}
     # Spawned, as PyTorch's threads do not survive a fork.
-    pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=end_with_parent)
     try:
         with _for_workers():
             numbers = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from mambaad.artifacts.run_folder import read_config, training_seconds
 from mambaad.artifacts.snapshot import opened
 from mambaad.data.checks import read_checked
 from mambaad.errors import MambaADError, RunError
-from mambaad.files import write_text
+from mambaad.file_errors import cannot_write
+from mambaad.files import locked, open_text, write_text
 from mambaad.inference.engine import Engine
 from mambaad.inspection.inspector import Inspector
 from mambaad.metrics.names import MetricValues
-from mambaad.process import process_context, sigterm_as_interrupt
+from mambaad.process import end_with_parent, process_context, sigterm_as_interrupt
 from mambaad.progress import say
 from mambaad.types import ProductClass
 from mambaad.workflows.benchmark.peer_settings import peer_settings
@@ -34,6 +36,7 @@ from mambaad.workflows.train import train
 
 BEGUN, RUN, PROBLEM, RESULT = "job.json", "run", "problem.txt", "result.json"
 _SPEED_ROUNDS = 7
+_LONGEST_PROBLEM = 10_000
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,18 @@ class Outcome:
 def run_plan(plan: Plan, out: Path) -> list[Outcome]:
     """Run all jobs that have no result yet; a job that fails is reported, and the others run.
 
+    If this process is killed, so is the running job, whose training resumes from its last epoch.
+
     Raises:
-        RunError: a folder that cannot be written, or that holds another plan's results.
+        RunError: a folder that cannot be written, that another process writes to, or that holds
+            another plan's results.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the running job has saved its state.
     """
-    jobs = plan.jobs()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"--out: {out} cannot be created ({error.strerror}); choose another folder"
-        ) from error
+    with locked(out, make=True):
+        return _run_jobs(plan.jobs(), out)
+
+
+def _run_jobs(jobs: Sequence[Job], out: Path) -> list[Outcome]:
     results = {job.folder: read_result(job, out) for job in jobs}
     took: list[float] = []
     outcomes = []
@@ -120,9 +124,12 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 def _run_in_process(job: Job, out: Path) -> str | None:
     """Run a job in its own process, whose crash ends no other; return its problem, if any."""
     folder = out / job.folder
-    folder.mkdir(parents=True, exist_ok=True)
     problem = folder / PROBLEM
-    problem.unlink(missing_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        problem.unlink(missing_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     if not (folder / BEGUN).is_file():
         write_text(folder / BEGUN, json.dumps({"training": job.training}) + "\n")
     process = process_context(__name__).Process(target=_run_job, args=(job, folder))
@@ -137,11 +144,13 @@ def _run_in_process(job: Job, out: Path) -> str | None:
     if process.exitcode == 0:
         return None
     if problem.is_file():
-        return problem.read_text(encoding="utf-8")
+        with open_text(problem) as file:
+            return file.read(_LONGEST_PROBLEM)
     return f"its process ended with exit code {process.exitcode}"
 
 
 def _run_job(job: Job, folder: Path) -> None:
+    end_with_parent()
     try:
         result = run_peer(job) if "peer" in job.settings else run_system(job, folder / RUN)
     except KeyboardInterrupt:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from mambaad.errors import RunError
-from mambaad.files import written_whole
+from mambaad.files import read_regular, written_whole
 from mambaad.ops import native
 from mambaad.progress import say
 
@@ -33,6 +33,7 @@ FILES = {
 """The file of each kernel."""
 FOLDER = Path(__file__).parent
 _LANES = 32
+_MOST_KEPT = 2**26  # bytes of machine code
 
 
 def takes(device: torch.device, states: int) -> bool:
@@ -108,7 +109,7 @@ def _cache_folder() -> Path | None:
 def _read_kept(path: Path) -> bytes | None:
     """Read what was kept; None if there is nothing, or it is damaged."""
     with suppress(OSError):
-        content = path.read_bytes()
+        content = read_regular(path, _MOST_KEPT)
         if hashlib.sha256(content[32:]).digest() == content[:32]:
             return content[32:]
     return None
