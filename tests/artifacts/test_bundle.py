@@ -293,7 +293,7 @@ def test_settings_of_no_model_at_all(bundle, tmp_path):
 
 
 def test_a_bundle_that_cannot_be_read(bundle, monkeypatch):
-    def refused(*args):
+    def refused(*args, **named):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", refused)

@@ -163,6 +163,7 @@ def test_killed_at_the_very_end_and_resumed(parts, trained_run, tmp_path, monkey
         with pytest.raises(SystemExit):
             mambaad.train(parts, run, resume=True)
     (run / ".0123.mambaad-tmp").write_bytes(b"half a checkpoint")
+    monkeypatch.setattr(files, "_SWEPT", {})  # as in another process
     mambaad.train(parts, run, resume=True)
     assert_same_weights(run, trained_run)
     assert plain_names(run) == plain_names(trained_run)
@@ -348,10 +349,10 @@ def test_interrupted_is_a_keyboard_interrupt():
 
 
 def test_a_full_disk_is_one_line(parts, tmp_path, monkeypatch):
-    def full(path, *args, **kwargs):
+    def full(descriptor):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("mambaad.artifacts.tensors.save_file", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match=r"cannot be written \(No space left on device\)"):
         mambaad.train(parts, tmp_path / "run", **{**SMALL, "epochs": 1})
     assert not list((tmp_path / "run").glob(".*tmp"))
