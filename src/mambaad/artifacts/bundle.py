@@ -1,7 +1,8 @@
 """A model as one file: weights, calibration and provenance, without any image.
 
 A bundle (``.mambaad``) is an uncompressed zip archive of the files of a run folder that inspection
-needs, and a manifest, ``bundle.json``, with the SHA-256 of each. It contains no code.
+needs, and a manifest, ``bundle.json``, with the SHA-256 of each; perhaps also the manifest's
+signature (``signatures.py``). It contains no code.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mambaad.artifacts.manifest import (
     WEIGHTS,
     ListedFile,
 )
+from mambaad.artifacts.signatures import SIGNATURE, sign
 from mambaad.documents import DocumentError, parse_json
 from mambaad.errors import RunError
 from mambaad.file_errors import cannot_read
@@ -57,12 +59,20 @@ class Manifest(BaseModel):
     encoder: dict[str, str]
 
 
-def write_bundle(out: Path, manifest: Manifest, members: Mapping[str, bytes | bytearray]) -> None:
+def write_bundle(
+    out: Path,
+    manifest: Manifest,
+    members: Mapping[str, bytes | bytearray],
+    private_key: Path | None = None,
+) -> None:
     """Write a manifest and the files it lists as one archive, whole or not at all.
 
-    The same content gives the same bytes.
+    The same content, signed with the same key or with none, gives the same bytes.
     """
-    content = {**members, MANIFEST: (manifest.model_dump_json(indent=2) + "\n").encode()}
+    text = (manifest.model_dump_json(indent=2) + "\n").encode()
+    content = {**members, MANIFEST: text}
+    if private_key:
+        content[SIGNATURE] = sign(text, private_key)
     with written_whole(out) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, data in sorted(content.items()):
             archive.writestr(zipfile.ZipInfo(name, _DATE), data)
@@ -93,7 +103,7 @@ def damaged_archive(source: Path) -> Iterator[None]:
         ) from error
 
 
-def read_archive(source: Path, archive: zipfile.ZipFile, size: int) -> Manifest:
+def read_archive(source: Path, archive: zipfile.ZipFile, size: int) -> tuple[Manifest, bytes]:
     """Read the manifest of an open archive, and check that its members are those of a bundle.
 
     Args:
@@ -101,25 +111,28 @@ def read_archive(source: Path, archive: zipfile.ZipFile, size: int) -> Manifest:
         archive: open; its files are not read.
         size: its size in bytes.
 
+    Returns:
+        The manifest, and its bytes.
+
     Raises:
         RunError: it is damaged, of a newer format, or has a file that does not belong in a bundle.
     """
     members = archive.infolist()
     # First, since the other files of a newer format are no damage.
-    manifest = _manifest(source, archive)
+    manifest, content = _manifest(source, archive)
     _check_members(source, members, size)
-    names = {member.filename for member in members} - {MANIFEST}
+    names = {member.filename for member in members} - {MANIFEST, SIGNATURE}
     if set(manifest.files) != names or not names >= set(_NEEDED):
         raise RunError(
             f"{source} is damaged: its files are not those of its manifest; copy it again"
         )
-    return manifest
+    return manifest, content
 
 
 def _check_members(source: Path, members: list[zipfile.ZipInfo], size: int) -> None:
     """Refuse members that do not belong in a bundle, or are larger together than the archive."""
     names = [member.filename for member in members]
-    unknown = sorted(set(names) - {MANIFEST, *ALLOWED})
+    unknown = sorted(set(names) - {MANIFEST, SIGNATURE, *ALLOWED})
     if unknown or len(set(names)) != len(names):
         problem = f"holds {unknown[0]!r}" if unknown else "has a file twice"
         raise RunError(
@@ -145,7 +158,7 @@ def _check_member(source: Path, member: zipfile.ZipInfo) -> None:
         )
 
 
-def _manifest(source: Path, archive: zipfile.ZipFile) -> Manifest:
+def _manifest(source: Path, archive: zipfile.ZipFile) -> tuple[Manifest, bytes]:
     if MANIFEST not in archive.namelist():
         raise RunError(
             f"{source} is not a bundle of mambaad: it lacks a manifest; make one with "
@@ -153,8 +166,9 @@ def _manifest(source: Path, archive: zipfile.ZipFile) -> Manifest:
         )
     member = archive.getinfo(MANIFEST)
     _check_member(source, member)
+    data = archive.read(member)
     try:
-        content = parse_json(archive.read(member), MANIFEST)
+        content = parse_json(data, MANIFEST)
     except DocumentError as error:
         raise RunError(f"{source} is damaged: {error}; copy it again") from error
     found = content.get("format") if isinstance(content, dict) else None
@@ -165,6 +179,6 @@ def _manifest(source: Path, archive: zipfile.ZipFile) -> Manifest:
     try:
         if type(found) is not int or found != FORMAT:
             raise ValueError(f"format is {found!r}")
-        return Manifest.model_validate(content)
+        return Manifest.model_validate(content), data
     except ValueError as error:
         raise RunError(f"{source} is damaged: its manifest is invalid; copy it again") from error

@@ -30,6 +30,13 @@ from mambaad.artifacts.manifest import (
     is_former,
     parse_manifest,
 )
+from mambaad.artifacts.signatures import (
+    SIGNATURE,
+    Signature,
+    check_signature,
+    parse_signature,
+    required_key,
+)
 from mambaad.documents import MAX_JSON, DocumentError, parse_json
 from mambaad.errors import RunError
 from mambaad.file_errors import cannot_read
@@ -61,13 +68,19 @@ class Snapshot:
     Attributes:
         source: the run folder or bundle.
         manifest: of a bundle; None of a run.
+        signature: of a bundle that has one, verified only if that was required.
     """
 
     def __init__(
-        self, source: Path, members: Mapping[str, _Member], manifest: Manifest | None = None
+        self,
+        source: Path,
+        members: Mapping[str, _Member],
+        manifest: Manifest | None = None,
+        signature: Signature | None = None,
     ) -> None:
         self.source = source
         self.manifest = manifest
+        self.signature = signature
         self._members = members
         self._digests: dict[str, str] = {}
         # Those without digits in their names can be replaced by others of the same name.
@@ -158,15 +171,32 @@ class Snapshot:
 
 
 @contextmanager
-def opened(source: str | Path) -> Iterator[Snapshot]:
+def opened(source: str | Path, signed_by: str | Path | None = None) -> Iterator[Snapshot]:
     """Open a run folder or a bundle.
 
+    Args:
+        source: its path.
+        signed_by: the file of a public key with whose private one it has to be signed; by default
+            that of :func:`mambaad.artifacts.signatures.required`.
+
     Raises:
-        RunError: neither of them, a damaged one, or one of a newer version.
+        RunError: neither of them, a damaged one, one of a newer version, or one without the
+            signature.
+        ConfigError: no public key.
     """
     source = Path(source)
+    key = Path(signed_by) if signed_by else required_key()
     with ExitStack() as stack:
-        yield _open_bundle(source, stack) if source.is_file() else _open_run(source, stack)
+        if source.is_file():
+            yield _open_bundle(source, key, stack)
+            return
+        run = _open_run(source, stack)
+        if key:
+            raise RunError(
+                f"{source} is a run folder, which has no signature, and --require-signature {key} "
+                "was given; give a bundle made with mambaad bundle --sign"
+            )
+        yield run
 
 
 def read_manifest(source: Path) -> Manifest:
@@ -183,11 +213,16 @@ def read_manifest(source: Path) -> Manifest:
         return run.manifest
 
 
-def _open_bundle(source: Path, stack: ExitStack) -> Snapshot:
+def _open_bundle(source: Path, key: Path | None, stack: ExitStack) -> Snapshot:
     with damaged_archive(source):
         file = stack.enter_context(open_regular(source))
         archive = stack.enter_context(zipfile.ZipFile(file))
-        manifest = read_archive(source, archive, _size_of(file))
+        manifest, content = read_archive(source, archive, _size_of(file))
+        signature = None
+        if SIGNATURE in archive.namelist():
+            signature = parse_signature(archive.read(SIGNATURE), source)
+        if key:
+            check_signature(content, signature, key, source)
         run = Snapshot(
             source,
             {
@@ -200,6 +235,7 @@ def _open_bundle(source: Path, stack: ExitStack) -> Snapshot:
                 for name, listed in manifest.files.items()
             },
             manifest,
+            signature,
         )
     classes = run.json(DATA)
     classes = classes.get("classes") if isinstance(classes, dict) else None

@@ -18,7 +18,7 @@ from mambaad.documents import MAX_JSON, parse_json
 from mambaad.errors import RunError
 from mambaad.files import written_whole
 
-Content = Sequence[bytes | memoryview]
+Content = Sequence[bytes | bytearray | memoryview]
 """The content of a file in parts: a file of tensors is written from their memory, not copied."""
 
 _DTYPES = {

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mambaad.cli.options import Run, Source
+from mambaad.cli.options import RequireSignature, Run, Source
 from mambaad.cli.tables import aligned
 
 if TYPE_CHECKING:
+    from mambaad.artifacts.bundle import Manifest
     from mambaad.artifacts.snapshot import Snapshot
 
 _UNSET = {
@@ -26,15 +27,12 @@ _UNSET = {
 """How a setting is shown whose value is None."""
 
 
-def info(source: Source) -> None:
+def info(source: Source, require_signature: RequireSignature = None) -> None:
     """Show how a model was made. Its settings, classes, progress and versions."""
     from mambaad.artifacts.snapshot import opened
 
-    if source.is_file():
-        typer.echo(bundle_summary(source))
-        return
     with opened(source) as run:
-        typer.echo(run_summary(run))
+        typer.echo(bundle_summary(run, run.manifest) if run.manifest else run_summary(run))
 
 
 def bundle(
@@ -42,6 +40,9 @@ def bundle(
     out: Annotated[Path, typer.Option(help="File to write, *.mambaad.")],
     metrics: Annotated[
         Path | None, typer.Option(help="JSON file written by mambaad evaluate --json, to include.")
+    ] = None,
+    sign: Annotated[
+        Path | None, typer.Option(help="Sign it with this private key; see mambaad keygen.")
     ] = None,
 ) -> None:
     """Write a model as one file. It holds the weights, calibration and provenance; no images."""
@@ -55,7 +56,7 @@ def bundle(
         check_finished(snapshot)
     from mambaad.workflows.bundle import bundle as make_bundle
 
-    manifest = make_bundle(run, out, metrics=metrics)
+    manifest = make_bundle(run, out, metrics=metrics, sign=sign)
     size = out.stat().st_size / 2**20
     calibrated = (
         f"calibrated ({manifest.calibrated})"
@@ -63,6 +64,17 @@ def bundle(
         else "not calibrated (it gives scores but no verdicts)"
     )
     typer.echo(f"{out}: {len(manifest.classes)} classes, {calibrated}, {size:.1f} MiB")
+
+
+def keygen(
+    key: Annotated[
+        Path, typer.Argument(metavar="KEY", help="File to write; the public key goes to KEY.pub.")
+    ],
+) -> None:
+    """Make a pair of keys to sign bundles. Keep KEY secret, and give KEY.pub to the line."""
+    from mambaad.artifacts.signatures import make_keys
+
+    typer.echo(f"{key}: the private key; {make_keys(key)}: the public key")
 
 
 def run_summary(run: Snapshot) -> str:
@@ -102,14 +114,19 @@ def run_summary(run: Snapshot) -> str:
     return text + ("\n\n" + aligned(classes) if len(classes) > 1 else "")
 
 
-def bundle_summary(path: Path) -> str:
-    """Describe a bundle by its manifest."""
-    from mambaad.artifacts.snapshot import read_manifest
+def bundle_summary(bundle: Snapshot, manifest: Manifest) -> str:
+    """Verify a bundle, and describe it by its manifest."""
+    from mambaad.artifacts.signatures import required_key
 
-    manifest = read_manifest(path)
+    bundle.verify()
+    signed = "no"
+    if bundle.signature:
+        verified = "verified" if required_key() else "not verified (--require-signature)"
+        signed = f"with the key {bundle.signature.key[:16]}, {verified}"
     rows = [
         ["classes", ", ".join(manifest.classes)],
         ["calibrated", manifest.calibrated or "no"],
+        ["signed", signed],
         ["encoder", f"{manifest.encoder.get('name')} ({manifest.encoder.get('weights')})"],
         ["licence of its weights", manifest.encoder.get("licence", "not known")],
         ["fingerprint of the data", manifest.fingerprint],

@@ -69,6 +69,8 @@ class Inspector:
             is ``"cuda-graphs"`` on a GPU, else ``"off"``.
         keep_trained: also keep a copy of the model as trained, which explanations need.
         max_pixels: images with more are refused; by default as in training.
+        require_signature: the file of a public key; refuse what is not a bundle that was signed
+            with its private key (``mambaad bundle --sign``).
 
     Attributes:
         source, precision: as given.
@@ -85,7 +87,8 @@ class Inspector:
             predictions name no product.
 
     Raises:
-        ConfigError: an unknown precision or way to compile, or a device that is not available.
+        ConfigError: an unknown precision or way to compile, a device that is not available, or no
+            public key.
         RunError: not a run or bundle, a damaged one, or one whose first epoch has not ended.
     """
 
@@ -98,13 +101,14 @@ class Inspector:
         compile: Compilation = "auto",
         keep_trained: bool = False,
         max_pixels: int | None = None,
+        require_signature: str | Path | None = None,
     ) -> None:
         check_precision(precision)
         check_device(device)
         check_compilation(compile)
         self.source = source
         self.precision = precision
-        with opened(source) as run:  # all of one generation
+        with opened(source, require_signature) as run:  # all of one generation
             self.config = read_config(run)
             self.reading = self.config.reading
             if max_pixels is not None:

@@ -33,15 +33,23 @@ from mambaad.errors import RunError
 from mambaad.inspection.calibration import read_calibration
 
 
-def bundle(run: str | Path, out: str | Path, *, metrics: str | Path | None = None) -> Manifest:
+def bundle(
+    run: str | Path,
+    out: str | Path,
+    *,
+    metrics: str | Path | None = None,
+    sign: str | Path | None = None,
+) -> Manifest:
     """Write a finished run as a bundle, whole or not at all; the same run gives the same file.
 
     Args:
         run: the run folder, calibrated or not.
         out: the file to write, ``*.mambaad``.
         metrics: a file that ``mambaad evaluate --json`` wrote, to be included.
+        sign: the file of a private key (:mod:`mambaad.artifacts.signatures`).
 
     Raises:
+        ConfigError: no private key.
         RunError: an unfinished or damaged run, or a file that cannot be written.
     """
     run, out = Path(run), Path(out)
@@ -53,7 +61,7 @@ def bundle(run: str | Path, out: str | Path, *, metrics: str | Path | None = Non
         raise RunError(f"{run} is not a run folder; give the folder of 'mambaad train --out'")
     with opened(run) as snapshot:  # all of one generation
         manifest, members = _bundled(snapshot, Path(metrics) if metrics else None)
-    write_bundle(out, manifest, members)
+    write_bundle(out, manifest, members, Path(sign) if sign else None)
     return manifest
 
 
