@@ -41,7 +41,7 @@ def run(tmp_path):
 
 def contents(run):
     with opened(run) as snapshot:
-        return {name: bytes(snapshot.read(name)) for name in snapshot._members}
+        return {name: bytes(snapshot.read(name)) for name in snapshot.names()}
 
 
 def joined(files):

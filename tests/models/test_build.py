@@ -171,12 +171,12 @@ def test_a_vision_transformer_on_one_grid_trains_and_inspects(parts, tmp_path):
 
 def test_features_that_are_kept_train_the_same_in_mixed_precision(parts, tmp_path):
     settings = {**GRID, "epochs": 2, "precision": "bf16-mixed"}
-    kept, read = (
+    kept, computed = (
         read(load_model, mambaad.train(parts, tmp_path / name, **settings, cache_features=name))
         for name in ("memory", "off")
     )
     for name, tensor in kept.state_dict().items():
-        assert torch.equal(tensor, read.state_dict()[name]), name
+        assert torch.equal(tensor, computed.state_dict()[name]), name
 
 
 def test_images_of_a_transformer_are_multiples_of_its_patches():

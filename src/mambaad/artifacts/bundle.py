@@ -26,7 +26,7 @@ from mambaad.artifacts.manifest import (
 )
 from mambaad.artifacts.signatures import SIGNATURE, sign
 from mambaad.documents import DocumentError, parse_json
-from mambaad.errors import RunError
+from mambaad.errors import MambaADError, RunError
 from mambaad.file_errors import cannot_read
 from mambaad.files import written_whole
 
@@ -95,7 +95,7 @@ def damaged_archive(source: Path) -> Iterator[None]:
         raise RunError(cannot_read(source, error)) from error
     # RuntimeError: zipfile's error for encrypted members, and for newer zip versions.
     except (zipfile.BadZipFile, EOFError, RuntimeError, KeyError, ValueError) as error:
-        if isinstance(error, RunError):
+        if isinstance(error, MambaADError):
             raise
         raise RunError(
             f"{source} is not a bundle, or a damaged one ({' '.join(str(error).split())}); copy it "

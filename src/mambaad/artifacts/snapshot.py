@@ -86,6 +86,10 @@ class Snapshot:
         # Those without digits in their names can be replaced by others of the same name.
         self._small = {name: self._read(name) for name in members if not _is_large(name)}
 
+    def names(self) -> list[str]:
+        """The names of all files."""
+        return list(self._members)
+
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
         return name in self._members
@@ -127,7 +131,7 @@ class Snapshot:
 
     def verify(self) -> None:
         """Verify every file (RunError: see :meth:`read`)."""
-        for name in self._members:
+        for name in self.names():
             self.digest(name)
 
     def damaged(self, name: str, reason: str) -> RunError:
