@@ -169,6 +169,28 @@ def test_killed_at_the_very_end_and_resumed(parts, trained_run, tmp_path, monkey
     assert plain_names(run) == plain_names(trained_run)
 
 
+def test_while_another_writes_a_run_it_is_left_alone(parts, trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with files.locked(run):
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    try:
+        with pytest.raises(RunError, match="is being written by another mambaad process"):
+            mambaad.train(parts, run, resume=True)
+        assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
+    finally:
+        done.set()
+        thread.join()
+
+
 def test_a_resumed_run_needs_no_encoder_file(parts, tmp_path, at_step):
     run, file = tmp_path / "run", tmp_path / "encoder.pth"
     encoder = mambaad.build_model("resnet18", "random").encoder.backbone

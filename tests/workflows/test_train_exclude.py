@@ -51,7 +51,7 @@ def test_the_weights_are_those_of_a_data_set_without_the_images(run, parts, tmp_
     assert read(read_config, run).exclude == NAMES
     summary = read(run_summary, run)
     assert "3 training images" in next(row for row in summary.splitlines() if "exclude" in row)
-    assert "none" in next(row for row in run_summary(other).splitlines() if "exclude" in row)
+    assert "none" in next(row for row in read(run_summary, other).splitlines() if "exclude" in row)
 
 
 def test_a_resumed_run_leaves_out_the_same(run, parts, tmp_path, at_step):
