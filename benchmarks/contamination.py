@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import CONFIG
+from mambaad.artifacts.manifest import has_begun
 from mambaad.data.exclusion import relative_name
 from mambaad.data.layouts import read_data
 from mambaad.data.splits import shuffled
@@ -118,7 +118,7 @@ def train(
         own = {"exclude": suspects}
     elif way == "trimmed":
         own = {"trim": trim}
-    resume = (run / CONFIG).exists()
+    resume = has_begun(run)
     mambaad.train(data, run, resume=resume, recipe="fast", variant="lite", **settings, **own)
     evaluation = mambaad.evaluate(run, data)
     return {"mean": dict(evaluation.mean), "classes": evaluation.classes}

@@ -17,7 +17,9 @@ from typing import Any
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import CONFIG, training_seconds
+from mambaad.artifacts.manifest import has_begun
+from mambaad.artifacts.run_folder import training_seconds
+from mambaad.artifacts.snapshot import opened
 from mambaad.files import check_writable, write_text
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -27,10 +29,11 @@ from machine import machine
 def measure(run: Path, data: Path, epochs: int | None, settings: dict[str, str]) -> dict[str, Any]:
     """Train and evaluate; return the metrics by class."""
     given = {} if epochs is None else {"epochs": epochs}
-    resume = (run / CONFIG).exists()
+    resume = has_begun(run)
     mambaad.train(data, run, resume=resume, recipe="fast", variant="lite", **given, **settings)
     evaluation = mambaad.evaluate(run, data)
-    minutes = training_seconds(run) / 60
+    with opened(run) as trained:
+        minutes = training_seconds(trained) / 60
     return {"minutes": minutes, "mean": evaluation.mean, "classes": evaluation.classes}
 
 

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import LOG, read_config, read_data_summary
+from mambaad.artifacts.run_folder import read_config, read_data_summary, read_log
+from mambaad.artifacts.snapshot import opened
 from mambaad.files import check_writable, write_text
 from mambaad.metrics.names import METRICS, PROTOCOLS
 
@@ -25,19 +26,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
 
 
-def record(run: Path, data: Path, command: str | None) -> dict[str, Any]:
+def record(run: Path, parts: Path, command: str | None) -> dict[str, Any]:
     """Collect a run's configuration, data, log and metrics under both protocols."""
-    log = [json.loads(line) for line in (run / LOG).read_text(encoding="utf-8").splitlines()]
+    with opened(run) as trained:
+        config, data, log = read_config(trained), read_data_summary(trained), read_log(trained)
     results: dict[str, Any] = {
         "command": command,
-        "config": read_config(run).model_dump(mode="json", exclude={"encoder_weights"}),
-        "data": read_data_summary(run)["classes"],
+        "config": config.model_dump(mode="json", exclude={"encoder_weights"}),
+        "data": data["classes"],
         "log": log,
         "training_minutes": round(sum(epoch["seconds"] for epoch in log) / 60, 1),
         "machine": machine(),
     }
     for protocol in PROTOCOLS:
-        evaluation = mambaad.evaluate(run, data, protocol=protocol)
+        evaluation = mambaad.evaluate(run, parts, protocol=protocol)
         results[protocol] = {
             **json.loads(evaluation.to_json()),
             "model_seconds": round(evaluation.model_seconds, 1),

@@ -20,7 +20,9 @@ from statistics import fmean
 from typing import Any
 
 import mambaad
+from mambaad.artifacts.manifest import has_begun
 from mambaad.artifacts.run_folder import training_seconds
+from mambaad.artifacts.snapshot import opened
 from mambaad.data.layouts import class_names
 from mambaad.files import check_writable, write_text
 from mambaad.metrics.names import METRICS
@@ -51,9 +53,14 @@ def summary(extension: Extension, seconds: float) -> dict[str, Any]:
         **means,
         "changes": [vars(c) for c in extension.changes],
         "largest_drop": {"class": worst.product, "metric": worst.metric, "drop": worst.drop},
-        "training_seconds": training_seconds(extension.run),
+        "training_seconds": seconds_of(extension.run),
         "seconds": seconds,
     }
+
+
+def seconds_of(run: Path) -> float:
+    with opened(run) as trained:
+        return training_seconds(trained)
 
 
 def main() -> None:
@@ -68,7 +75,7 @@ def main() -> None:
     old = tuple(name for name in class_names(arguments.data) if name != arguments.new)
     base = arguments.out / "base"
     weights = {"encoder_weights": arguments.encoder_weights, "classes": old}
-    resume = (base / "config.json").is_file()
+    resume = has_begun(base)
     mambaad.train(arguments.data, base, resume=resume, **BASE, **weights)
     ways = {}
     for name, settings in WAYS.items():
@@ -89,7 +96,7 @@ def main() -> None:
         "base": BASE,
         "epochs": EPOCHS,
         "lr_share": LR_SHARE,
-        "base_seconds": training_seconds(base),
+        "base_seconds": seconds_of(base),
         "ways": ways,
         "machine": machine(),
     }

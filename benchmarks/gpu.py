@@ -28,7 +28,9 @@ from typing import Any
 import torch
 
 import mambaad
+from mambaad.artifacts.manifest import has_begun
 from mambaad.artifacts.run_folder import read_log
+from mambaad.artifacts.snapshot import opened
 from mambaad.config import make_config
 from mambaad.files import check_writable, write_text
 from mambaad.inference.compiled import (
@@ -250,8 +252,9 @@ def whole_trainings(arguments: argparse.Namespace, device: torch.device) -> dict
             **{"recipe": recipe, "precision": "bf16-mixed"},
             **({"epochs": arguments.epochs} if arguments.epochs else {}),
         }
-        mambaad.train(arguments.data, run, resume=(run / "config.json").is_file(), **settings)
-        log = read_log(run)
+        mambaad.train(arguments.data, run, resume=has_begun(run), **settings)
+        with opened(run) as trained:
+            log = read_log(trained)
         evaluation = mambaad.evaluate(run, arguments.data, device=str(device))
         results[recipe] = {
             "epochs": len(log),

@@ -23,6 +23,7 @@ from PIL import Image
 import mambaad
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.snapshot import opened
 from mambaad.data.images import read_image, resize_image
 from mambaad.data.layouts import read_data
 from mambaad.data.mask_files import read_mask
@@ -43,11 +44,12 @@ Maps = dict[Path, np.ndarray]
 
 
 def evaluated(run: Path, classes: list[ProductClass], *, head: bool) -> tuple[Any, Maps]:
-    model = load_model(run)
+    with opened(run) as trained:
+        model, size = load_model(trained), read_config(trained).size
+        means = torch.from_numpy(read_prototypes(trained).means)
     if not head:
         model.head = None
-    means = torch.from_numpy(read_prototypes(run).means)
-    engine = TorchEngine(model, read_config(run).size, means)
+    engine = TorchEngine(model, size, means)
     maps: Maps = {}
 
     def keep(image: Observed) -> None:
@@ -96,10 +98,10 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path)
     arguments = parser.parse_args()
     check_writable(arguments.json)
-    config = read_config(arguments.run)
+    with opened(arguments.run) as trained:
+        config, names = read_config(trained), read_prototypes(trained).products
     if config.head == "off":
         sys.exit(f"head_maps: {arguments.run} has no residual head; train with --head residual")
-    names = read_prototypes(arguments.run).products
     classes = [c for c in read_data(arguments.data, names) if c.test]
     found = {head: evaluated(arguments.run, classes, head=head) for head in (False, True)}
     figures = {

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import mambaad
-from mambaad.artifacts.run_folder import LOG, read_log
+from mambaad.artifacts.manifest import has_begun
+from mambaad.artifacts.run_folder import read_log
+from mambaad.artifacts.snapshot import opened
 from mambaad.files import check_writable, write_text
 from mambaad.workflows.benchmark.runner import RESULT, RUN
 
@@ -35,8 +37,9 @@ def main() -> None:
     for path in sorted(arguments.out.rglob(RESULT)):
         result = json.loads(path.read_text(encoding="utf-8"))
         run = path.parent / RUN
-        if (run / LOG).is_file():
-            seconds = [epoch["seconds"] for epoch in read_log(run)]
+        if has_begun(run):
+            with opened(run) as trained:
+                seconds = [epoch["seconds"] for epoch in read_log(trained)]
             result["epoch_seconds"] = seconds
             result["quiet_minutes"] = min(seconds) * len(seconds) / 60
         results.append(result)

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from mambaad.artifacts.run_folder import read_config, read_data_summary
+from mambaad.artifacts.snapshot import opened
 from mambaad.data.checks import read_checked
 from mambaad.data.read_ahead import read_batches
 from mambaad.errors import MambaADError
@@ -65,7 +66,8 @@ def _is_float32(x: Any) -> bool:
 
 @torch.inference_mode()
 def maps_of(run: Path, samples: Any, functions: tuple[Callable[..., Any], ...]) -> np.ndarray:
-    model, size = load_model(run), read_config(run).size
+    with opened(run) as trained:
+        model, size = load_model(trained), read_config(trained).size
     found = []
     for batch in read_batches(samples, size, 1):
         with TF32(functions):
@@ -84,7 +86,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.json:
         check_writable(arguments.json)
-    classes = read_checked(arguments.data, tuple(read_data_summary(arguments.run)["classes"]))
+    with opened(arguments.run) as trained:
+        names = tuple(read_data_summary(trained)["classes"])
+    classes = read_checked(arguments.data, names)
     samples = [s for c in classes for s in c.test[:: max(len(c.test) // arguments.images, 1)]]
     defective = np.array([s.is_defective for s in samples])
     exact = maps_of(arguments.run, samples, ())

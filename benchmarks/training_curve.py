@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -22,16 +21,11 @@ from typing import Any
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import (
-    CONFIG,
-    DATA,
-    LOG,
-    PROTOTYPES,
-    VERSION,
-    WEIGHTS,
-    read_config,
-)
-from mambaad.files import check_writable, write_text
+from mambaad.artifacts.generations import commit
+from mambaad.artifacts.manifest import FIRST, WEIGHTS, has_begun
+from mambaad.artifacts.run_folder import is_finished, read_config, read_log
+from mambaad.artifacts.snapshot import opened
+from mambaad.files import check_writable, locked, write_text
 from mambaad.metrics.names import METRICS
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -39,14 +33,33 @@ from machine import machine
 
 
 def epochs_of(run: Path) -> list[dict[str, Any]]:
-    log = run / LOG
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    with opened(run) as trained:
+        return read_log(trained)
+
+
+def keep(run: Path, kept: int) -> int:
+    """Keep the weights of a run's last epoch beside it, if they are new; return its number."""
+    with opened(run) as now:
+        done = len(read_log(now))
+        files = {name: [now.read(name)] for name in (*FIRST, WEIGHTS)} if done > kept else {}
+    if files:
+        epoch = run.with_name(f"{run.name}-epoch-{done}")
+        with locked(epoch, make=True):
+            commit(epoch, files)
+    return done
+
+
+def has_ended(run: Path) -> bool:
+    if not has_begun(run):
+        return False
+    with opened(run) as trained:
+        return is_finished(trained)
 
 
 def train(data: Path, run: Path, options: list[str]) -> list[str]:
     """Train in a process of its own, keeping ``epoch-N`` runs of each epoch's weights beside it."""
     command = ["train", str(data), "--out", str(run), *options]
-    if (run / PROTOTYPES).is_file():
+    if has_ended(run):
         return ["mambaad", *command]
     program = "from mambaad.cli.app import main; main()"
     process = subprocess.Popen([sys.executable, "-c", program, *command])
@@ -54,14 +67,8 @@ def train(data: Path, run: Path, options: list[str]) -> list[str]:
     try:
         while True:
             ended = process.poll() is not None
-            done = len(epochs_of(run))
-            if done > kept:
-                # The weights are written before the log, so these are at least as new.
-                epoch = run.with_name(f"{run.name}-epoch-{done}")
-                epoch.mkdir(exist_ok=True)
-                for name in (CONFIG, DATA, VERSION, WEIGHTS):
-                    shutil.copy2(run / name, epoch / name)
-                kept = done
+            if has_begun(run):
+                kept = keep(run, kept)
             if ended:
                 break
             time.sleep(1)
@@ -104,9 +111,11 @@ def main() -> None:
         )
         shown = "  ".join(f"{m} {100 * (values.mean[m] or 0):.1f}" for m in METRICS)
         print(f"epoch {line['epoch']}  {minutes:.1f} min  loss {line['loss']:.4f}  {shown}")
+    with opened(arguments.out) as trained:
+        config = read_config(trained)
     record = {
         "command": command,
-        "config": read_config(arguments.out).model_dump(mode="json", exclude={"encoder_weights"}),
+        "config": config.model_dump(mode="json", exclude={"encoder_weights"}),
         "curve": curve,
         "machine": machine(),
     }

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import CONFIG
+from mambaad.artifacts.manifest import has_begun
 from mambaad.files import check_writable, write_text
 from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
@@ -83,7 +83,7 @@ def train_and_evaluate(
         encoder="resnet18",
         encoder_weights=str(arguments.encoder_weights),
         epochs=arguments.epochs,
-        resume=(run / CONFIG).exists(),
+        resume=has_begun(run),
         **settings,
     )
     return dict(mambaad.evaluate(run, arguments.data).mean)

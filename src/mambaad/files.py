@@ -168,13 +168,18 @@ def is_empty(folder: Path) -> bool:
     return all(is_own(path.name) for path in folder.iterdir())
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path, folder: int | None = None) -> BinaryIO:
     """Open a file to be read; a pipe or a device is refused at once, instead of waited for.
+
+    Args:
+        path: of the file.
+        folder: descriptor of the folder to which the path is relative, where the system has such.
 
     Raises:
         OSError: it cannot be opened, or is no regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY
+    descriptor = os.open(path, flags, dir_fd=folder)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "it is no regular file", str(path))

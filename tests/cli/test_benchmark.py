@@ -5,6 +5,9 @@ import signal
 import threading
 import time
 
+from mambaad.artifacts.manifest import CHECKPOINT, LOG
+from tests.runs import content, has
+
 
 def test_profile_shows_the_published_count(mambaad_command, monkeypatch):
     monkeypatch.setattr("mambaad.workflows.profile._ROUNDS", 1)
@@ -42,7 +45,7 @@ def test_an_interruption_is_passed_on_and_the_job_is_resumed_later(
     out = tmp_path / "out"
 
     def stop_after_an_epoch():
-        while not list(out.rglob("log.jsonl")):
+        while not list(out.rglob("log-*.jsonl")):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -51,6 +54,6 @@ def test_an_interruption_is_passed_on_and_the_job_is_resumed_later(
     assert code == 130
     assert "resume with: mambaad benchmark" in err
     (run,) = out.rglob("run")
-    assert (run / "checkpoint.safetensors").is_file()
-    epochs = len((run / "log.jsonl").read_text().splitlines())
+    assert has(run, CHECKPOINT)
+    epochs = len(content(run, LOG).splitlines())
     assert 1 <= epochs < 400

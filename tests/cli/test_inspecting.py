@@ -10,6 +10,7 @@ import pytest
 
 from tests.closed_folders import closed
 from tests.conftest import SMALL
+from tests.runs import digest
 
 
 def test_from_a_run_to_verdicts(mambaad_command, many_parts, tmp_path):
@@ -96,21 +97,20 @@ def test_evaluation_asks_for_a_calibration_first_and_leaves_out_what_is_unreadab
 
 
 def test_drift_has_an_exit_code_of_its_own(mambaad_command, calibrated_run, tmp_path):
-    from mambaad.artifacts.run_folder import weights_digest
     from tests.workflows.test_monitor import write
 
-    path = write(tmp_path / "a.jsonl", [-5.0] * 60, weights_digest(calibrated_run))
+    path = write(tmp_path / "a.jsonl", [-5.0] * 60, digest(calibrated_run))
     code, out, _ = mambaad_command("monitor", path, "--bundle", calibrated_run)
     assert code == 3
     assert "nut: score changed, alarm at part" in out
     assert "calibrate again" in out
-    failed = write(tmp_path / "b.jsonl", [9.0] * 60, weights_digest(calibrated_run), verdict="FAIL")
+    failed = write(tmp_path / "b.jsonl", [9.0] * 60, digest(calibrated_run), verdict="FAIL")
     code, out, _ = mambaad_command("monitor", failed, "--bundle", calibrated_run)
     assert code == 3
     assert re.search(r"^nut +0 +0 +60 ", out, re.MULTILINE)
     assert "nut: 0 of 60 parts passed: too few to watch" in out
     assert "no drift" not in out
-    some = write(tmp_path / "c.jsonl", [9.0] * 5, weights_digest(calibrated_run), verdict="FAIL")
+    some = write(tmp_path / "c.jsonl", [9.0] * 5, digest(calibrated_run), verdict="FAIL")
     code, out, _ = mambaad_command("monitor", some, "--bundle", calibrated_run)
     assert code == 0
     assert "no part passed, so there is nothing to watch" in out

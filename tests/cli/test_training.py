@@ -12,6 +12,7 @@ from mambaad.cli.interrupts import exit_on_interrupt
 from mambaad.config import TrainConfig
 from mambaad.workflows.train import Interrupted
 from tests.conftest import make_parts
+from tests.runs import content
 
 
 def test_flags_and_settings_have_the_same_names(mambaad_command):
@@ -118,7 +119,7 @@ def test_an_interrupt_is_one_line(capsys, arguments, interrupt, line):
 def test_extend_replaces_the_run_or_leaves_it(mambaad_command, trained_run, parts, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
     new = make_parts(tmp_path / "new", classes=("bolt", "clip")) / "clip"
-    before = (run / "weights.safetensors").read_bytes()
+    before = content(run)
     command = ("extend", run, new, "--old", parts, "--epochs", 1)
     # Two epochs of training find nothing yet: whatever comes out, one of the two must happen.
     code, out, err = mambaad_command(*command, "--max-drop", 0)
@@ -127,7 +128,7 @@ def test_extend_replaces_the_run_or_leaves_it(mambaad_command, trained_run, part
     if code == 1:
         assert f"mambaad: {run} was not changed: " in err
         assert "more than --max-drop 0" in err
-        assert (run / "weights.safetensors").read_bytes() == before
+        assert content(run) == before
         code, out, _ = mambaad_command(*command, "--max-drop", 1)
     assert code == 0
     assert f"extended: {run}, the former is {run}.before-clip; next: put {new}" in out

@@ -1,12 +1,12 @@
 import functools
-import json
 
 import numpy as np
 import pytest
 import torch
 
 import mambaad
-from mambaad.artifacts.tensors import load_tensors
+from mambaad.artifacts.manifest import PROTOTYPES, WEIGHTS
+from mambaad.artifacts.run_folder import read_log
 from mambaad.config import make_config
 from mambaad.errors import ConfigError
 from mambaad.inference.compute import check_compilation
@@ -16,6 +16,7 @@ from mambaad.ops.selective_scan import selective_scan
 from mambaad.recipes import SYSTEMS, UNUSED_BY_MIXER
 from tests.conftest import SMALL
 from tests.ops.conftest import make_inputs
+from tests.runs import read, tensors
 
 pytestmark = pytest.mark.usefixtures("users_checks_only")
 
@@ -72,15 +73,14 @@ def test_gradients_are_those_of_the_model(mixer):
 
 def test_training_and_inspecting_compiled(parts, tmp_path, monkeypatch):
     settings = {**SMALL, "epochs": 1, "size": "32", **TINY}
-    names = ("weights.safetensors", "good_parts.safetensors")
     plain = mambaad.train(parts, tmp_path / "plain", **settings)
     # The slow making of kernels, two minutes of it, has a test of its own.
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     run = mambaad.train(parts, tmp_path / "run", **settings, compile="default")
-    ours, theirs = (json.loads((r / "log.jsonl").read_text())["loss"] for r in (run, plain))
+    ours, theirs = (read(read_log, r)[0]["loss"] for r in (run, plain))
     assert ours == pytest.approx(theirs, rel=0.02)  # three steps at a rate that amplifies rounding
-    for name in names:  # they hold the same tensors
-        assert load_tensors(run / name)[0].keys() == load_tensors(plain / name)[0].keys()
+    for name in (WEIGHTS, PROTOTYPES):  # they hold the same tensors
+        assert tensors(run, name)[0].keys() == tensors(plain, name)[0].keys()
     pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     expected = mambaad.Inspector(plain).inspect(pixels)
     found = mambaad.Inspector(plain, compile="default").inspect(pixels)

@@ -15,13 +15,14 @@ from mambaad.models.mixers.ss2d import SS2D
 from mambaad.models.mixers.ssd import SSD
 from mambaad.models.normalise import normalise
 from mambaad.models.scoring import anomaly_map
+from tests.runs import read
 
 SIZE = (64, 64)
 
 
 @pytest.fixture(scope="module")
 def model(trained_run):
-    return load_model(trained_run)
+    return read(load_model, trained_run)
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from mambaad.models.mambaad import MambaAD
 from mambaad.ops import order_tables
 from mambaad.training.loss import LOSSES
 from tests.conftest import SMALL
+from tests.runs import read
 
 pytestmark = [
     pytest.mark.usefixtures("users_checks_only"),
@@ -62,8 +63,8 @@ def assert_close(found, expected):
 
 @pytest.mark.parametrize("how", ["off", "default", "cuda-graphs"])
 def test_a_gpu_gives_what_the_cpu_gives(trained_run, how, capsys):
-    expected = load_engine(trained_run, device="cpu").observe(IMAGES)
-    engine = load_engine(trained_run, device="cuda", compile=how)
+    expected = read(load_engine, trained_run, device="cpu").observe(IMAGES)
+    engine = read(load_engine, trained_run, device="cuda", compile=how)
     engine.batch_size = 4
     for turn in range(6):  # from the fourth time on it is a recorded graph
         order = np.roll(np.arange(len(IMAGES)), turn)
@@ -79,7 +80,7 @@ def test_training_with_recorded_graphs(parts, tmp_path, cache, capsys):
     order_tables._tables.clear()
     run = mambaad.train(parts, tmp_path / "run", **settings)  # the default of a GPU
     assert "could not be recorded" not in capsys.readouterr().err
-    ours, theirs = (read_log(r)[-1]["loss"] for r in (run, plain))
+    ours, theirs = (read(read_log, r)[-1]["loss"] for r in (run, plain))
     assert ours == pytest.approx(theirs, rel=0.1)
 
 
@@ -99,7 +100,7 @@ def test_a_training_on_a_cpu_is_resumed(parts, tmp_path, monkeypatch):
             mambaad.train(parts, tmp_path / "run", **settings, device="cpu")
     run = mambaad.train(parts, tmp_path / "run", resume=True)
     whole = mambaad.train(parts, tmp_path / "whole", **settings, device="cpu")
-    ours, theirs = (read_log(r)[-1]["loss"] for r in (run, whole))
+    ours, theirs = (read(read_log, r)[-1]["loss"] for r in (run, whole))
     assert ours == pytest.approx(theirs, rel=0.1)
 
 
@@ -110,9 +111,9 @@ def test_a_recording_that_fails_leaves_the_process_usable(trained_run, monkeypat
         noise = torch.nn.functional.dropout(torch.ones_like(features[0]), 0.5, True)
         return real(self, [synchronise(features[0]) + 0 * noise, *features[1:]])
 
-    expected = load_engine(trained_run, device="cuda", compile="off").observe(IMAGES)
+    expected = read(load_engine, trained_run, device="cuda", compile="off").observe(IMAGES)
     monkeypatch.setattr(MambaAD, "reconstruct", waits)
-    engine = load_engine(trained_run, device="cuda", compile="cuda-graphs")
+    engine = read(load_engine, trained_run, device="cuda", compile="cuda-graphs")
     for _ in range(6):
         assert_close(engine.observe(IMAGES), expected)
     assert "the CUDA graph could not be recorded (" in capsys.readouterr().err
@@ -155,12 +156,12 @@ def little_memory():
 @pytest.mark.usefixtures("little_memory")
 def test_smaller_batches_where_memory_is_too_small(trained_run, capsys):
     images = np.concatenate([IMAGES] * 60)
-    engine = load_engine(trained_run, device="cuda", compile="off")
+    engine = read(load_engine, trained_run, device="cuda", compile="off")
     engine.batch_size = len(images)
     found = engine.observe(images)
     assert engine.batch_size < len(images)
     assert "is too small: " in capsys.readouterr().err
-    assert_close(found[:5], load_engine(trained_run, device="cpu").observe(IMAGES))
+    assert_close(found[:5], read(load_engine, trained_run, device="cpu").observe(IMAGES))
 
 
 @pytest.mark.usefixtures("little_memory")
@@ -185,9 +186,11 @@ def test_two_processes_at_once_on_one_gpu(trained_run, parts, tmp_path):
 
 def test_without_the_kernel_it_is_slower_and_the_same(trained_run, tmp_path):
     code = (
-        "import sys, numpy as np; from pathlib import Path\n"
+        "import sys, numpy as np\n"
         "from mambaad.inference.torch_engine import load_engine\n"
-        "engine = load_engine(Path(sys.argv[1]), device='cuda', compile='off')\n"
+        "from mambaad.artifacts.snapshot import opened\n"
+        "with opened(sys.argv[1]) as run:\n"
+        "    engine = load_engine(run, device='cuda', compile='off')\n"
         "images = np.load(sys.argv[2])\n"
         "np.save(sys.argv[3], [o.anomaly_map for o in engine.observe(images)])\n"
     )
@@ -195,6 +198,6 @@ def test_without_the_kernel_it_is_slower_and_the_same(trained_run, tmp_path):
     files = [tmp_path / "images.npy", tmp_path / "maps.npy"]
     environment = {**os.environ, "MAMBAAD_KERNEL": "torch"}
     subprocess.run([sys.executable, "-c", code, trained_run, *files], env=environment, check=True)
-    expected = load_engine(trained_run, device="cuda", compile="off").observe(IMAGES)
+    expected = read(load_engine, trained_run, device="cuda", compile="off").observe(IMAGES)
     for found, theirs in zip(np.load(files[1]), expected, strict=True):
         np.testing.assert_allclose(found, theirs.anomaly_map, rtol=0.01, atol=1e-3)

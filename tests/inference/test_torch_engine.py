@@ -14,6 +14,7 @@ from mambaad.inference.compiled import is_compiled
 from mambaad.inference.torch_engine import TorchEngine, load_engine
 from mambaad.inference.weights import load_model
 from mambaad.models.build import build_system
+from tests.runs import read
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
 
@@ -29,7 +30,7 @@ def compiler(monkeypatch):
 
 
 def make_engine(run, *, batch_size, **options) -> TorchEngine:
-    engine = load_engine(run, device="cpu", **options)
+    engine = read(load_engine, run, device="cpu", **options)
     engine.batch_size = batch_size
     return engine
 
@@ -74,9 +75,9 @@ def test_memory_that_is_too_small_for_one_image_is_one_line(trained_run, monkeyp
 
 @pytest.mark.parametrize("fails_at", [0, 1])
 def test_it_goes_on_on_the_cpu_when_the_gpu_fails(trained_run, monkeypatch, capsys, fails_at):
-    expected = load_engine(trained_run, device="cpu").observe(IMAGES)
+    expected = read(load_engine, trained_run, device="cpu").observe(IMAGES)
     engine = make_engine(trained_run, batch_size=2)
-    engine._spare = load_model(trained_run)  # which it keeps where it computes on a GPU
+    engine._spare = read(load_model, trained_run)  # which it keeps where it computes on a GPU
     real, calls = engine.model.forward, count()
 
     def fails(batch):
@@ -120,7 +121,7 @@ def test_one_image_and_full_batches_are_all_that_is_compiled(trained_run, compil
     engine = make_engine(trained_run, batch_size=4, compile="default")
     found = [*engine.observe(IMAGES), *engine.observe(IMAGES[:1]), *engine.observe(IMAGES[:3])]
     assert seen == [4, 1, 1, 4]
-    plain = load_engine(trained_run, device="cpu")
+    plain = read(load_engine, trained_run, device="cpu")
     images = np.concatenate([IMAGES, IMAGES[:1], IMAGES[:3]])
     assert_close(found, plain.observe(images))
 
@@ -141,7 +142,7 @@ def test_a_compiler_that_fails_is_done_without(trained_run, compiler, capsys, ma
     assert line.startswith(f"torch.compile failed ({reason}")
     assert line.endswith("continuing without it (--compile off)")
     assert not is_compiled(engine.model)
-    assert_close(found, load_engine(trained_run, device="cpu").observe(IMAGES))
+    assert_close(found, read(load_engine, trained_run, device="cpu").observe(IMAGES))
 
 
 def spoilt(maps):

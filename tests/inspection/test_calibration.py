@@ -6,23 +6,25 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from mambaad.artifacts.prototypes import Prototypes, save_prototypes
-from mambaad.artifacts.tensors import load_tensors, save_tensors
+from mambaad.artifacts.manifest import CALIBRATION, PROTOTYPES
+from mambaad.artifacts.prototypes import Prototypes, prototypes_content
+from mambaad.artifacts.tensors import parse_tensors
 from mambaad.errors import RunError
 from mambaad.inference.engine import Observation
-from mambaad.inspection.calibration import read_calibration, save_calibration, summarise_part
+from mambaad.inspection.calibration import calibration_content, read_calibration, summarise_part
 from mambaad.inspection.product_settings import ProductSettings
 from tests.inspection.test_decision import GOOD, PRODUCTS, calibration
+from tests.runs import change as change_run
+from tests.runs import change_tensors, read, tensors
 
 SIZE = (8, 12)
 
 
 def save_products(folder, products=PRODUCTS):
-    save_prototypes(
-        folder, Prototypes((0.0, 1.0), products, np.zeros((len(products), 4), np.float32))
-    )
+    means = np.zeros((len(products), 4), np.float32)
+    change_run(folder, {PROTOTYPES: prototypes_content(Prototypes((0.0, 1.0), products, means))})
 
 
 @pytest.fixture
@@ -30,12 +32,11 @@ def saved(tmp_path):
     """A folder with a calibration, and a way of changing what is in it."""
     save_products(tmp_path)
     inspected = np.ones(SIZE, dtype=bool)
-    save_calibration(tmp_path, calibration(ProductSettings(0.5, 12.0, inspected)))
-    path = tmp_path / "calibration.safetensors"
-    tensors, about = load_tensors(path)
+    sound = calibration_content(calibration(ProductSettings(0.5, 12.0, inspected)))
+    arrays, about = parse_tensors(bytearray().join(sound), CALIBRATION)
 
     def change(tensor=None, **fields):
-        changed, said = dict(tensors), copy.deepcopy(about)
+        changed, said = dict(arrays), copy.deepcopy(about)
         if tensor:
             changed |= tensor
         for name, value in fields.items():
@@ -46,27 +47,26 @@ def saved(tmp_path):
             inner[last] = value
         # Whatever type of number a file may hold, also those that NumPy does not have.
         as_written = {name: torch.as_tensor(t) for name, t in changed.items()}
-        save_file(as_written, path, {"about": json.dumps(said)})
+        change_run(tmp_path, {CALIBRATION: save(as_written, {"about": json.dumps(said)})})
         return tmp_path
 
     return change
 
 
 def test_unchanged_it_is_read(saved):
-    calibration = read_calibration(saved(), SIZE)
+    calibration = read(read_calibration, saved(), SIZE)
     assert set(calibration.classes) == set(PRODUCTS)
     assert calibration.format == 2
 
 
 def test_a_former_format_is_read_and_a_later_one_is_not(saved):
     folder = saved()
-    path = folder / "calibration.safetensors"
-    tensors, about = load_tensors(path)
-    save_tensors(path, tensors, {**about, "format": 1})
-    assert read_calibration(folder, SIZE).format == 1
-    save_tensors(path, tensors, {**about, "format": 3})
+    arrays, about = tensors(folder, CALIBRATION)
+    change_tensors(folder, CALIBRATION, arrays, {**about, "format": 1})
+    assert read(read_calibration, folder, SIZE).format == 1
+    change_tensors(folder, CALIBRATION, arrays, {**about, "format": 3})
     with pytest.raises(RunError, match="has format 3, this version reads 1 to 2; update mambaad"):
-        read_calibration(folder, SIZE)
+        read(read_calibration, folder, SIZE)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -102,7 +102,7 @@ NAN, INF = float("nan"), float("inf")
 )
 def test_a_damaged_one_is_refused(saved, fields):
     with pytest.raises(RunError, match="is damaged") as caught:
-        read_calibration(saved(**fields), SIZE)
+        read(read_calibration, saved(**fields), SIZE)
     assert "\n" not in str(caught.value)
 
 
@@ -111,15 +111,15 @@ def test_that_of_other_products_is_refused(saved, products):
     folder = saved()
     save_products(folder, products)
     with pytest.raises(RunError, match="covers the classes bolt, nut, expected the run's"):
-        read_calibration(folder, SIZE)
+        read(read_calibration, folder, SIZE)
 
 
-def test_json_that_is_too_deep_is_refused(tmp_path, monkeypatch):
+def test_json_that_is_too_deep_is_refused(tmp_path):
     save_products(tmp_path)
-    monkeypatch.setattr(json, "dumps", lambda about: "[" * 100_000)
-    save_tensors(tmp_path / "calibration.safetensors", {"a": np.zeros(1)})
-    with pytest.raises(RunError, match="is damaged or absent"):
-        read_calibration(tmp_path, SIZE)
+    deep = {"about": "[" * 100_000}
+    change_run(tmp_path, {CALIBRATION: save({"a": torch.zeros(1)}, deep)})
+    with pytest.raises(RunError, match="is damaged"):
+        read(read_calibration, tmp_path, SIZE)
 
 
 def test_of_many_maps_a_sample_from_all_of_each_is_kept():

@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageFilter
 
 import mambaad
-from mambaad.artifacts.prototypes import Prototypes, save_prototypes
+from mambaad.artifacts.manifest import CALIBRATION, PROTOTYPES
+from mambaad.artifacts.prototypes import Prototypes, prototypes_content
 from mambaad.inference.engine import Observation
 from mambaad.inspection.calibration import (
     Calibration,
     calibrate_class,
+    calibration_content,
     read_calibration,
-    save_calibration,
     summarise_part,
 )
 from mambaad.inspection.decision import decide, nearest_product
@@ -23,6 +23,7 @@ from mambaad.inspection.product_settings import ProductSettings
 from mambaad.inspection.quality import Quality
 from mambaad.inspection.records import Record, record_of
 from mambaad.types import Verdict
+from tests.runs import change, read
 
 PRODUCTS = ("bolt", "nut")
 GOOD = Quality(-1.0, 100.0, 0.0, 0.0, 40, 60)
@@ -226,9 +227,15 @@ def test_the_product_is_one_whose_border_contains_the_image():
 def test_saved_and_read_back(tmp_path):
     inspected = np.random.default_rng(0).random((8, 12)) < 0.9
     before = calibration(ProductSettings(0.5, 12.0, inspected))
-    save_calibration(tmp_path, before)
-    save_prototypes(tmp_path, Prototypes((0.0, 1.0), PRODUCTS, torch.zeros(2, 4)))
-    after = read_calibration(tmp_path, (8, 12))
+    means = np.zeros((2, 4), np.float32)
+    change(
+        tmp_path,
+        {
+            CALIBRATION: calibration_content(before),
+            PROTOTYPES: prototypes_content(Prototypes((0.0, 1.0), PRODUCTS, means)),
+        },
+    )
+    after = read(read_calibration, tmp_path, (8, 12))
     assert (after.method, after.folds, after.weights) == ("hold-out", 0, "0")
     for name in PRODUCTS:
         ours, theirs = (dataclasses.asdict(c.classes[name]) for c in (before, after))

@@ -1,4 +1,3 @@
-import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,13 +6,14 @@ import pytest
 from PIL import Image
 
 import mambaad
-from mambaad.artifacts.run_folder import read_config, weights_digest
-from mambaad.artifacts.tensors import load_tensors, save_tensors
+from mambaad.artifacts.manifest import CALIBRATION, CONFIG, WEIGHTS
+from mambaad.artifacts.run_folder import read_config
 from mambaad.data.images import resize_image
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.inference.weights import as_numpy
 from mambaad.models.build import build_system
 from mambaad.workflows.calibrate import calibrate
+from tests.runs import change_json, change_tensors, content, digest, read, tensors
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +78,10 @@ def test_what_is_no_image_or_no_run(inspector, tmp_path):
 
 def test_a_model_whose_values_are_not_finite_gives_no_verdict(calibrated_run, many_parts, tmp_path):
     run = shutil.copytree(calibrated_run, tmp_path / "run")
-    before = (run / "calibration.safetensors").read_bytes()
-    weights, _ = load_tensors(run / "weights.safetensors")
+    before = content(run, CALIBRATION)
+    weights, _ = tensors(run)
     name = next(n for n, w in weights.items() if "decoder" in n and w.dtype.kind == "f")
-    save_tensors(run / "weights.safetensors", {**weights, name: weights[name] * np.nan})
+    change_tensors(run, WEIGHTS, {**weights, name: np.full_like(weights[name], 3e38)})
     image = next((many_parts / "nut" / "test" / "good").iterdir())
     with pytest.raises(
         RunError, match="values that are not finite, expected numbers; train again,"
@@ -89,7 +89,7 @@ def test_a_model_whose_values_are_not_finite_gives_no_verdict(calibrated_run, ma
         mambaad.Inspector(run).inspect(image)
     with pytest.raises(RunError, match="values that are not finite"):
         calibrate(run, many_parts)
-    assert (run / "calibration.safetensors").read_bytes() == before
+    assert content(run, CALIBRATION) == before
 
 
 def test_a_batch_a_stream_and_single_images_are_the_same_to_the_bit(inspector, parts):
@@ -110,22 +110,19 @@ def test_a_former_calibration_holds_unless_a_head_counted_in_its_scores(
     calibrated_run, tmp_path, many_parts, capsys
 ):
     run = shutil.copytree(calibrated_run, tmp_path / "run")
-    path = run / "calibration.safetensors"
-    tensors, about = load_tensors(path)
-    save_tensors(path, tensors, {**about, "format": 1})
+    calibration, about = tensors(run, CALIBRATION)
+    change_tensors(run, CALIBRATION, calibration, {**about, "format": 1})
     image = next((many_parts / "nut" / "test" / "good").iterdir())
     ours, theirs = (mambaad.Inspector(r).inspect(image) for r in (run, calibrated_run))
     assert (ours.verdict, ours.score) == (theirs.verdict, theirs.score)
 
-    config = json.loads((run / "config.json").read_text())
-    (run / "config.json").write_text(json.dumps({**config, "head": "residual"}))
-    model = build_system(read_config(run), "random")
-    weights, _ = load_tensors(run / "weights.safetensors")
-    save_tensors(run / "weights.safetensors", {**as_numpy(model.state_dict()), **weights})
-    tensors, about = load_tensors(path)
-    about["weights"] = weights_digest(run)
-    save_tensors(path, tensors, about)
+    change_json(run, CONFIG, lambda config: {**config, "head": "residual"})
+    model = build_system(read(read_config, run), "random")
+    weights, _ = tensors(run)
+    change_tensors(run, WEIGHTS, {**as_numpy(model.state_dict()), **weights})
+    about |= {"format": 1, "weights": digest(run)}
+    change_tensors(run, CALIBRATION, calibration, about)
     assert mambaad.Inspector(run).inspect(image).verdict is None
     assert "when the residual head still counted in the score" in capsys.readouterr().err
-    save_tensors(path, tensors, {**about, "format": 2})
+    change_tensors(run, CALIBRATION, calibration, {**about, "format": 2})
     assert mambaad.Inspector(run).inspect(image).verdict is not None

@@ -1,19 +1,19 @@
 """One assembly for all systems: each is built, trains, is stored and inspects in one loop."""
 
 import importlib
-import json
 
 import numpy as np
 import pytest
 import torch
 
 import mambaad
-from mambaad.artifacts.run_folder import create_run, read_config, read_log
-from mambaad.config import config_json, make_config
+from mambaad.artifacts.manifest import CONFIG, WEIGHTS
+from mambaad.artifacts.run_folder import create_run, new_folder, read_config, read_log
+from mambaad.config import make_config
 from mambaad.data.images import read_image
 from mambaad.errors import ConfigError
 from mambaad.inference.explain import Explainer
-from mambaad.inference.weights import load_model, save_weights
+from mambaad.inference.weights import load_model, weights_content
 from mambaad.models.build import BUILDERS, build_model, build_system
 from mambaad.models.decoder import GridDecoder
 from mambaad.models.encoder import Encoder
@@ -23,6 +23,7 @@ from mambaad.models.mixers.ssd import SSD
 from mambaad.models.mixers.table import MIXERS
 from mambaad.models.mixers.vssd import VSSD
 from mambaad.recipes import SYSTEMS, UNUSED_BY_MIXER, SystemDefaults
+from tests.runs import change_json, read
 
 # UniAD is blind to 7 x 7 cells, and so needs images of 8 x 8.
 SETTINGS = {"rd4ad": {"size": "32"}, "uniad": {"size": "32x128"}}
@@ -79,7 +80,7 @@ def test_a_mixer_trains_and_inspects(mixer, parts, tmp_path):
     run = mambaad.train(parts, tmp_path / "run", **settings)
     prediction = mambaad.Inspector(run).inspect(next((parts / "nut" / "test").rglob("*.png")))
     assert np.isfinite(prediction.anomaly_map).all()
-    model = load_model(run)
+    model = read(load_model, run)
     images = torch.randn(1, 3, 64, 32)
     with torch.inference_mode():
         for found, expected in zip(
@@ -117,7 +118,7 @@ def test_another_system_trains_and_inspects(name, parts, tmp_path):
     assert prediction.product in inspector.products
 
     # What is inspected with is what was trained: the form for inference changes nothing.
-    model = load_model(run)
+    model = read(load_model, run)
     assert type(model).__name__ == SYSTEMS[name].title
     images = torch.randn(1, 3, *inspector.size)
     with torch.inference_mode():
@@ -147,9 +148,9 @@ GRID = {
 def test_a_vision_transformer_on_one_grid_trains_and_inspects(parts, tmp_path):
     fast = {"epochs": 2, "recipe": "fast", "head_steps": 4}
     run = mambaad.train(parts, tmp_path / "run", **GRID, **fast, recentre=True)
-    first, last = (record["loss"] for record in read_log(run))
+    first, last = (record["loss"] for record in read(read_log, run))
     assert last < first
-    model = load_model(run)
+    model = read(load_model, run)
     assert type(model.decoder) is GridDecoder
     inspector = mambaad.Inspector(run)
     assert inspector.size == (48, 80)
@@ -170,12 +171,12 @@ def test_a_vision_transformer_on_one_grid_trains_and_inspects(parts, tmp_path):
 
 def test_features_that_are_kept_train_the_same_in_mixed_precision(parts, tmp_path):
     settings = {**GRID, "epochs": 2, "precision": "bf16-mixed"}
-    kept, read = (
-        load_model(mambaad.train(parts, tmp_path / name, **settings, cache_features=name))
+    kept, computed = (
+        read(load_model, mambaad.train(parts, tmp_path / name, **settings, cache_features=name))
         for name in ("memory", "off")
     )
     for name, tensor in kept.state_dict().items():
-        assert torch.equal(tensor, read.state_dict()[name]), name
+        assert torch.equal(tensor, computed.state_dict()[name]), name
 
 
 def test_images_of_a_transformer_are_multiples_of_its_patches():
@@ -189,12 +190,12 @@ def test_a_transformers_run_from_before_there_were_groups_keeps_its_pyramid(tmp_
     new = ("encoder_groups", "recentre", "decoder_width")
     settings = {"encoder": "vit_tiny_patch16_224", "variant": "lite", "encoder_groups": None}
     config = make_config({**settings, "size": 64})
-    create_run(tmp_path / "run", config, {"classes": {}, "fingerprint": ""})
-    old = {k: v for k, v in json.loads(config_json(config)).items() if k not in new}
-    (tmp_path / "run" / "config.json").write_text(json.dumps(old))
-    save_weights(tmp_path / "run", build_system(config, "random"))
-    assert read_config(tmp_path / "run") == config
-    features = load_model(tmp_path / "run")(torch.randn(1, 3, 64, 64)).features
+    weights = {WEIGHTS: weights_content(build_system(config, "random"))}
+    with new_folder(tmp_path / "run"):
+        create_run(tmp_path / "run", config, {"classes": {}, "fingerprint": ""}, weights)
+    change_json(tmp_path / "run", CONFIG, lambda c: {k: v for k, v in c.items() if k not in new})
+    assert read(read_config, tmp_path / "run") == config
+    features = read(load_model, tmp_path / "run")(torch.randn(1, 3, 64, 64)).features
     assert [f.shape[2] for f in features] == [16, 8, 4]
 
 
@@ -240,4 +241,4 @@ def test_a_further_system_is_one_file_and_a_line_in_each_table(parts, tmp_path, 
         parts, tmp_path / "run", system="blurred", encoder_weights="random", epochs=2, size="32"
     )
     assert mambaad.evaluate(run, parts).classes.keys() == {"bolt", "nut"}
-    assert type(load_model(run)).__name__ == "Blurred"
+    assert type(read(load_model, run)).__name__ == "Blurred"

@@ -3,6 +3,7 @@ import re
 import mambaad
 from mambaad.artifacts.run_folder import read_log
 from mambaad.report.run_page import RunPage
+from tests.runs import read
 
 
 def test_report_of_a_run(parts, trained_run, tmp_path):
@@ -14,7 +15,7 @@ def test_report_of_a_run(parts, trained_run, tmp_path):
         page,
         "Bolts and nuts",
         inspector.config,
-        read_log(trained_run),
+        read(read_log, trained_run),
         evaluation.protocol,
         evaluation.to_rows(),
         evaluation.scores,

@@ -1,6 +1,5 @@
 """The training of the residual head."""
 
-import json
 import re
 import signal
 
@@ -9,7 +8,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mambaad.artifacts.run_folder import HEAD_CHECKPOINT, HEAD_LOG, is_head_used
+from mambaad.artifacts.manifest import HEAD_CHECKPOINT
+from mambaad.artifacts.run_folder import create_run, new_folder
 from mambaad.config import make_config
 from mambaad.data.images import read_image, resize_image
 from mambaad.data.layouts import read_data
@@ -18,6 +18,7 @@ from mambaad.models.build import build_system
 from mambaad.models.head import ResidualHead
 from mambaad.training import head as training
 from mambaad.training.head import ResizedImages, fit_head, segmentation_loss, spoiled_batch
+from tests.runs import has
 
 CPU = torch.device("cpu")
 SETTINGS = {
@@ -35,7 +36,9 @@ def train(out, samples, **changes):
     config = make_config({**SETTINGS, **changes})
     torch.manual_seed(0)
     model = build_system(config, "random")
-    out.mkdir(exist_ok=True)
+    if not out.exists():
+        with new_folder(out):
+            create_run(out, config, {"classes": {}, "fingerprint": None})
     return model, fit_head(config, model, samples, out, CPU)
 
 
@@ -64,17 +67,15 @@ def test_nothing_but_the_head_changes(samples, tmp_path, capsys, monkeypatch):
     torch.manual_seed(0)
     before = build_system(make_config(SETTINGS), "random").state_dict()
     monkeypatch.setattr(ResidualHead, "silence", lambda head: None)  # so short, it does not help
-    model, finished = train(tmp_path / "run", samples)
-    assert finished
+    model, log = train(tmp_path / "run", samples)
     assert not any(p.requires_grad for p in model.head.parameters())
     assert re.search(r"anomalies: \d+\.\d without the head, \d+\.\d with", capsys.readouterr().err)
     for name, tensor in model.state_dict().items():
         is_head = name.startswith("head.")
         same = torch.equal(tensor, before[name])
         assert same != is_head or name.endswith("num_batches_tracked"), name
-    records = (tmp_path / "run" / HEAD_LOG).read_text().splitlines()
-    assert [record["step"] for record in map(json.loads, records)] == [4, 4]
-    assert is_head_used(tmp_path / "run") is False
+    assert [record["step"] for record in log] == [4, 4]
+    assert log[-1]["used"] is False
 
 
 def test_interrupted_and_resumed_it_is_the_same_to_the_bit(samples, tmp_path, monkeypatch):
@@ -87,11 +88,11 @@ def test_interrupted_and_resumed_it_is_the_same_to_the_bit(samples, tmp_path, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(training, "_train_step", interrupted)
-        _, finished = train(tmp_path / "cut", samples)
-    assert not finished
-    assert (tmp_path / "cut" / HEAD_CHECKPOINT).is_file()
-    resumed, finished = train(tmp_path / "cut", samples)
-    assert finished
+        _, log = train(tmp_path / "cut", samples)
+    assert log is None
+    assert has(tmp_path / "cut", HEAD_CHECKPOINT)
+    resumed, log = train(tmp_path / "cut", samples)
+    assert [record["step"] for record in log] == [4, 4]
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
@@ -118,8 +119,8 @@ def test_a_head_that_does_not_help_is_silenced(samples, tmp_path, monkeypatch, c
         return 1.0
 
     monkeypatch.setattr(training, "_train_step", misled)
-    model, finished = train(tmp_path / "run", samples, head_steps=1)
-    assert finished
+    model, log = train(tmp_path / "run", samples, head_steps=1)
+    assert log[-1]["used"] is False
     said = capsys.readouterr().err
     assert "hardly better, so it is silenced" in said
     assert not model.head.classify.weight.any()
@@ -131,17 +132,15 @@ def test_too_little_memory_costs_the_head_alone(samples, tmp_path, monkeypatch, 
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(training, "_train_step", full)
-    model, finished = train(tmp_path / "run", samples)
-    assert finished
+    model, log = train(tmp_path / "run", samples)
     assert "is too small for its 8 images a step, so it is silenced" in capsys.readouterr().err
-    assert is_head_used(tmp_path / "run") is False
+    assert log[-1]["used"] is False
     assert not any(p.requires_grad for p in model.head.parameters())
 
 
 def test_a_loss_that_is_no_number_costs_the_head_alone(samples, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(training, "_train_step", lambda *arguments: float("nan"))
-    model, finished = train(tmp_path / "run", samples)
-    assert finished
+    model, _ = train(tmp_path / "run", samples)
     assert "its loss became nan at step 1, so it is silenced" in capsys.readouterr().err
     assert not model.head.classify.weight.any()
 

@@ -1,17 +1,17 @@
-import json
-
 import pytest
 
 import mambaad
+from mambaad.artifacts.run_folder import read_log
 from mambaad.errors import ConfigError
 from mambaad.training.loggers import MLflowLogger, check_logger
 from tests.conftest import SMALL
+from tests.runs import read
 
 
 @pytest.fixture
 def losses():
     def of(run):
-        return [json.loads(line)["loss"] for line in (run / "log.jsonl").read_text().splitlines()]
+        return [record["loss"] for record in read(read_log, run)]
 
     return of
 

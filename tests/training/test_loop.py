@@ -13,6 +13,7 @@ from mambaad.models.mambaad import MambaAD
 from mambaad.training import loop
 from mambaad.training.loss import training_loss
 from tests.conftest import SMALL
+from tests.runs import read
 
 SETTINGS = {**SMALL, "size": "32", "epochs": 1}
 
@@ -55,7 +56,7 @@ def test_a_compilation_that_fails_leaves_training_as_without(
     said = [line for line in capsys.readouterr().err.splitlines() if "torch.compile" in line]
     assert len(said) == 1
     assert "continuing without it (--compile off)" in said[0]
-    found, expected = (dict(load_model(r).named_parameters()) for r in (run, plain))
+    found, expected = (dict(read(load_model, r).named_parameters()) for r in (run, plain))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
@@ -94,7 +95,7 @@ def test_what_a_gpu_may_raise_is_one_line_and_can_be_resumed(
         with pytest.raises(RunError, match=f"^{line}$"):
             mambaad.train(parts, tmp_path / "run", **SETTINGS)
     run = mambaad.train(parts, tmp_path / "run", resume=True)
-    found, expected = (load_model(r).state_dict() for r in (run, plain))
+    found, expected = (read(load_model, r).state_dict() for r in (run, plain))
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 

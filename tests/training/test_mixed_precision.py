@@ -9,6 +9,7 @@ import mambaad
 from mambaad.artifacts.run_folder import read_log
 from mambaad.data.synthetic.factory import make_data
 from tests.conftest import SMALL
+from tests.runs import read
 
 STEPS, BATCH, PARTS = 200, 2, 10  # parts of each of two classes
 SETTINGS = {
@@ -46,7 +47,7 @@ def test_200_steps_end_where_float32_ends(tmp_path):
     for precision in ("32-true", "bf16-mixed"):
         run = tmp_path / precision
         mambaad.train(tmp_path / "data", run, **SETTINGS, precision=precision)
-        losses[precision] = [epoch["loss"] for epoch in read_log(run)]
+        losses[precision] = [epoch["loss"] for epoch in read(read_log, run)]
     exact, mixed = losses.values()
     assert all(math.isfinite(loss) for loss in mixed)
     assert exact[-1] < 0.8 * exact[0]

@@ -10,6 +10,7 @@ from mambaad.inference.weights import load_model
 from mambaad.models.normalise import normalise
 from mambaad.models.system import System
 from mambaad.training.preparation import prepare
+from tests.runs import read
 
 TINY = {"encoder": "resnet18", "encoder_weights": "random", "epochs": 1, "batch_size": 4}
 
@@ -18,7 +19,7 @@ def test_a_run_of_uniad_has_the_mean_and_deviation_of_its_parts_features(parts, 
     run = mambaad.train(
         parts, tmp_path / "run", system="uniad", recipe="fast", size="32x128", **TINY
     )
-    model = load_model(run)
+    model = read(load_model, run)
     # There are fewer parts than would be skipped.
     samples = [s for c in MVTEC.read(parts) for s in c.train]
     (batch,) = read_batches(samples, (32, 128), 100)

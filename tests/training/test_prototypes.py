@@ -12,12 +12,13 @@ from mambaad.models.embedding import embedding
 from mambaad.models.normalise import normalise
 from mambaad.models.scoring import anomaly_map, heatmap_range
 from mambaad.training.prototypes import measure_prototypes
+from tests.runs import read
 
 
 def test_a_run_has_the_mean_embeddings_and_the_heatmap_range_of_all_its_parts(parts, trained_run):
     # There are fewer parts than would be skipped, so the mean is over all of them.
-    model, classes, size = load_model(trained_run), MVTEC.read(parts), (64, 64)
-    stored = read_prototypes(trained_run)
+    model, classes, size = read(load_model, trained_run), MVTEC.read(parts), (64, 64)
+    stored = read(read_prototypes, trained_run)
     means, maps = [], []
     with torch.inference_mode():
         for c in classes:

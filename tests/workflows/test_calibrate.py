@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mambaad
-from mambaad.artifacts.tensors import load_tensors, save_tensors
+from mambaad.artifacts.manifest import CALIBRATION, PROTOTYPES, WEIGHTS
 from mambaad.config import make_config
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.data.splits import hold_out
@@ -17,6 +17,7 @@ from mambaad.workflows import calibrate as module
 from mambaad.workflows.calibrate import calibrate, calibration_rows
 from mambaad.workflows.train import train_run
 from tests.conftest import SMALL, SMALL_BASE, make_parts
+from tests.runs import change, change_tensors, content, read, tensors
 
 SIZE = (64, 64)
 
@@ -27,7 +28,7 @@ def run(calibrated_run, tmp_path):
 
 
 def test_scores_are_those_of_the_held_out_parts(calibrated_run, many_parts):
-    calibration = read_calibration(calibrated_run, SIZE)
+    calibration = read(read_calibration, calibrated_run, SIZE)
     assert calibration.method == "hold-out"
     _, out = hold_out(MVTEC.read(many_parts), share=0.5, seed=42)
     inspector = mambaad.Inspector(calibrated_run)
@@ -45,14 +46,14 @@ def test_held_out_parts_are_not_trained_on(calibrated_run, many_parts, tmp_path)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(sample.path, target)
     other = mambaad.train(tmp_path / "data", tmp_path / "other", **SMALL_BASE)
-    ours = (calibrated_run / "weights.safetensors").read_bytes()
-    assert ours == (other / "weights.safetensors").read_bytes()
+    ours = content(calibrated_run)
+    assert ours == content(other)
 
 
 def test_again_is_the_same(run, many_parts):
-    before = (run / "calibration.safetensors").read_bytes()
+    before = content(run, CALIBRATION)
     calibrate(run, many_parts, target_fpr=0.1, review_fpr=0.2)
-    assert (run / "calibration.safetensors").read_bytes() == before
+    assert content(run, CALIBRATION) == before
 
 
 def test_too_few_parts_are_refused(run, many_parts):
@@ -207,10 +208,9 @@ def test_models_of_an_interrupted_cross_fit_outlast_other_calibrations(run, many
 
 
 def test_a_model_trained_on_since_has_no_verdicts(run, many_parts, capsys):
-    path = run / "weights.safetensors"
-    tensors, metadata = load_tensors(path)
-    first = next(name for name, values in tensors.items() if values.dtype == np.float32)
-    save_tensors(path, {**tensors, first: tensors[first] + 1e-3}, metadata)
+    weights, metadata = tensors(run)
+    first = next(name for name, values in weights.items() if values.dtype == np.float32)
+    change_tensors(run, WEIGHTS, {**weights, first: weights[first] + 1e-3}, metadata)
     inspector = mambaad.Inspector(run)
     assert inspector.calibration is None
     assert "trained further after calibration" in capsys.readouterr().err
@@ -233,10 +233,10 @@ def test_a_model_trained_on_since_has_no_verdicts(run, many_parts, capsys):
     ],
 )
 def test_wrong_settings(run, many_parts, settings, complaint):
-    before = (run / "calibration.safetensors").read_bytes()
+    before = content(run, CALIBRATION)
     with pytest.raises(ConfigError, match=complaint):
         calibrate(run, many_parts, **settings)
-    assert (run / "calibration.safetensors").read_bytes() == before
+    assert content(run, CALIBRATION) == before
 
 
 def test_other_parts_and_no_parts(run, parts, trained_run, tmp_path):
@@ -247,6 +247,6 @@ def test_other_parts_and_no_parts(run, parts, trained_run, tmp_path):
     with pytest.raises(ConfigError, match="expected 2 models or more, got 1"):
         calibrate(trained_run, parts, cross_fit=1)
     unfinished = shutil.copytree(trained_run, tmp_path / "unfinished")
-    (unfinished / "good_parts.safetensors").unlink()
+    change(unfinished, {}, [PROTOTYPES])
     with pytest.raises(RunError, match="training has not ended"):
         calibrate(unfinished, parts)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import mambaad
+from mambaad.artifacts.manifest import PROTOTYPES, WEIGHTS
 from mambaad.artifacts.run_folder import read_config, read_data_summary, read_log
-from mambaad.artifacts.tensors import load_tensors, save_tensors
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, DataError, RunError
@@ -22,6 +22,7 @@ from mambaad.workflows.evaluate import evaluate
 from mambaad.workflows.extend import extend
 from mambaad.workflows.train import Interrupted
 from tests.conftest import SMALL, make_parts
+from tests.runs import change, change_tensors, content, read, tensors
 
 pytestmark = pytest.mark.usefixtures("users_checks_only")
 
@@ -63,7 +64,7 @@ def end_at_once():
 
 
 def weights(run):
-    return as_torch(load_tensors(run / "weights.safetensors")[0])
+    return as_torch(tensors(run)[0])
 
 
 def test_the_extended_run_knows_all_products_and_takes_the_place_of_the_former(extended, factory):
@@ -90,10 +91,10 @@ def test_it_is_the_run_of_a_data_set_with_all_classes(extended, factory, tmp_pat
     whole = tmp_path / "whole"
     with at_step(1, end_at_once), pytest.raises(SystemExit):  # its settings and data are written
         mambaad.train(factory / "all", whole, **SMALL)
-    ours, theirs = read_data_summary(found.run), read_data_summary(whole)
+    ours, theirs = read(read_data_summary, found.run), read(read_data_summary, whole)
     assert ours.pop("extension")["product"] == "clip"
     assert ours == theirs
-    assert read_config(found.run) == read_config(whole)
+    assert read(read_config, found.run) == read(read_config, whole)
 
 
 def test_figures_are_those_of_evaluation(extended, factory):
@@ -113,16 +114,16 @@ def test_figures_are_those_of_evaluation(extended, factory):
 
 
 def test_a_run_that_forgot_is_not_replaced_and_may_be_accepted_later(run, work, factory, capsys):
-    before = (run / "weights.safetensors").read_bytes()
-    tensors, about = load_tensors(work / "weights.safetensors")
+    before = content(run)
+    trained, about = tensors(work)
     # A decoder of zeros is as good as chance, on every product.
-    forgotten = {n: t if n.startswith("encoder.") else t * 0 for n, t in tensors.items()}
-    save_tensors(work / "weights.safetensors", forgotten, about)
+    forgotten = {n: t if n.startswith("encoder.") else t * 0 for n, t in trained.items()}
+    change_tensors(work, WEIGHTS, forgotten, about)
     arguments = (run, factory / "all" / "clip", factory / "old")
     found = extend(*arguments, max_drop=0.0)
     assert not found.is_accepted
     assert max(c.drop for c in found.too_large) > 0
-    assert (run / "weights.safetensors").read_bytes() == before
+    assert content(run) == before
     assert found.run == work
     assert not found.former.exists()
     capsys.readouterr()
@@ -179,12 +180,12 @@ def test_what_cannot_be_put_in_place_leaves_the_run(run, work, factory, monkeypa
             raise OSError(28, "No space left on device")
         return real(path, target)
 
-    before = (run / "weights.safetensors").read_bytes()
+    before = content(run)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "rename", refused)
         with pytest.raises(RunError, match=r"was not changed: .* cannot be put in its place"):
             extend(run, factory / "all" / "clip", factory / "old", max_drop=1)
-    assert (run / "weights.safetensors").read_bytes() == before
+    assert content(run) == before
     assert not run.with_name("run.before-clip").exists()
 
 
@@ -204,8 +205,8 @@ def test_what_was_held_out_for_calibration_is_held_out_again(calibrated_run, man
         shutil.rmtree(product / "test")
         shutil.rmtree(product / "ground_truth")
     extend(run, new, old, max_drop=1, epochs=1)
-    assert len(read_log(run)) == read_data_summary(run)["extension"]["epochs"] == 1
-    counts = read_data_summary(run)["classes"]
+    assert len(read(read_log, run)) == read(read_data_summary, run)["extension"]["epochs"] == 1
+    counts = read(read_data_summary, run)["classes"]
     assert {name: (c["train"], c["holdout"]) for name, c in counts.items()} == {
         "bolt": (15, 15),
         "clip": (4, 4),
@@ -248,7 +249,7 @@ def test_other_old_parts_and_unfinished_runs_are_refused(run, factory, tmp_path)
     run.with_name("run.before-clip").mkdir()
     with pytest.raises(RunError, match=r"before-clip exists"):
         extend(run, factory / "all" / "clip", factory / "old")
-    (run / "good_parts.safetensors").unlink()
+    change(run, {}, [PROTOTYPES])
     with pytest.raises(RunError, match="training has not ended"):
         extend(run, factory / "all" / "clip", factory / "old")
 

@@ -9,6 +9,7 @@ from mambaad.errors import MambaADError, RunError
 from mambaad.inference.weights import load_model
 from mambaad.workflows.import_checkpoint import import_checkpoint
 from tests.conftest import fill
+from tests.runs import read
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +31,10 @@ def save(state, path):
 def test_a_released_checkpoint_becomes_a_run(released, tmp_path):
     file = save({"net": released}, tmp_path / "net.pth")
     run = import_checkpoint(file, tmp_path / "run")
-    model = load_model(run)
+    model = read(load_model, run)
     assert torch.equal(model.fusion.lateral2[0].weight, released["mff_oce.conv21.weight"])
-    assert read_config(run).depths == (3, 4, 6, 3)
-    assert read_config(run).directions == 8
+    assert read(read_config, run).depths == (3, 4, 6, 3)
+    assert read(read_config, run).directions == 8
     data = json.loads((run / "data.json").read_text())
     assert data == {"classes": {}, "fingerprint": None, "imported": "net.pth"}
 
@@ -43,7 +44,9 @@ def test_without_the_encoder_its_weights_come_from_a_file(released, encoder_stat
     file = save(decoder, tmp_path / "decoder.pth")
     weights = save(encoder_state, tmp_path / "encoder.pth")
     run = import_checkpoint(file, tmp_path / "run", encoder_weights=weights)
-    assert torch.equal(load_model(run).encoder.backbone.conv1.weight, encoder_state["conv1.weight"])
+    assert torch.equal(
+        read(load_model, run).encoder.backbone.conv1.weight, encoder_state["conv1.weight"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ import shutil
 import numpy as np
 import pytest
 
-from mambaad.artifacts.run_folder import weights_digest
+from mambaad.artifacts.manifest import CALIBRATION
 from mambaad.errors import ConfigError, DataError, RunError
-from mambaad.inspection.calibration import read_calibration, save_calibration
+from mambaad.inspection.calibration import calibration_content, read_calibration
 from mambaad.inspection.records import Record
 from mambaad.types import Verdict
 from mambaad.workflows.monitor import monitor
+from tests.runs import change, digest, read
 
 QUALITY = {
     **{"sharpness": 0.0, "brightness": 100.0, "dark": 0.0, "bright": 0.0},
@@ -20,7 +21,7 @@ QUALITY = {
 
 @pytest.fixture(scope="module")
 def ground(calibrated_run):
-    return read_calibration(calibrated_run, (64, 64)).classes["nut"]
+    return read(read_calibration, calibrated_run, (64, 64)).classes["nut"]
 
 
 def write(path, scores, model, *, brightness=None, verdict="PASS"):
@@ -46,7 +47,7 @@ def write(path, scores, model, *, brightness=None, verdict="PASS"):
 @pytest.fixture
 def log(tmp_path, calibrated_run, ground):
     """Days of parts: their figures are drawn from calibration's own, changed as asked."""
-    model = weights_digest(calibrated_run)
+    model = digest(calibrated_run)
 
     def make(name, count, change=lambda scores: scores, dim=0.0):
         random = np.random.default_rng(5)
@@ -96,7 +97,7 @@ def test_a_lamp_that_dims_shows_before_scores_do(log, calibrated_run):
 
 
 def test_only_passed_parts_count(calibrated_run, tmp_path):
-    path = write(tmp_path / "a", [9.0] * 50, weights_digest(calibrated_run), verdict="FAIL")
+    path = write(tmp_path / "a", [9.0] * 50, digest(calibrated_run), verdict="FAIL")
     report = monitor([path], calibrated_run)
     assert watches(report)["score"].parts == 0
     assert not report.is_watched
@@ -109,7 +110,7 @@ def test_only_passed_parts_count(calibrated_run, tmp_path):
 def test_too_few_passed_parts_are_no_absence_of_drift(
     calibrated_run, tmp_path, passed, failed, is_few
 ):
-    model = weights_digest(calibrated_run)
+    model = digest(calibrated_run)
     files = [
         write(tmp_path / "passed", [0.001] * passed, model),
         write(tmp_path / "failed", [9.0] * failed, model, verdict="FAIL"),
@@ -139,8 +140,9 @@ def test_parts_of_unknown_products_count_among_all(calibrated_run, tmp_path):
 
 def test_scores_of_other_models_are_not_watched(log, calibrated_run, tmp_path):
     run = shutil.copytree(calibrated_run, tmp_path / "run")
-    calibration = read_calibration(run, (64, 64))
-    save_calibration(run, dataclasses.replace(calibration, method="cross-fit", folds=3))
+    calibration = read(read_calibration, run, (64, 64))
+    crossed = dataclasses.replace(calibration, method="cross-fit", folds=3)
+    change(run, {CALIBRATION: calibration_content(crossed)})
     # Lower, as those of the run's own model are.
     report = monitor([log("monday", 60, lambda scores: 0.5 * scores)], run)
     assert set(watches(report)) == {"sharpness", "brightness"}

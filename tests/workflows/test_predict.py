@@ -13,12 +13,14 @@ import pytest
 from PIL import Image
 
 import mambaad
+from mambaad.artifacts.manifest import PROTOTYPES
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.inference.torch_engine import TorchEngine
 from mambaad.inspection.records import Record, read_records
 from mambaad.types import Prediction
 from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.predict import verdicts_junit
+from tests.runs import change
 
 
 def table(out):
@@ -331,7 +333,7 @@ def test_a_part_without_a_verdict_is_rejected(calibrated_run, many_parts, tmp_pa
 
 def test_an_unfinished_run_says_so(parts, trained_run, tmp_path, capsys):
     run = shutil.copytree(trained_run, tmp_path / "run")
-    (run / "good_parts.safetensors").unlink()
+    change(run, {}, [PROTOTYPES])
     image = parts / "nut" / "test" / "good" / "000.png"
     (row,) = mambaad.predict(run, [image], tmp_path / "out")
     assert row.product is None

@@ -11,12 +11,14 @@ import pytest
 from PIL import Image
 
 import mambaad
-from mambaad.artifacts.run_folder import CONFIG, read_config
+from mambaad.artifacts.manifest import CONFIG
+from mambaad.artifacts.run_folder import read_config
 from mambaad.data.images import read_image
 from mambaad.errors import ConfigError, DataError
 from mambaad.types import Reading
 from mambaad.workflows.suspects import find_suspects
 from tests.conftest import SMALL, make_parts
+from tests.runs import change_json, read
 
 FACTOR = 16  # of a camera of 12 bits: of 8 bits, 255 x 16 is 4080
 
@@ -53,7 +55,7 @@ def as_pixels(path: Path) -> np.ndarray:
 
 
 def test_the_run_keeps_the_depth_that_was_decided(deep_run: Path) -> None:
-    assert read_config(deep_run).bit_depth == 12
+    assert read(read_config, deep_run).bit_depth == 12
     assert json.loads((deep_run / CONFIG).read_text())["bit_depth"] == 12
 
 
@@ -95,7 +97,7 @@ def test_values_that_the_depth_does_not_have_give_an_error(
 
 
 def test_a_run_of_8_bit_images_does_not_guess(trained_run: Path, tmp_path: Path) -> None:
-    assert read_config(trained_run).bit_depth == "auto"
+    assert read(read_config, trained_run).bit_depth == "auto"
     inspector = mambaad.Inspector(trained_run)
     path = tmp_path / "a.png"
     grey = np.random.default_rng(0).integers(0, 4096, (80, 72)).astype(np.uint16)
@@ -111,10 +113,8 @@ def test_a_run_made_before_the_setting_reads_16_bits_as_then(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained_run, run)
-    settings = json.loads((run / CONFIG).read_text())
-    for name in ("bit_depth", "float_range", "max_pixels"):
-        del settings[name]
-    (run / CONFIG).write_text(json.dumps(settings))
+    new = ("bit_depth", "float_range", "max_pixels")
+    change_json(run, CONFIG, lambda c: {name: v for name, v in c.items() if name not in new})
     inspector = mambaad.Inspector(run)
     assert inspector.reading == Reading(16)
     path = tmp_path / "a.png"
@@ -135,7 +135,7 @@ def test_floats_need_a_range_and_keep_it(tmp_path: Path) -> None:
         mambaad.train(root, tmp_path / "none", **SMALL)
     assert not (tmp_path / "none").exists()
     run = mambaad.train(root, tmp_path / "run", **{**SMALL, "epochs": 1}, float_range="0,1")
-    assert read_config(run).reading == Reading(None, (0.0, 1.0))
+    assert read(read_config, run).reading == Reading(None, (0.0, 1.0))
     inspector = mambaad.Inspector(run)
     path = root / "nut" / "test" / "spot" / "000.tif"
     grey = np.rint(np.asarray(Image.open(path)) * 255).astype(np.uint8)
@@ -172,5 +172,5 @@ def test_a_class_of_deep_images_brings_its_depth_to_a_run_without_one(
     shutil.copytree(trained_run, run)
     new = deepened(make_parts(tmp_path / "more", classes=("ring",))) / "ring"
     found = mambaad.extend(run, new, parts, epochs=1, max_drop=1)
-    assert read_config(found.run).bit_depth == 12
+    assert read(read_config, found.run).bit_depth == 12
     mambaad.Inspector(found.run).inspect(new / "test" / "good" / "000.png")

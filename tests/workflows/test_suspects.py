@@ -12,6 +12,7 @@ from mambaad.data.layouts import read_data
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.workflows.suspects import find_suspects, suspect_rows
 from tests.conftest import SMALL
+from tests.runs import read
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +58,7 @@ def test_the_page_its_list_and_a_training_without_the_suspects(dirty, tmp_path):
     assert suspect_rows(scored)[1][:2] == ["bolt", "31"]
 
     run = mambaad.train(dirty, tmp_path / "run", **{**SMALL, "epochs": 1}, exclude=listed)
-    assert read_config(run).exclude == tuple(sorted(expected))
+    assert read(read_config, run).exclude == tuple(sorted(expected))
 
 
 def test_some_classes_and_a_share(dirty, tmp_path):

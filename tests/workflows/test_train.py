@@ -17,18 +17,19 @@ import torch
 from PIL import Image
 
 import mambaad
+from mambaad import files
+from mambaad.artifacts.manifest import CHECKPOINT, PROTOTYPES, WEIGHTS
 from mambaad.artifacts.run_folder import read_log
-from mambaad.artifacts.tensors import load_tensors
 from mambaad.errors import ConfigError, DataError, NonFiniteLossError, RunError
 from mambaad.inference.weights import as_torch
-from mambaad.training import checkpoint
 from mambaad.workflows.train import Interrupted
 from tests.conftest import SMALL, make_parts
+from tests.runs import change, has, plain_names, read, tensors
 from tests.workflows.in_process import Training
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return as_torch(load_tensors(run / "weights.safetensors")[0])
+    return as_torch(tensors(run)[0])
 
 
 def assert_same_weights(run: Path, other: Path) -> None:
@@ -59,14 +60,14 @@ def test_another_seed_gives_other_weights(parts, trained_run, tmp_path):
 
 
 def test_the_loss_falls(trained_run):
-    log = read_log(trained_run)
+    log = read(read_log, trained_run)
     assert log[1]["loss"] < log[0]["loss"]
 
 
 def test_the_learning_rate_drops_after_its_share_of_the_epochs(parts, tmp_path):
     settings = {**SMALL, "epochs": 4, "lr_drop_after": 0.5, "size": "32", "lr": 0.002}
     run = mambaad.train(parts, tmp_path / "run", **settings)
-    log = read_log(run)
+    log = read(read_log, run)
     assert [record["lr"] for record in log] == pytest.approx([0.002, 0.002, 0.0002, 0.0002])
 
 
@@ -74,7 +75,7 @@ def test_the_learning_rate_drops_after_its_share_of_the_epochs(parts, tmp_path):
 def test_the_fast_recipe_trains_and_resumes_to_the_same_weights(parts, tmp_path, at_step, step):
     settings = {**SMALL, "recipe": "fast", "size": "32", "head_steps": 3}
     whole = mambaad.train(parts, tmp_path / "whole", **settings)
-    log = read_log(whole)
+    log = read(read_log, whole)
     # Cosine distances of three scales, each 0 to 2; squared errors start above 60.
     assert log[1]["loss"] < log[0]["loss"] < 6
     with at_step(step, lambda: signal.raise_signal(signal.SIGINT)), pytest.raises(Interrupted):
@@ -107,13 +108,13 @@ def test_interrupted_and_resumed_is_the_same_as_uninterrupted(
     interrupted = pytest.raises(Interrupted, match=f"interrupted; resume with: {command}$")
     with at_step(5, lambda: signal.raise_signal(number)), interrupted:  # in the second epoch
         mambaad.train(parts, run, **SMALL)
-    assert (run / "checkpoint.safetensors").is_file()
-    assert len(read_log(run)) == 1
+    assert has(run, CHECKPOINT)
+    assert len(read(read_log, run)) == 1
 
     mambaad.train(parts, run, resume=True)
     assert_same_weights(run, trained_run)
-    assert not (run / "checkpoint.safetensors").exists()
-    assert len(read_log(run)) == 2
+    assert not has(run, CHECKPOINT)
+    assert len(read(read_log, run)) == 2
 
 
 def end_at_once():
@@ -146,25 +147,48 @@ def test_killed_at_the_very_end_and_resumed(parts, trained_run, tmp_path, monkey
         raise SystemExit
 
     run = tmp_path / "run"
-    saved = []
 
-    def save_checkpoint(path, model, optimizer, position):
-        if position.epoch == SMALL["epochs"]:
-            raise SystemExit  # the weights are written, their checkpoint is not
-        saved.append(checkpoint.save_checkpoint(path, model, optimizer, position))
+    def write_text(path, text):
+        if '"generation": 4' in text:
+            raise SystemExit  # the last epoch's files are written, their manifest is not
+        files.write_text(path, text)
 
     with monkeypatch.context() as patched:
-        patched.setattr("mambaad.training.loop.save_checkpoint", save_checkpoint)
+        patched.setattr("mambaad.artifacts.generations.write_text", write_text)
         with pytest.raises(SystemExit):
             mambaad.train(parts, run, **SMALL)
+    assert len(read(read_log, run)) == SMALL["epochs"] - 1
     with monkeypatch.context() as patched:
         patched.setattr("mambaad.workflows.train.measure_prototypes", killed)
         with pytest.raises(SystemExit):
             mambaad.train(parts, run, resume=True)
     (run / ".0123.mambaad-tmp").write_bytes(b"half a checkpoint")
+    monkeypatch.setattr(files, "_SWEPT", {})  # as in another process
     mambaad.train(parts, run, resume=True)
     assert_same_weights(run, trained_run)
-    assert {path.name for path in run.iterdir()} == {path.name for path in trained_run.iterdir()}
+    assert plain_names(run) == plain_names(trained_run)
+
+
+def test_while_another_writes_a_run_it_is_left_alone(parts, trained_run, tmp_path):
+    run = shutil.copytree(trained_run, tmp_path / "run")
+    held, done = threading.Event(), threading.Event()
+
+    def hold():
+        with files.locked(run):
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    before = {path: path.stat().st_mtime_ns for path in run.iterdir()}
+    try:
+        with pytest.raises(RunError, match="is being written by another mambaad process"):
+            mambaad.train(parts, run, resume=True)
+        assert {path: path.stat().st_mtime_ns for path in run.iterdir()} == before
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_a_resumed_run_needs_no_encoder_file(parts, tmp_path, at_step):
@@ -198,7 +222,7 @@ def test_two_processes_train_like_one(parts, tmp_path):
     # has the same loss.
     settings = {**SMALL, "epochs": 1, "batch_size": 12, "lr": 0.01}
     runs = [mambaad.train(parts, tmp_path / str(d), **settings, devices=d) for d in (1, 2)]
-    losses = [read_log(run)[0]["loss"] for run in runs]
+    losses = [read(read_log, run)[0]["loss"] for run in runs]
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
     ours, theirs = (weights(run) for run in runs)
     for key, one in ours.items():
@@ -213,19 +237,19 @@ def test_two_processes_train_like_one(parts, tmp_path):
             # gradients that are rounding errors may the two disagree: below 1 % of a tensor here,
             # or one of a few dozen values.
             assert ((theirs[key] - one).abs() > 1e-4).float().mean() < 0.05, key
-    assert (runs[1] / "good_parts.safetensors").is_file()
+    assert has(runs[1], PROTOTYPES)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_two_processes_interrupted_and_resumed_have_the_losses_of_two_and_of_one(parts, tmp_path):
     run, settings = tmp_path / "run", {**SMALL, "epochs": 3, "lr": 0.0001}
-    send_when((run / "log.jsonl").is_file, signal.SIGTERM)
+    send_when(lambda: list(run.glob("log-*.jsonl")), signal.SIGTERM)
     with pytest.raises(Interrupted):
         mambaad.train(parts, run, **settings, devices=2)
-    assert len(read_log(run)) < 3
+    assert len(read(read_log, run)) < 3
     mambaad.train(parts, run, resume=True)
     whole = [mambaad.train(parts, tmp_path / str(d), **settings, devices=d) for d in (2, 1)]
-    losses, two, one = ([record["loss"] for record in read_log(r)] for r in (run, *whole))
+    losses, two, one = ([record["loss"] for record in read(read_log, r)] for r in (run, *whole))
     assert losses == two
     # Batch normalisation sums over the two in another order, and nine steps amplify that.
     assert losses == pytest.approx(one, rel=5e-3)
@@ -247,7 +271,7 @@ def test_an_error_in_one_of_two_processes_is_raised(parts, tmp_path):
 
 def test_precision(parts, trained_run, tmp_path):
     run = mambaad.train(parts, tmp_path / "run", **{**SMALL, "epochs": 1}, precision="bf16-mixed")
-    (mixed,), exact = read_log(run), read_log(trained_run)[0]
+    (mixed,), exact = read(read_log, run), read(read_log, trained_run)[0]
     assert mixed["loss"] != exact["loss"]
     # bfloat16 rounds by up to 2^-8, 0.4 %, and the errors of many features average out.
     assert mixed["loss"] == pytest.approx(exact["loss"], rel=0.01)
@@ -276,7 +300,7 @@ def test_a_loss_that_is_not_finite_names_the_files(parts, tmp_path):
 
 def test_resuming_with_other_settings_or_images_is_refused(parts, trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
-    (run / "good_parts.safetensors").unlink()  # as if it had not finished
+    change(run, {}, [PROTOTYPES])  # as if it had not finished
     with pytest.raises(ConfigError, match=r"--lr: .* started with 0\.005; omit it to resume"):
         mambaad.train(parts, run, resume=True, lr=0.1)
     other = make_parts(tmp_path / "other", train=5)
@@ -318,7 +342,7 @@ def test_unreadable_images(tmp_path, broken, capsys):
         mambaad.train(parts, tmp_path / "run", **SMALL)
     settings = {**SMALL, "epochs": 1, "size": "32"}
     run = mambaad.train(parts, tmp_path / "run", skip_unreadable=True, **settings)
-    assert (run / "weights.safetensors").is_file()
+    assert has(run, WEIGHTS)
     assert "1 unreadable images left out" in capsys.readouterr().err
 
 
@@ -347,10 +371,10 @@ def test_interrupted_is_a_keyboard_interrupt():
 
 
 def test_a_full_disk_is_one_line(parts, tmp_path, monkeypatch):
-    def full(path, *args, **kwargs):
+    def full(descriptor):
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("mambaad.artifacts.tensors.save_file", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match=r"cannot be written \(No space left on device\)"):
         mambaad.train(parts, tmp_path / "run", **{**SMALL, "epochs": 1})
     assert not list((tmp_path / "run").glob(".*tmp"))

@@ -16,6 +16,7 @@ from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.extend import extend
 from mambaad.workflows.train import Interrupted
 from tests.conftest import SMALL, make_parts
+from tests.runs import content, read
 
 SETTINGS = {**SMALL, "size": "32", "epochs": 2}
 NAMES = ("bolt/train/good/002.png", "nut/train/good/000.png", "nut/train/good/005.png")
@@ -35,7 +36,7 @@ def run(parts, listed, tmp_path_factory):
 
 
 def weights(run):
-    return (run / "weights.safetensors").read_bytes()
+    return content(run)
 
 
 def test_the_weights_are_those_of_a_data_set_without_the_images(run, parts, tmp_path):
@@ -44,13 +45,13 @@ def test_the_weights_are_those_of_a_data_set_without_the_images(run, parts, tmp_
         (data / name).unlink()
     other = mambaad.train(data, tmp_path / "other", **SETTINGS)
     assert weights(run) == weights(other)
-    ours, theirs = read_data_summary(run), read_data_summary(other)
+    ours, theirs = read(read_data_summary, run), read(read_data_summary, other)
     assert ours.pop("excluded") == 3
     assert ours == theirs
-    assert read_config(run).exclude == NAMES
-    summary = run_summary(run)
+    assert read(read_config, run).exclude == NAMES
+    summary = read(run_summary, run)
     assert "3 training images" in next(row for row in summary.splitlines() if "exclude" in row)
-    assert "none" in next(row for row in run_summary(other).splitlines() if "exclude" in row)
+    assert "none" in next(row for row in read(run_summary, other).splitlines() if "exclude" in row)
 
 
 def test_a_resumed_run_leaves_out_the_same(run, parts, tmp_path, at_step):
@@ -111,7 +112,7 @@ def test_cross_fitting_scores_and_trains_without_them(run, parts, tmp_path, monk
     monkeypatch.setattr(module, "train_run", train_run)
     run = shutil.copytree(run, tmp_path / "run")
     calibrate(run, parts, cross_fit=2, target_fpr=0.3, review_fpr=0.4)
-    calibration = read_calibration(run, (32, 32))
+    calibration = read(read_calibration, run, (32, 32))
     assert {name: len(c.scores) for name, c in calibration.classes.items()} == {"bolt": 5, "nut": 4}
     assert seen == [NAMES, NAMES]
 
@@ -120,14 +121,14 @@ def test_a_run_is_extended_without_them(run, parts, tmp_path):
     run = shutil.copytree(run, tmp_path / "run")
     new = make_parts(tmp_path / "new", classes=("bolt", "clip")) / "clip"
     found = extend(run, new, parts, epochs=1, max_drop=1)
-    summary = read_data_summary(found.run)
+    summary = read(read_data_summary, found.run)
     assert {name: c["train"] for name, c in summary["classes"].items()} == {
         "bolt": 5,
         "clip": 6,
         "nut": 4,
     }
     assert summary["excluded"] == 3
-    assert read_config(found.run).exclude == NAMES
+    assert read(read_config, found.run).exclude == NAMES
 
 
 def test_a_flagged_part_is_not_compared_with_them(run, parts, tmp_path, monkeypatch):
@@ -141,4 +142,4 @@ def test_trimming_changes_what_is_learned(parts, tmp_path):
     settings = {**SETTINGS, "epochs": 1, "recipe": "fast", "head": "off"}
     runs = [mambaad.train(parts, tmp_path / str(t), **settings, trim=t) for t in (0.0, 0.2)]
     assert weights(runs[0]) != weights(runs[1])
-    assert read_config(runs[1]).trim == 0.2
+    assert read(read_config, runs[1]).trim == 0.2

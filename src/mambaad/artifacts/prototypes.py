@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mambaad.artifacts.run_folder import PROTOTYPES
-from mambaad.artifacts.tensors import load_tensors, save_tensors
-from mambaad.errors import RunError
+from mambaad.artifacts.manifest import PROTOTYPES
+from mambaad.artifacts.snapshot import Snapshot
+from mambaad.artifacts.tensors import Content, parse_tensors, tensors_content
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,35 @@ NO_PROTOTYPES = Prototypes((0.0, 1.0), (), np.empty((0, 0), np.float32))
 """The prototypes of a run without any: no product is known, heatmaps cover a usual range."""
 
 
-def save_prototypes(folder: Path, prototypes: Prototypes) -> None:
-    """Write the prototypes into a run folder, whole or not at all."""
+class _About(BaseModel):
+    model_config = ConfigDict(allow_inf_nan=False)
+
+    scale: tuple[float, float]
+    products: tuple[str, ...]
+
+
+def prototypes_content(prototypes: Prototypes) -> Content:
+    """Make the content of a run's file of prototypes."""
     about = {"scale": prototypes.heatmap_range, "products": prototypes.products}
-    save_tensors(folder / PROTOTYPES, {"means": prototypes.means}, about)
+    return tensors_content({"means": prototypes.means}, about)
 
 
-def read_prototypes(folder: Path) -> Prototypes:
+def read_prototypes(run: Snapshot) -> Prototypes:
     """Read a run's prototypes; :data:`NO_PROTOTYPES` before training has ended.
 
     Raises:
         RunError: the file is damaged.
     """
-    path = Path(folder) / PROTOTYPES
-    if not path.is_file():
+    if not run.has(PROTOTYPES):
         return NO_PROTOTYPES
-    tensors, about = load_tensors(path)
+    tensors, found = parse_tensors(run.read(PROTOTYPES), run.name(PROTOTYPES))
     try:
-        low, high = map(float, about["scale"])
-        means, products = tensors["means"], tuple(map(str, about["products"]))
-        if not low < high or means.shape[0] != len(products):
-            raise ValueError
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise RunError(f"{path} is damaged; restore the run from a copy") from error
+        about = _About.model_validate(found)
+    except ValidationError as error:
+        raise run.damaged(PROTOTYPES, "its products or its range are no such") from error
+    (low, high), products, means = about.scale, about.products, tensors.get("means")
+    if not low < high or len(set(products)) < len(products):
+        raise run.damaged(PROTOTYPES, "its products or its range are no such")
+    if means is None or means.dtype != np.float32 or means.ndim != 2 or len(means) != len(products):
+        raise run.damaged(PROTOTYPES, "its means are not those of its products")
     return Prototypes((low, high), products, means)

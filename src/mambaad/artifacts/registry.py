@@ -162,8 +162,9 @@ class Registry:
         return number
 
     def current(self, line: str) -> Path:
-        """The path of the bundle in use."""
-        number = self.read(line).current
+        """The path of the bundle in use, which is verified."""
+        state = self.read(line)
+        number = state.current
         if number is None:
             raise RunError(
                 f"line {line} has no version in use; promote one (mambaad registry list shows them)"
@@ -173,6 +174,7 @@ class Registry:
             raise RunError(
                 f"{path}, which is in use, does not exist; roll back, or restore it from a copy"
             )
+        self._check(line, state.get(number))
         return path
 
     def _read_or_note(self, line: str) -> Line:
@@ -204,7 +206,11 @@ class Registry:
 
     def _check(self, line: str, version: Version) -> None:
         path = self._path(line, version.number)
-        if not path.is_file() or file_digest(path) != version.sha256:
+        try:
+            is_the_same = path.is_file() and file_digest(path) == version.sha256
+        except OSError as error:
+            raise RunError(cannot_read(path, error)) from error
+        if not is_the_same:
             raise RunError(f"{path} is not the bundle that was added; restore it from a copy")
 
     @contextmanager

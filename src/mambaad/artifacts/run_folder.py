@@ -1,182 +1,269 @@
-"""The run folder: everything that training writes and inspection needs.
+"""Making a run folder, and reading its settings, data summary, versions and logs.
 
-======================== ==========================================================
-``config.json``          the settings (:class:`mambaad.config.TrainConfig`)
-``data.json``            the classes, their counts, and the digests of their images
-``version.json``         the versions of this package, PyTorch and timm
-``weights.safetensors``  the whole model, encoder included
-``log.jsonl``            a line for each epoch
-``head.jsonl``           with a residual head: its loss every 50 steps, whether it is used
-``good_parts.*``         the products' prototypes, written last (``artifacts/prototypes.py``)
-``calibration.*``        once calibrated: the thresholds (``inspection/calibration.py``)
-``checkpoint.*``         until training has ended: the state that it resumes from
-``head_checkpoint.*``    the same of the residual head, while it is trained
-======================== ==========================================================
-
-Nothing in it refers to a path outside, so it can be moved.
+``manifest.py`` lists its files.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from mambaad.artifacts.generations import commit
+from mambaad.artifacts.manifest import (
+    CONFIG,
+    DATA,
+    FIRST,
+    HEAD_LOG,
+    LOG,
+    PROTOTYPES,
+    RUN_FORMAT,
+    VERSION,
+    has_begun,
+)
+from mambaad.artifacts.snapshot import Snapshot
+from mambaad.artifacts.tensors import Content
 from mambaad.config import TrainConfig, config_json
+from mambaad.documents import DocumentError, parse_json, shortened
 from mambaad.errors import MambaADError, RunError
-from mambaad.files import TEMPORARY, file_digest, write_text
-
-CONFIG, DATA, VERSION, LOG = "config.json", "data.json", "version.json", "log.jsonl"
-WEIGHTS, PROTOTYPES = "weights.safetensors", "good_parts.safetensors"
-CHECKPOINT, CALIBRATION = "checkpoint.safetensors", "calibration.safetensors"
-HEAD_LOG, HEAD_CHECKPOINT = "head.jsonl", "head_checkpoint.safetensors"
+from mambaad.files import LOCK, TEMPORARY, locked
 
 
-def is_finished(folder: Path) -> bool:
+def is_finished(run: Snapshot) -> bool:
     """Whether training has ended: the prototypes are written last."""
-    return (folder / PROTOTYPES).is_file()
+    return run.has(PROTOTYPES)
 
 
-def check_finished(folder: Path) -> None:
+def check_finished(run: Snapshot) -> None:
     """Refuse a run whose training has not ended (RunError)."""
-    if not is_finished(folder):
+    if not is_finished(run):
         raise RunError(
-            f"{folder}: training has not ended; finish it first (mambaad train --resume)"
+            f"{run.source}: training has not ended; finish it first (mambaad train --resume)"
         )
 
 
-def create_run(folder: Path, config: TrainConfig, data: Mapping[str, Any]) -> None:
-    """Create a run folder with its settings, data summary and versions.
+@contextmanager
+def new_folder(folder: Path) -> Iterator[None]:
+    """Make the folder of a run that is to be created, and hold its lock.
 
     Raises:
-        RunError: the path exists and is not an empty folder, or cannot be written.
+        RunError: the path exists and is not an empty folder, cannot be written, or another process
+            is writing it.
     """
-    begun = {VERSION, DATA}  # left by a run that was killed within this function
-    if folder.exists() and (
-        not folder.is_dir()
-        or any(p.name not in begun and not p.name.endswith(TEMPORARY) for p in folder.iterdir())
-    ):
-        hint = "resume it (--resume), or " if (folder / CONFIG).is_file() else ""
+    _check_new(folder)
+    with locked(folder, make=True):
+        yield
+
+
+def create_run(
+    folder: Path,
+    config: TrainConfig,
+    data: Mapping[str, Any],
+    files: Mapping[str, Content] | None = None,
+) -> None:
+    """Write the first generation of a run: its settings, data summary and versions, and ``files``.
+
+    The caller holds the lock of the folder (:func:`new_folder`).
+
+    Raises:
+        RunError: the folder is not empty, or cannot be written.
+    """
+    _check_new(folder)
+    versions = {name: version(name) for name in ("mambaad", "torch", "timm")}
+    commit(
+        folder,
+        {
+            VERSION: json_content({**versions, **RUN_FORMAT}),
+            DATA: json_content(data),
+            CONFIG: [config_json(config).encode()],
+            **(files or {}),
+        },
+    )
+
+
+def _check_new(folder: Path) -> None:
+    if not folder.exists():
+        return
+    hint = "resume it (--resume), or " if has_begun(folder) else ""
+    if not folder.is_dir() or hint or not all(map(_may_be_left, folder.iterdir())):
         raise RunError(f"{folder} exists and is not empty; {hint}choose another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        versions = {name: version(name) for name in ("mambaad", "torch", "timm")}
-        write_text(folder / VERSION, json.dumps(versions, indent=2) + "\n")
-        write_text(folder / DATA, json.dumps(data, indent=2) + "\n")
-        write_text(folder / CONFIG, config_json(config))
-    except OSError as error:
-        raise RunError(
-            f"{folder} cannot be written ({error.strerror}); choose another --out"
-        ) from error
 
 
-def read_config(folder: Path) -> TrainConfig:
-    """Read the settings of a run.
+def _may_be_left(path: Path) -> bool:
+    """Whether a file may be from a run that was killed within :func:`create_run`."""
+    return path.name in FIRST or path.name.endswith((TEMPORARY, LOCK))
 
-    Raises:
-        RunError: not a run folder, or a damaged one.
-    """
+
+def json_content(value: Any) -> Content:
+    """Make the content of a JSON file."""
+    return [(json.dumps(value, indent=2) + "\n").encode()]
+
+
+def records_content(records: Sequence[Mapping[str, Any]]) -> Content:
+    """Make the content of a file with one JSON object a line."""
+    return ["".join(json.dumps(record) + "\n" for record in records).encode()]
+
+
+def read_config(run: Snapshot) -> TrainConfig:
+    """Read the settings of a run (RunError: they are damaged)."""
     try:
         # A setting that the run's version did not have is as it was then, whatever recipes say now.
         before = {name: field.default for name, field in TrainConfig.model_fields.items()}
         before["bit_depth"] = 16  # as all were read before it was a setting
-        return TrainConfig(**{**before, **_read_json(folder, CONFIG)})
+        return TrainConfig(**{**before, **_object(run, CONFIG)})
     except (ValidationError, TypeError, MambaADError) as error:
         if isinstance(error, RunError):
             raise
         raise RunError(
-            f"{folder / CONFIG} is not a configuration of this version of mambaad; see "
-            f"{folder / VERSION} for the one that wrote it"
+            f"{run.name(CONFIG)} is not a configuration of this version of mambaad; see "
+            f"{run.name(VERSION)} for the one that wrote it"
         ) from error
 
 
-def read_data_summary(folder: Path) -> dict[str, Any]:
+class _ClassCounts(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    train: Annotated[int, Field(ge=0)]
+    holdout: Annotated[int, Field(ge=0)] = 0
+    test: Annotated[int, Field(ge=0)]
+    masks: bool = False
+
+
+class _DataSummary(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    classes: dict[str, _ClassCounts]
+    fingerprint: str | None
+    parts: dict[str, list[str]] = {}
+    excluded: Annotated[int, Field(ge=0)] = 0
+    imported: str = ""
+    extension: dict[str, Any] = {}
+
+
+def read_data_summary(run: Snapshot) -> dict[str, Any]:
     """Read the summary of a run's data; see :func:`mambaad.artifacts.fingerprint.summarise_data`.
 
     Raises:
-        RunError: not a run folder, or a damaged one.
+        RunError: it is damaged.
     """
-    summary = _read_json(folder, DATA)
-    classes = summary.get("classes")
-    parts = summary.setdefault("parts", {})
-    if "fingerprint" not in summary or not isinstance(classes, dict) or not _are_digests(parts):
-        raise RunError(f"{folder / DATA} is damaged; restore the run from a copy")
-    return summary
+    summary = _object(run, DATA)
+    _check(run, DATA, _DataSummary, summary)
+    return {"parts": {}, **summary}
 
 
-def _are_digests(parts: object) -> bool:
-    return isinstance(parts, dict) and all(
-        isinstance(digests, list) and all(isinstance(digest, str) for digest in digests)
-        for digests in parts.values()
-    )
+class EpochRecord(BaseModel):
+    """A line of ``log.jsonl``; those of former versions may lack what has a default."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    epoch: Annotated[int, Field(ge=1)]
+    loss: float
+    lr: Annotated[float, Field(ge=0)] = 0.0
+    images_per_s: Annotated[float, Field(ge=0)] = 0.0
+    seconds: Annotated[float, Field(ge=0)]
+    waited: Annotated[float, Field(ge=0)] = 0.0
+    gpu_percent: float = 0.0
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Read the record of each epoch that has ended.
+class HeadRecord(BaseModel):
+    """A line of ``head.jsonl``; the last one says what was decided."""
 
-    Raises:
-        RunError: the log is damaged.
-    """
-    return _read_records(folder / LOG)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    step: Annotated[int, Field(ge=0)]
+    loss: float | None
+    seconds: Annotated[float, Field(ge=0)]
+    used: bool = True
+    pixel_ap: dict[str, float | None] = {}
 
 
-def training_seconds(folder: Path) -> float:
+def read_log(run: Snapshot) -> list[dict[str, Any]]:
+    """Read the record of each epoch that has ended (RunError: the log is damaged)."""
+    records = _read_records(run, LOG)
+    try:
+        check_epochs(records)
+    except ValueError as error:
+        raise run.damaged(LOG, _reason(error)) from error
+    return records
+
+
+def check_epochs(records: Sequence[Any]) -> None:
+    """Check the records of epochs: all of them, in their order (ValueError)."""
+    for number, record in enumerate(records, start=1):
+        if EpochRecord.model_validate(record).epoch != number:
+            raise ValueError(f"its record {number} is of another epoch")
+
+
+def training_seconds(run: Snapshot) -> float:
     """Add up the seconds of a run's epochs, and of its residual head (RunError: see above)."""
-    epochs = sum(epoch["seconds"] for epoch in read_log(folder))
-    head = [record["seconds"] for record in _read_records(folder / HEAD_LOG)]
+    epochs = sum(epoch["seconds"] for epoch in read_log(run))
+    head = [record["seconds"] for record in _read_head_log(run)]
     return float(epochs + max(head, default=0.0))
 
 
-def is_head_used(folder: Path) -> bool | None:
+def is_head_used(run: Snapshot) -> bool | None:
     """Tell whether a run's residual head was silenced; None of a run without one (RunError)."""
-    records = _read_records(folder / HEAD_LOG)
+    records = _read_head_log(run)
     return bool(records[-1].get("used", True)) if records else None
 
 
-def _read_records(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
+def _read_head_log(run: Snapshot) -> list[dict[str, Any]]:
+    records = _read_records(run, HEAD_LOG)
+    try:
+        check_head_log(records)
+    except ValueError as error:
+        raise run.damaged(HEAD_LOG, _reason(error)) from error
+    return records
+
+
+def check_head_log(records: Sequence[Any]) -> None:
+    """Check the records of a head's training (ValueError)."""
+    for record in records:
+        HeadRecord.model_validate(record)
+
+
+def _read_records(run: Snapshot, name: str) -> list[Any]:
+    if not run.has(name):
         return []
     try:
-        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return [{"loss": r["loss"], "seconds": r["seconds"], **r} for r in records]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{path} is damaged; restore the run from a copy") from error
+        return [
+            parse_json(bytes(line), name, first_line=number)
+            for number, line in enumerate(run.read(name).splitlines(), start=1)
+        ]
+    except DocumentError as error:
+        raise run.damaged(name, str(error)) from error
 
 
-def read_version(folder: Path) -> dict[str, Any]:
-    """Read the versions of the software that made a run (RunError: see :func:`read_config`)."""
-    return _read_json(folder, VERSION)
+def read_version(run: Snapshot) -> dict[str, str]:
+    """Read the versions of the software that made a run (RunError: they are damaged)."""
+    versions = _object(run, VERSION)
+    _check(run, VERSION, dict[str, str], versions)
+    return versions
 
 
-def _read_json(folder: Path, name: str) -> dict[str, Any]:
-    path = Path(folder) / name
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(
-            f"{folder} is not a run folder (it has no {name}); give one that "
-            "'mambaad train --out' made"
-        ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged ({error}); restore the run from a copy") from error
+def _object(run: Snapshot, name: str) -> dict[str, Any]:
+    content = run.json(name)
     if not isinstance(content, dict):
-        raise RunError(f"{path} is damaged (not an object); restore the run from a copy")
+        raise run.damaged(name, "not an object")
     return content
 
 
-def weights_digest(folder: Path) -> str:
-    """Compute the SHA-256 of a run's weights, in hexadecimal.
-
-    Raises:
-        RunError: they cannot be read.
-    """
+def _check(run: Snapshot, name: str, schema: Any, value: Any) -> None:
     try:
-        return file_digest(folder / WEIGHTS)
-    except OSError as error:
-        raise RunError(
-            f"{folder / WEIGHTS} cannot be read ({error.strerror}); restore it"
-        ) from error
+        TypeAdapter(schema).validate_python(value, strict=True)
+    except ValidationError as error:
+        raise run.damaged(name, _reason(error)) from error
+
+
+def _reason(error: ValueError) -> str:
+    """What the first problem of a validation is, in a few words."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    where = " ".join(map(str, first["loc"]))
+    return shortened(f"{where}: {first['msg']}".removeprefix(": "))

@@ -35,6 +35,7 @@ for command in (
     inspecting.calibrate,
     training.extend,
     models.bundle,
+    models.keygen,
     models.info,
     inspecting.monitor,
     data.make_data,

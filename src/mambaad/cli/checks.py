@@ -27,29 +27,27 @@ def check_source(source: Path, *, product: str | None = None) -> None:
 
 def _products(source: Path) -> list[str]:
     """The products that a model can name: none before its training has ended."""
-    from mambaad.artifacts.bundle import read_manifest
     from mambaad.artifacts.run_folder import is_finished, read_config, read_data_summary
+    from mambaad.artifacts.snapshot import opened
 
-    if source.is_file():
-        return read_manifest(source).classes
-    read_config(source)
-    return list(read_data_summary(source)["classes"]) if is_finished(source) else []
+    with opened(source) as run:
+        read_config(run)
+        return list(read_data_summary(run)["classes"]) if is_finished(run) else []
 
 
 def check_calibrated(source: Path, precision: str) -> None:
     """Refuse a run or bundle that gives no verdicts (RunError)."""
-    from mambaad.artifacts.bundle import read_manifest
-    from mambaad.artifacts.run_folder import CALIBRATION, read_config
+    from mambaad.artifacts.manifest import CALIBRATION
+    from mambaad.artifacts.run_folder import read_config
+    from mambaad.artifacts.snapshot import opened
 
-    if source.is_file():
-        found = read_manifest(source).calibrated is not None
-    else:
-        size = read_config(source).size
-        found = (source / CALIBRATION).is_file()
+    with opened(source) as run:
+        size = read_config(run).size
+        found = run.has(CALIBRATION)
         if found:  # only then is NumPy worth its time
             from mambaad.inspection.calibration import read_calibration
 
-            calibration = read_calibration(source, size)
+            calibration = read_calibration(run, size)
             found = calibration is not None and calibration.precision == precision
     if not found:
         raise RunError(f"{source} has no calibration for {precision}; run mambaad calibrate first")
@@ -97,12 +95,12 @@ def check_file(path: Path, flag: str) -> None:
 def check_test_data(source: Path, data: Path) -> None:
     """Refuse what is no folder with classes to test a run or bundle on (DataError)."""
     from mambaad.artifacts.run_folder import read_config
+    from mambaad.artifacts.snapshot import opened
     from mambaad.data.layouts import class_names
 
-    if not source.is_file():
-        class_names(data, split="test", layout=read_config(source).layout)
-    elif not data.is_dir():  # which layout a bundle's data has is known once it is unpacked
-        class_names(data, split="test")
+    with opened(source) as run:
+        layout = read_config(run).layout
+    class_names(data, split="test", layout=layout)
 
 
 def check_training(
@@ -114,6 +112,7 @@ def check_training(
         ConfigError, DataError, RunError: one line that says what was expected.
     """
     from mambaad.artifacts.run_folder import is_finished, read_config
+    from mambaad.artifacts.snapshot import opened
     from mambaad.config import check_names, make_config
     from mambaad.data.exclusion import leave_out
     from mambaad.data.layouts import read_data
@@ -121,11 +120,14 @@ def check_training(
 
     check_device(device)
     check_names(settings)
-    started = read_config(out).model_dump() if resume else {}
+    started, has_ended = {}, False
+    if resume:
+        with opened(out) as run:
+            started, has_ended = read_config(run).model_dump(), is_finished(run)
     config = make_config({**started, **settings})
     if not resume and config.encoder_weights not in ("timm", "random"):
         check_file(Path(config.encoder_weights), "--encoder-weights")
-    if not (resume and is_finished(out)):  # then nothing is read
+    if not has_ended:  # then nothing is read
         listed = read_data(data, config.classes, layout=config.layout)
         if not resume:
             leave_out(listed, data, config.exclude or ())

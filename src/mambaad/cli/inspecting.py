@@ -17,6 +17,7 @@ from mambaad.cli.options import (
     Json,
     MaxPixelsAs,
     Precision,
+    RequireSignature,
     Run,
     SkipUnreadable,
     Source,
@@ -59,6 +60,7 @@ def evaluate(
         typer.Option(help="Folder for a page with every image; needs a calibrated model."),
     ] = None,
     max_pixels: MaxPixelsAs = None,
+    require_signature: RequireSignature = None,
 ) -> None:
     """Measure a model on test images. Seven metrics for each class, and their means."""
     from mambaad.files import check_writable, write_text
@@ -136,6 +138,7 @@ def predict(
     device: Device = "auto",
     compile: Compile = "auto",
     max_pixels: MaxPixelsAs = None,
+    require_signature: RequireSignature = None,
 ) -> None:
     """Inspect images. Heatmaps, and scores and verdicts in predictions.csv and .jsonl."""
     from collections import Counter
@@ -264,6 +267,7 @@ def monitor(
     ] = 0.01,
     json: Json = None,
     plot: Annotated[Path | None, typer.Option(help="Plot the evidence to a .png or .svg.")] = None,
+    require_signature: RequireSignature = None,
 ) -> None:
     """Look for drift. Compares passed parts with calibration's; exit code 3 on an alarm."""
     from mambaad.files import check_writable, write_text

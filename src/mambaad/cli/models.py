@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mambaad.cli.options import Run, Source
+from mambaad.cli.options import RequireSignature, Run, Source
 from mambaad.cli.output import show
 from mambaad.cli.tables import aligned
 from mambaad.documents import shortened
-from mambaad.errors import MambaADError, RunError
+
+if TYPE_CHECKING:
+    from mambaad.artifacts.bundle import Manifest
+    from mambaad.artifacts.snapshot import Snapshot
 
 _UNSET = {
     "classes": "all",
@@ -26,9 +29,12 @@ _UNSET = {
 """How a setting is shown whose value is None."""
 
 
-def info(source: Source) -> None:
+def info(source: Source, require_signature: RequireSignature = None) -> None:
     """Show how a model was made. Its settings, classes, progress and versions."""
-    show(bundle_summary(source) if source.is_file() else run_summary(source))
+    from mambaad.artifacts.snapshot import opened
+
+    with opened(source) as run:
+        show(bundle_summary(run, run.manifest) if run.manifest else run_summary(run))
 
 
 def bundle(
@@ -37,17 +43,22 @@ def bundle(
     metrics: Annotated[
         Path | None, typer.Option(help="JSON file written by mambaad evaluate --json, to include.")
     ] = None,
+    sign: Annotated[
+        Path | None, typer.Option(help="Sign it with this private key; see mambaad keygen.")
+    ] = None,
 ) -> None:
     """Write a model as one file. It holds the weights, calibration and provenance; no images."""
     from mambaad.artifacts.run_folder import check_finished, read_config
+    from mambaad.artifacts.snapshot import opened
     from mambaad.files import check_writable
 
     check_writable(out)
-    read_config(run)
-    check_finished(run)
+    with opened(run) as snapshot:
+        read_config(snapshot)
+        check_finished(snapshot)
     from mambaad.workflows.bundle import bundle as make_bundle
 
-    manifest = make_bundle(run, out, metrics=metrics)
+    manifest = make_bundle(run, out, metrics=metrics, sign=sign)
     size = out.stat().st_size / 2**20
     calibrated = (
         f"calibrated ({manifest.calibrated})"
@@ -57,31 +68,21 @@ def bundle(
     show(f"{out}: {len(manifest.classes)} classes, {calibrated}, {size:.1f} MiB")
 
 
-def run_summary(run: Path) -> str:
-    """Describe a run folder: its settings, progress, weights and classes.
+def keygen(
+    key: Annotated[
+        Path, typer.Argument(metavar="KEY", help="File to write; the public key goes to KEY.pub.")
+    ],
+) -> None:
+    """Make a pair of keys to sign bundles. Keep KEY secret, and give KEY.pub to the line."""
+    from mambaad.artifacts.signatures import make_keys
 
-    Raises:
-        RunError: not a run folder, or one whose files hold something else.
-    """
-    from mambaad.artifacts.run_folder import DATA, HEAD_LOG, LOG
-
-    try:
-        rows, classes = _run_rows(run)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        if isinstance(error, MambaADError):
-            raise
-        raise RunError(
-            f"{run} is damaged: {DATA}, {LOG} or {HEAD_LOG} is not as training writes it; restore "
-            "the run from a copy"
-        ) from error
-    text = aligned(rows, last_is_text=True)
-    return text + ("\n\n" + aligned(classes) if len(classes) > 1 else "")
+    show(f"{key}: the private key; {make_keys(key)}: the public key")
 
 
-def _run_rows(run: Path) -> tuple[list[list[str]], list[list[str]]]:
-    """What is known of a run, and the counts of its classes, as rows of text."""
+def run_summary(run: Snapshot) -> str:
+    """Describe a run folder: its settings, progress, weights and classes."""
+    from mambaad.artifacts.manifest import WEIGHTS
     from mambaad.artifacts.run_folder import (
-        WEIGHTS,
         is_finished,
         is_head_used,
         read_config,
@@ -107,21 +108,27 @@ def _run_rows(run: Path) -> tuple[list[list[str]], list[list[str]]]:
             ["loss, first and last epoch", f"{epochs[0]['loss']:.4f} {epochs[-1]['loss']:.4f}"]
         )
         rows.append(["training time", f"{training_seconds(run) / 60:.1f} min"])
-    if (run / WEIGHTS).is_file():
-        rows.append(["weights", f"{(run / WEIGHTS).stat().st_size / 2**20:.1f} MiB"])
+    if run.has(WEIGHTS):
+        rows.append(["weights", f"{run.size(WEIGHTS) / 2**20:.1f} MiB"])
     classes = [["class", "train", "test"]]
     classes += [[name, f"{c['train']:d}", f"{c['test']:d}"] for name, c in data["classes"].items()]
-    return rows, classes
+    text = aligned(rows, last_is_text=True)
+    return text + ("\n\n" + aligned(classes) if len(classes) > 1 else "")
 
 
-def bundle_summary(path: Path) -> str:
-    """Describe a bundle by its manifest."""
-    from mambaad.artifacts.bundle import read_manifest
+def bundle_summary(bundle: Snapshot, manifest: Manifest) -> str:
+    """Verify a bundle, and describe it by its manifest."""
+    from mambaad.artifacts.signatures import required_key
 
-    manifest = read_manifest(path)
+    bundle.verify()
+    signed = "no"
+    if bundle.signature:
+        verified = "verified" if required_key() else "not verified (--require-signature)"
+        signed = f"with the key {bundle.signature.key[:16]}, {verified}"
     rows = [
         ["classes", ", ".join(manifest.classes)],
         ["calibrated", manifest.calibrated or "no"],
+        ["signed", signed],
         ["encoder", f"{manifest.encoder.get('name')} ({manifest.encoder.get('weights')})"],
         ["licence of its weights", manifest.encoder.get("licence", "not known")],
         ["fingerprint of the data", manifest.fingerprint],

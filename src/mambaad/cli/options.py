@@ -56,6 +56,23 @@ MaxPixelsAs = Annotated[
 ]
 
 
+def _require(context: typer.Context, key: Path | None) -> None:
+    if key:
+        from mambaad.artifacts.signatures import required
+
+        context.with_resource(required(key))  # until the command has ended
+
+
+RequireSignature = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="MAMBAAD_REQUIRE_SIGNATURE",
+        help="Refuse what is not signed with the private key of this public one.",
+        callback=_require,
+    ),
+]
+
+
 def reading(
     bit_depth: str | None, float_range: str | None, max_pixels: int | None
 ) -> dict[str, Any]:

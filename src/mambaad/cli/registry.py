@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mambaad.cli.options import RequireSignature
 from mambaad.cli.output import show
 from mambaad.cli.tables import aligned
 
@@ -29,6 +30,7 @@ def add(
     ],
     note: Annotated[str, typer.Option(help="What is new in this version.")] = "",
     root: Root = _ROOT,
+    require_signature: RequireSignature = None,
 ) -> None:
     """Add a bundle as the line's next version. It is verified first; promote puts it into use."""
     from mambaad.artifacts.registry import Registry
@@ -76,8 +78,13 @@ def rollback(line: LineName, root: Root = _ROOT) -> None:
 
 
 @app.command()
-def path(line: LineName, root: Root = _ROOT) -> None:
-    """Print the path of the bundle in use."""
+def path(line: LineName, root: Root = _ROOT, require_signature: RequireSignature = None) -> None:
+    """Print the path of the bundle in use. It is verified first."""
     from mambaad.artifacts.registry import Registry
+    from mambaad.artifacts.snapshot import opened
 
-    show(str(Registry(root).current(line)))
+    bundle = Registry(root).current(line)
+    if require_signature:
+        with opened(bundle):  # which verifies the signature
+            pass
+    show(str(bundle))

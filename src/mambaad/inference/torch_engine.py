@@ -7,7 +7,6 @@ import copy
 import functools
 import math
 import threading
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from jaxtyping import Float, UInt8
 
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.snapshot import Snapshot
 from mambaad.data.read_ahead import reader_threads
 from mambaad.errors import RunError
 from mambaad.inference.compiled import (
@@ -51,7 +51,7 @@ _TOLERANCE: dict[Precision, float] = {"float32": 1e-3, "bfloat16": 5e-2}
 
 
 def load_engine(
-    run: Path,
+    run: Snapshot,
     precision: Precision = "float32",
     *,
     device: str = "auto",
@@ -61,7 +61,7 @@ def load_engine(
     """Load a run's model in the form that runs fastest on a device.
 
     Args:
-        run: the run folder that training wrote.
+        run: an open run or bundle.
         precision, device, compile: see :class:`mambaad.Inspector`.
         keep_trained: also keep a copy of the model as trained, which explanations need.
 

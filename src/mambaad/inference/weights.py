@@ -1,66 +1,47 @@
-"""Loading a model from a run folder, and saving its weights there."""
+"""Loading a model from a run or bundle, and the content of its file of weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from mambaad.artifacts.manifest import CONFIG, PROTOTYPES, WEIGHTS
 from mambaad.artifacts.prototypes import read_prototypes
-from mambaad.artifacts.run_folder import CONFIG, PROTOTYPES, WEIGHTS, read_config
-from mambaad.artifacts.tensors import load_tensors, save_tensors, tensor_shapes
+from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.snapshot import Snapshot
+from mambaad.artifacts.tensors import Content, parse_tensors, tensors_content
 from mambaad.config import TrainConfig
 from mambaad.errors import ConfigError, RunError
 from mambaad.models.build import build_system
 from mambaad.models.system import System
 
 
-def save_weights(folder: Path, model: System) -> None:
-    """Write ``weights.safetensors``, whole or not at all."""
-    save_tensors(folder / WEIGHTS, as_numpy(model.state_dict()))
+def weights_content(model: System) -> Content:
+    """Make the content of ``weights.safetensors``, in the model's own memory if on the CPU."""
+    return tensors_content(as_numpy(model.state_dict()))
 
 
-def load_model(folder: Path) -> System:
-    """Load the trained model of a run, in eval mode, on the CPU.
+def load_model(run: Snapshot) -> System:
+    """Load the trained model of a run or bundle, in eval mode, on the CPU.
 
     Raises:
-        RunError: not a run folder, no weights yet, or weights or prototypes of another model, or
-            that are no numbers.
+        RunError: no weights yet, or weights or prototypes that are damaged, of another model, or
+            no numbers.
     """
-    folder = Path(folder)
-    config = read_config(folder)
-    if not (folder / WEIGHTS).is_file():
+    config = read_config(run)
+    if not run.has(WEIGHTS):
         raise RunError(
-            f"{folder} has no {WEIGHTS}: its first epoch has not ended; resume training first "
+            f"{run.source} has no {WEIGHTS}: its first epoch has not ended; resume training first "
             "(mambaad train --resume)"
         )
-    _check_shapes(folder, config)
+    arrays, _ = parse_tensors(run.read(WEIGHTS), run.name(WEIGHTS))
+    _check_fit(run, config, arrays)
     model = build_system(config, "random")
-    state = as_torch(load_tensors(folder / WEIGHTS)[0])
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise RunError(
-            f"{folder / WEIGHTS} does not fit {folder / CONFIG}: {reason}; restore the run from a "
-            "copy"
-        ) from error
-    _check_prototypes(folder, model)
-    _check_finite(folder / WEIGHTS, model)
+    model.load_state_dict(as_torch(arrays))
+    _check_prototypes(run, model)
     return model.eval()
-
-
-def _check_finite(path: Path, model: System) -> None:
-    """Refuse weights with NaN or infinity, before anything is written with them."""
-    for name, tensor in model.state_dict().items():
-        # A sum shows both, in a tenth of the time; a sum that overflows is looked at again.
-        if not tensor.sum().isfinite() and not tensor.isfinite().all():
-            raise RunError(
-                f"{path}: {name} has values that are not finite, expected numbers; train again, or "
-                "restore the run from a copy"
-            )
 
 
 def as_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -73,41 +54,50 @@ def as_numpy(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
-def _check_shapes(folder: Path, config: TrainConfig) -> None:
-    """Compare the weights' shapes with those of the configured model, before it takes memory.
+def _check_fit(run: Snapshot, config: TrainConfig, found: Mapping[str, np.ndarray]) -> None:
+    """Compare the weights with those of the configured model, before it takes memory.
 
     A configuration from elsewhere could describe a model larger than memory; a weights file cannot
     hold more than its own size.
     """
-    path = folder / WEIGHTS
     try:
         with torch.device("meta"):
             described = build_system(config, "random").state_dict()
     except ConfigError as error:
-        raise RunError(f"{folder / CONFIG} does not describe a valid model: {error}") from error
-    wanted = {name: tuple(tensor.shape) for name, tensor in described.items()}
-    found = tensor_shapes(path)
+        raise RunError(f"{run.name(CONFIG)} does not describe a valid model: {error}") from error
+    difference = first_difference(as_torch(found), described)
+    if difference:
+        raise RunError(
+            f"{run.name(WEIGHTS)} does not fit {CONFIG}: {difference}; restore the run from a copy"
+        )
+
+
+def first_difference(
+    found: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
+) -> str | None:
+    """Say where tensors differ in name, shape or dtype; None if they do not."""
     for name in sorted(wanted.keys() | found.keys()):
-        if wanted.get(name) != found.get(name):
-            raise RunError(
-                f"{path} does not fit {folder / CONFIG}: {name} is {_shape(found.get(name))}, "
-                f"expected {_shape(wanted.get(name))}; restore the run from a copy"
-            )
+        ours, theirs = (_kind(tensors.get(name)) for tensors in (found, wanted))
+        if ours != theirs:
+            return f"{name} is {ours}, expected {theirs}"
+    return None
 
 
-def _shape(shape: tuple[int, ...] | None) -> str:
-    return "absent" if shape is None else f"of shape {shape}"
+def _kind(tensor: torch.Tensor | None) -> str:
+    if tensor is None:
+        return "absent"
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
-def _check_prototypes(folder: Path, model: System) -> None:
+def _check_prototypes(run: Snapshot, model: System) -> None:
     """Refuse prototypes that do not fit the encoder's embeddings."""
-    means = read_prototypes(folder).means
+    means = read_prototypes(run).means
     channels = getattr(model.encoder, "channels", None)
     if not means.size or not isinstance(channels, int | tuple):
         return
     width = channels if isinstance(channels, int) else sum(channels)
-    if means.ndim != 2 or means.shape[1] != width or means.dtype.kind != "f":
+    if means.shape[1] != width:
         raise RunError(
-            f"{folder / PROTOTYPES} does not fit {folder / CONFIG}: its means are of shape "
+            f"{run.name(PROTOTYPES)} does not fit {CONFIG}: its means are of shape "
             f"{means.shape}, expected products x {width}; restore the run from a copy"
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,9 +12,10 @@ from jaxtyping import Float
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
 
+from mambaad.artifacts.manifest import CALIBRATION
 from mambaad.artifacts.prototypes import read_prototypes
-from mambaad.artifacts.run_folder import CALIBRATION
-from mambaad.artifacts.tensors import load_tensors, save_tensors
+from mambaad.artifacts.snapshot import Snapshot
+from mambaad.artifacts.tensors import Content, parse_tensors, tensors_content
 from mambaad.errors import RunError
 from mambaad.inference.engine import Observation
 from mambaad.inspection.product_settings import ProductSettings
@@ -212,8 +212,8 @@ class _Record:
     device: str = "cpu"
 
 
-def save_calibration(folder: Path, calibration: Calibration) -> None:
-    """Write ``calibration.safetensors`` into a run folder, whole or not at all."""
+def calibration_content(calibration: Calibration) -> Content:
+    """Make the content of ``calibration.safetensors``."""
     tensors: dict[str, np.ndarray] = {}
     classes: dict[str, Any] = {}
     for name, c in calibration.classes.items():
@@ -240,24 +240,24 @@ def save_calibration(folder: Path, calibration: Calibration) -> None:
         "device": calibration.device,
         "classes": classes,
     }
-    save_tensors(folder / CALIBRATION, tensors, about)
+    return tensors_content(tensors, about)
 
 
-def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
+def read_calibration(run: Snapshot, size: tuple[int, int]) -> Calibration | None:
     """Read the calibration of a run; None if it has none.
 
     Args:
-        folder: the run folder.
+        run: an open run or bundle.
         size: height and width of its anomaly maps.
 
     Raises:
         RunError: the calibration is damaged, of other classes than the run, or of a newer version.
     """
-    path = Path(folder) / CALIBRATION
-    if not path.is_file():
+    if not run.has(CALIBRATION):
         return None
-    tensors, about = load_tensors(path)
-    found = about.get("format") if isinstance(about, dict) else None
+    path = run.name(CALIBRATION)
+    tensors, about = parse_tensors(run.read(CALIBRATION), path)
+    found = about.get("format")
     if isinstance(found, int) and found > FORMAT:
         raise RunError(
             f"{path} has format {found}, this version reads 1 to {FORMAT}; update mambaad, "
@@ -270,7 +270,7 @@ def read_calibration(folder: Path, size: tuple[int, int]) -> Calibration | None:
         }
     except (ValidationError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise RunError(f"{path} is damaged; calibrate again, or restore it from a copy") from error
-    products = read_prototypes(folder).products
+    products = read_prototypes(run).products
     if not products or set(classes) != set(products):
         raise RunError(
             f"{path} covers the classes {', '.join(classes) or 'none'}, expected the run's: "

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mambaad.artifacts.bundle import opened
+from mambaad.artifacts.manifest import WEIGHTS
 from mambaad.artifacts.prototypes import read_prototypes
-from mambaad.artifacts.run_folder import read_config, read_data_summary, weights_digest
+from mambaad.artifacts.run_folder import read_config, read_data_summary
+from mambaad.artifacts.snapshot import opened
 from mambaad.errors import ConfigError
 from mambaad.inference.compute import (
     Compilation,
@@ -68,6 +69,8 @@ class Inspector:
             is ``"cuda-graphs"`` on a GPU, else ``"off"``.
         keep_trained: also keep a copy of the model as trained, which explanations need.
         max_pixels: images with more are refused; by default as in training.
+        require_signature: the file of a public key; refuse what is not a bundle that was signed
+            with its private key (``mambaad bundle --sign``).
 
     Attributes:
         source, precision: as given.
@@ -79,12 +82,13 @@ class Inspector:
         heatmap_range: the map's values at both ends of the heatmaps of classes without a
             calibration.
         calibration: the per-class thresholds; None without one, or with one that does not apply.
-        weights: the SHA-256 of the model's weights, which identifies the model.
+        weights: the SHA-256 of the weights that were loaded, which identifies the model.
         is_finished: whether training has ended; until then the heatmap range is provisional and
             predictions name no product.
 
     Raises:
-        ConfigError: an unknown precision or way to compile, or a device that is not available.
+        ConfigError: an unknown precision or way to compile, a device that is not available, or no
+            public key.
         RunError: not a run or bundle, a damaged one, or one whose first epoch has not ended.
     """
 
@@ -97,13 +101,14 @@ class Inspector:
         compile: Compilation = "auto",
         keep_trained: bool = False,
         max_pixels: int | None = None,
+        require_signature: str | Path | None = None,
     ) -> None:
         check_precision(precision)
         check_device(device)
         check_compilation(compile)
         self.source = source
         self.precision = precision
-        with opened(Path(source)) as run:
+        with opened(source, require_signature) as run:  # all of one generation
             self.config = read_config(run)
             self.reading = self.config.reading
             if max_pixels is not None:
@@ -116,7 +121,7 @@ class Inspector:
             self.size = self.config.size
             prototypes = read_prototypes(run)
             self.products = prototypes.products or tuple(read_data_summary(run)["classes"])
-            self.weights = weights_digest(run)
+            self.weights = run.digest(WEIGHTS)
             calibration = read_calibration(run, self.size)
         self.heatmap_range = prototypes.heatmap_range
         self.is_finished = not self.products or bool(prototypes.products)

@@ -5,11 +5,10 @@ All else is frozen, so that the reconstruction, which never saw an anomaly, stay
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,20 +18,28 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch.nn import functional as F
 
-from mambaad.artifacts.run_folder import HEAD_CHECKPOINT, HEAD_LOG
+from mambaad.artifacts.generations import commit
+from mambaad.artifacts.manifest import HEAD_CHECKPOINT, HEAD_LOG
+from mambaad.artifacts.run_folder import check_head_log, records_content
+from mambaad.artifacts.snapshot import opened
 from mambaad.config import TrainConfig
 from mambaad.data.images import read_sample_image, resize_image
 from mambaad.data.read_ahead import read_ahead, reader_threads
 from mambaad.data.synthetic.anomalies import spoil
-from mambaad.files import write_text
 from mambaad.inference.device import memory_of
 from mambaad.metrics.ranking import average_precision
+from mambaad.models.head import ResidualHead
 from mambaad.models.normalise import normalise
 from mambaad.models.scoring import measure
 from mambaad.models.system import System
 from mambaad.process import is_out_of_memory, keep_freed_memory, limit_threads, on_signals
 from mambaad.progress import ProgressBar, say
-from mambaad.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from mambaad.training.checkpoint import (
+    Position,
+    check_position,
+    checkpoint_content,
+    load_checkpoint,
+)
 from mambaad.types import Sample
 
 BATCH, SPOILED = 8, 6
@@ -59,8 +66,8 @@ class SpoiledBatch(NamedTuple):
 
 def fit_head(
     config: TrainConfig, model: System, samples: Sequence[Sample], out: Path, device: torch.device
-) -> bool:
-    """Train a system's head to the end (True), or to an interruption (False).
+) -> list[dict[str, Any]] | None:
+    """Train a system's head to the end, and return its log; None if it was interrupted.
 
     In the end the maps with it are compared with those without on further anomalies: a head that
     hardly helps is silenced, as is one whose loss became no number: the order of a map's values is
@@ -73,7 +80,8 @@ def fit_head(
         config: how many steps, of what size and seed.
         model: on ``device``; only its head changes.
         samples: good parts, of all classes.
-        out: the run folder, which gets a log, and a checkpoint every 50 steps.
+        out: the run folder, which gets the log, and a checkpoint, every 50 steps; the caller holds
+            its lock.
         device: where to compute.
 
     Raises:
@@ -88,8 +96,7 @@ def fit_head(
     head.begin()
     head.train()
     optimizer = torch.optim.AdamW(head.parameters(), LR, weight_decay=0.0)
-    checkpoint = out / HEAD_CHECKPOINT
-    position = load_checkpoint(checkpoint, head, optimizer) if checkpoint.is_file() else Position()
+    position = _position(config, head, optimizer, out)
     say(f"residual head: {config.head_steps} steps on synthetic anomalies")
 
     images = ResizedImages(samples, config.size)
@@ -117,20 +124,18 @@ def fit_head(
             if failure:  # nothing of what has been trained before is lost
                 say(f"residual head: {failure}, so it is silenced")
                 head.begin()
-                _end(model, out, position, used=False)
-                return True
+                return _end(model, position, used=False)
             position.step += 1
             position.loss_sum += loss
             position.seconds = time.perf_counter() - began
             bar.update(position.step, config.head_steps, f"loss {loss:.3f}")
-            if position.step % _STEPS_A_RECORD == 0 or position.step == config.head_steps:
+            if _is_recorded(position.step, config):
                 position.log.append(_record(position))
                 position.loss_sum = 0.0
-                _write_log(out, position.log)
-                save_checkpoint(checkpoint, head, optimizer, position)
+                _save(out, head, optimizer, position)
             if stop.is_set() and position.step < config.head_steps:
-                save_checkpoint(checkpoint, head, optimizer, position)
-                return False
+                _save(out, head, optimizer, position)
+                return None
     model.eval()
     last = position.log[-1]
     say(f"residual head: loss {last['loss']:.4f}, {last['seconds'] / 60:.1f} min")
@@ -142,20 +147,49 @@ def fit_head(
     used = 1 - with_head <= MOST_LEFT * (1 - without)
     if not used:
         say("residual head: hardly better, so it is silenced; more head_steps may help")
-    _end(model, out, position, used=used, without_head=without, with_head=with_head)
-    return True
+    return _end(model, position, used=used, without_head=without, with_head=with_head)
+
+
+def _position(
+    config: TrainConfig, head: ResidualHead, optimizer: torch.optim.Optimizer, out: Path
+) -> Position:
+    """Restore the state of a head whose training was interrupted; the position of a start else."""
+    with opened(out) as run:
+        if not run.has(HEAD_CHECKPOINT):
+            return Position()
+        position = load_checkpoint(run, HEAD_CHECKPOINT, head, optimizer)
+        check_position(
+            position,
+            run.name(HEAD_CHECKPOINT),
+            optimizer,
+            epochs=1,
+            steps=config.head_steps,
+            records=sum(_is_recorded(step, config) for step in range(1, position.step + 1)),
+            check_log=check_head_log,
+        )
+    return position
+
+
+def _is_recorded(step: int, config: TrainConfig) -> bool:
+    return step % _STEPS_A_RECORD == 0 or step == config.head_steps
+
+
+def _save(
+    out: Path, head: ResidualHead, optimizer: torch.optim.Optimizer, position: Position
+) -> None:
+    content = checkpoint_content(head, optimizer, position)
+    commit(out, {HEAD_CHECKPOINT: content, HEAD_LOG: records_content(position.log)})
 
 
 def _end(
     model: System,
-    out: Path,
     position: Position,
     *,
     used: bool,
     without_head: float | None = None,
     with_head: float | None = None,
-) -> None:
-    """Freeze the head, silence it unless it is used, and end its log with what was decided."""
+) -> list[dict[str, Any]]:
+    """Freeze the head, silence it unless it is used, and return its log with what was decided."""
     assert model.head is not None
     model.head.requires_grad_(False)
     if not used:
@@ -170,11 +204,7 @@ def _end(
         "pixel_ap": pixel_ap,
         "used": used,
     }
-    _write_log(out, [*position.log, record])
-
-
-def _write_log(out: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    write_text(out / HEAD_LOG, "".join(json.dumps(record) + "\n" for record in records))
+    return [*position.log, record]
 
 
 @torch.inference_mode()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -19,10 +18,12 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from mambaad.artifacts.run_folder import CHECKPOINT, LOG
+from mambaad.artifacts.generations import commit
+from mambaad.artifacts.manifest import CHECKPOINT, LOG, WEIGHTS
+from mambaad.artifacts.run_folder import check_epochs, records_content
+from mambaad.artifacts.snapshot import opened
 from mambaad.config import TrainConfig
 from mambaad.errors import NonFiniteLossError
-from mambaad.files import write_text
 from mambaad.inference.compiled import (
     choose_compilation,
     compile_for_training,
@@ -30,11 +31,16 @@ from mambaad.inference.compiled import (
     or_plain,
 )
 from mambaad.inference.recorded import Recorder, Tensors
-from mambaad.inference.weights import save_weights
+from mambaad.inference.weights import weights_content
 from mambaad.models.system import System
 from mambaad.process import keep_freed_memory, limit_threads, on_signals
 from mambaad.training.batches import TrainingBatch, TrainingBatches, make_batches
-from mambaad.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from mambaad.training.checkpoint import (
+    Position,
+    check_position,
+    checkpoint_content,
+    load_checkpoint,
+)
 from mambaad.training.devices import one_line_errors, run_on_devices
 from mambaad.training.epoch_log import EpochLog
 from mambaad.training.gpu_meter import GpuMeter
@@ -83,7 +89,8 @@ def fit(
         config: how long, at what rates, on how many devices.
         model: as it is to start; in one process the very one that is trained.
         samples: good parts, of all classes.
-        out: the run folder, which gets weights and log after each epoch, and a checkpoint.
+        out: the run folder, which gets weights, log and checkpoint after each epoch; the caller
+            holds its lock.
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
@@ -119,14 +126,13 @@ def _fit(
         network.mark_forward_method("reconstruct")
         network.train()
 
-        checkpoint = out / CHECKPOINT
-        resumed = checkpoint.is_file()
-        position = load_checkpoint(checkpoint, model, adamw) if resumed else Position()
+        resumed = _position(config, model, adamw, len(samples), out)
+        position = resumed or Position()
         fabric.barrier()
         if fabric.is_global_zero:
             fabric.loggers.extend(make_loggers(config, out))
             if not resumed:  # so that resuming never needs the encoder's file again
-                save_checkpoint(checkpoint, model, adamw, position)
+                commit(out, {CHECKPOINT: checkpoint_content(model, adamw, position)})
 
         batches, stop = make_batches(samples, config, out, fabric.device), threading.Event()
         place = fabric.device if is_recorded(compilation, fabric.device, config.devices) else _CPU
@@ -145,16 +151,37 @@ def _fit(
             while position.epoch < config.epochs:
                 finished = _train_epoch(training)
                 if fabric.is_global_zero:
+                    changed = {CHECKPOINT: checkpoint_content(model, adamw, position)}
                     if finished:
-                        save_weights(out, model)
-                        write_text(out / LOG, "".join(json.dumps(r) + "\n" for r in position.log))
-                    # Last: a kill before it leaves the epoch to be done again, and nothing lost.
-                    save_checkpoint(checkpoint, model, adamw, position)
+                        changed[WEIGHTS] = weights_content(model)
+                        changed[LOG] = records_content(position.log)
+                    commit(out, changed)
                 if not finished:
                     return False
         for logger in fabric.loggers:
             logger.finalize("success")
         return True
+
+
+def _position(
+    config: TrainConfig, model: System, optimizer: Any, images: int, out: Path
+) -> Position | None:
+    """Restore the state of a run that has a checkpoint, and return its position."""
+    with opened(out) as run:
+        if not run.has(CHECKPOINT):
+            return None
+        position = load_checkpoint(run, CHECKPOINT, model, optimizer)
+        steps = epoch_batches(images, config.batch_size, config.devices, config.seed, epoch=0)
+        check_position(
+            position,
+            run.name(CHECKPOINT),
+            optimizer,
+            epochs=config.epochs,
+            steps=len(steps),
+            records=position.epoch,
+            check_log=check_epochs,
+        )
+    return position
 
 
 def _train_epoch(training: _Training) -> bool:

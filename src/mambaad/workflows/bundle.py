@@ -16,34 +16,40 @@ from mambaad.artifacts.bundle import (
     SUFFIX,
     Manifest,
     listed,
-    opened,
-    read_manifest,
     write_bundle,
 )
+from mambaad.artifacts.manifest import CONFIG
 from mambaad.artifacts.provenance import git_revision
 from mambaad.artifacts.run_folder import (
-    CONFIG,
-    VERSION,
     check_finished,
     read_config,
     read_data_summary,
     read_version,
 )
+from mambaad.artifacts.snapshot import Snapshot, opened
 from mambaad.config import TrainConfig, config_json
 from mambaad.documents import DocumentError, read_json
 from mambaad.errors import RunError
 from mambaad.inspection.calibration import read_calibration
 
 
-def bundle(run: str | Path, out: str | Path, *, metrics: str | Path | None = None) -> Manifest:
+def bundle(
+    run: str | Path,
+    out: str | Path,
+    *,
+    metrics: str | Path | None = None,
+    sign: str | Path | None = None,
+) -> Manifest:
     """Write a finished run as a bundle, whole or not at all; the same run gives the same file.
 
     Args:
         run: the run folder, calibrated or not.
         out: the file to write, ``*.mambaad``.
         metrics: a file that ``mambaad evaluate --json`` wrote, to be included.
+        sign: the file of a private key (:mod:`mambaad.artifacts.signatures`).
 
     Raises:
+        ConfigError: no private key.
         RunError: an unfinished or damaged run, or a file that cannot be written.
     """
     run, out = Path(run), Path(out)
@@ -53,35 +59,35 @@ def bundle(run: str | Path, out: str | Path, *, metrics: str | Path | None = Non
         )
     if not run.is_dir():
         raise RunError(f"{run} is not a run folder; give the folder of 'mambaad train --out'")
+    with opened(run) as snapshot:  # all of one generation
+        manifest, members = _bundled(snapshot, Path(metrics) if metrics else None)
+    write_bundle(out, manifest, members, Path(sign) if sign else None)
+    return manifest
+
+
+def _bundled(run: Snapshot, metrics: Path | None) -> tuple[Manifest, dict[str, bytes | bytearray]]:
+    """The manifest and the members of a run's bundle."""
     config, data = read_config(run), read_data_summary(run)
     check_finished(run)
     from mambaad.inference.weights import load_model  # importing PyTorch takes seconds
 
     load_model(run)  # raises now rather than on the line
     calibration = read_calibration(run, config.size)
-    members = {
-        name: (run / name).read_bytes()
-        for name in ALLOWED
-        if name not in (CONFIG, METRICS) and (run / name).is_file()
+    members: dict[str, bytes | bytearray] = {
+        name: run.read(name) for name in ALLOWED if name != CONFIG and run.has(name)
     }
     # Only the file's name: its folder belongs to the machine, not to the model.
     weights = PurePath(config.encoder_weights).name
     members[CONFIG] = config_json(config.model_copy(update={"encoder_weights": weights})).encode()
     mean = None
     if metrics:
-        figures = _read_metrics(Path(metrics))
+        figures = _read_metrics(metrics)
         mean = figures["mean"]
         members[METRICS] = (json.dumps(figures, indent=2) + "\n").encode()
-    versions = read_version(run)
-    if not all(isinstance(value, str) for value in versions.values()):
-        raise RunError(
-            f"{run / VERSION} is damaged: expected the versions as text; restore the run from a "
-            "copy"
-        )
     manifest = Manifest(
         format=FORMAT,
         files=listed(members),
-        versions={"bundled by mambaad": version("mambaad"), **versions},
+        versions={"bundled by mambaad": version("mambaad"), **read_version(run)},
         git_revision=git_revision(),
         classes=list(data["classes"]),
         fingerprint=str(data["fingerprint"]),
@@ -89,23 +95,25 @@ def bundle(run: str | Path, out: str | Path, *, metrics: str | Path | None = Non
         metrics=mean,
         encoder={"name": config.encoder, "weights": weights, "licence": _licence(config)},
     )
-    write_bundle(out, manifest, members)
-    return manifest
+    return manifest, members
 
 
 def check_bundle(source: Path) -> Manifest:
     """Check a bundle by loading it, and return its manifest.
 
     Raises:
-        RunError: see :func:`mambaad.artifacts.bundle.opened`; or the model cannot be loaded.
+        RunError: see :func:`mambaad.artifacts.snapshot.opened`; or the model cannot be loaded.
     """
     from mambaad.inference.weights import load_model
 
-    manifest = read_manifest(source)
-    with opened(source) as folder:
-        load_model(folder)
-        read_calibration(folder, read_config(folder).size)
-    return manifest
+    if not source.is_file():
+        raise RunError(f"there is no bundle {source}; make one with mambaad bundle")
+    with opened(source) as run:
+        load_model(run)
+        read_calibration(run, read_config(run).size)
+        run.verify()
+        assert run.manifest is not None  # since it is a file
+        return run.manifest
 
 
 def _read_metrics(path: Path) -> dict[str, Any]:

@@ -7,16 +7,15 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from mambaad.artifacts.fingerprint import fingerprint, known_parts, part_digests
+from mambaad.artifacts.generations import commit
+from mambaad.artifacts.manifest import CALIBRATION, WEIGHTS, has_begun
 from mambaad.artifacts.prototypes import read_prototypes
-from mambaad.artifacts.run_folder import (
-    CONFIG,
-    check_finished,
-    read_config,
-    read_data_summary,
-    weights_digest,
-)
+from mambaad.artifacts.run_folder import check_finished, read_config, read_data_summary
+from mambaad.artifacts.snapshot import opened
+from mambaad.config import TrainConfig
 from mambaad.data.checks import check_images
 from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import without
@@ -24,7 +23,7 @@ from mambaad.data.splits import hold_out
 from mambaad.data.unread import list_data
 from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
-from mambaad.files import open_regular
+from mambaad.files import locked, open_regular
 from mambaad.inference.compute import Precision, check_device, check_precision
 from mambaad.inspection.calibration import (
     Calibration,
@@ -32,7 +31,7 @@ from mambaad.inspection.calibration import (
     ClassCalibration,
     Method,
     calibrate_class,
-    save_calibration,
+    calibration_content,
     summarise_part,
 )
 from mambaad.inspection.inspector import Inspector
@@ -99,19 +98,54 @@ def calibrate(
     check_precision(precision)
     check_device(device)
     check_rates(target_fpr, review_fpr)
-    config = read_config(run)
-    check_finished(run)
-    if cross_fit is not None and (new_parts or config.holdout):
+    with opened(run) as snapshot:
+        holdout = read_config(snapshot).holdout
+        check_finished(snapshot)
+    if cross_fit is not None and (new_parts or holdout):
         other = "--new-parts" if new_parts else "the run's own hold-out"
         raise ConfigError(f"--cross-fit and {other} exclude each other; omit --cross-fit")
     if cross_fit is not None and cross_fit < 2:
         raise ConfigError(f"--cross-fit: expected 2 models or more, got {cross_fit}")
-    if not (config.holdout or cross_fit or new_parts):
+    if not (holdout or cross_fit or new_parts):
         raise ConfigError(
             f"{run} was trained on all of its good parts, and thresholds need others: give "
             "--cross-fit 3, or new ones with --new-parts, or train with --holdout 0.2"
         )
-    names = read_prototypes(run).products
+    with locked(run):  # so that the thresholds are of the weights that stay
+        calibration = _calibrate(
+            run,
+            data,
+            (target_fpr, review_fpr),
+            cross_fit,
+            new_parts,
+            products,
+            precision,
+            device,
+            skip_unreadable,
+            max_pixels,
+        )
+        commit(run, {CALIBRATION: calibration_content(calibration)})
+        if cross_fit:
+            shutil.rmtree(run / FOLDS, ignore_errors=True)
+    return calibration
+
+
+def _calibrate(
+    run: Path,
+    data: Path,
+    rates: tuple[float, float],
+    cross_fit: int | None,
+    new_parts: bool,
+    products: str | Path | None,
+    precision: Precision,
+    device: str,
+    skip_unreadable: bool,
+    max_pixels: int | None,
+) -> Calibration:
+    """:func:`calibrate`, while nothing else writes into the run."""
+    with opened(run) as snapshot:
+        config, summary = read_config(snapshot), read_data_summary(snapshot)
+        names, weights = read_prototypes(snapshot).products, snapshot.digest(WEIGHTS)
     reading = config.reading
     if max_pixels is not None:
         reading = replace(reading, max_pixels=max_pixels)
@@ -127,12 +161,12 @@ def calibrate(
     method: Method = "new parts" if new_parts else "cross-fit" if cross_fit else "hold-out"
     if new_parts:
         sources = [_Source(run, {c.name: _good_samples((*c.train, *c.test)) for c in classes})]
-        _check_new(run, data, sources[0])
+        _check_new(run, summary, data, sources[0])
     else:
-        classes = _training_classes(run, data, classes, skip_unreadable)
+        classes = _training_classes(run, summary, data, classes, skip_unreadable)
         # All folds before the first training, so that an error in any of them comes at once.
         folds = [(k, cross_fit) for k in range(1, cross_fit + 1)] if cross_fit else [None]
-        sources = [_held_out_source(run, classes, fold) for fold in folds]
+        sources = [_held_out_source(run, config, classes, fold) for fold in folds]
     for name in names:
         if not any(source.parts[name] for source in sources):
             raise DataError(
@@ -140,33 +174,29 @@ def calibrate(
             )
     for source in sources:
         if source.fold:
-            _train_fold(run, data, source.run, source.fold, device, skip_unreadable)
+            _train_fold(config, data, source.run, source.fold, device, skip_unreadable)
     parts, used = _observe(sources, settings, precision, device, skip_unreadable)
     for name in names:
         if not parts[name]:
             raise DataError(f"none of the good parts of {name} can be read; repair or replace them")
-    calibration = Calibration(
+    return Calibration(
         {
             name: calibrate_class(
                 parts[name],
                 index,
                 [part for other in names if other != name for part in parts[other]],
                 settings[name],
-                fail_fpr=target_fpr,
-                review_fpr=review_fpr,
+                fail_fpr=rates[0],
+                review_fpr=rates[1],
             )
             for index, name in enumerate(names)
         },
         method,
         cross_fit or 0,
         precision,
-        weights_digest(run),
+        weights,
         used,
     )
-    save_calibration(run, calibration)
-    if cross_fit:
-        shutil.rmtree(run / FOLDS, ignore_errors=True)
-    return calibration
 
 
 def _good_samples(samples: Iterable[Sample]) -> tuple[Sample, ...]:
@@ -189,24 +219,30 @@ def _openable(c: ProductClass) -> ProductClass:
 
 
 def _held_out_source(
-    run: Path, classes: Sequence[ProductClass], fold: tuple[int, int] | None
+    run: Path,
+    config: TrainConfig,
+    classes: Sequence[ProductClass],
+    fold: tuple[int, int] | None,
 ) -> _Source:
     """Pair the run, or the run of one of its folds, with the good parts that it holds out."""
-    config = read_config(run)
     _, held_out = hold_out(classes, share=config.holdout, fold=fold, seed=config.seed)
     folder = run / FOLDS / f"{fold[0]}_of_{fold[1]}" if fold else run
     return _Source(folder, {c.name: _good_samples(c.train) for c in held_out}, fold)
 
 
 def _training_classes(
-    run: Path, data: Path, classes: list[ProductClass], skip_unreadable: bool
+    run: Path,
+    summary: Mapping[str, Any],
+    data: Path,
+    classes: list[ProductClass],
+    skip_unreadable: bool,
 ) -> list[ProductClass]:
     """Return the classes as the run was trained on them, or raise a DataError.
 
     Files are compared by digest, without decoding them. If the digests differ, unreadable images
     may be the reason: they are reported, or skipped as training did.
     """
-    wanted = read_data_summary(run)["fingerprint"]
+    wanted = summary["fingerprint"]
     if fingerprint(part_digests(classes)) == wanted:
         return classes
     checked, skipped = check_images(classes, skip_unreadable=skip_unreadable)
@@ -220,9 +256,9 @@ def _training_classes(
     return checked
 
 
-def _check_new(run: Path, data: Path, source: _Source) -> None:
+def _check_new(run: Path, summary: Mapping[str, Any], data: Path, source: _Source) -> None:
     paths = [sample.path for parts in source.parts.values() for sample in parts]
-    known = known_parts(read_data_summary(run), paths)
+    known = known_parts(summary, paths)
     if known:
         raise DataError(
             f"{data} holds {len(known)} of the parts that {run} was trained on, such as "
@@ -231,7 +267,7 @@ def _check_new(run: Path, data: Path, source: _Source) -> None:
 
 
 def _train_fold(
-    run: Path,
+    config: TrainConfig,
     data: Path,
     folder: Path,
     fold: tuple[int, int],
@@ -241,7 +277,6 @@ def _train_fold(
     """Train a model without one of K folds of the good parts, for as many steps as the run."""
     from mambaad.workflows.train import train_run  # PyTorch takes seconds to load
 
-    config = read_config(run)
     epochs = round(config.epochs * fold[1] / (fold[1] - 1))
     config = config.model_copy(update={"fold": fold, "logger": "none", "epochs": epochs})
     say(f"cross-fitting: model {fold[0]} of {fold[1]}")
@@ -249,7 +284,7 @@ def _train_fold(
         data,
         folder,
         config,
-        resume=(folder / CONFIG).is_file(),
+        resume=has_begun(folder),
         skip_unreadable=skip_unreadable,
         device=device,
     )

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from mambaad.artifacts.run_folder import CONFIG, read_log
+from mambaad.artifacts.manifest import has_begun
+from mambaad.artifacts.run_folder import read_log
+from mambaad.artifacts.snapshot import opened
 from mambaad.data.synthetic.catalogue import PRODUCTS
 from mambaad.data.synthetic.factory import make_data
 from mambaad.data.synthetic.render import render_part
@@ -97,7 +99,7 @@ def _demo(out: Path, settings: DemoSettings) -> Evaluation:
     train(
         data,
         run,
-        resume=(run / CONFIG).exists(),
+        resume=has_begun(run),
         encoder="embedded",
         variant="lite",
         recipe="fast",
@@ -110,6 +112,8 @@ def _demo(out: Path, settings: DemoSettings) -> Evaluation:
     inspector = Inspector(run)
     page = RunPage(inspector.heatmap_range)
     evaluation = evaluate(inspector, data, sinks=[page.add])
+    with opened(run) as trained:
+        log = read_log(trained)
     _render_new(new, settings)
     for row in predict(inspector, [new], out / PREDICTIONS):
         if row.error:
@@ -118,7 +122,7 @@ def _demo(out: Path, settings: DemoSettings) -> Evaluation:
         out / REPORT,
         "MambaAD on a synthetic factory",
         inspector.config,
-        read_log(run),
+        log,
         f"{evaluation.protocol}, pixels at the {evaluation.at}'s size",
         evaluation.to_rows(),
         evaluation.scores,

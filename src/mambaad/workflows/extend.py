@@ -15,15 +15,16 @@ from typing import Any
 import torch
 
 from mambaad.artifacts.fingerprint import fingerprint, part_digests, summarise_data
+from mambaad.artifacts.manifest import WEIGHTS, has_begun
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import (
-    CONFIG,
-    PROTOTYPES,
     create_run,
+    is_finished,
+    new_folder,
     read_config,
     read_data_summary,
-    weights_digest,
 )
+from mambaad.artifacts.snapshot import Snapshot, opened
 from mambaad.config import TrainConfig
 from mambaad.data.checks import check_masks, check_with_progress
 from mambaad.data.depth import decided_depth, with_reading
@@ -33,7 +34,7 @@ from mambaad.data.unread import list_data
 from mambaad.data.walk import text
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.file_errors import reason
-from mambaad.files import LOCK, locked, sweep
+from mambaad.files import LOCK, locked
 from mambaad.inference.device import find_device
 from mambaad.inference.weights import load_model
 from mambaad.inspection.inspector import Inspector
@@ -157,19 +158,23 @@ def extend(
     name = text(new.resolve().name)
     work, former = (run.with_name(f"{run.name}.{what}-{name}") for what in ("extended", "before"))
     _finish_replacing(run, work, former)
-    config = _check(run, name, former, epochs, replay, max_drop)
+    with opened(run) as snapshot:
+        _check(snapshot, name, former, epochs, replay, max_drop)
     with locked(run):  # and by that its extension
-        old_classes, added = _read(run, config, new, old, skip_unreadable)
+        with opened(run) as snapshot:
+            config = _check(snapshot, name, former, epochs, replay, max_drop)
+            old_classes, added = _read(snapshot, config, new, old, skip_unreadable)
+            weights = snapshot.digest(WEIGHTS)
         if depth := decided_depth([added]):
             config = config.model_copy(update={"bit_depth": depth})
         tested = _tested(old_classes, max_drop)
         classes = sorted([*old_classes, added], key=lambda c: c.name)
         trained_on, held_out = hold_out(classes, share=config.holdout, seed=config.seed)
         samples = _replayed(trained_on, name, replay, config.seed)
-        about = {"from": weights_digest(run), "product": name, "epochs": epochs, "replay": replay}
+        about = {"from": weights, "product": name, "epochs": epochs, "replay": replay}
         summary = summarise_data(classes, held_out, excluded=config.exclude or ())
         _prepare_folder(work, config, {**summary, "extension": about})
-        if not (work / PROTOTYPES).is_file():
+        if not _has_ended(work):
             place = find_device(device)
             _train(run, work, config, epochs, samples, place)
             # The head again, if any: what it has learnt was of the former reconstruction.
@@ -216,7 +221,7 @@ def _finish_replacing(run: Path, work: Path, former: Path) -> None:
 
 def _undo_half(run: Path, work: Path, former: Path) -> None:
     """Undo the first of the two renames, if it was one."""
-    if not run.exists() and former.is_dir() and (work / PROTOTYPES).is_file():
+    if not run.exists() and former.is_dir() and _has_ended(work):
         former.rename(run)
 
 
@@ -226,15 +231,22 @@ def _replacing(run: Path) -> AbstractContextManager[None]:
     return held(path, run, wait=_WAIT)
 
 
+def _has_ended(folder: Path) -> bool:
+    if not has_begun(folder):
+        return False
+    with opened(folder) as run:
+        return is_finished(run)
+
+
 def _check(
-    run: Path, name: str, former: Path, epochs: int, replay: float, max_drop: float
+    snapshot: Snapshot, name: str, former: Path, epochs: int, replay: float, max_drop: float
 ) -> TrainConfig:
     """Check the arguments, and return the run's settings with the new product's name."""
-    config = read_config(run)
-    if not (run / PROTOTYPES).is_file():
+    run, config = snapshot.source, read_config(snapshot)
+    if not is_finished(snapshot):
         command = f"mambaad train DATA --out {shlex.quote(str(run))} --resume"
         raise RunError(f"{run}: training has not ended; finish it first: {command}")
-    products = read_prototypes(run).products
+    products = read_prototypes(snapshot).products
     if name in products:
         raise ConfigError(
             f"{run} has a product '{name}' already; rename the folder, or train a new run"
@@ -254,14 +266,14 @@ def _check(
 
 
 def _read(
-    run: Path, config: TrainConfig, new: Path, old: Path, skip_unreadable: bool
+    snapshot: Snapshot, config: TrainConfig, new: Path, old: Path, skip_unreadable: bool
 ) -> tuple[list[ProductClass], ProductClass]:
     """Read the products that the run was trained on, and the new one, and check their images."""
     if not (new / "train" / "good").is_dir():
         raise DataError(
             f"{new} has no folder train/good; give the folder of one class in MVTec AD's layout"
         )
-    names, skip = read_prototypes(run).products, skip_unreadable
+    names, skip = read_prototypes(snapshot).products, skip_unreadable
     classes = list_data(old, names, layout=config.layout, skip_unreadable=skip)
     classes = without(classes, old, config.exclude or ())
     place = new.resolve()
@@ -271,10 +283,10 @@ def _read(
     classes = with_reading(classes, config.reading)
     check_masks(classes)
     classes = check_with_progress(classes, skip_unreadable=skip_unreadable)
-    if fingerprint(part_digests(classes[:-1])) != read_data_summary(run)["fingerprint"]:
+    if fingerprint(part_digests(classes[:-1])) != read_data_summary(snapshot)["fingerprint"]:
         raise DataError(
-            f"{old} does not hold the parts that {run} was trained on (other contents, or another "
-            "order); give those"
+            f"{old} does not hold the parts that {snapshot.source} was trained on (other contents, "
+            "or another order); give those"
         )
     return classes[:-1], classes[-1]
 
@@ -304,17 +316,20 @@ def _replayed(
 
 def _prepare_folder(work: Path, config: TrainConfig, summary: Mapping[str, Any]) -> None:
     """Create the folder of the extended run, or check that it belongs to the same extension."""
-    if not (work / CONFIG).is_file():
+    if not has_begun(work):
         try:
-            create_run(work, config, summary)
+            with new_folder(work):
+                create_run(work, config, summary)
         except RunError as error:
             raise RunError(f"{work} exists, or cannot be created; move it away: {error}") from error
-    elif {**read_data_summary(work), "classes": None} != {**summary, "classes": None}:
+        return
+    with opened(work) as begun:
+        found = read_data_summary(begun)
+    if {**found, "classes": None} != {**summary, "classes": None}:
         raise RunError(
             f"{work} was started with other images or settings, or from other weights; give the "
             "same ones, or delete that folder"
         )
-    sweep(work)
 
 
 def _train(
@@ -335,7 +350,9 @@ def _train(
     say(f"{len(samples)} training images, the old products' replayed: {shown}")
     torch.manual_seed(config.seed)
     fabric = make_fabric(tuned.devices, tuned.precision, device)
-    if not fit(fabric, tuned, load_model(run), samples, work):
+    with opened(run) as trained:
+        model = load_model(trained)
+    if not fit(fabric, tuned, model, samples, work):
         raise _interrupted(work)
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from mambaad.artifacts.run_folder import create_run
+from mambaad.artifacts.manifest import WEIGHTS
+from mambaad.artifacts.run_folder import create_run, new_folder
 from mambaad.config import make_config
 from mambaad.errors import RunError
-from mambaad.inference.weights import save_weights
+from mambaad.inference.weights import weights_content
 from mambaad.models.build import build_system
 from mambaad.models.encoder_weights import read_state_dict
 from mambaad.models.released import load_released
@@ -66,8 +67,9 @@ def import_checkpoint(
         load_released(model if has_encoder else trained, state)
     except RunError as error:
         raise RunError(f"{checkpoint}: {error}") from error
-    create_run(out, config, {"classes": {}, "fingerprint": None, "imported": checkpoint.name})
-    save_weights(out, model)
+    about: dict[str, Any] = {"classes": {}, "fingerprint": None, "imported": checkpoint.name}
+    with new_folder(out):
+        create_run(out, config, about, {WEIGHTS: weights_content(model)})
     return out
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from mambaad.artifacts.bundle import opened
-from mambaad.artifacts.run_folder import read_config, weights_digest
+from mambaad.artifacts.manifest import WEIGHTS
+from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.snapshot import opened
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import printable, written_whole
 from mambaad.inspection.calibration import ClassCalibration, Method, read_calibration
@@ -171,9 +172,9 @@ def monitor(
         raise ConfigError(
             f"--false-alarm-rate: expected a share above 0 and below 1, got {false_alarm_rate}"
         )
-    with opened(Path(source)) as run:
+    with opened(source) as run:
         calibration = read_calibration(run, read_config(run).size)
-        weights = weights_digest(run)
+        weights = run.digest(WEIGHTS)
     if calibration is None:
         raise RunError(f"{source} has no calibration; run mambaad calibrate first")
     passed, verdicts = _read_predictions(predictions, weights, source)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from mambaad.artifacts.fingerprint import summarise_data
-from mambaad.artifacts.prototypes import save_prototypes
+from mambaad.artifacts.generations import commit
+from mambaad.artifacts.manifest import CHECKPOINT, HEAD_CHECKPOINT, HEAD_LOG, PROTOTYPES, WEIGHTS
+from mambaad.artifacts.prototypes import prototypes_content
 from mambaad.artifacts.run_folder import (
-    CHECKPOINT,
-    HEAD_CHECKPOINT,
-    PROTOTYPES,
     create_run,
+    is_finished,
+    new_folder,
     read_config,
     read_data_summary,
+    records_content,
 )
+from mambaad.artifacts.snapshot import Snapshot, opened
 from mambaad.config import SETTINGS, TrainConfig, make_config, named
 from mambaad.data.checks import read_checked
 from mambaad.data.depth import decided_depth
@@ -26,9 +30,9 @@ from mambaad.data.exclusion import read_exclusions
 from mambaad.data.layout_file import as_setting
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
-from mambaad.files import TEMPORARY
+from mambaad.files import locked
 from mambaad.inference.device import find_device, find_type
-from mambaad.inference.weights import load_model, save_weights
+from mambaad.inference.weights import load_model, weights_content
 from mambaad.models.build import build_system
 from mambaad.models.licences import licence_notice
 from mambaad.progress import say
@@ -43,6 +47,7 @@ from mambaad.types import ProductClass, Sample
 _MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
 """Settings that may change when resuming: the weights do not depend on them, but for rounding."""
 
+_CHECKPOINTS = (CHECKPOINT, HEAD_CHECKPOINT)
 _MOST_SHOWN = 8
 
 
@@ -217,7 +222,7 @@ def train(
         del given["bit_depth"]  # it has been decided
     if layout is not None:
         given["layout"] = as_setting(layout)
-    settings = {**read_config(out).model_dump(), **given} if resume else given
+    settings = {**_settings(out), **given} if resume else given
     return train_run(
         data,
         out,
@@ -226,6 +231,11 @@ def train(
         skip_unreadable=skip_unreadable,
         device=device,
     )
+
+
+def _settings(out: Path) -> dict[str, Any]:
+    with opened(out) as run:
+        return read_config(run).model_dump()
 
 
 def train_run(
@@ -241,14 +251,34 @@ def train_run(
 
     Resumed, ``config`` must be the run's own, but for caches and logger.
     """
-    data, out = Path(data), Path(out)
-    if resume:
-        _check_resumed(out, config)
+    with ExitStack() as held:
+        _train_run(Path(data), Path(out), config, resume, skip_unreadable, device, held)
+    return Path(out)
+
+
+def _train_run(
+    data: Path,
+    out: Path,
+    config: TrainConfig,
+    resume: bool,
+    skip_unreadable: bool,
+    device: str,
+    held: ExitStack,
+) -> None:
+    """:func:`train_run`, which holds the run's lock in ``held`` as soon as there is a run."""
     place = find_device(device) if config.devices == 1 else find_type(device)
-    if resume and _is_finished(out):
-        _remove_checkpoints(out)
-        say(f"{out} is finished: nothing to resume")
-        return out
+    fingerprint, has_encoder = None, False
+    if resume:
+        held.enter_context(locked(out))
+        with opened(out) as run:
+            _check_resumed(run, config)
+            has_ended, fingerprint = is_finished(run), read_data_summary(run)["fingerprint"]
+            # The checkpoint's: the file that it once came from may be gone.
+            has_encoder = run.has(CHECKPOINT)
+        if has_ended:
+            commit(out, {}, removed=_CHECKPOINTS)  # which former versions deleted last
+            say(f"{out} is finished: nothing to resume")
+            return
 
     everything = read_checked(
         data,
@@ -271,23 +301,20 @@ def train_run(
         raise ConfigError(f"--devices {config.devices} is more than the {len(samples)} images")
 
     summary = summarise_data(everything, held_out, excluded=config.exclude or ())
-    if resume and summary["fingerprint"] != read_data_summary(out)["fingerprint"]:
+    if resume and summary["fingerprint"] != fingerprint:
         raise RunError(
             f"{data} does not hold the images that {out} was trained on (other contents, or "
             "another order); give the same ones, or start a new run"
         )
     torch.manual_seed(config.seed)
-    # A checkpoint has the encoder: the file it once came from may be gone.
-    has_encoder = resume and (out / CHECKPOINT).is_file()
     model = build_system(config, "random" if has_encoder else config.encoder_weights)
     if not resume and (notice := licence_notice(config.encoder, config.encoder_weights)):
         say(notice)
     check_logger(config.logger)
     fabric = make_fabric(config.devices, config.precision, place)
     if not resume:
+        held.enter_context(new_folder(out))
         create_run(out, config, summary)
-    for leftover in out.glob(f"*{TEMPORARY}"):
-        leftover.unlink()
     if not has_encoder:
         prepare(model, samples, config.size)
     counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
@@ -304,7 +331,6 @@ def train_run(
         raise interrupted
     if not finish(out, config, samples, classes, fabric.device):
         raise interrupted
-    return out
 
 
 def finish(
@@ -317,7 +343,7 @@ def finish(
     """End a training whose epochs are done: the head if there is one, prototypes, no checkpoints.
 
     Args:
-        out: the run folder, with weights.
+        out: the run folder, with weights; the caller holds its lock.
         config: its settings.
         samples: the images that it was trained on, now for the head.
         classes: of whose good parts the prototypes are measured.
@@ -327,27 +353,25 @@ def finish(
         False if it was interrupted; the head's state is saved then.
     """
     with one_line_errors(config, device):
-        model = load_model(out).to(device)
+        with opened(out) as run:
+            model = load_model(run).to(device)
+        files = {}
         if model.head is not None:
-            if not fit_head(config, model, samples, out, device):
+            log = fit_head(config, model, samples, out, device)
+            if log is None:
                 return False
-            save_weights(out, model)
-        save_prototypes(out, measure_prototypes(model, classes, config.size))
-    _remove_checkpoints(out)
+            files = {HEAD_LOG: records_content(log), WEIGHTS: weights_content(model)}
+        prototypes = measure_prototypes(model, classes, config.size)
+        commit(out, {**files, PROTOTYPES: prototypes_content(prototypes)}, removed=_CHECKPOINTS)
     return True
 
 
-def _remove_checkpoints(out: Path) -> None:
-    for checkpoint in (CHECKPOINT, HEAD_CHECKPOINT):
-        (out / checkpoint).unlink(missing_ok=True)
-
-
-def _check_resumed(out: Path, config: TrainConfig) -> None:
-    started = read_config(out)
+def _check_resumed(run: Snapshot, config: TrainConfig) -> None:
+    started = read_config(run)
     for name in TrainConfig.model_fields:
         if name not in _MAY_CHANGE and getattr(config, name) != getattr(started, name):
             raise ConfigError(
-                f"{named(name)}: {out} was started with "
+                f"{named(name)}: {run.source} was started with "
                 f"{_shown(getattr(started, name))}; omit it to resume, or start a new run"
             )
 
@@ -356,7 +380,3 @@ def _shown(value: object) -> str:
     if isinstance(value, tuple) and len(value) > _MOST_SHOWN:  # of excluded images
         return f"{value[0]} and {len(value) - 1} others"
     return str(value)
-
-
-def _is_finished(out: Path) -> bool:
-    return (out / PROTOTYPES).is_file()  # written last

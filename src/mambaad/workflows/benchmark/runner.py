@@ -15,7 +15,9 @@ import psutil
 import torch
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from mambaad.artifacts.run_folder import CONFIG, read_config, training_seconds
+from mambaad.artifacts.manifest import has_begun
+from mambaad.artifacts.run_folder import read_config, training_seconds
+from mambaad.artifacts.snapshot import opened
 from mambaad.data.checks import read_checked
 from mambaad.documents import DocumentError, read_json
 from mambaad.errors import MambaADError, RunError
@@ -210,16 +212,17 @@ def _run_job(job: Job, folder: Path) -> None:
 
 def run_system(job: Job, run: Path) -> dict[str, Any]:
     """Train and evaluate one of this project's systems; see ``docs/benchmark.md``."""
-    train(job.data.path, run, resume=(run / CONFIG).is_file(), **job.settings)
+    train(job.data.path, run, resume=has_begun(run), **job.settings)
     inspector = Inspector(run)
     evaluation = evaluate(inspector, job.data.path, protocol=job.protocol)
-    whole = profile(read_config(run))[-1]
+    with opened(run) as trained:
+        whole, seconds = profile(read_config(trained))[-1], training_seconds(trained)
     return {
         **_metrics(evaluation),
         "parameters": whole.parameters,
         "trained_parameters": whole.trained,
         "flops": whole.flops,
-        "train_minutes": training_seconds(run) / 60,
+        "train_minutes": seconds / 60,
         "images_per_s": images_per_second(inspector.engine),
     }
 
