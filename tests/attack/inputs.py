@@ -87,9 +87,9 @@ class Fuzzer:
         ended = self._ended(target, it, case)
         outcome = oracle.judge(ended, accepted=target.accepted, held=self.held)
         self._judge_files(outcome, target, it, state, case)
-        if outcome.accepted and target.result and not outcome.wrong:
-            if self._result(target, case, ended) != self.unspoiled(target):
-                outcome.complain("changed", "accepted, with another result than the unspoiled one")
+        is_compared = outcome.accepted and target.result and not outcome.wrong
+        if is_compared and self._result(target, case, ended) != self.unspoiled(target):
+            outcome.complain("changed", "accepted, with another result than the unspoiled one")
         if not self.keep:
             shutil.rmtree(folder, ignore_errors=True)
             shutil.rmtree(ended.temporary.parent, ignore_errors=True)
@@ -128,9 +128,9 @@ class Fuzzer:
         self, outcome: Outcome, target: Target, it: Path, before: oracle.State, case: Path
     ) -> None:
         """Complain about what is left over or changed among a case's files."""
-        if not (outcome.accepted and target.may_write):
-            if changed := oracle.changes(before, _state(it)):
-                outcome.complain("input changed", ", ".join(changed[:3]))
+        changed = oracle.changes(before, _state(it))
+        if changed and not (outcome.accepted and target.may_write):
+            outcome.complain("input changed", ", ".join(changed[:3]))
         if list(case.parent.rglob("executed")):
             outcome.complain("code", "what the file says was executed")
         if not outcome.accepted and (left := oracle.leftovers(case)):

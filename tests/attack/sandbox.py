@@ -43,18 +43,31 @@ class Ended:
 class Running:
     """A command that was started: its process, which leads a session of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, temporary: Path | None = None) -> None:
+        self.folder, self.temporary = folder, temporary or folder / "tmp"
         self.pid = 0
         self.begun, self.ended = threading.Event(), threading.Event()
         self.answer: dict[str, float] = {}
         self.since = time.monotonic()
 
-    def send(self, number: int) -> None:
-        """Send a signal to the process alone, if it still runs."""
+    def send(self, number: int, *, to_all: bool = False) -> None:
+        """Send a signal to the process alone, or as a terminal does to its group, if it runs."""
         if not self.ended.is_set():
             with suppress(ProcessLookupError):
-                os.kill(self.pid, number)
+                (os.killpg if to_all else os.kill)(self.pid, number)
+
+    def survivors(self) -> list[int]:
+        """What still runs of a command that has ended: its session, and whatever has its $TMPDIR.
+
+        (A process that begins a session of its own inherits the environment.)
+        """
+        marker = f"TMPDIR={self.temporary}".encode()
+        found = set(session_of(self.pid))
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if marker in path.read_bytes().split(b"\0"):
+                    found.add(int(path.parent.name))
+        return sorted(found)
 
     def wait(self, limit: float = 60.0) -> Ended:
         """Wait for the end; a process beyond the limit is killed, with all of its session."""
@@ -77,7 +90,7 @@ class Running:
             seconds,
             self.answer.get("memory", 0.0),
             not in_time,
-            self.folder / "tmp",
+            self.temporary,
         )
 
 
@@ -132,6 +145,7 @@ class Sandbox:
         limits: Mapping[str, int] | None = None,
         umask: int = 0o022,
         uid: int | None = None,
+        temporary: Path | None = None,
     ) -> Running:
         """Start ``mambaad`` with arguments, or a function ``"module:name"`` with them.
 
@@ -141,15 +155,16 @@ class Sandbox:
             cwd: the working directory.
             limits: by name of :mod:`resource`; that of memory is on top of what is imported.
             umask, uid: of the process.
+            temporary: its folder for temporary files, if another command is to have it too.
         """
         with self._lock:
             self._count += 1
             number = self._count
-            running = Running(self.folder / str(number))
-            temporary = running.folder / "tmp"
-            temporary.mkdir(parents=True)
+            running = Running(self.folder / str(number), temporary)
+            running.temporary.mkdir(parents=True, exist_ok=True)
+            running.folder.mkdir(exist_ok=True)
             if uid is not None:
-                for path in (running.folder, temporary):
+                for path in (running.folder, running.temporary):
                     path.chmod(0o777)
             self._running[number] = running
             job = {
@@ -159,7 +174,7 @@ class Sandbox:
                 "cwd": str(cwd or running.folder),
                 "stdout": str(running.folder / "stdout"),
                 "stderr": str(running.folder / "stderr"),
-                "environment": {"TMPDIR": str(temporary), "HOME": str(running.folder)},
+                "environment": {"TMPDIR": str(running.temporary), "HOME": str(running.folder)},
                 "limits": {**_LIMITS, **(limits or {})},
                 "umask": umask,
                 "uid": uid,

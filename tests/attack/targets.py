@@ -41,7 +41,8 @@ class Target:
     the workshop, and ``{case}`` a folder to write to. ``changed_by``: its structure, beside any
     bytes. ``result``: what the command makes of the file; if given, a change that is accepted must
     leave it as it was. ``call``: a function in the place of the command line. ``cost``: of a case,
-    in units of the cheapest. ``accepted``: its exit codes of success. ``may_write``: whether an accepted case may change the instance.
+    in units of the cheapest. ``accepted``: its exit codes of success. ``may_write``: whether an
+    accepted case may change the instance.
     """
 
     name: str

@@ -84,6 +84,8 @@ class _Maker:
         classes = [part for name in CLASSES for part in ("--classes", name)]
         counts = ("--train", 20, "--test", 4, "--size", 64)
         self.run("make-data", data, *classes, *counts)
+        leather = ("--classes", "leather", "--train", 8, "--test", 4, "--size", 64)
+        self.run("make-data", self.root / "new", *leather)
         settings = self.root / "settings.yaml"
         settings.write_text(yaml.safe_dump(SETTINGS))
         for name, seed in (("run", 1), ("other", 2)):
@@ -149,6 +151,8 @@ class _Maker:
             "data": {"parts": {"path": "../data", "classes": [CLASSES[0]], "layout": "mvtec"}},
         }
         (plans / "plan.yaml").write_text(yaml.safe_dump(plan))
+        short = {**plan, "systems": {"ours": {"holdout": 0.0}}}
+        (plans / "short.yaml").write_text(yaml.safe_dump(short))
         layout = {
             "train": "{class}/train/good",
             "test": "{class}/test/{type}",
