@@ -38,3 +38,28 @@ def read_image(path: str) -> None:
     from mambaad.types import Reading
 
     print(read(Path(path), Reading(bit_depth=16)).shape)
+
+
+def inspect_repeatedly(source: str, image: str, times: str, out: str) -> None:
+    """Load a model again and again, and write what it says of an image, or why it is refused."""
+    import json
+
+    from mambaad.errors import MambaADError
+    from mambaad.inspection.inspector import Inspector
+
+    with Path(out).open("w") as file:
+        for _ in range(int(times)):
+            try:
+                inspector = Inspector(source)
+                found = inspector.inspect(image, CLASSES[0])
+            except MambaADError as error:
+                print(json.dumps({"refused": str(error)}), file=file)
+                continue
+            answer = {
+                "model": inspector.weights,
+                "score": found.score,
+                "verdict": str(found.verdict),
+                "p_value": found.p_value,
+                "range": found.heatmap_range,
+            }
+            print(json.dumps(answer), file=file)

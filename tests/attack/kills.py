@@ -89,7 +89,7 @@ COMMANDS: dict[str, Command] = {
         (*_TRAIN, *_SETTINGS), (), ("{case}/run/config.json", "--resume"), _weights, cost=2
     ),
     "train, a head": Command(
-        (*_TRAIN, *_SETTINGS, "--head", "residual", "--epochs", "1"),
+        (*_TRAIN, "--config", "{shop}/headed.yaml"),
         (),
         ("{case}/run/config.json", "--resume"),
         _weights,
@@ -208,8 +208,11 @@ class Killer:
             ended = self._start(name, case).wait(self.limit)
             if ended.code != 0:
                 raise RuntimeError(f"{name}: fails undisturbed: {ended.err}")
-            result = COMMANDS[name].result(case)
-            self._undisturbed[name] = (ended.seconds, result, sorted(contents(case)))
+            result, names, seconds = self._result(name, case), sorted(contents(case)), ended.seconds
+            if COMMANDS[name].cost < 8:  # the first call may have waited for the disk
+                case = self._prepared(name, "undisturbed")
+                seconds = min(seconds, self._start(name, case).wait(self.limit).seconds)
+            self._undisturbed[name] = seconds, result, names
             shutil.rmtree(case.parent)
         return self._undisturbed[name]
 

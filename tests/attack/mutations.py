@@ -118,7 +118,7 @@ def change_document(document: Any, random: Random, odd: Sequence[Any] = ODD) -> 
         container.append(container[key])
         return f"item {key} appended again", document
     nested: Any = container[key]
-    for _ in range(random.choice((1, 50, 900))):
+    for _ in range(random.choice((1, 50, 200))):
         nested = [nested]
     container[key] = nested
     return f"{_short(key)} nested in lists", document

@@ -20,7 +20,7 @@ CASES = {1.0: 7, 2.0: 4, 4.0: 4, 5.0: 3, 8.0: 2, 20.0: 1}
 def fuzzer(
     sandbox: Sandbox, shop: Workshop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fuzzer]:
-    yield Fuzzer(sandbox, shop, tmp_path_factory.mktemp("cases"), limit=20)
+    yield Fuzzer(sandbox, shop, tmp_path_factory.mktemp("cases"), limit=30)
     assert shop.changed() == []
 
 

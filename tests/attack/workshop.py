@@ -94,9 +94,12 @@ class _Maker:
             rates = ("--target-fpr", 0.1, "--review-fpr", 0.2)
             self.run("calibrate", out, data, *rates)
             self.run("bundle", out, "--out", self.root / f"{name}.mambaad")
-        longer = ("--config", settings, "--seed", 1, "--epochs", 8)
+        longer = ("--config", settings, "--seed", 1, "--epochs", 5)
         self.interrupted("unfinished", "log.jsonl", data, *longer)
-        head = ("--config", settings, "--head", "residual", "--epochs", 1)
+        headed = self.root / "headed.yaml"
+        short = {"epochs": 1, "head": "residual", "head_steps": 60}
+        headed.write_text(yaml.safe_dump({**SETTINGS, **short}))
+        head = ("--config", headed)
         self.interrupted("unfinished_head", "head_checkpoint.safetensors", data, *head)
         registry = self.root / "registry"
         for name in ("run", "other"):
