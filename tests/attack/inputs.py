@@ -31,7 +31,9 @@ class Case:
     @property
     def repeat(self) -> str:
         """The command that repeats it."""
-        return f"python -m tests.attack --case {self.target} {self.number} --seed {self.seed}"
+        return (
+            f"python -m tests.attack --repeat inputs {self.target} {self.number} --seed {self.seed}"
+        )
 
     def __str__(self) -> str:
         wrong = "; ".join(f"{sort}: {text}" for sort, text in self.outcome.wrong)

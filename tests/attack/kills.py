@@ -178,7 +178,8 @@ class Kill:
 
     @property
     def repeat(self) -> str:
-        return f"python -m tests.attack --kill '{self.command}' {self.number} --seed {self.seed}"
+        what = f"kills '{self.command}' {self.number}"
+        return f"python -m tests.attack --repeat {what} --seed {self.seed}"
 
     def __str__(self) -> str:
         wrong = "; ".join(f"{sort}: {text}" for sort, text in self.outcome.wrong)

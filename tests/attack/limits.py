@@ -6,6 +6,7 @@ Each case returns what was wrong, in words; none if all was right.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -28,6 +29,7 @@ LIMITED = (
     *("bundle", "registry add", "import-checkpoint", "data suspects", "build-coco-ad"),
 )
 NOBODY = 65534
+_PERMISSION = re.compile("permission|not readable", re.IGNORECASE)
 
 
 def _limited(
@@ -71,7 +73,7 @@ def _with(limit: str, values: tuple[int, ...]) -> Limit:
 
 little_memory = _with("RLIMIT_AS", tuple(n * 2**20 for n in (1, 8, 30, 60, 100, 200)))
 few_descriptors = _with("RLIMIT_NOFILE", (4, 6, 8, 10, 12, 16, 24))
-small_files = _with("RLIMIT_FSIZE", (0, 100, 3000, 2**16, 2**20))
+small_files = _with("RLIMIT_FSIZE", (1000, 3000, 2**16, 2**20))
 
 
 def full_disk(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
@@ -173,7 +175,7 @@ def foreign_user(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random)
     ended = sandbox.run(["predict", run, images, "--out", folder / "out"], uid=NOBODY)
     wrong = oracle.judge(ended, accepted=(0, 1)).wrong
     needed = closed.name not in ("log.jsonl", "version.json", ".lock")
-    if needed and (ended.code == 0 or "permission" not in ended.err.lower()):
+    if needed and (ended.code == 0 or not _PERMISSION.search(ended.err)):
         wrong.append(("misleading", f"{closed.name} unreadable: {ended.code} {ended.err[-200:]}"))
     return wrong
 

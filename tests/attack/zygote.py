@@ -118,6 +118,7 @@ def _code_of(job: dict[str, Any]) -> int:
     """Run the command as the interpreter would; returns its exit code."""
     try:
         sys.argv = ["mambaad", *job["argv"]]
+        sys.modules["__main__"].__package__ = None  # from which usage lines take their names
         if job["call"]:
             _call(job["call"], job["argv"])
         else:
