@@ -186,7 +186,11 @@ def closed_folder(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random
         return []
     data = folder / "data"
     shutil.copytree(shop["data"], data)
-    closed = data / CLASSES[1] / random.choice(("test", "train", "train/good", "test/good", "."))
+    nested = [data / CLASSES[1] / split / "good" / "batch 2" for split in ("train", "test")]
+    for batch in nested:
+        batch.mkdir()
+        shutil.copy(next(batch.parent.glob("*.png")), batch / "more.png")
+    closed = random.choice((*nested, *nested, nested[0].parent, nested[1].parent.parent))
     closed.chmod(0)
     _let_read(shop["run"], shop["data"])
     folder.chmod(0o777)

@@ -18,6 +18,9 @@ from tests.attack.oracle import digest
 from tests.attack.sandbox import Ended, Running, Sandbox
 from tests.attack.workshop import CLASSES, Workshop
 
+LOADS = 8
+"""How often a model is loaded while it is replaced."""
+
 Complaints = list[tuple[str, str]]
 Race = Callable[[Sandbox, Workshop, Path, Random], Complaints]
 
@@ -175,7 +178,7 @@ def _replaced(
     found = []
     for number, source in enumerate((*sources, live)):
         answers = folder / f"{number}.jsonl"
-        times = 10 if source == live else 1
+        times = LOADS if source == live else 1
         reader = sandbox.start(
             [source, path, str(times), answers], call="tests.attack.calls:inspect_repeatedly"
         )
