@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from random import Random
 from tests.attack import oracle
 from tests.attack.kills import COMMANDS
 from tests.attack.oracle import contents
-from tests.attack.sandbox import Sandbox
+from tests.attack.sandbox import PROJECT, Sandbox
 from tests.attack.workshop import CLASSES, Workshop
 
 Complaints = list[tuple[str, str]]
@@ -152,7 +153,7 @@ def modes_of_files(sandbox: Sandbox, shop: Workshop, folder: Path, random: Rando
 
 def foreign_user(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
     """Another user may not read a file: that it may not is what is said, and nothing else."""
-    if os.getuid():
+    if not others_can_run(folder):
         return []
     name = random.choice(("run", "run.mambaad", "data"))
     it = folder / name
@@ -182,7 +183,7 @@ def foreign_user(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random)
 
 def closed_folder(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
     """A folder that may not be read is no empty one: no command passes it over in silence."""
-    if os.getuid():
+    if not others_can_run(folder):
         return []
     data = folder / "data"
     shutil.copytree(shop["data"], data)
@@ -214,11 +215,15 @@ def closed_folder(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random
 def _let_read(*folders: Path) -> None:
     """Let everyone read instances, whatever the modes are that the package gives its files."""
     for folder in folders:
-        for path in folder.rglob("*"):
+        for path in (folder, *folder.rglob("*")):
             path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
-        for above in (folder, *folder.parents):
-            if stat.S_IMODE(above.stat().st_mode) & 0o055 != 0o055 and above.owner() != "nobody":
-                above.chmod(above.stat().st_mode | 0o055)
+
+
+def others_can_run(folder: Path) -> bool:
+    """Whether this process may become another user, who can enter a folder and this project."""
+    places = [folder, PROJECT, Path(sys.prefix).resolve(), Path(sys.base_prefix)]
+    above = {parent for place in places for parent in (place, *place.parents)}
+    return os.getuid() == 0 and all(parent.stat().st_mode & 0o5 == 0o5 for parent in above)
 
 
 LIMITS: dict[str, Limit] = {

@@ -140,7 +140,8 @@ def unparsable(folder: Path) -> list[str]:
 
     found = []
     for path in sorted(folder.rglob("*")):
-        if not path.is_file() or _TEMPORARY.search(path.name):
+        parts = path.relative_to(folder).parts
+        if not path.is_file() or any(map(_TEMPORARY.search, parts)):
             continue
         try:
             if path.suffix == ".json":

@@ -133,7 +133,7 @@ def _of_unfinished() -> list[Target]:
     ):
         found.append(
             Target(
-                f"resume:{folder.partition('_')[2]}{name.partition('.')[0]}",
+                f"resume{folder.removeprefix('unfinished')}:{name.partition('.')[0]}",
                 *(folder, name, _RESUME, change),
                 result=_weights_of(folder),
                 cost=8 if folder == "unfinished" else 20,
