@@ -205,7 +205,6 @@ def main() -> None:
     since = time.monotonic()
     work = given.work or Path(tempfile.mkdtemp(prefix="attack-"))
     work.mkdir(parents=True, exist_ok=True)
-    work.chmod(0o755)  # for the cases of other users
     if given.repeat:
         kind, name, number = given.repeat
         attacker = Attacker(work / "repeated", given.seed, keep=True)

@@ -1,4 +1,4 @@
-"""Commands with little memory, few descriptors, a full disk, or as another user.
+"""Commands with little memory, few descriptors, a full disk, or closed files.
 
 Each case returns what was wrong, in words; none if all was right.
 """
@@ -10,7 +10,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +18,7 @@ from random import Random
 from tests.attack import oracle
 from tests.attack.kills import COMMANDS
 from tests.attack.oracle import contents
-from tests.attack.sandbox import PROJECT, Sandbox
+from tests.attack.sandbox import Sandbox
 from tests.attack.workshop import CLASSES, Workshop
 
 Complaints = list[tuple[str, str]]
@@ -29,7 +28,6 @@ LIMITED = (
     *("make-data", "train", "resume", "calibrate", "evaluate", "predict", "predict --report"),
     *("bundle", "registry add", "import-checkpoint", "data suspects", "build-coco-ad"),
 )
-NOBODY = 65534
 _PERMISSION = re.compile("permission|not readable", re.IGNORECASE)
 
 
@@ -72,7 +70,7 @@ def _with(limit: str, values: tuple[int, ...]) -> Limit:
     return check
 
 
-little_memory = _with("RLIMIT_AS", tuple(n * 2**20 for n in (1, 8, 30, 60, 100, 200)))
+little_memory = _with("RLIMIT_AS", tuple(n * 2**20 for n in (16, 32, 64, 100, 200, 400)))
 few_descriptors = _with("RLIMIT_NOFILE", (4, 6, 8, 10, 12, 16, 24))
 small_files = _with("RLIMIT_FSIZE", (1000, 3000, 2**16, 2**20))
 
@@ -151,10 +149,8 @@ def modes_of_files(sandbox: Sandbox, shop: Workshop, folder: Path, random: Rando
     return wrong[:4]
 
 
-def foreign_user(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
-    """Another user may not read a file: that it may not is what is said, and nothing else."""
-    if not others_can_run(folder):
-        return []
+def closed_file(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
+    """A file may not be read: that is what is said, and nothing else."""
     name = random.choice(("run", "run.mambaad", "data"))
     it = folder / name
     if (shop[name]).is_dir():
@@ -165,15 +161,11 @@ def foreign_user(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random)
     else:
         shutil.copy(shop[name], it)
         files = [it]
-    for path in (it, *it.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
     closed = random.choice(files)
     closed.chmod(0)
     images = it if name == "data" else shop["data"] / CLASSES[0] / "test"
     run = shop["run"] if name == "data" else it
-    _let_read(shop["run"], shop["data"])
-    folder.chmod(0o777)
-    ended = sandbox.run(["predict", run, images, "--out", folder / "out"], uid=NOBODY)
+    ended = sandbox.run(["predict", run, images, "--out", folder / "out"], unprivileged=True)
     wrong = oracle.judge(ended, accepted=(0, 1)).wrong
     needed = closed.name not in ("log.jsonl", "version.json", ".lock")
     if needed and (ended.code == 0 or not _PERMISSION.search(ended.err)):
@@ -183,8 +175,6 @@ def foreign_user(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random)
 
 def closed_folder(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
     """A folder that may not be read is no empty one: no command passes it over in silence."""
-    if not others_can_run(folder):
-        return []
     data = folder / "data"
     shutil.copytree(shop["data"], data)
     nested = [data / CLASSES[1] / split / "good" / "batch 2" for split in ("train", "test")]
@@ -193,15 +183,13 @@ def closed_folder(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random
         shutil.copy(next(batch.parent.glob("*.png")), batch / "more.png")
     closed = random.choice((*nested, *nested, nested[0].parent, nested[1].parent.parent))
     closed.chmod(0)
-    _let_read(shop["run"], shop["data"])
-    folder.chmod(0o777)
     commands = {
         "predict": ["predict", shop["run"], data, "--out", folder / "out"],
         "data check": ["data", "check", data],
         "train": ["train", data, "--out", folder / "run", "--config", shop["settings.yaml"]],
     }
     name = random.choice(sorted(commands))
-    ended = sandbox.run(commands[name], uid=NOBODY)
+    ended = sandbox.run(commands[name], unprivileged=True)
     wrong = oracle.judge(ended, accepted=(0, 1)).wrong
     is_read = name == "train" and "test" in str(closed.relative_to(data))
     if not is_read and (ended.code == 0 or closed.name not in ended.out + ended.err):
@@ -212,20 +200,6 @@ def closed_folder(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random
     return wrong
 
 
-def _let_read(*folders: Path) -> None:
-    """Let everyone read instances, whatever the modes are that the package gives its files."""
-    for folder in folders:
-        for path in (folder, *folder.rglob("*")):
-            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
-
-
-def others_can_run(folder: Path) -> bool:
-    """Whether this process may become another user, who can enter a folder and this project."""
-    places = [folder, PROJECT, Path(sys.prefix).resolve(), Path(sys.base_prefix)]
-    above = {parent for place in places for parent in (place, *place.parents)}
-    return os.getuid() == 0 and all(parent.stat().st_mode & 0o5 == 0o5 for parent in above)
-
-
 LIMITS: dict[str, Limit] = {
     "little_memory": little_memory,
     "few_descriptors": few_descriptors,
@@ -233,7 +207,7 @@ LIMITS: dict[str, Limit] = {
     "full_disk": full_disk,
     "full_temporary_folder": full_temporary_folder,
     "modes_of_files": modes_of_files,
-    "foreign_user": foreign_user,
+    "closed_file": closed_file,
     "closed_folder": closed_folder,
 }
 

@@ -116,7 +116,6 @@ class Sandbox:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o755)
         self.folder = folder
         self._count = 0
         self._running: dict[int, Running] = {}
@@ -144,7 +143,7 @@ class Sandbox:
         cwd: Path | None = None,
         limits: Mapping[str, int] | None = None,
         umask: int = 0o022,
-        uid: int | None = None,
+        unprivileged: bool = False,
         temporary: Path | None = None,
     ) -> Running:
         """Start ``mambaad`` with arguments, or a function ``"module:name"`` with them.
@@ -154,7 +153,8 @@ class Sandbox:
             call: the function; errors of the package are shown as the command line shows them.
             cwd: the working directory.
             limits: by name of :mod:`resource`; that of memory is on top of what is imported.
-            umask, uid: of the process.
+            umask: of the process.
+            unprivileged: whether permissions count for it, as they do not for root.
             temporary: its folder for temporary files, if another command is to have it too.
         """
         with self._lock:
@@ -163,9 +163,6 @@ class Sandbox:
             running = Running(self.folder / str(number), temporary)
             running.temporary.mkdir(parents=True, exist_ok=True)
             running.folder.mkdir(exist_ok=True)
-            if uid is not None:
-                for path in (running.folder, running.temporary):
-                    path.chmod(0o777)
             self._running[number] = running
             job = {
                 "id": number,
@@ -177,7 +174,7 @@ class Sandbox:
                 "environment": {"TMPDIR": str(running.temporary), "HOME": str(running.folder)},
                 "limits": {**_LIMITS, **(limits or {})},
                 "umask": umask,
-                "uid": uid,
+                "unprivileged": unprivileged,
             }
             assert self._process.stdin is not None
             self._process.stdin.write(json.dumps(job).encode() + b"\n")

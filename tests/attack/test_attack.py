@@ -6,7 +6,6 @@ In one file, so that one process imports the package and makes the instances for
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 
 from tests.attack.inputs import Fuzzer
 from tests.attack.kills import Killer
-from tests.attack.limits import LIMITS, others_can_run, run_limit
+from tests.attack.limits import LIMITS, run_limit
 from tests.attack.races import RACES, run_race
 from tests.attack.sandbox import Sandbox
 from tests.attack.targets import TARGETS
@@ -26,15 +25,12 @@ CASES = {1.0: 7, 2.0: 4, 4.0: 3, 5.0: 3, 8.0: 2, 20.0: 1}
 
 KILLED = ("make-data", "train", "calibrate", "predict", "bundle", "registry add")
 RACING = [name for name in RACES if name not in ("two_calibrations", "run_exchanged")]
-DISKS, OTHERS = ("full_disk", "full_temporary_folder"), ("foreign_user", "closed_folder")
+DISKS = ("full_disk", "full_temporary_folder")
 
 
 @pytest.fixture(scope="module")
-def room() -> Iterator[Path]:
-    """A folder that other users may enter, as they may not enter pytest's."""
-    with tempfile.TemporaryDirectory(prefix="attack-") as folder:
-        Path(folder).chmod(0o755)
-        yield Path(folder)
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("attack")
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +94,4 @@ def test_a_limit_is_said_in_one_line(
 ) -> None:
     if name in DISKS and os.getuid():
         pytest.skip("takes root, to mount a disk")
-    if name in OTHERS and not others_can_run(room):
-        pytest.skip("takes root, and a project that other users may read")
     assert run_limit(name, 0, SEED, sandbox, shop, room) == []

@@ -64,7 +64,6 @@ class Workshop:
 def make(root: Path, sandbox: Sandbox) -> Workshop:
     """Make all instances below a folder, unless they are there; processes take turns."""
     root.mkdir(parents=True, exist_ok=True)
-    root.chmod(0o755)
     with FileLock(root / ".lock"):
         if not (root / _DONE).is_file():
             for path in root.iterdir():
