@@ -18,7 +18,7 @@ from tests.attack.oracle import digest
 from tests.attack.sandbox import Ended, Running, Sandbox
 from tests.attack.workshop import CLASSES, Workshop
 
-LOADS = 6
+LOADS = 5
 """How often a model is loaded while it is replaced."""
 
 Complaints = list[tuple[str, str]]
