@@ -45,6 +45,7 @@ from mambaad.workflows.calibrate import calibrate  # noqa: E402
 SHARED = Path(__file__).parents[1].parent / "shared"
 
 LONGEST = (
+    "test_attack.py",
     "test_compiles.py",
     "test_demo.py",
     "test_train.py",

@@ -1,0 +1,1 @@
+"""Attacks on the whole product: malformed inputs, kills, races and limits. See README.md."""
