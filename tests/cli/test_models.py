@@ -1,12 +1,13 @@
 """``mambaad info`` as it is typed."""
 
+import json
 import re
 import shutil
 
 import pytest
 
 from mambaad.artifacts.manifest import DATA, PROTOTYPES
-from tests.runs import change, change_json
+from tests.runs import change, change_json, content
 
 
 def test_info_of_an_unfinished_and_an_imported_run(mambaad_command, trained_run, tmp_path):
@@ -26,14 +27,13 @@ ODD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "change"), ODD)
+@pytest.mark.parametrize(("name", "odd"), ODD)
 def test_info_of_a_run_with_other_content_is_short(
-    mambaad_command, trained_run, tmp_path, name, change
+    mambaad_command, trained_run, tmp_path, name, odd
 ):
     run = shutil.copytree(trained_run, tmp_path / "run")
-    first = json.loads((run / name).read_text().splitlines()[0] if "log" in name else "{}")
-    given = first if "log" in name else json.loads((run / name).read_text())
-    (run / name).write_text(json.dumps({**given, **change}) + "\n")
+    given = json.loads(content(run, name).splitlines()[0] if "log" in name else content(run, name))
+    change(run, {name: json.dumps({**given, **odd}) + "\n"})
     code, out, err = mambaad_command("info", run)
     assert code in (0, 1)
     assert max(map(len, (out + err).splitlines())) < 400
@@ -43,8 +43,8 @@ def test_info_of_a_run_with_other_content_is_short(
 
 def test_a_bundle_of_a_version_that_is_no_text_is_refused(mambaad_command, trained_run, tmp_path):
     run = shutil.copytree(trained_run, tmp_path / "run")
-    (run / "version.json").write_text('{"torch": 2.5}')
+    change_json(run, "version.json", lambda versions: {**versions, "torch": 2.5})
     code, _, err = mambaad_command("bundle", run, "--out", tmp_path / "a.mambaad")
     assert code == 1
-    assert "version.json" in err
+    assert "/version-" in err
     assert not (tmp_path / "a.mambaad").exists()
