@@ -7,10 +7,12 @@ no child outlives its parent, and the end is that of a command that nothing dist
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -76,7 +78,7 @@ def _names(case: Path) -> object:
 
 
 def _benchmark(case: Path) -> object:
-    return {k: v for k, v in contents(case).items() if k.endswith("weights.safetensors")}
+    return {k: v for k, v in contents(case).items() if re.search(r"weights[-\w]*\.safetensors$", k)}
 
 
 _DATA, _RUN, _TRAIN = "{shop}/data", "{case}/run", ("train", "{shop}/data", "--out", "{case}/run")
@@ -243,7 +245,7 @@ class Killer:
         if not any(sort == "stuck" for sort, _ in outcome.wrong):
             if self._result(name, case) != result:
                 outcome.complain("changed", "another result than that of an undisturbed call")
-            more = sorted(set(contents(case)) - set(names))
+            more = sorted((_plain(contents(case)) - _plain(names)).elements())
             if more and not COMMANDS[name].only_result:
                 outcome.complain("left over", ", ".join(more[:3]))
             if left := oracle.leftovers(case, everything=False):
@@ -279,6 +281,11 @@ class Killer:
             return COMMANDS[name].result(case)
         except (OSError, ValueError, LookupError) as error:
             return repr(error)
+
+
+def _plain(names: Iterable[str]) -> Counter[str]:
+    """How many files have a name, without the digits of digests: a log's differ, as times do."""
+    return Counter(re.sub(r"-[0-9a-f]{12}\.", ".", name) for name in names)
 
 
 def _judge_killed(ended: Ended, sent: signal.Signals) -> Outcome:

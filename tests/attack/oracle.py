@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,13 +124,37 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def stored(folder: Path, name: str) -> Path:
+    """The file of a run that its manifest calls by a name; of other folders, that of the name."""
+    with suppress(OSError, KeyError):
+        name = json.loads((folder / "manifest.json").read_text())["files"][name]["file"]
+    return folder / name
+
+
+def seal(folder: Path, name: str) -> None:
+    """Make a run's manifest list a file as it is now."""
+    manifest, path = folder / "manifest.json", stored(folder, name)
+    about = json.loads(manifest.read_text())
+    about["files"][name] |= {"size": path.stat().st_size, "sha256": digest(path)}
+    manifest.unlink()  # it is a link to the workshop's own
+    manifest.write_text(json.dumps(about))
+
+
 def contents(folder: Path) -> dict[str, str]:
-    """The digests of all files below a folder, locks left out."""
+    """The digests of all files below a folder, locks and the numbers of generations left out."""
     return {
-        str(path.relative_to(folder)): digest(path)
+        str(path.relative_to(folder)): _digest_of_any_generation(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file() and not _LOCK.search(path.name)
     }
+
+
+def _digest_of_any_generation(path: Path) -> str:
+    if path.name != "manifest.json":
+        return digest(path)
+    about = json.loads(path.read_text())
+    about.pop("generation", None)
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def unparsable(folder: Path) -> list[str]:

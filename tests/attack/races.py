@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from tests.attack import oracle
-from tests.attack.oracle import digest
+from tests.attack.oracle import digest, stored
 from tests.attack.sandbox import Ended, Running, Sandbox
 from tests.attack.workshop import CLASSES, Workshop
 
@@ -28,6 +28,10 @@ Race = Callable[[Sandbox, Workshop, Path, Random], Complaints]
 def _ends(*running: Running) -> tuple[list[Ended], Complaints]:
     ends = [one.wait(120) for one in running]
     return ends, [complaint for ended in ends for complaint in oracle.judge(ended).wrong]
+
+
+def _weights(run: Path) -> str:
+    return digest(stored(run, "weights.safetensors"))
 
 
 def _check_folder(wrong: Complaints, folder: Path) -> None:
@@ -51,8 +55,8 @@ def two_predictions(sandbox: Sandbox, shop: Workshop, folder: Path, random: Rand
     if wrong and wrong[0][0] == "half-written":
         return wrong
     found = {json.loads(line)["model"] for line in lines}
-    weights = {"run": digest(shop["run"] / "weights.safetensors")}
-    weights["other.mambaad"] = digest(shop["other"] / "weights.safetensors")
+    weights = {"run": _weights(shop["run"])}
+    weights["other.mambaad"] = _weights(shop["other"])
     ended_well = {weights[m] for m, ended in zip(models, ends, strict=True) if ended.code == 0}
     expected = sum(path.suffix == ".png" for path in images.rglob("*"))
     if len(found) != 1 or not found <= ended_well:
@@ -76,7 +80,7 @@ def two_trainings(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random
     alone = shop["run" if done == [1] else "other"]
     if json.loads((out / "config.json").read_text())["seed"] != done[0]:
         wrong.append(("mixed", "the settings are those of the training that was refused"))
-    if digest(out / "weights.safetensors") != digest(alone / "weights.safetensors"):
+    if _weights(out) != _weights(alone):
         wrong.append(("mixed", "the weights are not those of an undisturbed training"))
     return wrong
 
@@ -98,7 +102,7 @@ def resumed_beside_it(sandbox: Sandbox, shop: Workshop, folder: Path, random: Ra
         wrong.append(("mixed", f"the first training fails: {ends[0].err[-200:]}"))
     if ends[1].code == 0 and "already" not in ends[1].err + ends[1].out and "epoch" in ends[1].err:
         wrong.append(("mixed", "both train one run"))
-    if digest(out / "weights.safetensors") != digest(shop["run"] / "weights.safetensors"):
+    if _weights(out) != _weights(shop["run"]):
         wrong.append(("mixed", "the weights are not those of an undisturbed training"))
     return wrong
 
@@ -109,12 +113,12 @@ def two_calibrations(sandbox: Sandbox, shop: Workshop, folder: Path, random: Ran
     for rate in rates:
         run = shop.copy("run", folder / rate)
         sandbox.run(_calibration(run, shop, rate))
-        alone.append(digest(run / "calibration.safetensors"))
+        alone.append(digest(stored(run, "calibration.safetensors")))
     run = shop.copy("run", folder / "both")
     ends, wrong = _ends(*(sandbox.start(_calibration(run, shop, rate)) for rate in rates))
     _check_folder(wrong, run)
     done = {d for d, ended in zip(alone, ends, strict=True) if ended.code == 0}
-    if digest(run / "calibration.safetensors") not in done:
+    if digest(stored(run, "calibration.safetensors")) not in done:
         wrong.append(("mixed", "the calibration is of neither call that succeeded"))
     after = sandbox.run(["predict", run, shop["data"] / CLASSES[0], "--out", folder / "out"])
     wrong += oracle.judge(after).wrong
@@ -163,6 +167,7 @@ def _file_by_file(live: Path, spare: Path) -> None:
         link = live / ".incoming"
         os.link(path, link)
         link.replace(live / path.name)
+        link.unlink(missing_ok=True)  # it stays if both are links to one file
 
 
 def _replaced(

@@ -25,7 +25,7 @@ from tests.attack.mutations import (
     change_table,
     change_yaml,
 )
-from tests.attack.oracle import digest, untimed
+from tests.attack.oracle import digest, stored, untimed
 from tests.attack.sandbox import Ended
 from tests.attack.workshop import CLASSES, SETTINGS
 
@@ -76,7 +76,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _weights_of(folder: str) -> Result:
-    return lambda case, ended: digest(case.parent / folder / "weights.safetensors")
+    return lambda case, ended: digest(stored(case.parent / folder, "weights.safetensors"))
 
 
 def _bundled(case: Path, ended: Ended) -> object:

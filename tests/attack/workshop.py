@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import yaml
-from filelock import FileLock
 from PIL import Image
 
+from mambaad.files import locked
 from tests.attack.oracle import contents
 from tests.attack.sandbox import Sandbox
 
@@ -64,7 +64,7 @@ class Workshop:
 def make(root: Path, sandbox: Sandbox) -> Workshop:
     """Make all instances below a folder, unless they are there; processes take turns."""
     root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / ".lock"):
+    with locked(root, wait=600):
         if not (root / _DONE).is_file():
             for path in root.iterdir():
                 if path.is_dir():
@@ -127,7 +127,8 @@ class _Maker:
         """A run whose training was told to stop, as Ctrl-C does, once a file was there."""
         out = self.root / name
         running = self.sandbox.start(["train", *map(str, argv), "--out", str(out)])
-        while not (out / awaited).exists() and not running.ended.is_set():
+        stem, _, suffix = awaited.partition(".")  # digits of its digest may stand between them
+        while not any(out.glob(f"{stem}[-.]*{suffix}")) and not running.ended.is_set():
             time.sleep(0.002)
         running.send(signal.SIGINT)
         ended = running.wait(300)

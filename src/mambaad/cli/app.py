@@ -81,6 +81,9 @@ def main() -> None:
             stream.reconfigure(errors="mambaad")
     try:
         app()
+    except KeyboardInterrupt:  # before a command began
+        show("mambaad: interrupted", err=True)
+        sys.exit(130)
     except (MambaADError, OSError, MemoryError, RuntimeError) as error:
         line = str(error)
         if not isinstance(error, (MambaADError, OSError)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -34,6 +35,10 @@ from mambaad.data.containers import (
 from mambaad.errors import DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import open_regular, read_rest
+
+# What Pillow finds odd in a TIFF: it is read or refused all the same. By a filter of the process,
+# since warnings cannot be caught in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.TiffImagePlugin")
 
 # Only these decoders are tried, whatever the file's name: others run programs (EPS) or are rare.
 # Not by Image.open, which warns of large images where warnings cannot be caught, in threads.
