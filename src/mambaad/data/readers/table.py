@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mambaad.data.readers.base import Complain, Split, listed_class, stop
 from mambaad.data.walk import text
+from mambaad.documents import shortened
 from mambaad.errors import DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import read_regular
@@ -69,8 +70,8 @@ class Table:
         if split == "train" and labels and not is_any_good:
             more = ", ..." if labels[_MOST_LABELS:] else ""
             complain(
-                f"{file} has the labels {', '.join(labels[:_MOST_LABELS])}{more}, none of which is "
-                f"good ({', '.join(self.good)}); say which are, such as 'good: [{labels[0]}]'"
+                f"{file} has the labels {shortened(', '.join(labels[:_MOST_LABELS]))}{more}, none of which is "
+                f"good ({', '.join(self.good)}); say which are, such as 'good: [{shortened(labels[0])}]'"
             )
         parts: dict[tuple[str, str], list[Sample]] = {}
         for row in rows:
@@ -104,7 +105,7 @@ class Table:
             if twin is row:
                 yield row
                 continue
-            both = f"{cells['image']} is listed in line {twin.line} too"
+            both = f"{shortened(cells['image'])} is listed in line {twin.line} too"
             if row.part != twin.part:
                 both += f", for {twin.part or 'nothing'}, and here for {row.part or 'nothing'}"
             complain(f"{path}, line {line}: {both}; remove one")
@@ -123,7 +124,7 @@ class Table:
             kind = "defect" if text(label) == "good" else text(label)
         split = cells.get("split", "train" if kind == "good" else "test")
         if split.lower() not in _SPLITS:
-            raise ValueError(f"expected the split train, test or val, got '{split}'")
+            raise ValueError(f"expected the split train, test or val, got '{shortened(split)}'")
         name = text(cells.get("class") or root.resolve().name) or "parts"
         table = root / self.path
         image = _place(root, table, cells["image"])
@@ -155,7 +156,7 @@ def _place(root: Path, table: Path, name: str) -> Path:
             below = _below(root, folder / given)
             found += [root / below] if below is not None else []
     if not found:
-        raise ValueError(f"expected a path below {root}, got '{name}'")
+        raise ValueError(f"expected a path below {root}, got '{shortened(name)}'")
     return next((path for path in found if os.path.lexists(path)), found[0])
 
 
@@ -199,7 +200,7 @@ def _cells(
             if any(cells[len(columns) :]):
                 raise DataError(
                     f"{path}, line {line} has {len(cells)} cells, expected {len(columns)} "
-                    f"({', '.join(columns)}); put those with '{delimiter}' between quotes"
+                    f"({shortened(', '.join(columns))}); put those with '{delimiter}' between quotes"
                 )
             values = dict(zip(columns, cells + [""] * len(columns), strict=False))
             yield line, {c: values[name] for c, name in named.items() if name in values}
@@ -216,7 +217,7 @@ def _check_columns(
         if named[column] not in columns:
             raise DataError(
                 f"{path} has no column '{named[column]}' ({column}); its columns are "
-                f"{', '.join(columns)}"
+                f"{shortened(', '.join(columns))}"
             )
     for column, name in named.items():
         if columns.count(name) > 1:
