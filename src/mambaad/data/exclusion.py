@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mambaad.data.walk import text
+from mambaad.documents import shortened
 from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import read_regular
@@ -114,8 +115,8 @@ def leave_out(
     if unknown:
         more = f" (nor are {len(unknown) - 1} others)" if len(unknown) > 1 else ""
         raise ConfigError(
-            f"--exclude: {unknown[0]} is not a training image of {root}{more}; give paths relative "
-            "to the data set, of the classes that are trained on"
+            f"--exclude: {shortened(unknown[0])} is not a training image of {root}{more}; give "
+            "paths relative to the data set, of the classes that are trained on"
         )
     left = without(classes, root, names)
     for before, c in zip(classes, left, strict=True):

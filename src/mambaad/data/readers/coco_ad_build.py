@@ -117,7 +117,13 @@ def _draw_masks(
                 entries.append(_entry(f"val2017/{name}"))
                 continue
             mask = Path(name).with_suffix(".png").name
-            pixels = _mask(objects, images[i]["height"], images[i]["width"])
+            try:
+                pixels = _mask(objects, images[i]["height"], images[i]["width"])
+            except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+                raise DataError(
+                    f"the outline of an object in {name} cannot be drawn ({error}); download the "
+                    "annotations of COCO again"
+                ) from error
             Image.fromarray(pixels.astype(np.uint8) * 255).save(temporary / mask)
             entries.append(_entry(f"val2017/{name}", f"{folder.name}/{mask}"))
             drawn()
@@ -137,10 +143,10 @@ def _entry(image: str, mask: str = "") -> dict[str, object]:
 
 
 _MOST_BYTES = 2**30  # instances_train2017.json has 449 MB
-_NEEDED = {
-    "images": ("id", "file_name", "height", "width"),
-    "annotations": ("id", "image_id", "category_id", "segmentation"),
-    "categories": ("id",),
+_NEEDED: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "images": {"id": int, "file_name": str, "height": int, "width": int},
+    "annotations": {"id": int, "image_id": int, "category_id": int, "segmentation": (list, dict)},
+    "categories": {"id": int},
 }
 
 
@@ -154,12 +160,13 @@ def _annotations(path: Path) -> dict[str, list[dict[str, Any]]]:
     try:
         content: dict[str, list[dict[str, Any]]] = read_json(path, most_bytes=_MOST_BYTES)
         for kind, keys in _NEEDED.items():
-            if not all(entry.keys() >= set(keys) for entry in content[kind]):
-                raise ValueError(f"one of its {kind} lacks {' or '.join(keys)}")
+            for key, types in keys.items():
+                if not all(isinstance(entry.get(key), types) for entry in content[kind]):
+                    raise ValueError(f"one of its {kind} lacks {key}, or has another kind of it")
         known = {image["id"] for image in content["images"]}
         if not all(found["image_id"] in known for found in content["annotations"]):
             raise ValueError("an annotation belongs to no image")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is not an annotation file of COCO 2017 ({error}); download it again"
         ) from error

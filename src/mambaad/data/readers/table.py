@@ -69,9 +69,10 @@ class Table:
         is_any_good = any(label.lower() in self._good for label in labels)
         if split == "train" and labels and not is_any_good:
             more = ", ..." if labels[_MOST_LABELS:] else ""
+            found, first = shortened(", ".join(labels[:_MOST_LABELS])), shortened(labels[0])
             complain(
-                f"{file} has the labels {shortened(', '.join(labels[:_MOST_LABELS]))}{more}, none of which is "
-                f"good ({', '.join(self.good)}); say which are, such as 'good: [{shortened(labels[0])}]'"
+                f"{file} has the labels {found}{more}, none of which is good "
+                f"({', '.join(self.good)}); say which are, such as 'good: [{first}]'"
             )
         parts: dict[tuple[str, str], list[Sample]] = {}
         for row in rows:
@@ -200,7 +201,8 @@ def _cells(
             if any(cells[len(columns) :]):
                 raise DataError(
                     f"{path}, line {line} has {len(cells)} cells, expected {len(columns)} "
-                    f"({shortened(', '.join(columns))}); put those with '{delimiter}' between quotes"
+                    f"({shortened(', '.join(columns))}); put those with '{delimiter}' between "
+                    "quotes"
                 )
             values = dict(zip(columns, cells + [""] * len(columns), strict=False))
             yield line, {c: values[name] for c, name in named.items() if name in values}
