@@ -214,6 +214,8 @@ def _loaded(image: ImageFile.ImageFile, container: Container, path: Path) -> Dec
         numbers = np.asarray(image)[..., None]
         return Decoded(None, numbers, 2**bits - 1 if bits < 16 else None, is_inverted)
     image.load()
+    if isinstance(alphas := image.info.get("transparency"), bytes):
+        image.info["transparency"] = alphas[:256]  # Pillow fails on those of no colour
     return Decoded(image, is_lossy=container.is_lossy)
 
 
