@@ -31,14 +31,17 @@ import torch
 from procedural_images import ProceduralImages
 from torch import Tensor, nn
 
+from mambaad.artifacts.generations import commit
+from mambaad.artifacts.manifest import CHECKPOINT, MANIFEST
+from mambaad.artifacts.snapshot import opened
 from mambaad.artifacts.tensors import save_tensors
 from mambaad.data.synthetic.catalogue import DEFECTS, PRODUCTS
 from mambaad.data.synthetic.render import render_part
 from mambaad.errors import ConfigError, MambaADError
-from mambaad.files import check_writable, write_text, written_whole
+from mambaad.files import check_writable, locked, write_text, written_whole
 from mambaad.models.encoder import Encoder
 from mambaad.process import keep_freed_memory
-from mambaad.training.checkpoint import Position, load_checkpoint, save_checkpoint
+from mambaad.training.checkpoint import Position, checkpoint_content, load_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from machine import machine
@@ -155,6 +158,18 @@ def run(
     return float(loss.detach())
 
 
+def save(out: Path, student: Trunk, optimizer: torch.optim.Optimizer, position: Position) -> None:
+    """Write the state of the training, whole or not at all."""
+    with locked(out):
+        commit(out, {CHECKPOINT: checkpoint_content(student, optimizer, position)})
+
+
+def load(out: Path, student: Trunk, optimizer: torch.optim.Optimizer) -> Position:
+    """Restore what :func:`save` wrote."""
+    with opened(out) as state:
+        return load_checkpoint(state, CHECKPOINT, student, optimizer)
+
+
 def train(arguments: argparse.Namespace, student: Trunk, teacher: nn.Module) -> None:
     """Train for some minutes at a constant learning rate, resuming from the last call."""
     out: Path = arguments.out
@@ -162,8 +177,7 @@ def train(arguments: argparse.Namespace, student: Trunk, teacher: nn.Module) -> 
     parts = factory_parts(out / "parts.npy", arguments.parts)
     images, held_out = ProceduralImages(SEED, parts), ProceduralImages(SEED + 1)
     optimizer = make_optimizer(student)
-    state = out / "state.safetensors"
-    position = load_checkpoint(state, student, optimizer) if state.exists() else Position()
+    position = load(out, student, optimizer) if (out / MANIFEST).exists() else Position()
     end = time.monotonic() + 60 * arguments.minutes
     losses: list[float] = []
     began = time.monotonic()
@@ -184,12 +198,12 @@ def train(arguments: argparse.Namespace, student: Trunk, teacher: nn.Module) -> 
                 if position.step % (20 * EVERY) == 0:
                     record["held_out"] = feature_error(evaluated(student), teacher, held_out)
                 position.log.append(record)
-                save_checkpoint(state, student, optimizer, position)
+                save(out, student, optimizer, position)
                 print(json.dumps(record), flush=True)
                 losses, began = [], time.monotonic()
     finally:  # after Ctrl-C too, which may interrupt a step: that step is then repeated
         position.seconds += time.monotonic() - began
-        save_checkpoint(state, student, optimizer, position)
+        save(out, student, optimizer, position)
 
 
 def finish(arguments: argparse.Namespace, student: Trunk, teacher: nn.Module) -> None:
@@ -199,7 +213,7 @@ def finish(arguments: argparse.Namespace, student: Trunk, teacher: nn.Module) ->
     parts = factory_parts(arguments.out / "parts.npy", arguments.parts)
     images, held_out = ProceduralImages(SEED, parts), ProceduralImages(SEED + 1)
     optimizer = make_optimizer(student)
-    position = load_checkpoint(arguments.out / "state.safetensors", student, optimizer)
+    position = load(arguments.out, student, optimizer)
     first, steps = position.step, max(1, int(arguments.share * position.step))
     for step in range(first, first + steps):
         rate = LEARNING_RATE * (1 - (step - first) / steps)

@@ -70,7 +70,7 @@ def test_other_pixels_are_refused(inspector, image):
 
 
 def test_what_is_no_image_or_no_run(inspector, tmp_path):
-    with pytest.raises(DataError, match="cannot be read as an image"):
+    with pytest.raises(DataError, match="cannot be read"):
         inspector.inspect(tmp_path / "absent.png")
     with pytest.raises(RunError, match="is not a run folder"):
         mambaad.Inspector(tmp_path)

@@ -61,3 +61,22 @@ def test_loss_is_zero_for_the_teacher_itself_and_falls_towards_it():
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0]
+
+
+def test_the_state_is_restored(tmp_path):
+    from pretrain_encoder import load, make_optimizer, save
+
+    from mambaad.training.checkpoint import Position
+
+    student = trunk()
+    optimizer = make_optimizer(student)
+    for parameter in student.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    expected = {name: t.clone() for name, t in student.state_dict().items()}
+    save(tmp_path, student, optimizer, Position(step=1))
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.zero_()
+    assert load(tmp_path, student, make_optimizer(student)) == Position(step=1)
+    assert all(torch.equal(t, expected[name]) for name, t in student.state_dict().items())

@@ -9,6 +9,7 @@ from mambaad.errors import RunError
 from mambaad.files import LOCK, locked
 from mambaad.workflows import demo as demo_module
 from mambaad.workflows.demo import QUICK, DemoSettings, demo
+from tests.runs import stored
 
 TINY = DemoSettings(QUICK.classes[:2], train=4, test=6, size=64, epochs=1, head_steps=2)
 
@@ -47,9 +48,9 @@ def test_new_parts_are_in_neither_train_nor_test(finished):
 
 def test_second_call_trains_nothing_and_finds_the_same(finished):
     out, first = finished
-    weights = (out / "run" / "weights.safetensors").stat().st_mtime_ns
+    weights = stored(out / "run").stat().st_mtime_ns
     assert demo(out, quick=True).classes == first.classes
-    assert (out / "run" / "weights.safetensors").stat().st_mtime_ns == weights
+    assert stored(out / "run").stat().st_mtime_ns == weights
 
 
 def test_folder_of_other_settings_is_left_alone(finished):

@@ -82,7 +82,7 @@ def test_what_cannot_be_inspected_is_refused(tmp_path: Path) -> None:
     (tmp_path / "nowhere.png").symlink_to("gone")
     with pytest.raises(DataError, match="does not exist"):
         find_inputs([tmp_path / "nowhere.png"], tmp_path, None)
-    with pytest.raises(DataError, match=r"too long\); .* shorten the names"):
+    with pytest.raises(DataError, match=r"too long\); shorten the names"):
         find_inputs([tmp_path / ("a" * 300 + ".png")], tmp_path, None)
     (tmp_path / "a.gif").write_bytes(b"-")
     with pytest.raises(DataError, match=r"no images in .* \(not read: 1 \.gif, "):

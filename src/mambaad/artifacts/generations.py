@@ -102,9 +102,14 @@ def _former_files(folder: Path) -> tuple[dict[str, RunFile], bytes]:
 
 def _remove_unlisted(folder: Path, listed: Collection[str]) -> None:
     for path in folder.iterdir():
-        if _OURS.fullmatch(path.name) and path.name not in listed:
+        if is_of_run(path.name) and path.name not in listed:
             with suppress(OSError):  # on Windows one that is read; the next commit removes it
                 path.unlink()
+
+
+def is_of_run(name: str) -> bool:
+    """Whether a file is called as those of a run are, digits of its digest included."""
+    return _OURS.fullmatch(name) is not None
 
 
 _OURS = re.compile("|".join(r"{}(-[0-9a-f]{{12}})?\.{}".format(*name.split(".")) for name in NAMES))

@@ -27,6 +27,7 @@ Former versions wrote no manifest, and every file under its plain name, such as
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -109,11 +110,21 @@ def is_former(folder: Path) -> bool:
     """Whether a folder holds a run of a former version, which has no manifest."""
     if (folder / MANIFEST).exists() or not (folder / CONFIG).is_file():
         return False
+    versions = _versions(folder)
+    return versions is not None and not RUN_FORMAT.keys() & versions.keys()
+
+
+def is_of_this_format(folder: Path) -> bool:
+    """Whether a folder has the versions of a run that has a manifest, or was about to have one."""
+    return RUN_FORMAT.keys() <= (_versions(folder) or {}).keys()
+
+
+def _versions(folder: Path) -> dict[str, Any] | None:
     try:
         versions = read_json(folder / VERSION)
     except DocumentError:
-        return False
-    return isinstance(versions, dict) and not RUN_FORMAT.keys() & versions.keys()
+        return None
+    return versions if isinstance(versions, dict) else None
 
 
 def has_begun(folder: Path) -> bool:

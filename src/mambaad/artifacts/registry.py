@@ -6,7 +6,6 @@ versions, and which is in use. A lock makes writers take turns.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -16,12 +15,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
 
 from mambaad.artifacts.bundle import SUFFIX, Manifest
+from mambaad.documents import MAX_JSON, parse_json
 from mambaad.errors import ConfigError, RunError
 from mambaad.file_errors import cannot_read, cannot_write
-from mambaad.files import file_digest, locked, open_regular, temporary_beside, write_text
+from mambaad.files import (
+    file_digest,
+    locked,
+    open_regular,
+    read_regular,
+    temporary_beside,
+    write_text,
+)
 
 STATE = "line.json"
 FORMAT: Literal[1] = 1
@@ -59,6 +66,15 @@ class Line(BaseModel):
     used: list[int] = []
     changes: list[Change] = []
 
+    @model_validator(mode="after")
+    def _check_numbers(self) -> Line:
+        numbers = [version.number for version in self.versions]
+        if len(set(numbers)) < len(numbers) or min(numbers, default=1) < 1:
+            raise ValueError("its versions are not numbered one by one")
+        if not set(self.used) <= set(numbers):
+            raise ValueError("a version in use is none of its versions")
+        return self
+
     @property
     def current(self) -> int | None:
         """The number of the version in use; None if there is none."""
@@ -91,10 +107,8 @@ class Registry:
     def read(self, line: str) -> Line:
         """Read a line; an empty one if there is none of that name."""
         path = self._folder(line) / STATE
-        if not path.is_file():
-            return Line()
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(read_regular(path, MAX_JSON), str(path))
             found = content.get("format", FORMAT)
             if type(found) is int and found > FORMAT:  # True is an int too
                 raise RunError(
@@ -103,9 +117,13 @@ class Registry:
             if type(found) is not int:
                 raise ValueError(f"format is {found!r}")
             return Line.model_validate(content)
+        except FileNotFoundError:
+            return Line()
         except RunError:
             raise
-        except (OSError, ValueError, AttributeError, RecursionError) as error:
+        except OSError as error:
+            raise RunError(cannot_read(path, error)) from error
+        except (ValueError, AttributeError) as error:
             raise RunError(f"{path} is damaged; restore it from a copy") from error
 
     def add(
@@ -129,6 +147,9 @@ class Registry:
             digest = file_digest(copy)
             with self._changing(line, make=True) as state:
                 number = max((v.number for v in state.versions), default=0) + 1
+                # What a killed call has left may be replaced by the same bundle, by no other.
+                while self._is_another(line, number, digest):
+                    number += 1
                 copy.replace(self._path(line, number))
                 version = Version(
                     number=number, sha256=digest, added=_now(), classes=classes, note=note
@@ -182,7 +203,7 @@ class Registry:
             return self.read(line)
         except RunError as error:
             problem = Version(number=0, sha256="", added="", classes=[], note=str(error))
-            return Line(versions=[problem])
+            return Line.model_construct(versions=[problem])
 
     @contextmanager
     def _copied(self, bundle: Path) -> Iterator[Path]:
@@ -203,6 +224,14 @@ class Registry:
                 yield copy
         except OSError as error:
             raise cannot_write(self.root, error) from error
+
+    def _is_another(self, line: str, number: int, digest: str) -> bool:
+        """Whether a version's place is taken by a bundle of another content."""
+        path = self._path(line, number)
+        try:
+            return os.path.lexists(path) and file_digest(path) != digest
+        except OSError:
+            return True
 
     def _check(self, line: str, version: Version) -> None:
         path = self._path(line, version.number)

@@ -14,24 +14,24 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from mambaad.artifacts.generations import commit
+from mambaad.artifacts.generations import commit, is_of_run
 from mambaad.artifacts.manifest import (
     CONFIG,
     DATA,
-    FIRST,
     HEAD_LOG,
     LOG,
     PROTOTYPES,
     RUN_FORMAT,
     VERSION,
     has_begun,
+    is_of_this_format,
 )
 from mambaad.artifacts.snapshot import Snapshot
 from mambaad.artifacts.tensors import Content
 from mambaad.config import TrainConfig, config_json
 from mambaad.documents import DocumentError, parse_json, shortened
 from mambaad.errors import MambaADError, RunError
-from mambaad.files import LOCK, TEMPORARY, locked
+from mambaad.files import is_own, locked
 
 
 def is_finished(run: Snapshot) -> bool:
@@ -90,13 +90,14 @@ def _check_new(folder: Path) -> None:
     if not folder.exists():
         return
     hint = "resume it (--resume), or " if has_begun(folder) else ""
-    if not folder.is_dir() or hint or not all(map(_may_be_left, folder.iterdir())):
+    if not folder.is_dir() or hint or not _is_left(folder):
         raise RunError(f"{folder} exists and is not empty; {hint}choose another --out")
 
 
-def _may_be_left(path: Path) -> bool:
-    """Whether a file may be from a run that was killed within :func:`create_run`."""
-    return path.name in FIRST or path.name.endswith((TEMPORARY, LOCK))
+def _is_left(folder: Path) -> bool:
+    """Whether all in a folder may be left of a run that was killed within :func:`create_run`."""
+    names = [path.name for path in folder.iterdir() if not is_own(path.name)]
+    return not names or (is_of_this_format(folder) and all(map(is_of_run, names)))
 
 
 def json_content(value: Any) -> Content:

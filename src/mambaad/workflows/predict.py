@@ -164,6 +164,8 @@ def _inspect(
             items = (inspector.item(path, product) for path in files)
             stream = inspector.stream(items, batch_size=inspector.engine.batch_size)
             for done, (inspected, path) in enumerate(zip(stream, files, strict=True), 1):
+                if done == 1:  # so that no kill leaves its records beside this call's pictures
+                    _remove_former_records(out)
                 inspected = _with_files(inspected, out / files[path], inspector)
                 record = inspected.record
                 if not record.error:
@@ -172,12 +174,19 @@ def _inspect(
                     record.error = NO_VERDICT
                 keep(inspected)
                 bar.update(done, len(files), printable(path.name))
-        except BaseException as error:  # an interrupted inspection keeps its results
-            if records or isinstance(error, KeyboardInterrupt):
+        except BaseException:  # an interrupted inspection keeps its results
+            if records:
                 finish()
             raise
         finish()
     return records
+
+
+def _remove_former_records(out: Path) -> None:
+    for name in (TABLE, RECORDS):
+        path = out / name
+        with _write_errors(path):
+            path.resolve().unlink(missing_ok=True)
 
 
 @contextmanager
@@ -212,9 +221,6 @@ def _records_file(out: Path) -> Iterator[Callable[[Record], None]]:
     try:
         yield write_record
         is_to_stay = True
-    except KeyboardInterrupt:
-        is_to_stay = True
-        raise
     finally:
         with _write_errors(path):
             has_records = file.tell() > 0

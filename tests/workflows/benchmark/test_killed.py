@@ -28,7 +28,7 @@ def test_its_children_end_with_it(parts: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", run, "benchmark", str(tmp_path / "plan.yaml")]
     with (tmp_path / "messages").open("w") as messages:
         process = subprocess.Popen([*command, "--out", str(out)], stderr=messages)
-    while not list(out.rglob("log.jsonl")):  # it trains
+    while not list(out.rglob("log*.jsonl")):  # it trains
         assert process.poll() is None, (tmp_path / "messages").read_text()
         time.sleep(0.1)
     second = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
