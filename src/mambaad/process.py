@@ -76,6 +76,7 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     texts = (
         *("out of memory", "can't allocate memory", "not enough memory", "bad_alloc"),
+        *("could not create a primitive", "can't start new thread"),
         *("bad allocation", "Cannot allocate memory", "CUBLAS_STATUS_ALLOC_FAILED"),
     )
     return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)

@@ -25,7 +25,7 @@ from mambaad.artifacts.manifest import (
     ListedFile,
 )
 from mambaad.artifacts.signatures import SIGNATURE, sign
-from mambaad.documents import DocumentError, parse_json
+from mambaad.documents import DocumentError, parse_json, shortened
 from mambaad.errors import MambaADError, RunError
 from mambaad.file_errors import cannot_read
 from mambaad.files import written_whole
@@ -134,7 +134,7 @@ def _check_members(source: Path, members: list[zipfile.ZipInfo], size: int) -> N
     names = [member.filename for member in members]
     unknown = sorted(set(names) - {MANIFEST, SIGNATURE, *ALLOWED})
     if unknown or len(set(names)) != len(names):
-        problem = f"holds {unknown[0]!r}" if unknown else "has a file twice"
+        problem = f"holds {shortened(repr(unknown[0]))}" if unknown else "has a file twice"
         raise RunError(
             f"{source} is not a bundle of mambaad: it {problem}; make one with mambaad bundle"
         )

@@ -15,7 +15,6 @@ from mambaad.data.readers.described import Description, layout_of
 from mambaad.data.readers.table import COLUMNS, Table
 from mambaad.documents import DocumentError, parse_yaml, read_yaml, shortened
 from mambaad.errors import ConfigError
-from mambaad.files import printable
 
 _Names = Annotated[
     tuple[str, ...], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)
@@ -165,20 +164,21 @@ def _explained(error: ValidationError) -> str:
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return _unknown(name, _EXPECTED)
-    got = printable(json.dumps(first["input"], ensure_ascii=False, default=str))
-    return f"{name}: expected {_EXPECTED[name]}, got {got}"
+    got = json.dumps(first["input"], ensure_ascii=False, default=str)
+    return f"{name}: expected {_EXPECTED[name]}, got {shortened(got)}"
 
 
 def _unknown(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.75)
     meant = f", did you mean '{close[0]}'?" if close else ";"
-    return f"unknown name '{printable(name)}'{meant} known are {', '.join(known)}"
+    return f"unknown name '{shortened(name)}'{meant} known are {', '.join(known)}"
 
 
 def _check_pattern(name: str, pattern: str) -> None:
+    shown = shortened(pattern)
     if not pattern.strip():
         raise ValueError(
-            f"{name}: expected {_EXPECTED[name]}, got '{pattern}'; the data set's own folder is '.'"
+            f"{name}: expected {_EXPECTED[name]}, got '{shown}'; the data set's own folder is '.'"
         )
     allowed = ("class", "type", "folder", "name") if name == "masks" else ("class", "type")
     rest = pattern
@@ -186,13 +186,13 @@ def _check_pattern(name: str, pattern: str) -> None:
         rest = rest.replace(f"{{{field}}}", "")
     if "{" in rest or "}" in rest:
         fields = ", ".join(f"{{{field}}}" for field in allowed)
-        raise ValueError(f"{name}: expected a folder with {fields}, got '{pattern}'")
+        raise ValueError(f"{name}: expected a folder with {fields}, got '{shown}'")
     below = pattern.replace("{folder}/../", "", 1)
     if Path(below).is_absolute() or ".." in Path(below).parts:
-        raise ValueError(f"{name}: expected a folder below the data set's, got '{pattern}'")
+        raise ValueError(f"{name}: expected a folder below the data set's, got '{shown}'")
     if name == "masks" and "*" in pattern:
-        raise ValueError(f"masks: * has no meaning here, got '{pattern}'; write {{folder}}/../NAME")
+        raise ValueError(f"masks: * has no meaning here, got '{shown}'; write {{folder}}/../NAME")
     if "{folder}" in pattern and not pattern.startswith("{folder}"):
-        raise ValueError(f"{name}: {{folder}} begins a pattern, got '{pattern}'")
+        raise ValueError(f"{name}: {{folder}} begins a pattern, got '{shown}'")
     if "{name}" in pattern and not pattern.endswith("/{name}"):
-        raise ValueError(f"{name}: /{{name}} ends a pattern, got '{pattern}'")
+        raise ValueError(f"{name}: /{{name}} ends a pattern, got '{shown}'")

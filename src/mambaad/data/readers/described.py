@@ -34,6 +34,7 @@ from mambaad.data.readers.folders import (
 )
 from mambaad.data.readers.patterns import Place, expression, find_places, mask_place, why_none
 from mambaad.data.walk import is_folder, walk
+from mambaad.documents import shortened
 from mambaad.errors import DataError
 from mambaad.types import MAX_PIXELS, ProductClass, Sample
 
@@ -74,7 +75,9 @@ class Description:
         if not found:
             wanted = "test images"
             if patterns:
-                wanted = f"images in {root}/{patterns[0]} ({why_none(root, patterns[0])})"
+                wanted = (
+                    f"images in {root}/{shortened(patterns[0])} ({why_none(root, patterns[0])})"
+                )
             raise DataError(f"{root} has no classes; expected {wanted}")
         return sorted(found)
 
@@ -128,8 +131,8 @@ class Description:
         if split == "train" and len(left) < 2:
             complain(
                 f"{root} has {len(left)} images of good parts to train class {name} on, expected "
-                f"at least 2 in {' or '.join(self.train)}; add some, or leave the class out with "
-                "--classes"
+                f"at least 2 in {shortened(' or '.join(self.train))}; add some, or leave the class "
+                "out with --classes"
             )
         return ProductClass(name, tuple(left) if split == "train" else (), (*test, *held))
 
@@ -141,9 +144,12 @@ class Description:
             places = self.places(root, pattern)
             of_names = [place.folder for place in places if place.name in names]
             if not places:
-                complain(f"{root} has nothing at '{pattern}' ({why_none(root, pattern)}); {mend}")
+                complain(
+                    f"{root} has nothing at '{shortened(pattern)}' ({why_none(root, pattern)}); {mend}"
+                )
             elif of_names and read.folders.isdisjoint(of_names):
-                complain(f"{of_names[0]}, which fits '{pattern}', has no images; {mend}")
+                first = of_names[0]
+                complain(f"{first}, which fits '{shortened(pattern)}', has no images; {mend}")
         if not read.fitting.issuperset(self.masks):
             others = _Read(self, root, lambda problem: None)
             others.add([n for n in self.class_names(root, "train") if n not in names])
@@ -152,11 +158,11 @@ class Description:
             if pattern not in read.fitting:
                 folders = [f for f, of in read.sought.items() if of == pattern] or [root]
                 there = next((folder for folder in folders if folder.is_dir()), None)
-                ends = " or ".join(f"'{suffix}'" for suffix in self.mask_suffixes)
+                ends = shortened(" or ".join(f"'{suffix}'" for suffix in self.mask_suffixes))
                 why = f"there is no folder {folders[0]}"
                 if there:
                     why = f"no file in {there} is called as an image, with {ends} after its name"
-                complain(f"{root} has no mask at '{pattern}' ({why}); {mend}")
+                complain(f"{root} has no mask at '{shortened(pattern)}' ({why}); {mend}")
 
 
 @dataclass
@@ -309,7 +315,7 @@ def layout_of(
         description.class_names,
         description.read_classes,
         published_classes,
-        form=", ".join((*description.train, *description.test, *description.masks)),
+        form=", ".join(map(shortened, (*description.train, *description.test, *description.masks))),
         aside=belongs,
         beside=marks if "{folder}" in description.masks else (),
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mambaad.data.readers.folders import as_spelt, folders
 from mambaad.data.walk import is_folder, text
+from mambaad.documents import shortened
 
 _FIELD = re.compile(r"\{(class|type)\}")
 _MOST_NAMES = 8
@@ -57,7 +58,7 @@ def why_none(root: Path, pattern: str) -> str:
             names = [text(folder.name) for folder in folders(first)]
             more = ", ..." if names[_MOST_NAMES:] else ""
             there = f"the folders {', '.join(names[:_MOST_NAMES])}{more}" if names else "no folders"
-            return f"no folder is '{segment}': {first} has {there}"
+            return f"no folder is '{shortened(segment)}': {first} has {there}"
         found = further
     return "its folders are all folders of masks"
 

@@ -13,17 +13,20 @@ Source: github.com/amazon-science/spot-diff, ``split_csv/1cls.csv`` and ``utils/
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from mambaad.data.readers.base import Complain, Layout, Split, listed_class
 from mambaad.data.readers.folders import folders
 from mambaad.data.walk import is_folder, text
+from mambaad.documents import shortened
 from mambaad.errors import DataError
 from mambaad.file_errors import cannot_read
-from mambaad.files import open_text
+from mambaad.files import read_regular
 from mambaad.types import ProductClass, Sample
 
+_MOST_BYTES = 2**26
 _SPLIT_FILE = Path("split_csv") / "1cls.csv"
 _COLUMNS = ("object", "split", "label", "image", "mask")
 
@@ -75,18 +78,18 @@ def _rows(root: Path) -> list[dict[str, str]]:
             "amazon-science/spot-diff"
         )
     try:
-        with open_text(path, "utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-            columns = tuple(reader.fieldnames or ())
+        content = read_regular(path, _MOST_BYTES).decode("utf-8-sig")
+        reader = csv.DictReader(io.StringIO(content, newline=""))
+        rows = list(reader)
+        columns = tuple(reader.fieldnames or ())
     except OSError as error:
         raise DataError(cannot_read(path, error, "download it again")) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not a CSV file ({error}); download the file again") from error
     if not set(_COLUMNS) <= set(columns):
         raise DataError(
-            f"{path} has the columns {', '.join(columns) or 'of an empty file'}; expected "
-            f"{', '.join(_COLUMNS)}: download the file again"
+            f"{path} has the columns {shortened(', '.join(columns)) or 'of an empty file'}; "
+            f"expected {', '.join(_COLUMNS)}: download the file again"
         )
     for number, row in enumerate(rows, start=2):
         if any(row[column] is None for column in _COLUMNS) or not row["image"]:
