@@ -144,9 +144,8 @@ class Description:
             places = self.places(root, pattern)
             of_names = [place.folder for place in places if place.name in names]
             if not places:
-                complain(
-                    f"{root} has nothing at '{shortened(pattern)}' ({why_none(root, pattern)}); {mend}"
-                )
+                why = why_none(root, pattern)
+                complain(f"{root} has nothing at '{shortened(pattern)}' ({why}); {mend}")
             elif of_names and read.folders.isdisjoint(of_names):
                 first = of_names[0]
                 complain(f"{first}, which fits '{shortened(pattern)}', has no images; {mend}")
