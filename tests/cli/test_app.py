@@ -100,7 +100,7 @@ def test_ctrl_c_is_one_line_in_every_command(mambaad_command, monkeypatch, tmp_p
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mambaad.cli.models.run_summary", interrupt)
+    monkeypatch.setattr("mambaad.artifacts.snapshot.opened", interrupt)
     monkeypatch.setattr("mambaad.artifacts.registry.Registry.lines", interrupt)
     monkeypatch.setattr("mambaad.data.inventory.check_data", interrupt)
     code, out, err = mambaad_command(*command, tmp_path)
