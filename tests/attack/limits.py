@@ -19,7 +19,7 @@ from tests.attack import oracle
 from tests.attack.kills import COMMANDS
 from tests.attack.oracle import contents
 from tests.attack.sandbox import Sandbox
-from tests.attack.workshop import CLASSES, Workshop
+from tests.attack.workshop import CLASSES, Workshop, room
 
 Complaints = list[tuple[str, str]]
 Limit = Callable[[Sandbox, Workshop, Path, Random], Complaints]
@@ -216,10 +216,5 @@ def run_limit(
     name: str, number: int, seed: int, sandbox: Sandbox, shop: Workshop, folder: Path
 ) -> Complaints:
     """Run one case of a limit; the same arguments repeat it."""
-    place = folder / f"{name}-{number}"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    try:
+    with room(folder / f"{name}-{number}") as place:
         return LIMITS[name](sandbox, shop, place, Random(f"{seed}:{name}:{number}"))
-    finally:
-        shutil.rmtree(place, ignore_errors=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -16,7 +15,7 @@ from random import Random
 from tests.attack import oracle
 from tests.attack.oracle import digest, stored
 from tests.attack.sandbox import Ended, Running, Sandbox
-from tests.attack.workshop import CLASSES, Workshop
+from tests.attack.workshop import CLASSES, Workshop, room
 
 LOADS = 5
 """How often a model is loaded while it is replaced."""
@@ -258,10 +257,5 @@ def run_race(
     name: str, number: int, seed: int, sandbox: Sandbox, shop: Workshop, folder: Path
 ) -> Complaints:
     """Run one race; the same arguments make the same choices, not the same moments."""
-    place = folder / f"{name}-{number}"
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(parents=True)
-    try:
+    with room(folder / f"{name}-{number}") as place:
         return RACES[name](sandbox, shop, place, Random(f"{seed}:{name}:{number}"))
-    finally:
-        shutil.rmtree(place, ignore_errors=True)

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,17 @@ class Workshop:
         before = json.loads((self.root / _DONE).read_text())
         after = {k: v for k, v in contents(self.root).items() if k != _DONE}
         return sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k))
+
+
+@contextmanager
+def room(place: Path) -> Iterator[Path]:
+    """An empty folder for a case, removed at its end."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def make(root: Path, sandbox: Sandbox) -> Workshop:

@@ -76,3 +76,15 @@ def complains() -> Complains:
             assert part in message
 
     return expect
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a file of some content, and returns its path."""
+
+    def write(content: bytes, name: str = "a.tif") -> Path:
+        path = tmp_path / name
+        path.write_bytes(content)
+        return path
+
+    return write

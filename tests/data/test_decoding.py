@@ -32,16 +32,6 @@ def reading(depth: int | None = None, **settings: object) -> Reading:
     return Reading(depth, **settings)
 
 
-@pytest.fixture
-def written(tmp_path: Path):
-    def write(content: bytes, name: str = "a.tif") -> Path:
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
-
-    return write
-
-
 @pytest.mark.parametrize("depth", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("kind", ["grey", "grey and alpha", "rgb", "rgb and alpha"])
 def test_png_of_16_bits_is_read_to_the_last_bit(written, depth: int, kind: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,16 +18,6 @@ BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANAR = 258, 259, 262, 277, 284
 FORMAT, EXTRA, SUBIFDS, KIND = 339, 338, 330, 254
 SHAPE = (6, 10)
 BANDS = noise(*SHAPE, 8)
-
-
-@pytest.fixture
-def written(tmp_path: Path):
-    def write(content: bytes, name: str = "a.tif") -> Path:
-        path = tmp_path / name
-        path.write_bytes(content)
-        return path
-
-    return write
 
 
 @pytest.mark.parametrize("is_planar", [False, True])

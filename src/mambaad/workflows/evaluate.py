@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -191,17 +192,17 @@ def evaluate(
     classes = _test_classes(inspector, data, skip_unreadable)
     figures = figures_for(find_layout(data, inspector.config.layout).name, inspector, data, at)
     sinks = [*sinks, *([figures.add] if figures else [])]
+    measure = functools.partial(
+        evaluate_engine,
+        inspector.engine,
+        classes,
+        protocol,
+        inspector.precision,
+        at=at,
+        skip_unreadable=skip_unreadable,
+    )
     if calibration is None:
-        evaluation = evaluate_engine(
-            inspector.engine,
-            classes,
-            protocol,
-            inspector.precision,
-            at=at,
-            skip_unreadable=skip_unreadable,
-            sinks=sinks,
-        )
-        return _with_further(evaluation, figures)
+        return _with_further(measure(sinks=sinks), figures)
     measurement = VerdictMeasurement(inspector, calibration, classes, at)
     with locked(Path(report), make=True) if report is not None else nullcontext():
         page = None
@@ -215,15 +216,7 @@ def evaluate(
             if page:
                 page.add(judged)
 
-        evaluation = evaluate_engine(
-            inspector.engine,
-            classes,
-            protocol,
-            inspector.precision,
-            at=at,
-            skip_unreadable=skip_unreadable,
-            sinks=[judge, *sinks],
-        )
+        evaluation = measure(sinks=[judge, *sinks])
         verdict_evaluation = measurement.compute()
         if page:
             facts = {
