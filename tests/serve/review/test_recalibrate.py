@@ -38,7 +38,7 @@ def test_the_random_share_keeps_the_rate_and_reviewed_parts_would_not():
         decided = [p.score for p in parts if p.decision == "good"]
         broken.append(1 - conformal_threshold(decided, 0.05).value)
     assert np.mean(kept) == pytest.approx(np.mean(stated), abs=0.008)  # as promised
-    assert np.mean(broken) < 0.015  # far higher thresholds than those of 5 %: defects escape
+    assert np.mean(broken) < 0.02  # thresholds far above those of 5 %: defects escape
 
 
 def test_a_share_that_changed_is_thinned_to_one():
