@@ -1,0 +1,1 @@
+"""The page of the service: server-rendered HTML, with texts in files and scripts of our own."""
