@@ -19,7 +19,7 @@ PROBLEMS = (
     "blurred",
     "noisy",
 )
-"""How the reasons of bad images begin (:meth:`mambaad.inspection.quality.QualityLimits.problem`)."""
+"""How reasons of bad images begin: :meth:`mambaad.inspection.quality.QualityLimits.problem`."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from mambaad.errors import DataError
 from mambaad.inspection.calibration import Calibration, CalibrationPart, calibrate_class
 from mambaad.inspection.product_settings import ProductSettings
+from mambaad.inspection.quality import QualityLimits
 from mambaad.inspection.rates import check_rates
 from mambaad.inspection.thresholds import Threshold, conformal_threshold
 from mambaad.serve.review.parts import ReviewedPart, random_share
@@ -113,7 +114,6 @@ def _worst(threshold: Threshold, good: int, unsure: int) -> float:
 def recalibrated(
     calibration: Calibration,
     summaries: Mapping[str, Sequence[CalibrationPart]],
-    others: Mapping[str, Sequence[CalibrationPart]],
     settings: Mapping[str, ProductSettings],
     *,
     target_fpr: float,
@@ -121,29 +121,48 @@ def recalibrated(
 ) -> Calibration:
     """Set the thresholds of some products again; the other products keep theirs.
 
+    The limits of image quality and the borders of products are widened where the new parts need
+    it, and never narrowed: an image beyond them was judged BAD IMAGE or UNKNOWN PRODUCT, so it is
+    not among these parts, and narrowing them time after time would end in judging nothing.
+
     Args:
         calibration: in use.
         summaries: usable good parts of each product that is recalibrated, observed by the model
             again (:func:`mambaad.inspection.calibration.summarise_part`).
-        others: good parts of the remaining products, if there are any, for the products' borders.
         settings: of the products that are recalibrated; those in use where one is missing.
         target_fpr, review_fpr: see :func:`mambaad.inspection.calibration.calibrate_class`.
     """
     names = list(calibration.classes)
-    known = {**others, **summaries}
     classes = dict(calibration.classes)
     for name, parts in summaries.items():
         before = calibration.classes[name]
-        neighbours = [part for other in known if other != name for part in known[other]]
         after = calibrate_class(
             parts,
             names.index(name),
-            neighbours,
+            [part for other in summaries if other != name for part in summaries[other]],
             settings.get(name, before.settings),
             fail_fpr=target_fpr,
             review_fpr=review_fpr,
         )
-        if not neighbours and len(names) > 1:  # the border needs parts of the others
-            after = replace(after, unknown_beyond=before.unknown_beyond)
-        classes[name] = after
+        farthest = float(after.distances.max())
+        classes[name] = replace(
+            after,
+            unknown_beyond=max(before.unknown_beyond, farthest),
+            limits=_wider(before.limits, after.limits),
+        )
     return replace(calibration, classes=classes, method="new parts", folds=0)
+
+
+def _wider(first: QualityLimits, second: QualityLimits) -> QualityLimits:
+    """The limits that hold whatever either holds."""
+    (low, high), (dim, light) = (
+        (min(a[0], b[0]), max(a[1], b[1]))
+        for a, b in ((first.sharpness, second.sharpness), (first.brightness, second.brightness))
+    )
+    return QualityLimits(
+        (low, high),
+        (dim, light),
+        max(first.dark, second.dark),
+        max(first.bright, second.bright),
+        tuple(sorted({*first.shapes, *second.shapes})),
+    )

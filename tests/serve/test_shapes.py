@@ -3,7 +3,7 @@ import pytest
 from pydantic import ValidationError
 
 from mambaad.errors import ConfigError
-from mambaad.serve.page.shapes import Shape, inspected_mask
+from mambaad.serve.shapes import Shape, inspected_mask
 
 
 def rectangle(left, top, right, bottom, kind="region_of_interest"):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mambaad.inspection.thresholds import conformal_threshold
-from mambaad.serve.page.what_if import Change, Scored, changes, stated
+from mambaad.serve.what_if import Change, Scored, changes, stated
 from mambaad.types import Verdict
 
 SCORES = np.random.default_rng(0).random(99)
