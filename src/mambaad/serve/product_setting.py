@@ -46,7 +46,8 @@ class ProductSetting(BaseModel):
     """What the page set for a product; None where the bundle's own value is in force.
 
     ``model``: SHA-256 of the weights that ``review``, ``fail`` and ``sample`` belong to.
-    ``shapes``: drawn regions. ``min_area_px``, ``mm_per_px``: see
+    ``shapes``: drawn regions; ``area_changed``: when they were last changed: scores from before are
+    of another area. ``min_area_px``, ``mm_per_px``: see
     :class:`mambaad.inspection.product_settings.ProductSettings`.
     """
 
@@ -57,6 +58,7 @@ class ProductSetting(BaseModel):
     fail: float | None = None
     sample: SampleOfShare | None = None
     shapes: tuple[Shape, ...] = Field((), max_length=MOST_SHAPES)
+    area_changed: str | None = None
     min_area_px: float | None = Field(None, ge=0, le=1e9)
     mm_per_px: float | None = Field(None, ge=1e-6, le=1e3)
 

@@ -49,6 +49,6 @@ def test_a_curve_keeps_its_highest_value():
 
 
 def test_limits_place_a_score():
-    limits = Limits(review=0.2, fail=0.4, low=0.2, high=0.4)
+    limits = Limits(low=0.2, high=0.4)
     assert limits.x(0.2) < limits.x(0.3) < limits.x(0.4)
     assert limits.x(99) == limits.x(50) <= 390

@@ -104,10 +104,8 @@ def _steps(xs: Float[np.ndarray, " n1"], heights: Float[np.ndarray, " n"]) -> st
 
 @dataclass(frozen=True)
 class Limits:
-    """The thresholds of a product beside one score, on an axis from 10 to 390."""
+    """An axis from 10 to 390 for a score, with REVIEW at ``low`` and FAIL at ``high``."""
 
-    review: float
-    fail: float
     low: float
     high: float
 

@@ -126,7 +126,7 @@ function start() {
     const answer = await fetch(path, {
       method: "POST", keepalive: true,
       headers: { "Content-Type": "application/x-www-form-urlencoded", Accept: "application/json" },
-      body: new URLSearchParams({ csrf: texts.token, ...content }),
+      body: new URLSearchParams({ csrf_token: texts.token, ...content }),
     });
     if (!answer.ok) throw new Error(`(${answer.status})`);
     return answer.json();
