@@ -57,10 +57,10 @@ class ProductSetting(BaseModel):
     review: float | None = None
     fail: float | None = None
     sample: SampleOfShare | None = None
-    shapes: tuple[Shape, ...] = Field((), max_length=MOST_SHAPES)
+    shapes: tuple[Shape, ...] = Field(default=(), max_length=MOST_SHAPES)
     area_changed: str | None = None
-    min_area_px: float | None = Field(None, ge=0, le=1e9)
-    mm_per_px: float | None = Field(None, ge=1e-6, le=1e3)
+    min_area_px: float | None = Field(default=None, ge=0, le=1e9)
+    mm_per_px: float | None = Field(default=None, ge=1e-6, le=1e3)
 
     @model_validator(mode="after")
     def _in_order(self) -> ProductSetting:

@@ -30,7 +30,7 @@ def test_what_a_difference_means(before, after, decision, kind):
 
 def test_replay_reads_images_and_lists_the_worst_first():
     parts = [
-        replace(part(0, "REVIEW", "good"), id="fixed"),
+        replace(part(0, "REVIEW", "good"), id="fixed", product_given="bolt"),
         replace(part(1, "PASS", "good"), id="same"),
         replace(part(2, "FAIL", "defective"), id="escapes"),
         replace(part(3, "PASS", "good"), id="gone"),
@@ -46,5 +46,5 @@ def test_replay_reads_images_and_lists_the_worst_first():
     assert [d.part.id for d in comparison.differences] == ["escapes", "fixed"]
     assert comparison.table == {("REVIEW", "PASS"): 1, ("PASS", "PASS"): 1, ("FAIL", "PASS"): 1}
     assert (comparison.compared, comparison.without_image) == (3, 1)
-    assert asked == [(b"fixed", "bolt"), (b"same", "bolt"), (b"escapes", "bolt")]
+    assert asked == [(b"fixed", "bolt"), (b"same", None), (b"escapes", None)]
     assert steps == [1, 2, 3, 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -47,10 +48,8 @@ def answer(request: Request, problem: Problem) -> Response:
         target = quote(path if request.method == "GET" else "/", safe="/")
         return RedirectResponse(f"/login?next={target}", 303)
     who = None
-    try:
+    with suppress(MambaADError):  # then the page has no navigation
         who = request.app.state.page.auth.who(request)
-    except MambaADError:
-        pass  # then the page has no navigation
     code = problem.status if problem.status in _SHOWN else 503
     page = Page(request, request.app.state.page, who)
     detail = problem.message if code == 422 else ""

@@ -76,10 +76,10 @@ class PageParts:
     """What the pages work with; each function may be called from any thread.
 
     ``image_of``: the stored image with a SHA-256, as it came; None if it is not kept;
-    ``has_image``: whether it is. ``secret``: of the random share. ``in_use``: the bundle in use. ``promote``: puts a version of
-    the registry into use, and ``rollback`` the one before; both for an actor, and they end when
-    the new version inspects. ``settings_changed``: has the workers take the settings of a product
-    up. ``registry``, ``line``: None with a single bundle.
+    ``has_image``: whether it is. ``secret``: of the random share. ``in_use``: the bundle in use.
+    ``promote``: puts a version of the registry into use, and ``rollback`` the one before; both for
+    an actor, and they end when the new version inspects. ``settings_changed``: has the workers
+    take the settings of a product up. ``registry``, ``line``: None with a single bundle.
     """
 
     store: Store
@@ -104,8 +104,8 @@ class PageParts:
                 calibration = read_calibration(folder, config.size)
                 products = tuple(calibration.classes) if calibration else ()
                 model = Model(products, calibration, config.size, weights_digest(folder))
-            self._models.clear()
-            self._models[bundle.sha256] = model
+            self._models = {bundle.sha256: model}
+            return model
         return self._models[bundle.sha256]
 
     def setting(self, product: str) -> ProductSetting:

@@ -18,9 +18,7 @@ _JUDGED = (Verdict.PASS.value, Verdict.REVIEW.value, Verdict.FAIL.value)
 _DECIDED = ("good", "defective", "unsure")
 
 
-def undecided(
-    connection: Connection, *, after: str | None, limit: int
-) -> list[Row]:
+def undecided(connection: Connection, *, after: str | None, limit: int) -> list[Row]:
     """Parts in review that nobody has decided on yet, oldest first; not those left as unsure."""
     found: list[Row] = []
     while len(found) < limit:
@@ -56,6 +54,7 @@ def reviewed_parts(
             inspection.c.id,
             part.c.sha256,
             part.c.serial,
+            part.c.product_given,
             inspection.c.product,
             inspection.c.verdict,
             inspection.c.score,
@@ -94,6 +93,7 @@ def reviewed_parts(
             decision=row.decision if row.decision in _DECIDED else None,
             by=row.actor if row.decision else None,
             serial=row.serial,
+            product_given=row.product_given,
             bundle=row.bundle,
         )
         for row in connection.execute(query)
@@ -141,12 +141,12 @@ def scored_between(
 
 
 def inspected_after(
-    connection: Connection, after: str, bundle: str, limit: int
+    connection: Connection, after: str, bundle: str, since: str, limit: int
 ) -> list[tuple[str, dict[str, Any]]]:
-    """Ids and records of what a bundle inspected after an inspection, oldest first."""
+    """Ids and records of what a bundle inspected after an inspection and a time, oldest first."""
     query = (
         select(inspection.c.id, inspection.c.record)
-        .where(inspection.c.id > after, inspection.c.bundle == bundle)
+        .where(inspection.c.id > after, inspection.c.bundle == bundle, inspection.c.at >= since)
         .order_by(inspection.c.id)
         .limit(limit)
     )

@@ -81,8 +81,8 @@ def product_page(
     seen = page.parts.store.read(lambda k: queries.scores_since(k, product, hours_ago(24 * _DAYS)))
     rows = page.parts.store.inspections(Filter(product=product), limit=8)
     views = [view(page, row) for row in rows]
-    usable, fresh = _recalibration(page, product, c)
-    needed = math.ceil(1 / c.fail.asked - 1e-9) - 1 if fresh else 0
+    usable, fresh = _recalibration(page, product)
+    needed = math.ceil(1 / _asked(page, product)["target_fpr"] - 1e-9) - 1
     return page.html(
         "product.html",
         "settings",
@@ -142,9 +142,15 @@ def _effect(
     }
 
 
-def _recalibration(
-    page: Page, product: str, c: ClassCalibration
-) -> tuple[SimpleNamespace, dict[str, Any] | None]:
+def _asked(page: Page, product: str) -> dict[str, float]:
+    """The rates that the bundle's calibration aimed at; thresholds of the page have no aim."""
+    model = page.parts.model()
+    assert model.calibration is not None  # in_force raises without one
+    own = model.calibration.classes[product]
+    return {"target_fpr": own.fail.asked, "review_fpr": max(own.review.asked, own.fail.asked)}
+
+
+def _recalibration(page: Page, product: str) -> tuple[SimpleNamespace, dict[str, Any] | None]:
     """What the random share has for a product, and the thresholds that it gives, if any."""
     usable, scores = usable_scores(page, product)
     counts = SimpleNamespace(
@@ -155,8 +161,7 @@ def _recalibration(
     )
     if not len(scores):
         return counts, None
-    rates = {"target_fpr": c.fail.asked, "review_fpr": max(c.review.asked, c.fail.asked)}
-    return counts, vars(new_thresholds(scores, usable.unsure, **rates))
+    return counts, vars(new_thresholds(scores, usable.unsure, **_asked(page, product)))
 
 
 def usable_scores(page: Page, product: str) -> tuple[Any, list[float]]:
@@ -273,14 +278,9 @@ async def save_size(request: Request, product: str) -> Response:
 async def recalibrate(request: Request, product: str) -> Response:
     """Use the thresholds that the random share gives."""
     page, _ = await form_page(request, "engineer")
-    c = await asyncio.to_thread(in_force, page, product)
+    await asyncio.to_thread(in_force, page, product)
     usable, scores = await asyncio.to_thread(usable_scores, page, product)
-    new = new_thresholds(
-        scores,
-        usable.unsure,
-        target_fpr=c.fail.asked,
-        review_fpr=max(c.review.asked, c.fail.asked),
-    )
+    new = new_thresholds(scores, usable.unsure, **_asked(page, product))
     ids = {part.id for part in usable.good if part.score is not None}
     qualities = await asyncio.to_thread(
         page.parts.store.read, lambda k: queries.qualities(k, product, ids)

@@ -20,7 +20,8 @@ class ReviewedPart:
     ``id``: of the inspection. ``digest``: SHA-256 of the image as it came, hexadecimal.
     ``probability``: with which it was drawn for review when it was inspected, in [0, 1], whatever
     the outcome; ``drawn``: the outcome. ``decision``: the latest one that no other supersedes;
-    None until a person has decided. ``by``: who. ``bundle``: digest of the bundle that inspected.
+    None until a person has decided. ``by``: who. ``product_given``: the product, if the sender
+    said it. ``bundle``: digest of the bundle that inspected.
     """
 
     id: str
@@ -34,6 +35,7 @@ class ReviewedPart:
     decision: DecisionWord | None = None
     by: str | None = None
     serial: str | None = None
+    product_given: str | None = None
     bundle: str | None = None
 
 

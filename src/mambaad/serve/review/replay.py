@@ -105,7 +105,7 @@ def replay(
             if image is None:
                 missing += 1
             else:
-                yield part, inspect(image, part.product)
+                yield part, inspect(image, part.product_given)
             progress(done)
 
     pairs = list(outcomes())
