@@ -51,7 +51,7 @@ def add_inspection(
     connection: Connection,
     new_part: NewPart,
     new: NewInspection,
-    messages: Iterable[tuple[str, str]],
+    sinks: Iterable[str],
 ) -> str:
     """Keep a part with its inspection, and end its job if it had one; returns the id.
 
@@ -59,7 +59,7 @@ def add_inspection(
         connection: of the writer.
         new_part: the part.
         new: its inspection.
-        messages: what to send with it: sinks' names and payloads.
+        sinks: the names of those that it is to be sent to.
 
     Raises:
         Conflict: a part with the same idempotency key was kept before.
@@ -74,11 +74,9 @@ def add_inspection(
     for table, row in rows:
         connection.execute(insert(table).values(**row))
         audit.append(connection, table.name, row["id"], row, new_part.source)
-    for sink, payload in messages:
+    for sink in sinks:
         connection.execute(
-            insert(outbox).values(
-                sink=sink, event_id=new.id, payload=payload, attempts=0, next_at=now()
-            )
+            insert(outbox).values(sink=sink, event_id=new.id, attempts=0, next_at=now())
         )
     doubtful = record["verdict"] in _NEEDS_REVIEW
     if doubtful or new.sampled:

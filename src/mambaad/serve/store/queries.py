@@ -79,7 +79,7 @@ def count_review(connection: Connection) -> int:
 def count_verdicts(connection: Connection, wanted: Filter) -> dict[str, int]:
     """The number of inspections of each verdict; those without one are ``error`` or ``none``."""
     kind = func.coalesce(inspection.c.verdict, _errors())
-    query: Select[Any] = select(kind, func.count()).select_from(inspection)
+    query: Any = select(kind, func.count()).select_from(inspection)
     if wanted.serial:
         query = query.join(part, part.c.id == inspection.c.part_id)
     if wanted.differs is not None or wanted.decision:
@@ -109,6 +109,17 @@ def find_key(connection: Connection, key: str) -> tuple[str, str] | None:
         select(job.c.request_digest, job.c.inspection_id).where(job.c.idempotency_key == key)
     ).first()
     return (waiting[0], waiting[1]) if waiting else None
+
+
+def has_part(connection: Connection, part_id: str) -> bool:
+    """Whether a part has a record."""
+    return connection.execute(select(part.c.id).where(part.c.id == part_id)).first() is not None
+
+
+def has_image(connection: Connection, sha256: str) -> bool:
+    """Whether a part with a record has an image of this digest."""
+    query = select(part.c.id).where(part.c.sha256 == sha256).limit(1)
+    return connection.execute(query).first() is not None
 
 
 def list_jobs(connection: Connection) -> list[Job]:

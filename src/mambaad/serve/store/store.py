@@ -88,10 +88,10 @@ class Store:
     # Parts and inspections.
 
     def add_inspection(
-        self, part: NewPart, inspection: NewInspection, messages: Iterable[tuple[str, str]] = ()
+        self, part: NewPart, inspection: NewInspection, sinks: Iterable[str] = ()
     ) -> Future[str]:
         """Keep a part with its inspection; see :func:`changes.add_inspection`."""
-        return self.write(lambda c: changes.add_inspection(c, part, inspection, tuple(messages)))
+        return self.write(lambda c: changes.add_inspection(c, part, inspection, tuple(sinks)))
 
     def add_job(self, job: Job) -> Future[str]:
         """Keep a part to be inspected later; its job ends when its inspection is added."""
@@ -104,6 +104,14 @@ class Store:
     def job(self, inspection_id: str) -> Job | None:
         """A part that waits for this inspection; None if there is none."""
         return self.read(lambda c: queries.find_job(c, inspection_id))
+
+    def has_part(self, part_id: str) -> bool:
+        """Whether a part has a record."""
+        return self.read(lambda c: queries.has_part(c, part_id))
+
+    def has_image(self, sha256: str) -> bool:
+        """Whether a part with a record has an image of this digest."""
+        return self.read(lambda c: queries.has_image(c, sha256))
 
     def request_of(self, key: str) -> tuple[str, str] | None:
         """The request's digest and the inspection of an Idempotency-Key; None if it is new."""

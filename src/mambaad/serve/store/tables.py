@@ -129,8 +129,7 @@ outbox = Table(
     metadata,
     Column("id", _NUMBER, primary_key=True, autoincrement=True),
     Column("sink", String(100), nullable=False),
-    Column("event_id", _ID, nullable=False),  # lets a receiver see doubles
-    Column("payload", Text, nullable=False),
+    Column("event_id", _ID, nullable=False),  # of the inspection; lets a receiver see doubles
     Column("attempts", Integer, nullable=False),
     Column("next_at", _TIME, nullable=False),
     Column("last_error", Text),

@@ -66,7 +66,6 @@ def upgrade() -> None:
         ),
         sa.Column("sink", sa.String(length=100), nullable=False),
         sa.Column("event_id", sa.String(length=36), nullable=False),
-        sa.Column("payload", sa.Text(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_at", sa.String(length=24), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
