@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mambaad.data.images import read_image
 from mambaad.data.layouts import read_data
 from mambaad.errors import ConfigError, DataError
 from mambaad.serve.review.export import export_decisions
@@ -80,11 +81,12 @@ def test_parts_without_image_or_product_are_counted(tmp_path):
 
 
 def test_kinds_of_images_keep_their_suffix(tmp_path):
-    kinds = {"JPEG": ".jpg", "BMP": ".bmp", "TIFF": ".tif", "WEBP": ".webp"}
-    for kind, suffix in kinds.items():
-        content = image_bytes(9, kind)
-        export_decisions(PARTS[:1], tmp_path / kind, lambda _, content=content: content)
-        assert (tmp_path / kind / f"bolt/train/good/i000001{suffix}").read_bytes() == content
+    for kind in ("JPEG", "BMP", "TIFF", "WEBP"):
+        content, given = image_bytes(9, kind), replace(PARTS[0], format=kind)
+        export_decisions([given], tmp_path / kind, lambda _, content=content: content)
+        (path,) = (tmp_path / kind / "bolt/train/good").iterdir()
+        assert (path.suffix, path.read_bytes()) == (f".{kind.lower()}", content)
+        assert read_image(path).shape == (8, 8, 3)
 
 
 def test_nothing_is_overwritten(tmp_path):

@@ -12,9 +12,15 @@ if TYPE_CHECKING:
 
 def add_page(app: FastAPI, parts: PageParts) -> None:
     """Add the pages to an application, after its API."""
-    from mambaad.serve.page import routes, routes_line, routes_review, routes_settings
+    from mambaad.serve.page import (
+        routes,
+        routes_line,
+        routes_pictures,
+        routes_review,
+        routes_settings,
+    )
 
     app.state.page = parts
     app.state.page_line = routes_line.Line()
-    for module in (routes, routes_review, routes_settings, routes_line):
+    for module in (routes, routes_pictures, routes_review, routes_settings, routes_line):
         app.include_router(module.router)

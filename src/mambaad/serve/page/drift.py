@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from sqlalchemy import Connection
 
 from mambaad.inspection.calibration import Calibration, ClassCalibration
 from mambaad.inspection.drift import Martingale
@@ -120,12 +121,7 @@ class DriftBook:
         end = time.monotonic() + seconds
         with self._lock:
             while True:
-                last = self._last
-                rows = store.read(
-                    lambda c: queries.inspected_after(
-                        c, last, self._bundle, self._since, _AT_A_TIME
-                    )
-                )
+                rows = store.read(self._next_rows)
                 for id, record in rows:
                     self._take(record)
                     self._last = id
@@ -133,6 +129,11 @@ class DriftBook:
                     return True
                 if time.monotonic() > end:
                     return False
+
+    def _next_rows(self, connection: Connection) -> list[tuple[str, dict[str, Any]]]:
+        return queries.inspected_after(
+            connection, self._last, self._bundle, self._since, _AT_A_TIME
+        )
 
     def _take(self, record: dict[str, Any]) -> None:
         product, verdict, score = record["product"], record["verdict"], record["score"]

@@ -40,7 +40,8 @@ class PageRoute(APIRoute):
 
 def answer(request: Request, problem: Problem) -> Response:
     """Answer a problem as a page."""
-    is_page = "text/html" in request.headers.get("accept", "text/html")
+    accepted = request.headers.get("accept", "*/*")
+    is_page = "text/html" in accepted or accepted == "*/*"
     if not is_page or "/fragments/" in request.url.path:
         return problem.response()
     if problem.status == 401:

@@ -20,8 +20,11 @@ from mambaad.serve.page.rendering import render
 from mambaad.serve.page.texts import Texts, languages, preferred, read_texts
 from mambaad.serve.problems import Problem
 from mambaad.serve.product_setting import ProductSetting
+from mambaad.serve.review.parts import ReviewedPart
+from mambaad.serve.store.images import ImageStore
 from mambaad.serve.store.store import Store
 from mambaad.serve.store.writer import StoreError
+from mambaad.types import Reading
 
 LANGUAGE, THEME = "mambaad_language", "mambaad_theme"  # cookies
 THEMES = ("auto", "light", "dark")
@@ -63,20 +66,30 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Model:
-    """What the pages need of a bundle: products, calibration, maps' size, weights' digest."""
+    """What the pages need of a bundle: products, calibration, maps' size, weights' digest, and how
+    images are read."""
 
     products: tuple[str, ...]
     calibration: Calibration | None
     size: tuple[int, int]
     weights: str
+    reading: Reading
+
+
+def read_model(path: Path) -> Model:
+    """Read what the pages need of a bundle or run folder (RunError)."""
+    with opened(path) as folder:
+        config = read_config(folder)
+        calibration = read_calibration(folder, config.size)
+        products = tuple(calibration.classes) if calibration else ()
+        return Model(products, calibration, config.size, weights_digest(folder), config.reading)
 
 
 @dataclass
 class PageParts:
     """What the pages work with; each function may be called from any thread.
 
-    ``image_of``: the stored image with a SHA-256, as it came; None if it is not kept;
-    ``has_image``: whether it is. ``secret``: of the random share. ``in_use``: the bundle in use.
+    ``images``: the stored files. ``secret``: of the random share. ``in_use``: the bundle in use.
     ``promote``: puts a version of the registry into use, and ``rollback`` the one before; both for
     an actor, and they end when the new version inspects. ``settings_changed``: has the workers
     take the settings of a product up. ``registry``, ``line``: None with a single bundle.
@@ -84,8 +97,7 @@ class PageParts:
 
     store: Store
     auth: Auth
-    image_of: Callable[[str], bytes | None]
-    has_image: Callable[[str], bool]
+    images: ImageStore
     secret: bytes
     in_use: Callable[[], Bundle]
     promote: Callable[[int, str], None]
@@ -93,20 +105,24 @@ class PageParts:
     settings_changed: Callable[[str], None]
     registry: Registry | None = None
     line: str | None = None
+    read_model: Callable[[Path], Model] = read_model
     _models: dict[str, Model] = field(default_factory=dict)
 
     def model(self) -> Model:
         """What is known of the bundle in use."""
         bundle = self.in_use()
-        if bundle.sha256 not in self._models:
-            with opened(bundle.path) as folder:
-                config = read_config(folder)
-                calibration = read_calibration(folder, config.size)
-                products = tuple(calibration.classes) if calibration else ()
-                model = Model(products, calibration, config.size, weights_digest(folder))
+        model = self._models.get(bundle.sha256)
+        if model is None:
+            model = self.read_model(bundle.path)
             self._models = {bundle.sha256: model}
-            return model
-        return self._models[bundle.sha256]
+        return model
+
+    def image_of(self, part: ReviewedPart) -> bytes | None:
+        """The stored image of a part, as it came; None if it is not kept."""
+        try:
+            return self.images.image(part.digest, part.format).read_bytes()
+        except OSError:
+            return None
 
     def setting(self, product: str) -> ProductSetting:
         """What the page has set for a product."""

@@ -55,6 +55,7 @@ def reviewed_parts(
             part.c.sha256,
             part.c.serial,
             part.c.product_given,
+            part.c.format,
             inspection.c.product,
             inspection.c.verdict,
             inspection.c.score,
@@ -94,6 +95,7 @@ def reviewed_parts(
             by=row.actor if row.decision else None,
             serial=row.serial,
             product_given=row.product_given,
+            format=row.format,
             bundle=row.bundle,
         )
         for row in connection.execute(query)

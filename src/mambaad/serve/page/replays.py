@@ -85,7 +85,7 @@ def _run(job: Replay, parts: PageParts, path: Path) -> None:
         with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(path, settings)) as pool:
             for start in range(0, len(chosen), _CHUNK):
                 chunk = chosen[start : start + _CHUNK]
-                images = [parts.image_of(part.digest) for part in chunk]
+                images = [parts.image_of(part) for part in chunk]
                 kept = [
                     (p, image) for p, image in zip(chunk, images, strict=True) if image is not None
                 ]

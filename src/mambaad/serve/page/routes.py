@@ -50,6 +50,7 @@ ForViewers = Annotated[Page, Depends(page_for("viewer"))]
 
 def view(page: Page, row: Row) -> PartView:
     """Make the view of an inspection as the store gives it."""
+    images = page.parts.images
     return part_view(
         page.t,
         row["id"],
@@ -59,7 +60,9 @@ def view(page: Page, row: Row) -> PartView:
         decision=row["decision"] if row["decision"] != "withdrawn" else None,
         digest=row["sha256"],
         bundle=row["bundle"],
-        has_image=page.parts.has_image(row["sha256"]),
+        has_image=images.image(row["sha256"], row["format"]).is_file(),
+        has_heatmap=images.map(row["part_id"]).is_file(),
+        has_thumbnail=images.thumbnail(row["part_id"]).is_file(),
     )
 
 

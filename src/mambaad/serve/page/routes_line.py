@@ -176,7 +176,7 @@ def _archive(parts: PageParts, for_calibration: bool) -> tuple[Path, Path]:
         export_decisions(
             reviewed,
             folder / "decisions",
-            lambda part: parts.image_of(part.digest),
+            parts.image_of,
             for_calibration=for_calibration,
             secret=parts.secret,
         )

@@ -79,11 +79,10 @@ def part_view(
     digest: str | None = None,
     bundle: str | None = None,
     has_image: bool = False,
+    has_heatmap: bool = False,
     has_thumbnail: bool = False,
 ) -> PartView:
     """Make the view of an inspection."""
-    base = f"/v1/inspections/{id}"
-    has_heatmap = has_image and record.score is not None
     return PartView(
         id,
         serial or id[-10:],
@@ -95,9 +94,9 @@ def part_view(
         decision,
         digest,
         bundle,
-        f"{base}/image" if has_image else None,
-        f"{base}/heatmap" if has_heatmap else None,
-        f"{base}/thumbnail" if has_thumbnail else None,
+        f"/pictures/{id}" if has_image else None,
+        f"/heatmaps/{id}" if has_heatmap else None,
+        f"/thumbnails/{id}" if has_thumbnail else None,
     )
 
 

@@ -56,14 +56,6 @@ _NOTES = {
         "mambaad calibrate RUN THIS --new-parts. Do not train on it and then calibrate on it.\n"
     ),
 }
-_SUFFIXES = {
-    b"\x89PNG": ".png",
-    b"\xff\xd8\xff": ".jpg",
-    b"BM": ".bmp",
-    b"II*\0": ".tif",
-    b"MM\0*": ".tif",
-    b"RIFF": ".webp",
-}
 
 
 def export_decisions(
@@ -106,7 +98,7 @@ def export_decisions(
             if image is None or part.product is None:
                 counts["without image" if image is None else "no product"] += 1
                 continue
-            name = _name(part, image)
+            name = _name(part)
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(image)
             writer.writerow(_row(name, part))
@@ -116,14 +108,14 @@ def export_decisions(
     return counts
 
 
-def _name(part: ReviewedPart, image: bytes) -> str:
+def _name(part: ReviewedPart) -> str:
     if not _SAFE.fullmatch(part.product or "") or not _SAFE.fullmatch(part.id):
         raise DataError(
             f"product '{part.product}', part '{part.id}': letters, digits, spaces, dots, dashes "
             "and underscores can name files; export it under another name"
         )
     folder = "train/good" if part.decision == "good" else "test/defective"
-    return f"{part.product}/{folder}/{part.id}{_suffix(image)}"
+    return f"{part.product}/{folder}/{part.id}.{part.format.lower()}"
 
 
 def _row(name: str, part: ReviewedPart) -> list[str]:
@@ -148,10 +140,3 @@ def _row(name: str, part: ReviewedPart) -> list[str]:
 def _cell(text: str) -> str:
     """Keep a spreadsheet from taking text, such as a serial number, for a formula."""
     return f"'{text}" if text[:1] in ("=", "+", "@", "\t", "\r") else text
-
-
-def _suffix(image: bytes) -> str:
-    for start, suffix in _SUFFIXES.items():
-        if image.startswith(start):
-            return suffix
-    raise DataError("a stored image is none of PNG, JPEG, BMP, TIFF and WebP")

@@ -21,7 +21,7 @@ class ReviewedPart:
     ``probability``: with which it was drawn for review when it was inspected, in [0, 1], whatever
     the outcome; ``drawn``: the outcome. ``decision``: the latest one that no other supersedes;
     None until a person has decided. ``by``: who. ``product_given``: the product, if the sender
-    said it. ``bundle``: digest of the bundle that inspected.
+    said it. ``format``: of the image's file. ``bundle``: digest of the bundle that inspected.
     """
 
     id: str
@@ -36,6 +36,7 @@ class ReviewedPart:
     by: str | None = None
     serial: str | None = None
     product_given: str | None = None
+    format: str = "PNG"
     bundle: str | None = None
 
 

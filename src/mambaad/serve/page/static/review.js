@@ -44,7 +44,8 @@ function start() {
     isFetching = true;
     try {
       const last = queue.at(-1);
-      const answer = await fetch(`${texts.queue}?after=${encodeURIComponent(last ? last.id : "")}`);
+      const answer = await fetch(`${texts.queue}?after=${encodeURIComponent(last ? last.id : "")}`,
+                                 { headers: { Accept: "application/json" } });
       if (!answer.ok) throw new Error(answer.status);
       const found = await answer.json();
       const known = new Set(queue.map(part => part.id));
