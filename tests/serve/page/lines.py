@@ -197,34 +197,39 @@ def fill(parts, count, *, share=0.2, with_images=True, minutes=60.0, first=0):
         future.result()
 
 
-def fill_quickly(parts, count, *, share=0.02):
+def fill_quickly(parts, count, *, share=0.02, first=0):
     """Keep many parts without images and without the audit trail, for measurements alone."""
-    made = [
-        rows(number, minutes_ago(60 * 24 * (1 - number / count)), share) for number in range(count)
-    ]
-
-    def write(connection):
-        records = [json.loads(inspected.record) for _, inspected in made]
-        copied = [{k: r[k] for k in ("product", "verdict", "score", "error")} for r in records]
-        connection.execute(insert(part), [asdict(new_part) for new_part, _ in made])
-        connection.execute(
-            insert(inspection),
-            [{**asdict(i), **c} for (_, i), c in zip(made, copied, strict=True)],
+    templates = [rows(number, minutes_ago(0), 0.0) for number in range(690)]  # all verdicts
+    records = [json.loads(inspected.record) for _, inspected in templates]
+    copied = [{k: r[k] for k in ("product", "verdict", "score", "error")} for r in records]
+    pairs = [(asdict(p), {**asdict(i), **c}) for (p, i), c in zip(templates, copied, strict=True)]
+    made = {part: [], inspection: [], review: []}
+    for number in range(first, count):
+        new_part, inspected = pairs[number % len(pairs)]
+        at = minutes_ago(60 * 24 * (1 - number / count))
+        drawn = number % round(1 / share) == 0
+        ids = {"id": inspection_id(number), "part_id": f"0197a3c1-0000-7000-8000-{number:012x}"}
+        sha256 = f"{number:064x}"
+        made[part].append(
+            {**new_part, "id": ids["part_id"], "received_at": at, "serial": f"SN-{number:06}"}
+            | {"sha256": sha256, "request_digest": sha256}
         )
-        connection.execute(
-            insert(review),
-            [
+        sampled = {"sampled": drawn, "sample_probability": share}
+        made[inspection].append({**inspected, **ids, **sampled, "at": at})
+        if drawn or inspected["verdict"] not in ("PASS", "FAIL"):
+            made[review].append(
                 {
-                    "inspection_id": i.id,
-                    "product": c["product"],
-                    "reason": "sample" if c["verdict"] in ("PASS", "FAIL") else "verdict",
+                    "inspection_id": ids["id"],
+                    "product": inspected["product"],
+                    "reason": "sample" if inspected["verdict"] in ("PASS", "FAIL") else "verdict",
                     "is_open": True,
                     "differs": False,
                 }
-                for (_, i), c in zip(made, copied, strict=True)
-                if i.sampled or c["verdict"] not in ("PASS", "FAIL")
-            ],
-        )
+            )
+
+    def write(connection):
+        for table, new in made.items():
+            connection.execute(insert(table), new)
 
     parts.store.write(write).result()
 

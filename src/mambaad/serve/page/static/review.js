@@ -241,6 +241,7 @@ function start() {
     showKeys();
   });
   showKeys();
+  page.dataset.id = queue[0].id;
   preload();
   page.dataset.ready = "yes";
 }
