@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from mambaad.cli import benchmark, data, demo, inspecting, models, registry, training
+from mambaad.cli import benchmark, data, demo, inspecting, models, registry, serve, training
 from mambaad.errors import MambaADError
 from mambaad.files import printable
 
@@ -41,6 +41,7 @@ for command in (
     app.command()(command)
 app.add_typer(registry.app, name="registry")
 app.add_typer(data.app, name="data")
+app.add_typer(serve.app, name="serve")
 
 
 def _print_version(asked: bool) -> None:

@@ -7,12 +7,13 @@ one, and only requests for a loopback name are answered (which stops DNS rebindi
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -72,7 +73,7 @@ class Auth:
         if not settings.is_loopback and not self.is_closed:
             raise ConfigError(
                 f"--host {settings.host}: others could reach the service without a password; give "
-                "--token-file, or add a user (mambaad serve-user add), or use 127.0.0.1"
+                "--token-file, or add a user (mambaad serve user add), or use 127.0.0.1"
             )
 
     @property
@@ -145,12 +146,14 @@ class Auth:
             self._store.remove_session(_digest(cookie)).result()
 
 
-def require(role: Role) -> Callable[[Request], Who]:
+def require(role: Role) -> Callable[[Request], Awaitable[Who]]:
     """Make a dependency of a route: who makes the request, if they have a role (Problem)."""
 
-    def check(request: Request) -> Who:
+    async def check(request: Request) -> Who:
         auth: Auth = request.app.state.service.auth
-        who = auth.who(request)
+        # The sessions are in the store, everything else in memory.
+        reads = auth.is_closed and COOKIE in request.cookies
+        who = await asyncio.to_thread(auth.who, request) if reads else auth.who(request)
         if who is None:
             raise Problem(401, "login", "this needs a token or a login", "log in, or send a token")
         if not who.may(role):

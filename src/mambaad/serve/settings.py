@@ -20,7 +20,8 @@ class ServeSettings(BaseModel):
     in that folder.
     ``mode``: ``latency`` has one inference process with all cores, ``throughput`` one process a
     core with one thread each; ``workers`` overrides their number.
-    ``queue``: parts that may wait, be uploaded or be inspected at a time; more are refused.
+    ``queue``: parts that may wait, be uploaded or be inspected at a time, of ``queue_bytes``
+    together; more are refused.
     ``part_seconds``: a part that takes longer is inspected again, and the second time an error.
     ``max_bytes``, ``max_pixels``: of an upload (pixels: as in training by default);
     ``rate``: uploads a second of one client; ``upload_seconds``: an upload may take.
@@ -43,28 +44,29 @@ class ServeSettings(BaseModel):
     data: Path = Path("mambaad-data")
     database: str | None = None
     host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(default=8000, ge=0, le=65535)
     mode: Literal["latency", "throughput"] = "latency"
-    workers: int | None = Field(None, ge=1, le=256)
+    workers: int | None = Field(default=None, ge=1, le=256)
     device: str = "auto"
     precision: Literal["float32", "bfloat16"] = "float32"
-    queue: int = Field(64, ge=1, le=100_000)
-    part_seconds: float = Field(60.0, gt=0)
-    max_bytes: int = Field(32 * 2**20, ge=1024)
-    max_pixels: int | None = Field(None, ge=1)
-    rate: float = Field(200.0, gt=0)
-    upload_seconds: float = Field(30.0, gt=0)
+    queue: int = Field(default=64, ge=1, le=100_000)
+    queue_bytes: int = Field(default=512 * 2**20, ge=2**20)
+    part_seconds: float = Field(default=60.0, gt=0)
+    max_bytes: int = Field(default=32 * 2**20, ge=1024)
+    max_pixels: int | None = Field(default=None, ge=1)
+    rate: float = Field(default=200.0, gt=0)
+    upload_seconds: float = Field(default=30.0, gt=0)
     keep: Literal["all", "not-pass", "share"] = "all"
-    keep_share: float = Field(0.1, ge=0, le=1)
-    keep_days: float | None = Field(None, gt=0)
-    keep_gb: float | None = Field(None, gt=0)
-    review_share: float = Field(0.02, ge=0, le=1)
-    min_free_mb: float = Field(100.0, ge=0)
+    keep_share: float = Field(default=0.1, ge=0, le=1)
+    keep_days: float | None = Field(default=None, gt=0)
+    keep_gb: float | None = Field(default=None, gt=0)
+    review_share: float = Field(default=0.02, ge=0, le=1)
+    min_free_mb: float = Field(default=100.0, ge=0)
     token_file: Path | None = None
     watch: Path | None = None
     watch_then: Literal["leave", "move"] = "leave"
-    watch_settle: float = Field(1.5, gt=0)
-    webhook: str | None = Field(None, pattern=r"^https?://")
+    watch_settle: float = Field(default=1.5, gt=0)
+    webhook: str | None = Field(default=None, pattern=r"^https?://")
 
     @property
     def database_url(self) -> str:

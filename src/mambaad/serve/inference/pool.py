@@ -19,6 +19,7 @@ from mambaad.serve.inference.worker import Loaded, Plan, Result, Task, failure, 
 
 _ATTEMPTS = 2
 _LOAD_SECONDS = 300.0
+_ENDING = "the service is ending; try again later"
 _LONGEST_PAUSE = 30.0  # between attempts to start a process
 
 
@@ -162,28 +163,22 @@ class InferencePool:
         each = statistics.fmean(list(self._times)) / self.processes
         return max(each * max(self.waiting, 1) / 2, 1.0)
 
-    def submit(self, task: Task, *, wait: bool = False) -> Future[Result]:
+    def submit(self, task: Task) -> Future[Result]:
         """Queue an image.
 
-        Args:
-            task: the image.
-            wait: wait for a place in the queue.
-
         Raises:
-            QueueFull: there is none.
+            QueueFull: as many wait as may.
             PoolClosed: the service is ending.
         """
         future: Future[Result] = Future()
         future.set_running_or_notify_cancel()  # what was accepted is inspected
         with self._changed:
-            if wait:
-                self._changed.wait_for(lambda: self._is_closed or len(self._queue) < self.limit)
             if self._is_closed:
-                raise PoolClosed("the service is ending; try again later")
+                raise PoolClosed(_ENDING)
             if len(self._queue) >= self.limit:
                 raise QueueFull(self.retry_after)
             self._queue.append(_Waiting(task, future, time.perf_counter()))
-            self._changed.notify_all()
+            self._changed.notify()
         return future
 
     def switch(self, plan: Plan, then: Callable[[Loaded], None] | None = None) -> Loaded:
@@ -203,17 +198,16 @@ class InferencePool:
         return generation.loaded
 
     def close(self) -> None:
-        """Take no more parts, inspect those that wait, and end the processes.
-
-        Where no process is left to inspect them, their futures raise PoolClosed.
-        """
+        """Finish the parts in work, and end the processes; those that wait raise PoolClosed."""
         with self._changed:
             self._is_closed = True
+            left = list(self._queue)
+            self._queue.clear()
             self._changed.notify_all()
+        for waiting in left:
+            waiting.future.set_exception(PoolClosed(_ENDING))
         for thread in self._current.threads:
             thread.join()
-        while self._queue:
-            self._queue.popleft().future.set_exception(PoolClosed("the service has ended"))
 
     def _started(self, plan: Plan, then: Callable[[Loaded], None] | None = None) -> _Generation:
         """Start a generation's processes, all at a time, and wait for them (RunError)."""
@@ -261,7 +255,6 @@ class InferencePool:
         with self._changed:
             while self._current is generation:
                 if self._queue:
-                    self._changed.notify_all()  # there is a place
                     return self._queue.popleft()
                 if self._is_closed:
                     return None
@@ -313,11 +306,11 @@ class InferencePool:
         return True
 
     def _again(self, generation: _Generation, waiting: _Waiting, reason: str) -> None:
-        if waiting.attempts < _ATTEMPTS:
-            with self._changed:
+        with self._changed:
+            if waiting.attempts < _ATTEMPTS and not self._is_closed:
                 self._queue.appendleft(waiting)
                 self._changed.notify_all()
-            return
+                return
         loaded = generation.loaded
         error = f"the part could not be inspected in {_ATTEMPTS} attempts: {reason}"
         record = failure(waiting.task, loaded.model, error)

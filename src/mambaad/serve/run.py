@@ -1,0 +1,55 @@
+"""Running a service: one process that answers HTTP, beside its inference processes."""
+
+from __future__ import annotations
+
+import logging
+from types import FrameType
+
+import uvicorn
+
+from mambaad.errors import RunError
+from mambaad.progress import say
+from mambaad.serve.app import create_app
+from mambaad.serve.settings import ServeSettings
+
+_GRACE_SECONDS = 30
+
+
+class _Server(uvicorn.Server):
+    """Ends streams of events at once: they would keep it waiting otherwise."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        service = self.config.app.state.service  # type: ignore[union-attr]
+        service.intake.is_ending = True
+        service.changes.end()
+        super().handle_exit(sig, frame)
+
+
+def serve(settings: ServeSettings) -> None:
+    """Run a service until Ctrl-C or SIGTERM; what was accepted is finished first.
+
+    Raises:
+        ConfigError, RunError, StoreError: it cannot start; see :func:`create_app`.
+    """
+    logging.basicConfig(
+        level=logging.INFO,
+        format='{"time":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s",%(message)s}',
+    )
+    app = create_app(settings)
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        limit_concurrency=None,
+        backlog=2048,
+        lifespan="on",
+    )
+    server = _Server(config)
+    say(f"loading the model; then http://{settings.host}:{settings.port}")
+    server.run()
+    if not server.started:
+        raise RunError(f"the service could not start at {settings.host}:{settings.port}")
