@@ -18,6 +18,8 @@ from mambaad.serve.auth import Auth
 from mambaad.serve.bundles import Bundles
 from mambaad.serve.intake import Intake
 from mambaad.serve.metrics import Metrics
+from mambaad.serve.page import add_page
+from mambaad.serve.page.service import page_parts
 from mambaad.serve.problems import answer_problems
 from mambaad.serve.service import Service
 from mambaad.serve.settings import ServeSettings
@@ -99,6 +101,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app.add_middleware(AddHeaders)
     app.include_router(inspections.router)
     app.include_router(operations.router)
+    add_page(app, page_parts(service))
     return app
 
 

@@ -99,6 +99,23 @@ class Bundles:
         self._change(before[-1], "rollback", actor, lambda: registry.rollback(self._line))
         return before[-1]
 
+    def apply_settings(self) -> None:
+        """Have the bundle in use inspect with the settings of products as they are stored now.
+
+        Raises:
+            Conflict: another change is under way.
+            RunError: it cannot be loaded, and the former settings stay in force.
+        """
+        pool = self.pool
+        if pool is None:
+            raise Conflict("the service is not ready; try again")
+        if not self._turn.acquire(blocking=False):
+            raise Conflict("another change of the bundle is under way; wait for it")
+        try:
+            pool.switch(self._plan(pool.loaded.source))
+        finally:
+            self._turn.release()
+
     def _change(self, number: int, action: str, actor: str, note: Callable[[], object]) -> None:
         pool = self.pool
         if pool is None:
@@ -124,6 +141,7 @@ class Bundles:
             device=settings.device,
             precision=settings.precision,
             max_pixels=settings.max_pixels,
+            settings=self._store.settings(),
         )
 
     def _loaded(self) -> Loaded:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +19,7 @@ from mambaad.serve.inference.pool import InferencePool, PoolClosed, QueueFull
 from mambaad.serve.inference.worker import Result, Task
 from mambaad.serve.metrics import Metrics
 from mambaad.serve.problems import Problem
+from mambaad.serve.review.sampling import draw, read_secret
 from mambaad.serve.settings import ServeSettings
 from mambaad.serve.store.images import ImageStore, Retention
 from mambaad.serve.store.rows import Job, NewInspection, NewPart, digest_of, new_id, now
@@ -68,7 +68,7 @@ class Intake:
         self.retention = Retention(
             settings.keep, settings.keep_share, settings.keep_days, settings.keep_gb
         )
-        self._random = random.SystemRandom()
+        self._secret = read_secret(settings.data)
         self._threads = ThreadPoolExecutor(8, "files")
         self._in_flight = self._bytes = 0
         self._keyed: dict[str, tuple[str, asyncio.Future[str]]] = {}
@@ -228,7 +228,7 @@ class Intake:
     async def _keep(self, part: NewPart, inspection_id: str, result: Result) -> None:
         """Put a part and its inspection on disk."""
         record = json.loads(result.record)
-        share = self._settings.review_share
+        drawn = draw(part.sha256, self._secret, self._settings.review_share)
         inspection = NewInspection(
             id=inspection_id,
             part_id=part.id,
@@ -239,8 +239,8 @@ class Intake:
             queue_ms=result.queue_ms,
             worker_ms=result.worker_ms,
             attempts=result.attempts,
-            sampled=self._random.random() < share,
-            sample_probability=share,
+            sampled=drawn.drawn,
+            sample_probability=drawn.probability,
         )
         verdict = record["verdict"]
         if self.retention.keeps(part.id, verdict, inspection.sampled):

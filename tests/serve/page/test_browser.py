@@ -137,22 +137,22 @@ def test_every_control_is_reached_by_tab_and_shows_its_focus(browser, served):
     page = opened(browser, served, "/")
     for path in PAGES:
         page.goto(served.url + path)
-        page.evaluate("document.activeElement.blur()")
         count = page.evaluate(TABBABLE)
-        seen = page.evaluate("[]")
         page.evaluate("window.reached = new Set()")
-        for number in range(count):
+        for number in range(count + 3):  # past the end the browser itself has the focus once
             page.keyboard.press("Tab")
             seen = page.evaluate(
-                """() => { const e = document.activeElement; window.reached.add(e);
+                """() => { const e = document.activeElement;
+                  if (e === document.body) return null;
+                  window.reached.add(e);
                   const style = getComputedStyle(e), box = e.getBoundingClientRect();
                   return [e.className, style.outlineStyle !== "none", box.bottom > 0
                           && box.top < innerHeight]; }"""
             )
-            if number == 0 and path != "/login":
+            if number == 0 and path != "/login":  # there the name has the focus
                 assert seen[0] == "skip", path
-            assert seen[1], f"{path}: {seen} shows no focus"
-            assert seen[2], f"{path}: {seen} is out of sight"
+            assert seen is None or seen[1], f"{path}: {seen} shows no focus"
+            assert seen is None or seen[2], f"{path}: {seen} is out of sight"
         reached = page.evaluate("window.reached.size")
         # Chromium makes fields for dates of several stops, each within the one element.
         assert reached >= count - 12 if path == "/history" else reached == count, path

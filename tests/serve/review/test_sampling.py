@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from mambaad.errors import ConfigError
-from mambaad.serve.review.sampling import draw, thinned, uniform
+from mambaad.errors import ConfigError, RunError
+from mambaad.serve.review.sampling import SECRET_FILE, draw, read_secret, thinned, uniform
 from tests.serve.review.samples import SECRET, digest_of, line, part
 
 
@@ -71,3 +71,13 @@ def test_parts_of_one_share_are_kept_without_a_secret():
     parts = [part(n, probability=0.02) for n in range(5)]
     assert thinned(parts, b"") == (parts, 0.02)
     assert thinned([], b"") == ([], 0.0)
+
+
+def test_the_secret_is_made_once_and_its_owners_alone(tmp_path):
+    secret = read_secret(tmp_path)
+    assert len(secret) == 32
+    assert read_secret(tmp_path) == secret
+    assert (tmp_path / SECRET_FILE).stat().st_mode & 0o777 == 0o600
+    (tmp_path / SECRET_FILE).write_bytes(b"short")
+    with pytest.raises(RunError, match="is damaged"):
+        read_secret(tmp_path)

@@ -6,7 +6,8 @@ import io
 import os
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
@@ -33,13 +34,18 @@ THUMBNAIL = 192
 
 @dataclass(frozen=True)
 class Plan:
-    """What an inference process loads, and with how many threads it computes."""
+    """What an inference process loads, and with how many threads it computes.
+
+    ``settings``: of products, made on the page: JSON of
+    :class:`mambaad.serve.product_setting.ProductSetting` by name.
+    """
 
     source: Path
     threads: int
     device: str = "auto"
     precision: str = "float32"
     max_pixels: int | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,17 @@ def load(plan: Plan) -> tuple[Inspector, Loaded]:
         device=plan.device,
         max_pixels=plan.max_pixels,
     )
+    if inspector.calibration is not None and plan.settings:
+        from mambaad.serve.product_setting import ProductSetting, adjusted
+
+        settings = {
+            name: ProductSetting.model_validate_json(content)
+            for name, content in plan.settings.items()
+            if name in inspector.calibration.classes
+        }
+        inspector.calibration = adjusted(
+            inspector.calibration, settings, inspector.size, inspector.weights
+        )
     digest = file_digest(plan.source) if plan.source.is_file() else inspector.weights
     # The first image takes longer, as memory is laid out for it.
     height, width = inspector.size

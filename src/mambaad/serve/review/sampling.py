@@ -15,16 +15,40 @@ among those that would have been drawn at 2 %. :func:`thinned` uses that.
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
-from mambaad.errors import ConfigError
+from mambaad.errors import ConfigError, RunError
+from mambaad.files import written_whole
 from mambaad.serve.review.parts import ReviewedPart
 
 SECRET_BYTES = 32
+SECRET_FILE = "review.secret"
 _DOMAIN = b"mambaad random share 1\0"
 _BITS = 53  # of a double's significand, so that every number of them is exact
+
+
+def read_secret(folder: Path) -> bytes:
+    """Read the secret of an installation, or make one, for its owner's eyes alone (RunError)."""
+    path = folder / SECRET_FILE
+    try:
+        secret = path.read_bytes()
+    except FileNotFoundError:
+        with written_whole(path) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_bytes(secrets.token_bytes(SECRET_BYTES))
+            temporary.chmod(0o600)
+        secret = path.read_bytes()
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be read ({error.strerror}); check its permissions"
+        ) from error
+    if len(secret) != SECRET_BYTES:
+        raise RunError(f"{path} is damaged; restore it from a copy: earlier draws need it")
+    return secret
 
 
 @dataclass(frozen=True)

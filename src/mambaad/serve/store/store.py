@@ -195,6 +195,11 @@ class Store:
         """The settings of a product: the columns of ``setting``; None if there are none."""
         return self._one(select(setting).where(setting.c.product == product))
 
+    def settings(self) -> dict[str, str]:
+        """The settings of all products, as JSON by name."""
+        query = select(setting.c.product, setting.c.content)
+        return self.read(lambda c: {row.product: row.content for row in c.execute(query)})
+
     def add_bundle_use(
         self, action: str, version: int | None, sha256: str, *, actor: str
     ) -> Future[None]:
