@@ -38,8 +38,8 @@ pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason=f"needs {CHROMIUM
 class Served:
     """An application that listens on a free port of loopback, in a thread."""
 
-    def __init__(self, app):
-        config = uvicorn.Config(app, port=0, log_level="error", lifespan="off")
+    def __init__(self, app, lifespan="off"):
+        config = uvicorn.Config(app, port=0, log_level="error", lifespan=lifespan)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
