@@ -8,8 +8,6 @@ from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
 from fastapi import FastAPI
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mambaad.progress import say
 from mambaad.serve.api import inspections, operations
@@ -17,6 +15,7 @@ from mambaad.serve.api.uploads import RateLimit
 from mambaad.serve.auth import Auth
 from mambaad.serve.bundles import Bundles
 from mambaad.serve.intake import Intake
+from mambaad.serve.logs import Answers
 from mambaad.serve.metrics import Metrics
 from mambaad.serve.page import add_page
 from mambaad.serve.page.service import page_parts
@@ -98,7 +97,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app.state.rate = RateLimit(settings.rate)
     app.state.streams = 0
     answer_problems(app)
-    app.add_middleware(AddHeaders)
+    app.add_middleware(Answers, headers=HEADERS)
     app.include_router(inspections.router)
     app.include_router(operations.router)
     add_page(app, page_parts(service))
@@ -113,22 +112,3 @@ async def _sweep(service: Service) -> None:
             if removed:
                 say(f"{removed} images were removed, as --keep-days and --keep-gb say")
         await asyncio.sleep(_SWEEP_SECONDS)
-
-
-class AddHeaders:
-    """Adds :data:`HEADERS` to every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and add to its answer."""
-
-        async def send_more(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, send_more if scope["type"] == "http" else send)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from types import FrameType
 
 import uvicorn
@@ -10,6 +9,7 @@ import uvicorn
 from mambaad.errors import RunError
 from mambaad.progress import say
 from mambaad.serve.app import create_app
+from mambaad.serve.logs import log_json
 from mambaad.serve.settings import ServeSettings
 
 _GRACE_SECONDS = 30
@@ -31,10 +31,7 @@ def serve(settings: ServeSettings) -> None:
     Raises:
         ConfigError, RunError, StoreError: it cannot start; see :func:`create_app`.
     """
-    logging.basicConfig(
-        level=logging.INFO,
-        format='{"time":"%(asctime)s","level":"%(levelname)s","logger":"%(name)s",%(message)s}',
-    )
+    log_json()
     app = create_app(settings)
     config = uvicorn.Config(
         app,
@@ -44,7 +41,6 @@ def serve(settings: ServeSettings) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
-        limit_concurrency=None,
         backlog=2048,
         lifespan="on",
     )

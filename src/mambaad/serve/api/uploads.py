@@ -118,14 +118,17 @@ async def _form(
     except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
         reason = getattr(error, "message", None) or str(error) or "it is malformed"
         raise Problem(400, "form", f"the form cannot be read: {reason}", "see /docs") from None
-    image = form.get("image")
-    if not isinstance(image, UploadFile):
-        raise Problem(422, "no_image", "the form has no file named 'image'", "send one")
-    fields = {
-        name: text if isinstance(text := form.get(name), str) else None
-        for name in Fields.model_fields
-    }
-    return _received(await image.read(), fields, image.filename or "", key, settings)
+    try:
+        image = form.get("image")
+        if not isinstance(image, UploadFile):
+            raise Problem(422, "no_image", "the form has no file named 'image'", "send one")
+        fields = {
+            name: text if isinstance(text := form.get(name), str) else None
+            for name in Fields.model_fields
+        }
+        return _received(await image.read(), fields, image.filename or "", key, settings)
+    finally:
+        await form.close()
 
 
 def _received(

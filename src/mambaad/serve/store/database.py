@@ -21,6 +21,7 @@ from mambaad.serve.store.writer import StoreError, as_store_error
 
 _LOCK = 0x6D616D6261  # "mamba": the number of PostgreSQL's advisory lock
 _BUSY_SECONDS = 30
+_SCRIPTS = Path(__file__).parent / "migrations"
 
 
 def connect(url: str, *, writes: bool = False) -> Engine:
@@ -99,16 +100,19 @@ def hold_lock(engine: Engine) -> Iterator[None]:
                 held.execute(text("SELECT pg_advisory_unlock(:n)"), {"n": _LOCK})
 
 
-def migrate(engine: Engine, folder: Path) -> None:
+def migrate(engine: Engine, folder: Path, scripts: Path = _SCRIPTS) -> None:
     """Bring the tables to this version; SQLite's file is copied first if that changes it.
 
-    The copy is ``backups/<version before>.sqlite`` in ``folder``.
+    Args:
+        engine: of the database.
+        folder: the copy is ``backups/<version before>.sqlite`` in it.
+        scripts: the folder of the versions.
 
     Raises:
         StoreError: the tables are of a newer version, or cannot be changed.
     """
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(scripts))
     script = ScriptDirectory.from_config(config)
     head = script.get_current_head()
     try:

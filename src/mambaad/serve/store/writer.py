@@ -121,11 +121,19 @@ def is_lost(error: DBAPIError) -> bool:
 
 def as_store_error(error: BaseException) -> StoreError:
     """Say in one line what a database's error means."""
+    # SQLite ends the whole transaction where it is full, and so the savepoint's end fails too.
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, StoreError):
+            return found
+        cause = getattr(found, "orig", None) or found
+        text = " ".join(str(cause).split()) or type(cause).__name__
+        # SQLite: SQLITE_FULL, and what a full disk gives to its log; PostgreSQL: 53100.
+        if getattr(cause, "sqlstate", None) == "53100" or any(
+            sign in text for sign in ("is full", "No space left", "disk I/O error")
+        ):
+            return StoreFull(f"the store has no space left ({text}); free some space")
+        found = found.__context__
     cause = getattr(error, "orig", None) or error
     text = " ".join(str(cause).split()) or type(cause).__name__
-    # SQLite: SQLITE_FULL, and what a full disk gives to its log; PostgreSQL: 53100.
-    if getattr(cause, "sqlstate", None) == "53100" or any(
-        sign in text for sign in ("is full", "No space left", "disk I/O error")
-    ):
-        return StoreFull(f"the store has no space left ({text}); free some space")
     return StoreError(f"the store cannot be written ({text}); try again")
