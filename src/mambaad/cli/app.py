@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from mambaad.cli import benchmark, data, demo, inspecting, models, registry, serve, training
+from mambaad.cli import (
+    benchmark,
+    data,
+    demo,
+    inspecting,
+    models,
+    registry,
+    review,
+    serve,
+    training,
+)
 from mambaad.errors import MambaADError
 from mambaad.files import printable
 
@@ -29,6 +39,7 @@ for command in (
     inspecting.evaluate,
     inspecting.predict,
     inspecting.calibrate,
+    review.recalibrate,
     training.extend,
     models.bundle,
     models.info,

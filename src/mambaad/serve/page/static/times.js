@@ -2,7 +2,9 @@
 "use strict";
 
 function localTimes(root) {
-  const format = new Intl.DateTimeFormat(document.documentElement.lang, {
+  const lang = document.documentElement.lang;
+  const own = navigator.languages.find(known => known.startsWith(lang)) || lang;  // such as en-GB
+  const format = new Intl.DateTimeFormat(own, {
     dateStyle: "short", timeStyle: "medium",
   });
   for (const time of root.querySelectorAll("time[datetime]")) {
