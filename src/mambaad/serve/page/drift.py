@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,12 @@ from mambaad.inspection.drift import Martingale
 from mambaad.serve.page import queries
 from mambaad.serve.page.plots import curve
 from mambaad.serve.store.store import Store
+from mambaad.serve.store.writer import StoreError
 from mambaad.types import Verdict
 from mambaad.workflows.monitor import WATCHED
 
 FALSE_ALARM_RATE = 0.01
-_AT_A_TIME = 2000
+_AT_A_TIME = 500
 _MIN_JUDGED = 20  # as workflows/monitor.py has it
 
 
@@ -114,6 +116,7 @@ class DriftBook:
         self.level = float(-np.log(FALSE_ALARM_RATE / (len(figures) * len(calibration.classes))))
         self._verdicts: dict[str, Counter[str]] = {}
         self._last = ""
+        self._thread: Thread | None = None
         self._lock = Lock()
 
     def catch_up(self, store: Store, seconds: float = 2.0) -> bool:
@@ -129,6 +132,17 @@ class DriftBook:
                     return True
                 if time.monotonic() > end:
                     return False
+
+    def go_on(self, store: Store) -> None:
+        """Catch up in a thread of its own, unless one does."""
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = Thread(target=self._catch_up_quietly, args=(store,), daemon=True)
+            self._thread.start()
+
+    def _catch_up_quietly(self, store: Store) -> None:
+        with suppress(StoreError):  # such as at the end of the service
+            while not self.catch_up(store, 0.2):
+                time.sleep(0.2)  # for those who look, and for the inspections
 
     def _next_rows(self, connection: Connection) -> list[tuple[str, dict[str, Any]]]:
         return queries.inspected_after(

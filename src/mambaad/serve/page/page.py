@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -28,6 +29,8 @@ from mambaad.types import Reading
 
 LANGUAGE, THEME = "mambaad_language", "mambaad_theme"  # cookies
 THEMES = ("auto", "light", "dark")
+_MOST_REMEMBERED = 32
+T = TypeVar("T")
 _PAGES: tuple[tuple[str, str, Role], ...] = (
     ("live", "/", "viewer"),
     ("history", "/history", "viewer"),
@@ -107,6 +110,7 @@ class PageParts:
     line: str | None = None
     read_model: Callable[[Path], Model] = read_model
     _models: dict[str, Model] = field(default_factory=dict)
+    _remembered: dict[Hashable, tuple[float, Any]] = field(default_factory=dict)
 
     def model(self) -> Model:
         """What is known of the bundle in use."""
@@ -116,6 +120,21 @@ class PageParts:
             model = self.read_model(bundle.path)
             self._models = {bundle.sha256: model}
         return model
+
+    def remember(self, key: Hashable, seconds: float, make: Callable[[], T]) -> T:
+        """Give what was made for a key within the last seconds, or make it.
+
+        For sums over many parts: what all who look share, and that need not be of this instant.
+        """
+        found = self._remembered.get(key)
+        if found is not None and found[0] > time.monotonic() - seconds:
+            kept: T = found[1]
+            return kept
+        made = make()
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            self._remembered = {}
+        self._remembered[key] = (time.monotonic(), made)
+        return made
 
     def image_of(self, part: ReviewedPart) -> bytes | None:
         """The stored image of a part, as it came; None if it is not kept."""

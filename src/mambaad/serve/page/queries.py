@@ -9,25 +9,29 @@ from typing import Any
 from sqlalchemy import Connection, case, select
 
 from mambaad.serve.review.parts import ReviewedPart
-from mambaad.serve.store.queries import Row, list_review
+from mambaad.serve.store.queries import Row, find_inspection
 from mambaad.serve.store.tables import audit, decision, inspection, part, review
 from mambaad.serve.what_if import Scored
 from mambaad.types import Verdict
 
 _JUDGED = (Verdict.PASS.value, Verdict.REVIEW.value, Verdict.FAIL.value)
+_MOST_SCORES = 20_000
 _DECIDED = ("good", "defective", "unsure")
 
 
 def undecided(connection: Connection, *, after: str | None, limit: int) -> list[Row]:
     """Parts in review that nobody has decided on yet, oldest first; not those left as unsure."""
-    found: list[Row] = []
-    while len(found) < limit:
-        rows = list_review(connection, product=None, after=after, limit=limit)
-        found += [row for row in rows if row["decision"] is None]
-        if len(rows) < limit:
-            break
-        after = rows[-1]["id"]
-    return found[:limit]
+    # First the ids, by the index of what is open: joined at once, SQLite begins with the parts.
+    query = (
+        select(review.c.inspection_id)
+        .where(review.c.is_open.is_(True), review.c.decision.is_(None))
+        .order_by(review.c.inspection_id)
+        .limit(limit)
+    )
+    if after:
+        query = query.where(review.c.inspection_id > after)
+    rows = (find_inspection(connection, id) for id in connection.execute(query).scalars().all())
+    return [row for row in rows if row is not None]
 
 
 def reviewed_parts(
@@ -103,12 +107,17 @@ def reviewed_parts(
 
 
 def scores_since(connection: Connection, product: str, since: str) -> list[float]:
-    """Scores of a product's judged parts, inspected at a time or later."""
-    query = select(inspection.c.score).where(
-        inspection.c.product == product,
-        inspection.c.at >= since,
-        inspection.c.verdict.in_(_JUDGED),
-        inspection.c.score.is_not(None),
+    """Scores of a product's judged parts, inspected at a time or later; the newest 20,000."""
+    query = (
+        select(inspection.c.score)
+        .where(
+            inspection.c.product == product,
+            inspection.c.at >= since,
+            inspection.c.verdict.in_(_JUDGED),
+            inspection.c.score.is_not(None),
+        )
+        .order_by(inspection.c.id.desc())
+        .limit(_MOST_SCORES)
     )
     return [row.score for row in connection.execute(query)]
 

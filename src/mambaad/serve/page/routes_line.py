@@ -62,6 +62,8 @@ def drift(page: ForViewers) -> Response:
     report = None
     if book is not None:
         is_whole = book.catch_up(page.parts.store)
+        if not is_whole:
+            book.go_on(page.parts.store)
         report = book.shown(not is_whole)
     return page.html("drift.html", "drift", report=report)
 

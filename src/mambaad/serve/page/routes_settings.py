@@ -27,10 +27,11 @@ from mambaad.serve.product_setting import ProductSetting, adjusted_class
 from mambaad.serve.review.recalibrate import new_thresholds
 from mambaad.serve.shapes import MOST_SHAPES, Shape
 from mambaad.serve.store.rows import Filter, time_text
-from mambaad.serve.what_if import Changes, changes, stated
+from mambaad.serve.what_if import changes, stated
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 ForViewers = Annotated[Page, Depends(page_for("viewer"))]
+_YESTERDAY_SECONDS = 60.0
 _DAYS = 7  # of inspected parts in the histogram
 
 
@@ -132,13 +133,17 @@ def _effect(
     since, until = time_text(today - timedelta(days=1)), time_text(today)
     bundle = page.parts.in_use().sha256
 
-    def count(connection: Any) -> Changes:
-        parts = queries.scored_between(connection, product, since, until, bundle)
-        return changes(parts, chosen["review"], chosen["fail"], c.review.value)
-
+    # Of a day that is over nothing changes but decisions, and a slider asks many times a second.
+    parts = page.parts.remember(
+        ("yesterday", product, since, bundle),
+        _YESTERDAY_SECONDS,
+        lambda: page.parts.store.read(
+            lambda k: list(queries.scored_between(k, product, since, until, bundle))
+        ),
+    )
     return {
         "stated": {name: stated(c.scores, value) for name, value in chosen.items()},
-        "yesterday": page.parts.store.read(count),
+        "yesterday": changes(parts, chosen["review"], chosen["fail"], c.review.value),
     }
 
 

@@ -4,8 +4,9 @@
 const live = document.getElementById("live");
 const cut = document.getElementById("cut");
 const pause = document.getElementById("pause");
-const LEAST = 250;  // milliseconds between two fetches
-let isPaused = false, isDue = false, isFetching = false, last = 0;
+const LEAST = 300;  // milliseconds between two fetches
+const SETTLED = 2500;  // then the server's counts, which it keeps for a while, are those of now
+let isPaused = false, isDue = false, isFetching = false, last = 0, settling = 0;
 
 async function refresh() {
   if (isPaused || isFetching) { isDue = true; return; }
@@ -34,9 +35,17 @@ async function refresh() {
   }
 }
 
+function changed() {
+  clearTimeout(settling);
+  settling = setTimeout(refresh, SETTLED);
+  refresh();
+}
+
 function listen() {
   const events = new EventSource(live.dataset.events);
-  for (const kind of ["inspection", "decision", "bundle"]) events.addEventListener(kind, refresh);
+  for (const kind of ["inspection", "decision", "bundle_use"]) {
+    events.addEventListener(kind, changed);
+  }
   events.addEventListener("open", refresh);
   events.addEventListener("error", () => {
     cut.hidden = false;
