@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from types import FrameType
 
 import uvicorn
@@ -19,10 +20,13 @@ class _Server(uvicorn.Server):
     """Ends streams of events at once: they would keep it waiting otherwise."""
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End; the second Ctrl-C does not wait for what is under way."""
         service = self.config.app.state.service  # type: ignore[union-attr]
         service.intake.is_ending = True
         service.changes.end()
-        super().handle_exit(sig, frame)
+        # Not kept to be raised again at the end: a service that was told to end has not failed.
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 def serve(settings: ServeSettings) -> None:
