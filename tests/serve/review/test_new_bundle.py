@@ -13,6 +13,8 @@ from mambaad.serve.review.new_bundle import recalibrate_bundle
 from mambaad.workflows.bundle import bundle, check_bundle
 from tests.serve.review.samples import SECRET, part
 
+RATES = {"target_fpr": 0.1, "review_fpr": 0.2}
+
 
 @pytest.fixture(scope="module")
 def source(calibrated_run, tmp_path_factory):
@@ -37,36 +39,35 @@ def reviewed(many_parts):
     return parts, chosen, images
 
 
-def test_thresholds_are_those_of_the_random_share_observed_again(
-    source, reviewed, many_parts, tmp_path
-):
+@pytest.fixture(scope="module")
+def new(source, reviewed, tmp_path_factory):
+    """The bundle, recalibrated from both kinds of parts."""
     parts, chosen, images = reviewed
-    out = tmp_path / "new.mambaad"
-    recalibrate_bundle(
-        source, out, parts + chosen, lambda p: images[p.id], SECRET, target_fpr=0.1, review_fpr=0.2
-    )
-    before, after = calibration_of(source), calibration_of(out)
+    out = tmp_path_factory.mktemp("new") / "new.mambaad"
+    recalibrate_bundle(source, out, parts + chosen, lambda p: images[p.id], SECRET, **RATES)
+    return out
+
+
+def test_thresholds_are_those_of_the_random_share_observed_again(source, new, many_parts):
+    before, after = calibration_of(source), calibration_of(new)
     inspector = mambaad.Inspector(source)
     files = sorted((many_parts / "bolt" / "train" / "good").glob("*.png"))
     scores = [inspector.inspect(file, "bolt").score for file in files]
     bolt = after.classes["bolt"]
     np.testing.assert_allclose(np.sort(bolt.scores), np.sort(scores), rtol=1e-4)
     assert bolt.review.value == pytest.approx(conformal_threshold(scores, 0.2).value, rel=1e-4)
-    assert (after.method, read_manifest(out).calibrated) == ("new parts", "new parts")
+    assert (after.method, read_manifest(new).calibrated) == ("new parts", "new parts")
     assert bolt.limits.sharpness[0] <= before.classes["bolt"].limits.sharpness[0]
     # The other product, of which there were no parts, is as it was.
     assert after.classes["nut"].fail == before.classes["nut"].fail
-    check_bundle(out)
+    check_bundle(new)
 
 
-def test_parts_that_were_chosen_by_their_score_change_nothing(source, reviewed, tmp_path):
-    parts, chosen, images = reviewed
-    for name, given in (("with", parts + chosen), ("without", parts)):
-        recalibrate_bundle(
-            source, tmp_path / f"{name}.mambaad", given, lambda p: images[p.id], SECRET
-        )
-    with_them, without = (tmp_path / f"{name}.mambaad" for name in ("with", "without"))
-    assert with_them.read_bytes() == without.read_bytes()
+def test_parts_that_were_chosen_by_their_score_change_nothing(source, new, reviewed, tmp_path):
+    parts, _, images = reviewed
+    without = tmp_path / "without.mambaad"
+    recalibrate_bundle(source, without, parts, lambda p: images[p.id], SECRET, **RATES)
+    assert new.read_bytes() == without.read_bytes()
 
 
 def test_without_usable_parts_nothing_is_written(source, reviewed, tmp_path):
