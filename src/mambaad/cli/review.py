@@ -24,8 +24,9 @@ def recalibrate(
         "auto"
     ),
 ) -> None:
-    """Set thresholds again, from parts of a service's random share that people confirmed as good.
+    """Set thresholds again, from reviewed parts of a service.
 
+    Only parts that were drawn at random and confirmed as good are used, of each product.
     Good parts that were in review because of their score are never used: they would raise the
     thresholds. Products without such parts keep theirs. The service may run meanwhile.
     """
@@ -56,7 +57,7 @@ def export(
         typer.Option("--for-calibration", help="Only the random share, which may calibrate."),
     ] = False,
 ) -> None:
-    """Write the decisions as a data set in MVTec AD layout, with a table of their origin."""
+    """Write the decisions as a data set in MVTec AD layout."""
     _needs_extra()
     from mambaad.serve.review import stored
 
