@@ -69,7 +69,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
         tasks: list[asyncio.Task[None]] = []
         try:
             service.changes.attach()
-            await asyncio.to_thread(bundles.start)
+            if bundles.pool is None:
+                await asyncio.to_thread(bundles.start)
             await intake.resume()
             outbox = Outbox(service, sinks)
             for work in (outbox.run, *(source.run for source in sources)):

@@ -11,6 +11,7 @@ from mambaad.errors import RunError
 from mambaad.progress import say
 from mambaad.serve.app import create_app
 from mambaad.serve.logs import log_json
+from mambaad.serve.service import Service
 from mambaad.serve.settings import ServeSettings
 
 _GRACE_SECONDS = 30
@@ -49,7 +50,16 @@ def serve(settings: ServeSettings) -> None:
         lifespan="on",
     )
     server = _Server(config)
-    say(f"loading the model; then http://{settings.host}:{settings.port}")
-    server.run()
-    if not server.started:
-        raise RunError(f"the service could not start at {settings.host}:{settings.port}")
+    service: Service = app.state.service
+    try:
+        say(f"loading the model; then http://{settings.host}:{settings.port}")
+        service.bundles.start()
+        server.run()
+    except SystemExit:  # uvicorn's, after a line in the log
+        raise RunError(
+            f"--port: {settings.host}:{settings.port} cannot be used; choose another"
+        ) from None
+    finally:
+        if service.bundles.pool is not None:
+            service.bundles.pool.close()
+        service.store.close()

@@ -1,5 +1,6 @@
 """Parts in, results out: every answer of the routes, and that each part is kept once."""
 
+import base64
 import io
 import json
 import threading
@@ -64,6 +65,18 @@ def test_images_and_maps_come_back(service, line, defective):
     original = np.asarray(Image.open(io.BytesIO(defective)).convert("RGB"))
     assert heatmap.shape == original.shape
     assert (heatmap != original).any()
+
+
+def test_an_answer_can_have_lookout_s_fields(service, good, defective):
+    failed = [one for one in kept(service, "images") if one["verdict"] == "FAIL"]
+    assert failed
+    found = service.get(f"/v1/inspections/{failed[0]['id']}/lookout").json()["DetectAnomalyResult"]
+    assert found["IsAnomalous"] is True
+    assert found["Confidence"] == 1 - failed[0]["p_value"]
+    (area,) = found["Anomalies"]
+    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["AnomalyMask"]))))
+    share = (mask != 255).any(axis=2).mean()
+    assert 0 < area["PixelAnomaly"]["TotalPercentageArea"] == share
 
 
 def test_the_same_key_gives_the_same_answer(service, good, defective):

@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
+from mambaad.serve.api.lookout import lookout_of
 from mambaad.serve.api.schemas import (
     EXAMPLE_ID,
     Decision,
@@ -197,6 +198,13 @@ def get_heatmap(service: ServiceOf, _who: Viewer, id: str) -> Response:
         return _file(None, "")
     drawn = draw_heatmap(path.read_bytes(), found, service.intake.pool.loaded.reading)
     return _file(drawn, "image/png")
+
+
+@router.get("/inspections/{id}/lookout", responses=errors(404, 422))
+def get_lookout(service: ServiceOf, _who: Viewer, id: str) -> dict[str, Any]:
+    """An inspection with the fields of Amazon Lookout for Vision's ``DetectAnomalies``."""
+    row = _row(service, id)
+    return lookout_of(row, read_map(service.images.map(row["part_id"])))
 
 
 @router.get("/review", response_model=Page, tags=["review"], responses=errors(422))
