@@ -59,6 +59,9 @@ LONGEST = (
     "test_predict.py",
     "test_runner.py",
     "test_drift_of_images.py",
+    "test_whole_service.py",
+    "test_browser.py",
+    "test_new_bundle.py",
 )
 """The files of tests that take longest, a quarter of a minute or more."""
 

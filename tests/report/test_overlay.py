@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from mambaad.report.overlay import draw_outlines, heatmap_overlay
+from mambaad.report.overlay import draw_outlines, heatmap_layer, heatmap_overlay
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 
@@ -61,3 +61,13 @@ def test_outlines_are_a_dilation_without_the_region(side):
     around = binary_dilation(inside, square, iterations=max(round(side / 200), 1))
     changed = (draw_outlines(image, mask) != image).any(axis=2)
     assert np.array_equal(changed, around & ~inside)
+
+
+def test_a_layer_laid_over_the_image_gives_the_overlay():
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    anomaly_map = random.random((40, 60), dtype=np.float32)
+    layer = Image.fromarray(heatmap_layer(anomaly_map, (0.2, 0.8)))
+    laid = Image.alpha_composite(Image.fromarray(image).convert("RGBA"), layer).convert("RGB")
+    expected = heatmap_overlay(image, anomaly_map, (0.2, 0.8))
+    assert np.abs(np.asarray(laid, int) - expected.astype(int)).max() <= 2

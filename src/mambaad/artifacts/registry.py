@@ -198,6 +198,11 @@ class Registry:
         self._check(line, state.get(number))
         return path
 
+    def path(self, line: str, number: int) -> Path:
+        """The path of a version, after checking that it is the bundle that was added."""
+        self._check(line, self.read(line).get(number))
+        return self._path(line, number)
+
     def _read_or_note(self, line: str) -> Line:
         try:
             return self.read(line)

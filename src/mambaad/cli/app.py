@@ -10,7 +10,17 @@ from typing import Annotated
 
 import typer
 
-from mambaad.cli import benchmark, data, demo, inspecting, models, registry, training
+from mambaad.cli import (
+    benchmark,
+    data,
+    demo,
+    inspecting,
+    models,
+    registry,
+    review,
+    serve,
+    training,
+)
 from mambaad.cli.interrupts import InterruptibleGroup
 from mambaad.cli.output import show
 from mambaad.errors import MambaADError
@@ -33,6 +43,7 @@ for command in (
     inspecting.evaluate,
     inspecting.predict,
     inspecting.calibrate,
+    review.recalibrate,
     training.extend,
     models.bundle,
     models.keygen,
@@ -46,6 +57,7 @@ for command in (
     app.command()(command)
 app.add_typer(registry.app, name="registry")
 app.add_typer(data.app, name="data")
+app.add_typer(serve.app, name="serve")
 
 
 def _print_version(asked: bool) -> None:

@@ -23,6 +23,37 @@ _JUMP = 0.01
 """Share of the capital that is spread evenly over all bets at each step."""
 
 
+class Martingale:
+    """The gambler's capital over a sequence of values, one value at a time.
+
+    Args:
+        calibration: values of the good parts calibrated on, in any order.
+        seed: of the random ranks of equal values.
+    """
+
+    def __init__(
+        self, calibration: Sequence[float] | Float[np.ndarray, " n"], seed: int = 0
+    ) -> None:
+        self._generator = np.random.default_rng(seed)
+        self._seen = sorted(float(v) for v in calibration)
+        self._shares = np.full(len(_BETS), 1 / len(_BETS))
+        self._logarithm = 0.0
+
+    def add(self, value: float) -> float:
+        """Bet on the next value; returns the natural logarithm of the capital after it."""
+        seen = self._seen
+        below, up_to = bisect.bisect_left(seen, value), bisect.bisect_right(seen, value)
+        seen.insert(below, value)
+        above, equal = len(seen) - 1 - up_to, up_to - below + 1
+        p = (above + self._generator.random() * equal) / len(seen)
+        shares = (1 - _JUMP) * self._shares + _JUMP / len(_BETS)
+        shares = shares * (1 + _BETS * (p - 0.5))
+        gain = shares.sum()
+        self._shares = shares / gain
+        self._logarithm += math.log(gain)
+        return self._logarithm
+
+
 def drift_evidence(
     calibration: Sequence[float] | Float[np.ndarray, " n"],
     values: Sequence[float] | Float[np.ndarray, " m"],
@@ -35,22 +66,8 @@ def drift_evidence(
         values: of the parts inspected since, in the order of their inspection.
         seed: of the random ranks of equal values.
     """
-    generator = np.random.default_rng(seed)
-    seen = sorted(float(v) for v in calibration)
-    shares = np.full(len(_BETS), 1 / len(_BETS))
-    evidence, logarithm = [], 0.0
-    for value in map(float, values):
-        below, up_to = bisect.bisect_left(seen, value), bisect.bisect_right(seen, value)
-        seen.insert(below, value)
-        above, equal = len(seen) - 1 - up_to, up_to - below + 1
-        p = (above + generator.random() * equal) / len(seen)
-        shares = (1 - _JUMP) * shares + _JUMP / len(_BETS)
-        shares = shares * (1 + _BETS * (p - 0.5))
-        gain = shares.sum()
-        shares /= gain
-        logarithm += math.log(gain)
-        evidence.append(logarithm)
-    return np.asarray(evidence)
+    martingale = Martingale(calibration, seed)
+    return np.asarray([martingale.add(float(value)) for value in values])
 
 
 def first_alarm(evidence: Float[np.ndarray, " m"], false_alarm_rate: float) -> int | None:

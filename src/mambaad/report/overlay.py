@@ -44,6 +44,23 @@ def heatmap_overlay(
     return drawn
 
 
+def heatmap_layer(
+    anomaly_map: Float[np.ndarray, "h w"], heatmap_range: tuple[float, float]
+) -> UInt8[np.ndarray, "h w 4"]:
+    """Colour an anomaly map as a transparent layer (RGBA) that is laid over an image.
+
+    Laid over it, the layer gives :func:`heatmap_overlay`; see there for the arguments.
+    """
+    low, high = heatmap_range
+    intensity = ((anomaly_map - low) / (high - low)).clip(0, 1)
+    colours = _COLOURS[(intensity * 255).round().astype(np.uint8)]
+    alpha = 255 * _MAX_OPACITY * intensity[..., None]
+    layer: UInt8[np.ndarray, "h w 4"] = (
+        np.concatenate([colours, alpha], axis=2).round().astype(np.uint8)
+    )
+    return layer
+
+
 def draw_outlines(
     image: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h2 w2"]
 ) -> UInt8[np.ndarray, "h w 3"]:

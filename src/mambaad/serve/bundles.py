@@ -1,0 +1,161 @@
+"""Which bundle inspects: the one given, or the line's version in use in a registry."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from mambaad.artifacts.registry import Registry
+from mambaad.serve.inference.pool import InferencePool
+from mambaad.serve.inference.worker import Loaded, Plan
+from mambaad.serve.settings import ServeSettings
+from mambaad.serve.store.changes import SERVICE, Conflict
+from mambaad.serve.store.store import Store
+
+
+class Bundles:
+    """Starts the pool, and changes the bundle without a lost or doubled part.
+
+    Args:
+        settings: which bundle, or registry and line.
+        store: every use is noted in it.
+    """
+
+    def __init__(self, settings: ServeSettings, store: Store) -> None:
+        self._settings, self._store = settings, store
+        self._registry = Registry(settings.registry) if settings.registry else None
+        self._line = settings.line or ""
+        self._turn = threading.Lock()
+        self._versions: dict[str, int | None] = {}  # by the bundle's digest
+        self.pool: InferencePool | None = None
+
+    def start(self) -> InferencePool:
+        """Load what is in use (RunError)."""
+        settings = self._settings
+        if self._registry:
+            source, number = self._registry.current(self._line), self._line_now()[-1]
+        else:
+            assert settings.bundle is not None  # make_settings checks it
+            source, number = settings.bundle, None
+        pool = InferencePool(
+            self._plan(source),
+            processes=settings.processes,
+            queue=settings.queue,
+            part_seconds=settings.part_seconds,
+        )
+        self.pool = pool
+        self._versions[pool.loaded.digest] = number
+        self._store.add_bundle_use("start", number, pool.loaded.digest, actor=SERVICE).result()
+        return pool
+
+    def version_of(self, digest: str) -> int | None:
+        """The number in the registry of a bundle that inspects or did; None without a registry."""
+        return self._versions.get(digest)
+
+    def versions(self) -> list[dict[str, object]]:
+        """All versions of the line, or the one bundle: fields of ``BundleVersion``."""
+        loaded = self._loaded()
+        if self._registry is None:
+            return [
+                {
+                    "number": None,
+                    "sha256": loaded.digest,
+                    "classes": list(loaded.products),
+                    "in_use": True,
+                }
+            ]
+        return [
+            {**version.model_dump(), "in_use": version.sha256 == loaded.digest}
+            for version in self._registry.read(self._line).versions
+        ]
+
+    def path_of(self, number: int) -> Path:
+        """The file of a version, such as to replay decisions against it (RunError)."""
+        registry = self._needs_registry()
+        registry.read(self._line).get(number)
+        return registry.root / self._line / f"{number}.mambaad"
+
+    def promote(self, number: int, *, actor: str) -> None:
+        """Have a version of the line inspect from now on.
+
+        It is loaded first; if that fails, the former goes on. Returns when the last part of the
+        former is done.
+
+        Raises:
+            Conflict: there is no registry, or another change is under way.
+            RunError: there is no such version, or it cannot be loaded.
+        """
+        registry = self._needs_registry()
+        self._change(number, "promote", actor, lambda: registry.promote(self._line, number))
+
+    def rollback(self, *, actor: str) -> int:
+        """Return to the version that was in use before; see :meth:`promote`."""
+        registry = self._needs_registry()
+        used = self._line_now()
+        before = [number for number in used if number != used[-1]]
+        if not before:
+            raise Conflict(f"line {self._line} has no version that was in use before")
+        self._change(before[-1], "rollback", actor, lambda: registry.rollback(self._line))
+        return before[-1]
+
+    def apply_settings(self) -> None:
+        """Have the bundle in use inspect with the settings of products as they are stored now.
+
+        Raises:
+            Conflict: another change is under way.
+            RunError: it cannot be loaded, and the former settings stay in force.
+        """
+        pool = self.pool
+        if pool is None:
+            raise Conflict("the service is not ready; try again")
+        if not self._turn.acquire(blocking=False):
+            raise Conflict("another change of the bundle is under way; wait for it")
+        try:
+            pool.switch(self._plan(pool.loaded.source))
+        finally:
+            self._turn.release()
+
+    def _change(self, number: int, action: str, actor: str, note: Callable[[], object]) -> None:
+        pool = self.pool
+        if pool is None:
+            raise Conflict("the service is not ready; try again")
+        if not self._turn.acquire(blocking=False):
+            raise Conflict("another change of the bundle is under way; wait for it")
+
+        def before_use(loaded: Loaded) -> None:
+            note()  # checks that the file is the one that was added
+            self._versions[loaded.digest] = number
+            self._store.add_bundle_use(action, number, loaded.digest, actor=actor).result()
+
+        try:
+            pool.switch(self._plan(self.path_of(number)), before_use)
+        finally:
+            self._turn.release()
+
+    def _plan(self, source: Path) -> Plan:
+        settings = self._settings
+        return Plan(
+            source,
+            threads=settings.threads,
+            device=settings.device,
+            precision=settings.precision,
+            max_pixels=settings.max_pixels,
+            settings=self._store.settings(),
+        )
+
+    def _loaded(self) -> Loaded:
+        if self.pool is None:
+            raise Conflict("the service is not ready; try again")
+        return self.pool.loaded
+
+    def _line_now(self) -> list[int]:
+        assert self._registry is not None
+        return self._registry.read(self._line).used
+
+    def _needs_registry(self) -> Registry:
+        if self._registry is None:
+            raise Conflict(
+                "the service has one bundle; start it with --registry and --line to change it"
+            )
+        return self._registry

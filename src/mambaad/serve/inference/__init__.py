@@ -1,0 +1,1 @@
+"""The inference processes of the service, and the queue before them."""

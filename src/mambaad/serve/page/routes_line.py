@@ -1,0 +1,238 @@
+"""The line as a whole: drift, bundles with their replays, export, audit."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import FileResponse, Response
+from starlette.background import BackgroundTask
+
+from mambaad.serve.page import queries
+from mambaad.serve.page.drift import DriftBook
+from mambaad.serve.page.errors import PageRoute
+from mambaad.serve.page.page import Page, PageParts, form_page, page_for
+from mambaad.serve.page.replays import Replays, words
+from mambaad.serve.problems import Problem
+from mambaad.serve.product_setting import adjusted
+from mambaad.serve.review.export import export_decisions
+
+router = APIRouter(include_in_schema=False, route_class=PageRoute)
+ForViewers = Annotated[Page, Depends(page_for("viewer"))]
+ForEngineers = Annotated[Page, Depends(page_for("engineer"))]
+_LISTED = 100  # differences, and rows of the audit trail
+
+
+class Line:
+    """What the pages of the line keep in memory: drift tests and replays."""
+
+    def __init__(self) -> None:
+        self.replays = Replays()
+        self._book: tuple[Any, DriftBook] | None = None
+
+    def book(self, parts: PageParts) -> DriftBook | None:
+        """The drift tests of the bundle and settings in use; None without a calibration."""
+        model, bundle = parts.model(), parts.in_use().sha256
+        if model.calibration is None:
+            return None
+        settings = {name: parts.setting(name) for name in model.products}
+        key = (bundle, tuple(sorted((n, s.model_dump_json()) for n, s in settings.items())))
+        if self._book is None or self._book[0] != key:
+            calibration = adjusted(model.calibration, settings, model.size, model.weights)
+            changed = max((s.area_changed or "" for s in settings.values()), default="")
+            self._book = (key, DriftBook(calibration, bundle, changed))
+        return self._book[1]
+
+
+def _line(page: Page) -> Line:
+    line: Line = page.request.app.state.page_line
+    return line
+
+
+@router.get("/drift")
+def drift(page: ForViewers) -> Response:
+    """Show the monitor's figures over what the bundle in use has inspected."""
+    book = _line(page).book(page.parts)
+    report = None
+    if book is not None:
+        is_whole = book.catch_up(page.parts.store)
+        if not is_whole:
+            book.go_on(page.parts.store)
+        report = book.shown(not is_whole)
+    return page.html("drift.html", "drift", report=report)
+
+
+@router.get("/bundles")
+def bundles(page: ForViewers) -> Response:
+    """List the versions of the line, or the one bundle."""
+    parts = page.parts
+    in_use = parts.in_use()
+    if parts.registry is None or parts.line is None:
+        single = SimpleNamespace(digest=in_use.sha256, products=parts.model().products)
+        return page.html(
+            "bundles.html", "bundles", versions=[], previous=None, current=None, single=single
+        )
+    line = parts.registry.read(parts.line)
+    versions = [
+        SimpleNamespace(
+            number=v.number,
+            in_use=v.number == line.current,
+            added=v.added,
+            products=v.classes,
+            note=v.note,
+            digest=v.sha256,
+        )
+        for v in reversed(line.versions)
+    ]
+    previous = line.used[-2] if len(line.used) > 1 else None
+    return page.html(
+        "bundles.html",
+        "bundles",
+        versions=versions,
+        previous=previous,
+        current=line.current,
+        single=None,
+    )
+
+
+def _registered(page: Page, number: int) -> Path:
+    if page.parts.registry is None or page.parts.line is None:
+        raise Problem(404, "not_found", "there is no registry")
+    return page.parts.registry.path(page.parts.line, number)
+
+
+@router.post("/bundles/{number:int}/replay")
+async def start_replay(request: Request, number: int) -> Response:
+    """Begin to compare a version with what was stored."""
+    page, _ = await form_page(request, "engineer")
+    path = await asyncio.to_thread(_registered, page, number)
+    await asyncio.to_thread(_line(page).replays.start, page.parts, number, path)
+    return page.go(f"/bundles/{number}/replay")
+
+
+@router.get("/bundles/{number:int}/replay")
+def show_replay(page: ForEngineers, number: int) -> Response:
+    """Show how far a comparison is, or its differences."""
+    job = _line(page).replays.last(number)
+    if job is None:
+        return page.go("/bundles")
+    shown = words(job.comparison) if job.comparison else []
+    return page.html("replay.html", "bundles", number=number, job=job, words=shown, most=_LISTED)
+
+
+@router.post("/bundles/{number:int}/promote")
+async def promote(request: Request, number: int) -> Response:
+    """Put a version into use, once its differences were shown."""
+    page, fields = await form_page(request, "engineer")
+    job = _line(page).replays.last(number)
+    if job is None or job.comparison is None or fields.get("seen") != job.id:
+        return page.go("/bundles", "changed_meanwhile")
+    if not fields.get("agreed"):
+        return page.go(f"/bundles/{number}/replay")
+    if job.against != page.parts.in_use().sha256:
+        return page.go("/bundles", "changed_meanwhile")
+    await asyncio.to_thread(page.parts.promote, number, page.name)
+    return page.go("/bundles", "promoted", str(number))
+
+
+@router.post("/bundles/rollback")
+async def rollback(request: Request) -> Response:
+    """Go back to the version that was in use before."""
+    page, fields = await form_page(request, "engineer")
+    parts = page.parts
+    if parts.registry is None or parts.line is None:
+        raise Problem(404, "not_found", "there is no registry")
+    current = (await asyncio.to_thread(parts.registry.read, parts.line)).current
+    if fields.get("expected") != str(current):
+        return page.go("/bundles", "changed_meanwhile")
+    number = await asyncio.to_thread(parts.rollback, page.name)
+    return page.go("/bundles", "promoted", str(number))
+
+
+@router.post("/export")
+async def export(request: Request) -> Response:
+    """Give the decisions as an archive of a data set."""
+    page, fields = await form_page(request, "engineer")
+    purpose = fields.get("purpose", "training")
+    if purpose not in ("training", "calibration"):
+        raise Problem(422, "invalid", f"purpose: expected training or calibration, got {purpose}")
+    folder, archive = await asyncio.to_thread(_archive, page.parts, purpose == "calibration")
+    return FileResponse(
+        archive,
+        media_type="application/zip",
+        filename=f"decisions-for-{purpose}.zip",
+        background=BackgroundTask(shutil.rmtree, folder, ignore_errors=True),
+    )
+
+
+def _archive(parts: PageParts, for_calibration: bool) -> tuple[Path, Path]:
+    folder = Path(tempfile.mkdtemp(prefix="mambaad-export-"))
+    try:
+        reviewed = parts.store.read(lambda c: queries.reviewed_parts(c, decided=True))
+        export_decisions(
+            reviewed,
+            folder / "decisions",
+            parts.image_of,
+            for_calibration=for_calibration,
+            secret=parts.secret,
+        )
+        with zipfile.ZipFile(folder / "decisions.zip", "w") as archive:
+            for path in sorted((folder / "decisions").rglob("*")):
+                if path.is_file():
+                    archive.write(path, path.relative_to(folder))
+                    path.unlink()  # a copy at a time is on the disk twice
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder, folder / "decisions.zip"
+
+
+def _audit_page(page: Page, before: int | None, checked: SimpleNamespace | None) -> Response:
+    rows = page.parts.store.read(lambda c: queries.audit_rows(c, before, _LISTED))
+    shown = [
+        SimpleNamespace(
+            number=row["seq"],
+            time=row["at"],
+            what=row["kind"],
+            who=row["actor"],
+            part=row["inspection_id"] or (row["subject"] if row["kind"] == "inspection" else None),
+            about=page.t(
+                f"decision.{row['decision'] if row['decision'] != 'withdrawn' else 'undone'}"
+            )
+            if row["decision"]
+            else row["subject"],
+            hash=row["hash"],
+        )
+        for row in rows
+    ]
+    last = rows[-1]["seq"] if len(rows) == _LISTED else 1
+    return page.html(
+        "audit.html",
+        "audit",
+        rows=shown,
+        checked=checked,
+        next_url=f"/audit?before={last}" if last > 1 else None,
+    )
+
+
+@router.get("/audit")
+def audit(page: ForEngineers, before: Annotated[int | None, Query(ge=1)] = None) -> Response:
+    """List the audit trail, newest first."""
+    return _audit_page(page, before, None)
+
+
+@router.post("/audit/verify")
+async def verify(request: Request) -> Response:
+    """Check the whole audit trail."""
+    page, _ = await form_page(request, "engineer")
+    found = await asyncio.to_thread(page.parts.store.verify)
+    checked = SimpleNamespace(
+        is_whole=found.problem is None, rows=found.rows, problem=found.problem, head=found.head
+    )
+    return await asyncio.to_thread(_audit_page, page, None, checked)

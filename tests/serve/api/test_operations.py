@@ -1,0 +1,89 @@
+"""Health, figures, events, bundles, and what every answer carries."""
+
+import json
+
+import pytest
+from fastapi.testclient import TestClient
+
+from mambaad.artifacts.registry import Registry
+from mambaad.serve.app import HEADERS, create_app
+from mambaad.serve.settings import make_settings
+from mambaad.workflows.bundle import check_bundle
+from tests.serve.conftest import BASE
+
+
+def send(service, image, **query):
+    return service.post(
+        "/v1/inspections", content=image, params=query, headers={"content-type": "image/png"}
+    )
+
+
+def test_health_readiness_and_figures(service, good):
+    assert service.get("/healthz").json() == {"status": "ok"}
+    assert service.get("/readyz").json() == {"status": "ready"}
+    send(service, good, product="bolt")
+    figures = service.get("/metrics").text
+    assert 'mambaad_inspections_total{product="bolt",verdict=' in figures
+    assert "mambaad_inference_processes 1.0" in figures
+    assert "mambaad_parts_in_flight 0.0" in figures
+
+
+def test_every_answer_forbids_what_pages_may_not(service):
+    for path in ("/healthz", "/nothing", "/v1/inspections", "/openapi.json"):
+        headers = service.get(path).headers
+        assert {name: headers[name] for name in HEADERS} == HEADERS
+        assert "server" not in headers
+
+
+def test_a_single_bundle_cannot_be_changed(service, line):
+    (found,) = service.get("/v1/bundles").json()
+    assert (found["number"], found["in_use"], found["classes"]) == (None, True, ["bolt", "nut"])
+    for path in ("/v1/bundles/1/promote", "/v1/bundles/rollback"):
+        answer = service.post(path)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "conflict")
+    assert service.get("/v1/sources").json() == []
+
+
+def test_a_line_s_bundle_is_promoted_and_rolled_back(line, uncalibrated, tmp_path, good):
+    registry = Registry(tmp_path / "registry")
+    for bundle in (line, uncalibrated):
+        registry.add("a", bundle, check=check_bundle)
+    registry.promote("a", 1)
+    settings = make_settings(
+        registry=registry.root, line="a", data=tmp_path / "data", mode="throughput", workers=1
+    )
+    with TestClient(create_app(settings), base_url=BASE) as service:
+        first = send(service, good).json()
+        assert first["bundle_version"] == 1
+        assert first["verdict"] is not None
+        found = service.post("/v1/bundles/2/promote").json()
+        assert [(one["number"], one["in_use"]) for one in found] == [(1, False), (2, True)]
+        assert registry.read("a").current == 2
+        second = send(service, good).json()
+        assert (second["bundle_version"], second["verdict"]) == (2, None)
+        assert service.post("/v1/bundles/9/promote").status_code == 422
+        service.post("/v1/bundles/rollback")
+        assert registry.read("a").current == 1
+        third = send(service, good).json()
+        assert (third["bundle_version"], third["score"]) == (1, first["score"])
+        store = service.app.state.service.store
+        uses = [(use["action"], use["version"]) for use in store.bundle_uses()]
+        assert uses == [("rollback", 1), ("promote", 2), ("start", 1)]
+        assert store.verify().problem is None
+
+
+@pytest.mark.parametrize("header", ["x", "-1", "9" * 30])
+def test_a_wrong_event_id_is_refused(service, header):
+    assert service.get("/v1/events", headers={"Last-Event-ID": header}).status_code == 422
+
+
+def test_json_of_events(service, good):
+    # The client of tests cannot read a stream that goes on: what each piece of it is made of.
+    from mambaad.serve.api.operations import _events
+
+    before = service.app.state.service.store.last_event()
+    id = send(service, good).json()["id"]
+    ((seq, text),) = _events(service.app.state.service, before)
+    assert text.startswith(f"id: {seq}\nevent: inspection\ndata: {{")
+    assert text.endswith("}\n\n")
+    assert json.loads(text.split("data: ")[1])["id"] == id

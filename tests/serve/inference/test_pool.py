@@ -1,0 +1,131 @@
+"""The pool: real inspections in real processes, which are killed."""
+
+import io
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from mambaad.errors import RunError
+from mambaad.inspection.inspector import Inspector
+from mambaad.serve.inference.pool import InferencePool, PoolClosed, QueueFull
+from mambaad.serve.inference.worker import Plan, Task
+
+
+def make_pool(source, **options):
+    defaults = {"processes": 1, "queue": 8, "part_seconds": 60.0}
+    return InferencePool(Plan(source, threads=1), **{**defaults, **options})
+
+
+@pytest.fixture(scope="module")
+def pool(line):
+    made = make_pool(line)
+    yield made
+    made.close()
+
+
+def test_a_part_is_inspected_as_the_inspector_does(pool, line, many_parts, good, defective):
+    inspector = Inspector(line)
+    path = many_parts / "bolt" / "test" / "spot" / "000.png"
+    result = pool.submit(Task(defective, None, "a name")).result(60)
+    record, expected = json.loads(result.record), inspector.inspect(path)
+    assert (record["path"], record["score"]) == ("a name", expected.score)
+    assert record["verdict"] == expected.verdict.value
+    with np.load(io.BytesIO(result.map)) as kept:
+        assert (kept["map"] == expected.anomaly_map).all()
+        assert tuple(kept["range"]) == expected.heatmap_range
+        assert (kept["regions"] == expected.region_mask).all()
+    assert result.thumbnail.startswith(b"\xff\xd8")
+    assert result.worker_ms > 0
+    assert (result.attempts, result.bundle) == (1, pool.loaded.digest)
+    given = json.loads(pool.submit(Task(good, "bolt")).result(60).record)
+    assert given["product_given"] is True
+    assert set(pool.loaded.products) == {"bolt", "nut"}
+
+
+def test_what_is_no_image_is_refused(pool, good):
+    for content, reason in ((b"\x89PNG\r\n\x1a\nno", "cannot be read"), (good[:300], "cannot be")):
+        result = pool.submit(Task(content)).result(60)
+        assert reason in result.refused
+        assert result.map is None
+        assert json.loads(result.record)["error"] == result.refused
+    assert "not trained on" in pool.submit(Task(good, "screw")).result(60).refused
+
+
+def test_a_process_that_dies_is_replaced_and_its_part_inspected_again(pool, good):
+    before = pool.restarts
+    os.kill(pool.pids[0], signal.SIGSTOP)  # so that it is killed with a part in its hands
+    futures = [pool.submit(Task(good, None, str(n))) for n in range(3)]
+    deadline = time.monotonic() + 20
+    while pool.waiting > 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(pool.pids[0], signal.SIGKILL)
+    results = [future.result(120) for future in futures]
+    assert [json.loads(result.record)["path"] for result in results] == ["0", "1", "2"]
+    assert [json.loads(result.record)["error"] for result in results] == [None] * 3
+    assert [result.attempts for result in results] == [2, 1, 1]
+    assert pool.restarts == before + 1
+
+
+def test_a_full_queue_refuses(pool, good):
+    os.kill(pool.pids[0], signal.SIGSTOP)
+    futures = []
+
+    def fill():
+        while True:
+            futures.append(pool.submit(Task(good)))
+
+    try:
+        with pytest.raises(QueueFull) as caught:
+            fill()
+        assert caught.value.retry_after >= 1
+        assert len(futures) in (8, 9)  # one may be in work
+    finally:
+        os.kill(pool.pids[0], signal.SIGCONT)
+    assert all(future.result(60).refused is None for future in futures)
+
+
+def test_a_part_that_never_ends_is_an_error(line, good):
+    pool = make_pool(line, part_seconds=1.0)
+    try:
+        futures = [pool.submit(Task(good, None, "a"))]
+        os.kill(pool.pids[0], signal.SIGSTOP)
+        deadline = time.monotonic() + 120
+        stopped = set()
+        while not futures[0].done() and time.monotonic() < deadline:
+            for pid in set(pool.pids) - stopped:
+                os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+            time.sleep(0.001)
+        result = futures[0].result(1)
+        assert result.attempts == 2
+        assert "in 2 attempts: took longer than 1 s" in json.loads(result.record)["error"]
+        for pid in pool.pids:
+            os.kill(pid, signal.SIGCONT)
+    finally:
+        pool.close()
+
+
+def test_another_bundle_takes_over_without_a_lost_part(line, uncalibrated, good, tmp_path):
+    pool = make_pool(line, queue=100)
+    futures = [pool.submit(Task(good, None, str(n))) for n in range(10)]
+    before = pool.loaded.digest
+    with pytest.raises(RunError):
+        pool.switch(Plan(tmp_path / "nothing.mambaad", threads=1))
+    refused = []
+    with pytest.raises(ValueError, match="no"):
+        pool.switch(Plan(uncalibrated, threads=1), lambda _: refused.append(int("no")))
+    assert pool.loaded.digest == before
+    loaded = pool.switch(Plan(uncalibrated, threads=1))
+    futures += [pool.submit(Task(good, None, str(n))) for n in range(10, 20)]
+    results = [future.result(60) for future in futures]
+    assert [json.loads(result.record)["path"] for result in results] == [str(n) for n in range(20)]
+    assert results[0].bundle == before
+    assert {result.bundle for result in results[10:]} == {loaded.digest} != {before}
+    assert len(pool.pids) == 1
+    pool.close()
+    with pytest.raises(PoolClosed):
+        pool.submit(Task(good))
