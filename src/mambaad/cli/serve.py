@@ -25,13 +25,13 @@ class _Group(TyperGroup):
 
 
 app = typer.Typer(
-    help="Inspect the parts of a line: mambaad serve BUNDLE, with an API, a page and a store.",
+    help="Run an inspection service: mambaad serve BUNDLE.",
     cls=_Group,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 user = typer.Typer(
-    help="The people who may log in: roles viewer, reviewer, engineer.",
+    help="Manage who may log in.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
