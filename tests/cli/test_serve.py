@@ -17,7 +17,7 @@ def data(tmp_path):
 
 
 def open_store(data):
-    return Store(data, f"sqlite:///{data / 'mambaad.sqlite'}")
+    return Store(data, f"sqlite:///{data / 'store.sqlite'}")
 
 
 def test_users_are_added_listed_and_removed(mambaad_command, data, monkeypatch):

@@ -135,7 +135,7 @@ def verify(
     from mambaad.serve.store.database import connect
 
     settings = ServeSettings(data=data, database=database)
-    if database is None and not (data / "mambaad.sqlite").is_file():
+    if database is None and not (data / "store.sqlite").is_file():
         raise RunError(f"there is no store in {data}; give --data or --database")
     engine = connect(settings.database_url)
     found = audit.verify(engine, head)
