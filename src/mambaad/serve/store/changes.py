@@ -78,7 +78,7 @@ def add_inspection(
         connection.execute(
             insert(outbox).values(sink=sink, event_id=new.id, attempts=0, next_at=now())
         )
-    doubtful = record["verdict"] in _NEEDS_REVIEW
+    doubtful = _is_doubtful(record["verdict"], record["error"])
     if doubtful or new.sampled:
         connection.execute(
             insert(review).values(
@@ -136,9 +136,9 @@ def add_decision(
         Conflict: another decision holds than the one to be superseded.
     """
     found = connection.execute(
-        select(inspection.c.verdict, inspection.c.product, inspection.c.sampled).where(
-            inspection.c.id == inspection_id
-        )
+        select(
+            inspection.c.verdict, inspection.c.error, inspection.c.product, inspection.c.sampled
+        ).where(inspection.c.id == inspection_id)
     ).first()
     if found is None:
         raise NotFound(f"there is no inspection {inspection_id}")
@@ -162,7 +162,7 @@ def add_decision(
     }
     connection.execute(insert(decision), row)
     audit.append(connection, decision.name, row["id"] or "", row, actor)
-    doubtful = found.verdict in _NEEDS_REVIEW
+    doubtful = _is_doubtful(found.verdict, found.error)
     passes = _PASSES.get(found.verdict)
     good = {"good": True, "defective": False}.get(decided)
     values = {
@@ -251,3 +251,8 @@ def add_session(
 def remove_session(connection: Connection, id: str) -> None:
     """End a session."""
     connection.execute(delete(session).where(session.c.id == id))
+
+
+def _is_doubtful(verdict: str | None, error: str | None) -> bool:
+    """Whether a person should look at a part: in doubt, or not inspected."""
+    return verdict in _NEEDS_REVIEW or error is not None
