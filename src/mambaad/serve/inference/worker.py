@@ -32,7 +32,7 @@ THUMBNAIL = 192
 
 
 _NICE = 4
-"""By how much the inference processes stand back: what answers requests, and /healthz, goes first."""
+"""By how much the inference processes stand back behind the one that answers requests."""
 
 
 @dataclass(frozen=True)
