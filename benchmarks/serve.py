@@ -13,6 +13,7 @@ import io
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -36,6 +37,17 @@ from mambaad.inspection.inspector import Inspector
 from mambaad.workflows.predict import predict
 from tests.serve.killing import Served, account
 
+WATCH = """
+import http.client, sys, time
+while True:
+    started = time.perf_counter()
+    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+    connection.request("GET", "/healthz")
+    assert connection.getresponse().status == 200
+    connection.close()
+    print((time.perf_counter() - started) * 1000, flush=True)
+    time.sleep(0.05)
+"""
 HEADERS = {"content-type": "image/png"}
 
 
@@ -134,7 +146,6 @@ def overload(bundle: Path, images: list[Path], folder: Path, seconds: float, cli
     contents = [path.read_bytes() for path in images]
     statuses: Counter[int] = Counter()
     answered: dict[str, str] = {}
-    health: list[float] = []
     retry_after: Counter[str] = Counter()
     stop = threading.Event()
 
@@ -156,16 +167,11 @@ def overload(bundle: Path, images: list[Path], folder: Path, seconds: float, cli
                     retry_after[answer.headers.get("Retry-After", "none")] += 1
                     time.sleep(0.02)
 
-    def watch() -> None:
-        with httpx.Client(base_url=served.url, timeout=60) as client:
-            while not stop.is_set():
-                spent, answer = milliseconds(lambda: client.get("/healthz"))
-                assert answer.status_code == 200
-                health.append(spent)
-                time.sleep(0.05)
-
     threads = [threading.Thread(target=flood, args=(n,)) for n in range(clients)]
-    threads.append(threading.Thread(target=watch))
+    # In a process of its own: in this one it would wait for the clients.
+    watch = subprocess.Popen(
+        [sys.executable, "-c", WATCH, str(served.port)], stdout=subprocess.PIPE, text=True
+    )
     memory = [(0.0, resident(served))]
     started = time.monotonic()
     for thread in threads:
@@ -174,6 +180,8 @@ def overload(bundle: Path, images: list[Path], folder: Path, seconds: float, cli
         time.sleep(max(seconds / 10, 1))
         memory.append((round(time.monotonic() - started, 1), resident(served)))
     stop.set()
+    watch.terminate()
+    health = [float(line) for line in watch.communicate()[0].split()]
     for thread in threads:
         thread.join()
     served.stop()

@@ -31,10 +31,6 @@ THUMBNAIL = 192
 """The larger side of thumbnails, in pixels."""
 
 
-_NICE = 4
-"""By how much the inference processes stand back behind the one that answers requests."""
-
-
 @dataclass(frozen=True)
 class Plan:
     """What an inference process loads, and with how many threads it computes."""
@@ -97,8 +93,6 @@ class Result:
 def run_worker(plan: Plan, pipe: Connection) -> None:
     """Load a model, say so, and inspect what comes, until None does or the service ends."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if hasattr(os, "nice"):
-        os.nice(_NICE)
     try:
         inspector, loaded = load(plan)
     except Exception as error:
