@@ -17,7 +17,7 @@ def data(tmp_path):
 
 
 def open_store(data):
-    return Store(data, f"sqlite:///{data / 'mambaad.sqlite'}")
+    return Store(data, f"sqlite:///{data / 'store.sqlite'}")
 
 
 def test_users_are_added_listed_and_removed(mambaad_command, data, monkeypatch):
@@ -85,4 +85,4 @@ def test_a_folder_in_use_is_refused(data):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     store.close()
     assert done.returncode == 1
-    assert "another mambaad process" in done.stderr
+    assert "another mambaad serve" in done.stderr

@@ -134,7 +134,7 @@ class Load:
 
 def account(data: Path, answered: dict[str, str]) -> dict[str, Any]:
     """Compare what was answered with what is in the store and on disk, after the service's end."""
-    engine = connect(f"sqlite:///{data / 'mambaad.sqlite'}")
+    engine = connect(f"sqlite:///{data / 'store.sqlite'}")
     verified = audit.verify(engine)
     with engine.connect() as connection:
         rows = connection.execute(
@@ -198,7 +198,7 @@ def kill_often(
 
 def served_jobs(data: Path) -> int:
     """The number of parts that were accepted and are not inspected yet."""
-    engine = connect(f"sqlite:///{data / 'mambaad.sqlite'}")
+    engine = connect(f"sqlite:///{data / 'store.sqlite'}")
     with engine.connect() as connection:
         found = len(connection.execute(job.select()).all())
     engine.dispose()

@@ -27,7 +27,7 @@ def token_file(tmp_path):
 def closed(tmp_path, token_file):
     """A service with tokens and a user; its pool is not started."""
     data = tmp_path / "data"
-    store = Store(data, f"sqlite:///{data / 'mambaad.sqlite'}")
+    store = Store(data, f"sqlite:///{data / 'store.sqlite'}")
     store.put_user("anna", "reviewer", hash_password(PASSWORD), actor="test").result(20)
     store.close()
     settings = make_settings(

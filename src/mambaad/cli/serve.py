@@ -25,13 +25,13 @@ class _Group(TyperGroup):
 
 
 app = typer.Typer(
-    help="Inspect the parts of a line: mambaad serve BUNDLE, with an API, a page and a store.",
+    help="Run an inspection service: mambaad serve BUNDLE.",
     cls=_Group,
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 user = typer.Typer(
-    help="The people who may log in: roles viewer, reviewer, engineer.",
+    help="Manage who may log in.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -135,7 +135,7 @@ def verify(
     from mambaad.serve.store.database import connect
 
     settings = ServeSettings(data=data, database=database)
-    if database is None and not (data / "mambaad.sqlite").is_file():
+    if database is None and not (data / "store.sqlite").is_file():
         raise RunError(f"there is no store in {data}; give --data or --database")
     engine = connect(settings.database_url)
     found = audit.verify(engine, head)

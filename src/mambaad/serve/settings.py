@@ -71,7 +71,7 @@ class ServeSettings(BaseModel):
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL of the database."""
-        return self.database or f"sqlite:///{self.data.absolute() / 'mambaad.sqlite'}"
+        return self.database or f"sqlite:///{self.data.absolute() / 'store.sqlite'}"
 
     @property
     def is_loopback(self) -> bool:

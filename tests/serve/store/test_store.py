@@ -96,12 +96,13 @@ def test_review_has_what_is_in_doubt_and_what_was_drawn(store):
     doubtful, drawn = add(store, "REVIEW"), add(store, "PASS", sampled=True)
     add(store, "PASS")
     other = add(store, "BAD IMAGE", product="nut")
+    failed = add(store, None, error="it broke")
     queue = store.review_queue()
-    assert [row["id"] for row in queue] == [doubtful, drawn, other]
-    assert [row["review_reason"] for row in queue] == ["verdict", "sample", "verdict"]
+    assert [row["id"] for row in queue] == [doubtful, drawn, other, failed]
+    assert [row["review_reason"] for row in queue] == ["verdict", "sample", "verdict", "verdict"]
     assert [row["id"] for row in store.review_queue(after=doubtful, limit=1)] == [drawn]
     assert [row["id"] for row in store.review_queue(product="nut")] == [other]
-    assert store.review_length() == 3
+    assert store.review_length() == 4
 
 
 def test_a_decision_holds_until_it_is_superseded(store):

@@ -36,6 +36,9 @@ class Sink(Protocol):
     async def send(self, event_id: str, payload: str) -> None:
         """Send an inspection as JSON; returns once the receiver has it, raises if it has not."""
 
+    async def close(self) -> None:
+        """End its connections."""
+
 
 def make_sinks(settings: ServeSettings) -> dict[str, Sink]:
     """The sinks of a service, by their names in the outbox."""
@@ -55,7 +58,11 @@ class Outbox:
 
     async def run(self) -> None:
         """Send until cancelled, each sink on its own."""
-        await asyncio.gather(*(self._serve(name, sink) for name, sink in self._sinks.items()))
+        try:
+            await asyncio.gather(*(self._serve(name, sink) for name, sink in self._sinks.items()))
+        finally:
+            for sink in self._sinks.values():
+                await sink.close()
 
     async def _serve(self, name: str, sink: Sink) -> None:
         while True:

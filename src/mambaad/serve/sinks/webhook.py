@@ -29,3 +29,9 @@ class Webhook:
                 request=answer.request,
                 response=answer,
             )
+
+    async def close(self) -> None:
+        """End its connections."""
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None

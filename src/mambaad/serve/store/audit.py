@@ -74,7 +74,7 @@ def append(
         "content": digest_of(dict(content)),
         "previous": previous,
     }
-    connection.execute(insert(audit).values(**row, hash=_hash(row)))
+    connection.execute(insert(audit), {**row, "hash": _hash(row)})
     return seq
 
 

@@ -72,13 +72,13 @@ def add_inspection(
     times = {"queue_ms": float(new.queue_ms), "worker_ms": float(new.worker_ms)}
     rows = ((part, asdict(new_part)), (inspection, {**asdict(new), **times, **copied}))
     for table, row in rows:
-        connection.execute(insert(table).values(**row))
+        connection.execute(insert(table), row)
         audit.append(connection, table.name, row["id"], row, new_part.source)
     for sink in sinks:
         connection.execute(
             insert(outbox).values(sink=sink, event_id=new.id, attempts=0, next_at=now())
         )
-    doubtful = record["verdict"] in _NEEDS_REVIEW
+    doubtful = _is_doubtful(record["verdict"], record["error"])
     if doubtful or new.sampled:
         connection.execute(
             insert(review).values(
@@ -136,9 +136,9 @@ def add_decision(
         Conflict: another decision holds than the one to be superseded.
     """
     found = connection.execute(
-        select(inspection.c.verdict, inspection.c.product, inspection.c.sampled).where(
-            inspection.c.id == inspection_id
-        )
+        select(
+            inspection.c.verdict, inspection.c.error, inspection.c.product, inspection.c.sampled
+        ).where(inspection.c.id == inspection_id)
     ).first()
     if found is None:
         raise NotFound(f"there is no inspection {inspection_id}")
@@ -160,9 +160,9 @@ def add_decision(
         "note": note,
         "supersedes": supersedes,
     }
-    connection.execute(insert(decision).values(**row))
+    connection.execute(insert(decision), row)
     audit.append(connection, decision.name, row["id"] or "", row, actor)
-    doubtful = found.verdict in _NEEDS_REVIEW
+    doubtful = _is_doubtful(found.verdict, found.error)
     passes = _PASSES.get(found.verdict)
     good = {"good": True, "defective": False}.get(decided)
     values = {
@@ -200,7 +200,7 @@ def put_setting(
         "content": canonical_json(dict(content)),
     }
     connection.execute(delete(setting).where(setting.c.product == product))
-    connection.execute(insert(setting).values(**row))
+    connection.execute(insert(setting), row)
     audit.append(connection, setting.name, product, row, actor)
     return (last or 0) + 1
 
@@ -217,7 +217,7 @@ def add_bundle_use(
         "version": version,
         "sha256": sha256,
     }
-    connection.execute(insert(bundle_use).values(**row))
+    connection.execute(insert(bundle_use), row)
     audit.append(connection, bundle_use.name, str(row["id"]), row, actor)
 
 
@@ -226,7 +226,7 @@ def put_user(connection: Connection, name: str, role: str, password: str, actor:
     row = {"name": name, "role": role, "password": password, "at": now()}
     connection.execute(delete(session).where(session.c.user_name == name))
     connection.execute(delete(user).where(user.c.name == name))
-    connection.execute(insert(user).values(**row))
+    connection.execute(insert(user), row)
     audit.append(connection, user.name, name, row, actor)
 
 
@@ -251,3 +251,8 @@ def add_session(
 def remove_session(connection: Connection, id: str) -> None:
     """End a session."""
     connection.execute(delete(session).where(session.c.id == id))
+
+
+def _is_doubtful(verdict: str | None, error: str | None) -> bool:
+    """Whether a person should look at a part: in doubt, or not inspected."""
+    return verdict in _NEEDS_REVIEW or error is not None

@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
-from mambaad.files import locked
 from mambaad.serve.store import audit, changes, queries
-from mambaad.serve.store.database import connect, hold_lock, migrate
+from mambaad.serve.store.database import connect, hold_folder, hold_lock, migrate
 from mambaad.serve.store.queries import Row
 from mambaad.serve.store.rows import Decided, Filter, Job, NewInspection, NewPart, now
 from mambaad.serve.store.tables import bundle_use, session, setting, user
@@ -44,8 +43,7 @@ class Store:
         self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._held.enter_context(locked(folder))
+            self._held.enter_context(hold_folder(folder))
             self.engine = connect(url)
             self._held.callback(self.engine.dispose)
             self._held.enter_context(hold_lock(self.engine))

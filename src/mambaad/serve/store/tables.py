@@ -56,7 +56,7 @@ inspection = Table(
     metadata,
     Column("id", _ID, primary_key=True),
     Column("part_id", _ID, ForeignKey("part.id"), nullable=False, unique=True),
-    Column("at", _TIME, nullable=False, index=True),
+    Column("at", _TIME, nullable=False),
     Column("product", String(200)),
     Column("verdict", String(20)),  # None without a calibration, or with an error
     Column("score", Float),
@@ -70,6 +70,7 @@ inspection = Table(
     # Drawn for review whatever its verdict, and with which probability it was.
     Column("sampled", Boolean, nullable=False),
     Column("sample_probability", Float, nullable=False),
+    Index(None, "at", "verdict"),
     Index(None, "verdict", "id"),
     Index(None, "product", "id"),
 )

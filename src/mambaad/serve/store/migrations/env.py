@@ -6,10 +6,10 @@ from alembic import context
 
 from mambaad.serve.store.tables import metadata
 
-connection = context.config.attributes["connection"]
-context.configure(
-    connection=connection,
-    target_metadata=metadata,
-    render_as_batch=True,  # SQLite changes a table by copying it
-)
-context.run_migrations()
+if hasattr(context, "config"):  # else it is imported by something other than Alembic
+    context.configure(
+        connection=context.config.attributes["connection"],
+        target_metadata=metadata,
+        render_as_batch=True,  # SQLite changes a table by copying it
+    )
+    context.run_migrations()

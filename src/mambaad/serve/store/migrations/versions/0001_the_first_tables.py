@@ -143,7 +143,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("part_id", name=op.f("uq_inspection_part_id")),
     )
     with op.batch_alter_table("inspection", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_inspection_at"), ["at"], unique=False)
+        batch_op.create_index(
+            batch_op.f("ix_inspection_at_verdict"), ["at", "verdict"], unique=False
+        )
         batch_op.create_index(
             batch_op.f("ix_inspection_product_id"), ["product", "id"], unique=False
         )
