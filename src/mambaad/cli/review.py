@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from mambaad.cli.output import show
 from mambaad.cli.serve import _DATA, Data, Database, _needs_extra, app
 from mambaad.cli.tables import aligned
 
@@ -43,8 +44,8 @@ def recalibrate(
         review_fpr=review_fpr,
         device=device,
     )
-    typer.echo(aligned(calibration_rows(calibration)))
-    typer.echo(f"written: {out}")
+    show(aligned(calibration_rows(calibration)))
+    show(f"written: {out}")
 
 
 @app.command()
@@ -63,4 +64,4 @@ def export(
 
     counts = stored.export(data, out, database, for_calibration=for_calibration)
     found = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "no decisions"
-    typer.echo(f"{out}: {found}")
+    show(f"{out}: {found}")

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.output import show
 from mambaad.errors import ConfigError, RunError
 
 _RUN = "run"
@@ -140,9 +141,9 @@ def verify(
     engine = connect(settings.database_url)
     found = audit.verify(engine, head)
     engine.dispose()
-    typer.echo(f"{found.rows} rows hold; the last hash is {found.head}")
+    show(f"{found.rows} rows hold; the last hash is {found.head}")
     if found.problem:
-        typer.echo(f"mambaad: {found.problem}", err=True)
+        show(f"mambaad: {found.problem}", err=True)
         raise typer.Exit(3)
 
 
@@ -173,7 +174,7 @@ def add(
         store.put_user(name, role, hashed, actor="command line").result()
     finally:
         store.close()
-    typer.echo(f"{name} is {role}")
+    show(f"{name} is {role}")
 
 
 @user.command()
@@ -189,7 +190,7 @@ def remove(
         store.remove_user(name, actor="command line").result()
     finally:
         store.close()
-    typer.echo(f"{name} was removed")
+    show(f"{name} was removed")
 
 
 @user.command(name="list")
@@ -203,7 +204,7 @@ def list_users(data: Data = _DATA, database: Database = None) -> None:
         rows = [[row["name"], row["role"], row["at"]] for row in store.users()]
     finally:
         store.close()
-    typer.echo(aligned([["name", "role", "since"], *rows]) if rows else "no users")
+    show(aligned([["name", "role", "since"], *rows]) if rows else "no users")
 
 
 def _store(data: Path, database: str | None) -> Any:

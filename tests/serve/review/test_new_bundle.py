@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import mambaad
-from mambaad.artifacts.bundle import opened, read_manifest
 from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.snapshot import opened, read_manifest
 from mambaad.errors import ConfigError, DataError
 from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.thresholds import conformal_threshold
@@ -24,8 +24,8 @@ def source(calibrated_run, tmp_path_factory):
 
 
 def calibration_of(path):
-    with opened(path) as folder:
-        return read_calibration(folder, read_config(folder).size)
+    with opened(path) as snapshot:
+        return read_calibration(snapshot, read_config(snapshot).size)
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from mambaad.artifacts.bundle import opened
+from mambaad.artifacts.manifest import WEIGHTS
 from mambaad.artifacts.registry import Registry
-from mambaad.artifacts.run_folder import read_config, weights_digest
+from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.snapshot import opened
 from mambaad.inspection.calibration import Calibration, read_calibration
 from mambaad.serve.auth import Auth, Role, Who
 from mambaad.serve.page.rendering import render
@@ -81,11 +82,11 @@ class Model:
 
 def read_model(path: Path) -> Model:
     """Read what the pages need of a bundle or run folder (RunError)."""
-    with opened(path) as folder:
-        config = read_config(folder)
-        calibration = read_calibration(folder, config.size)
+    with opened(path) as snapshot:
+        config = read_config(snapshot)
+        calibration = read_calibration(snapshot, config.size)
         products = tuple(calibration.classes) if calibration else ()
-        return Model(products, calibration, config.size, weights_digest(folder), config.reading)
+        return Model(products, calibration, config.size, snapshot.digest(WEIGHTS), config.reading)
 
 
 @dataclass

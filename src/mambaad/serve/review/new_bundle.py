@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from mambaad.artifacts.bundle import MANIFEST, SUFFIX, listed, opened, read_manifest, write_bundle
-from mambaad.artifacts.run_folder import CALIBRATION, read_config
+from mambaad.artifacts.bundle import ALLOWED, SUFFIX, listed, write_bundle
+from mambaad.artifacts.manifest import CALIBRATION, WEIGHTS
+from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.snapshot import opened
 from mambaad.data.decoding import decode_bytes
 from mambaad.data.images import to_rgb
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.inspection.calibration import (
     Calibration,
     CalibrationPart,
+    calibration_content,
     read_calibration,
-    save_calibration,
     summarise_part,
 )
 from mambaad.inspection.inspector import Inspector
@@ -56,22 +57,25 @@ def recalibrate_bundle(
 
     Raises:
         ConfigError: wrong rates, or another suffix.
-        RunError: no calibration, or a file that cannot be written.
+        RunError: no bundle, one without a calibration, or a file that cannot be written.
         DataError: no usable part of any product.
     """
     check_rates(target_fpr, review_fpr)
     if out.suffix != SUFFIX:
         raise ConfigError(f"--out: expected a file name that ends in {SUFFIX}, got {out}")
-    manifest = read_manifest(source)
-    with opened(source) as folder:
-        calibration = read_calibration(folder, read_config(folder).size)
+    with opened(source) as snapshot:
+        manifest = snapshot.manifest
+        if manifest is None:
+            raise RunError(f"{source} is no bundle; make one with mambaad bundle")
+        calibration = read_calibration(snapshot, read_config(snapshot).size)
         if calibration is None:
             raise RunError(f"{source} has no calibration; run mambaad calibrate first")
-        members = {
-            path.name: path.read_bytes() for path in folder.iterdir() if path.name != MANIFEST
-        }
+        members = {name: snapshot.read(name) for name in snapshot.names() if name in ALLOWED}
+        weights = snapshot.digest(WEIGHTS)
     settings = settings or {}
     inspector = Inspector(source, calibration.precision, device=device)  # type: ignore[arg-type]
+    if inspector.weights != weights:
+        raise RunError(f"{source} was replaced meanwhile; run the command again")
     summaries = {
         name: found
         for name, c in calibration.classes.items()
@@ -89,9 +93,7 @@ def recalibrate_bundle(
     new = recalibrated(
         calibration, summaries, settings, target_fpr=target_fpr, review_fpr=review_fpr
     )
-    with tempfile.TemporaryDirectory(prefix="mambaad-") as temporary:
-        save_calibration(Path(temporary), new)
-        members[CALIBRATION] = (Path(temporary) / CALIBRATION).read_bytes()
+    members[CALIBRATION] = bytearray(b"".join(calibration_content(new)))
     changed = {
         "files": listed(members),
         "calibrated": new.method,

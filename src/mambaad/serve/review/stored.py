@@ -8,8 +8,9 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from mambaad.artifacts.bundle import opened
-from mambaad.artifacts.run_folder import read_config, weights_digest
+from mambaad.artifacts.manifest import WEIGHTS
+from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.snapshot import opened
 from mambaad.errors import RunError
 from mambaad.inspection.calibration import Calibration, read_calibration
 from mambaad.inspection.product_settings import ProductSettings
@@ -84,9 +85,9 @@ def export(
 
 def _areas(bundle: Path, settings: dict[str, ProductSetting]) -> dict[str, ProductSettings]:
     """The inspected area, smallest defect and scale of each product under a bundle."""
-    with opened(bundle) as folder:
-        size = read_config(folder).size
-        calibration, weights = read_calibration(folder, size), weights_digest(folder)
+    with opened(bundle) as snapshot:
+        size = read_config(snapshot).size
+        calibration, weights = read_calibration(snapshot, size), snapshot.digest(WEIGHTS)
     if calibration is None:
         return {}
     known = {name: s for name, s in settings.items() if name in calibration.classes}

@@ -12,12 +12,11 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from filelock import FileLock, Timeout
 from sqlalchemy import Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from mambaad.errors import ConfigError, RunError
-from mambaad.files import LOCK, written_whole
+from mambaad.files import written_whole
 from mambaad.serve.store.writer import StoreError, as_store_error
 
 _LOCK = 0x6D616D6261  # "mamba": the number of PostgreSQL's advisory lock
@@ -67,31 +66,6 @@ def _set_up_sqlite(engine: Engine, begin: str) -> None:
     @event.listens_for(engine, "begin")
     def start(connection: Any) -> None:
         connection.exec_driver_sql(begin)
-
-
-@contextmanager
-def hold_folder(folder: Path) -> Iterator[None]:
-    """Hold the lock of a service's folder, in whatever thread it is freed.
-
-    Raises:
-        RunError: another service uses the folder, or it cannot be written.
-    """
-    lock = FileLock(folder.resolve() / LOCK, timeout=0, thread_local=False)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise RunError(
-            f"{folder} is used by another mambaad serve; end it, or choose another --data"
-        ) from None
-    except OSError as error:
-        raise RunError(
-            f"{folder} cannot be written ({error.strerror or error}); choose another --data"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

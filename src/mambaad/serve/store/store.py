@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
+from mambaad.locks import locked
 from mambaad.serve.store import audit, changes, queries
-from mambaad.serve.store.database import connect, hold_folder, hold_lock, migrate
+from mambaad.serve.store.database import connect, hold_lock, migrate
 from mambaad.serve.store.queries import Row
 from mambaad.serve.store.rows import Decided, Filter, Job, NewInspection, NewPart, now
 from mambaad.serve.store.tables import bundle_use, session, setting, user
@@ -43,7 +44,7 @@ class Store:
         self._listeners: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         try:
-            self._held.enter_context(hold_folder(folder))
+            self._held.enter_context(locked(folder, make=True))
             self.engine = connect(url)
             self._held.callback(self.engine.dispose)
             self._held.enter_context(hold_lock(self.engine))
