@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from mambaad.artifacts.run_folder import read_config, weights_digest
+from mambaad.artifacts.manifest import WEIGHTS
+from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.snapshot import opened
 from mambaad.errors import ConfigError
 from mambaad.inspection.calibration import read_calibration
 from mambaad.serve.product_setting import ProductSetting, SampleOfShare, adjusted
@@ -14,8 +16,9 @@ HALF = ((0, 0), (0.5, 0), (0.5, 1), (0, 1))
 
 @pytest.fixture
 def run(calibrated_run):
-    size = read_config(calibrated_run).size
-    return read_calibration(calibrated_run, size), size, weights_digest(calibrated_run)
+    with opened(calibrated_run) as snapshot:
+        size = read_config(snapshot).size
+        return read_calibration(snapshot, size), size, snapshot.digest(WEIGHTS)
 
 
 def test_thresholds_state_their_rates(run):

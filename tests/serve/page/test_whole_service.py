@@ -7,8 +7,8 @@ import httpx
 import numpy as np
 import pytest
 
-from mambaad.artifacts.bundle import read_manifest
 from mambaad.artifacts.registry import Registry
+from mambaad.artifacts.snapshot import read_manifest
 from mambaad.errors import RunError
 from mambaad.serve.app import create_app
 from mambaad.serve.review.stored import export, recalibrate

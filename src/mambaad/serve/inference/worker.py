@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import io
-import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from multiprocessing import connection, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +19,7 @@ from mambaad.data.images import to_rgb
 from mambaad.errors import ConfigError, DataError, MambaADError
 from mambaad.files import file_digest, printable
 from mambaad.inspection.records import record_of
+from mambaad.process import end_with_parent
 from mambaad.types import Reading
 
 if TYPE_CHECKING:
@@ -98,7 +96,7 @@ class Result:
 
 def run_worker(plan: Plan, pipe: Connection) -> None:
     """Load a model, say so, and inspect what comes, until None does or the service ends."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     try:
         inspector, loaded = load(plan)
     except Exception as error:
@@ -208,11 +206,3 @@ def _map(inspector: Inspector, inspected: Inspected) -> bytes:
         range=np.asarray(inspector.range_of(prediction), np.float64),
     )
     return file.getvalue()
-
-
-def _end_with_parent() -> None:
-    """End this process when the service does, in the middle of an image too."""
-    parent = parent_process()
-    if parent is not None:
-        connection.wait([parent.sentinel])
-        os._exit(1)

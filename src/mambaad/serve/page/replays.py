@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from mambaad.errors import MambaADError
-from mambaad.process import process_context
+from mambaad.process import end_with_parent, process_context
 from mambaad.serve.page import queries
 from mambaad.serve.page.page import PageParts
 from mambaad.serve.problems import Problem
@@ -82,7 +82,9 @@ def _run(job: Replay, parts: PageParts, path: Path) -> None:
         pairs: list[tuple[ReviewedPart, Outcome]] = []
         missing = 0
         context = process_context("mambaad.inference.torch_engine")
-        with ProcessPoolExecutor(1, context, initializer=_begin, initargs=(path, settings)) as pool:
+        with ProcessPoolExecutor(
+            1, mp_context=context, initializer=_begin, initargs=(path, settings)
+        ) as pool:
             for start in range(0, len(chosen), _CHUNK):
                 chunk = chosen[start : start + _CHUNK]
                 images = [parts.image_of(part) for part in chunk]
@@ -120,6 +122,7 @@ def _begin(path: Path, settings: dict[str, ProductSetting]) -> None:
     from mambaad.inspection.inspector import Inspector
     from mambaad.serve.product_setting import adjusted
 
+    end_with_parent()
     if hasattr(os, "nice"):
         os.nice(_LOWER)
     _inspector = Inspector(path, device="cpu")
