@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from mambaad.inspection.thresholds import conformal_threshold
 from mambaad.serve.what_if import Change, Scored, changes, stated
@@ -13,7 +14,6 @@ def test_a_conformal_threshold_has_its_own_rate(rate):
     threshold = conformal_threshold(SCORES, rate)
     found = stated(SCORES, threshold.value)
     assert found.rate == pytest.approx(threshold.rate)
-    assert found.interval == pytest.approx(threshold.interval)
 
 
 def test_the_rate_holds_for_later_parts():
@@ -31,23 +31,37 @@ def test_the_rate_beyond_all_scores():
     assert stated(SCORES, 2.0).rate == pytest.approx(0.01)
     assert stated(SCORES, -1.0).rate == 1.0
     assert stated(SCORES, -1.0).interval[1] == 1.0
+    assert stated(SCORES, 2.0).interval[0] == 0.0  # no good part may ever be above
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.2, 0.9, 2.0])
+def test_the_interval_is_that_of_a_share(value):
+    found = binomtest(int((value < SCORES).sum()), len(SCORES)).proportion_ci(0.95, "exact")
+    assert stated(SCORES, value).interval == pytest.approx((found.low, found.high))
 
 
 def test_what_yesterday_would_have_been():
     parts = [
         Scored(Verdict.PASS, 0.1),
         Scored(Verdict.PASS, 0.18, decision="defective"),
-        Scored(Verdict.PASS, 0.3),  # above the threshold of then: its regions were too small
+        Scored(Verdict.PASS, 0.3, is_small=True),
         Scored(Verdict.REVIEW, 0.25, 0.25, "good"),
         Scored(Verdict.REVIEW, 0.38, 0.38),
         Scored(Verdict.FAIL, 0.9, 0.5, "defective"),  # its highest region was too small
     ]
-    same = changes(parts, 0.2, 0.4, 0.2)
+    same = changes(parts, 0.2, 0.4)
     assert (same.total, same.rows) == (6, ())
-    found = changes(parts, 0.15, 0.35, 0.2)
+    found = changes(parts, 0.15, 0.35)
     assert found.rows == (Change("PASS", "REVIEW", 1, 0, 1), Change("REVIEW", "FAIL", 1, 0, 0))
-    assert changes(parts, 0.26, 0.6, 0.2).rows == (
+    assert changes(parts, 0.26, 0.6).rows == (
         Change("FAIL", "REVIEW", 1, 0, 1),
         Change("REVIEW", "PASS", 1, 1, 0),
     )
     assert found.changed == 2
+
+
+def test_parts_keep_the_threshold_of_their_time():
+    passed = [
+        Scored(Verdict.PASS, 0.45)
+    ] * 10  # under 0.5, when REVIEW was above 0.5; now it is 0.4
+    assert changes(passed, 0.3, 0.9).rows == (Change("PASS", "REVIEW", 10, 0, 0),)

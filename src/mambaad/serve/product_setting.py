@@ -8,7 +8,8 @@ What may be changed without breaking the stated false-alarm rate:
   only lower it, and the rate of a threshold that was set on the whole still holds;
 - the smallest defect and the scale, which can only turn an alarm into a PASS.
 
-Thresholds and scores belong to one model: under another bundle the bundle's own are in force again.
+Thresholds and scores belong to one bundle: under another one its own are in force, also if only its
+calibration differs.
 The area, the smallest defect and the scale belong to the product and stay.
 """
 
@@ -45,7 +46,7 @@ class SampleOfShare(BaseModel):
 class ProductSetting(BaseModel):
     """What the page set for a product; None where the bundle's own value is in force.
 
-    ``model``: SHA-256 of the weights that ``review``, ``fail`` and ``sample`` belong to.
+    ``bundle``: SHA-256 of the bundle that ``review``, ``fail`` and ``sample`` belong to.
     ``shapes``: drawn regions; ``area_changed``: when they were last changed: scores from before are
     of another area. ``min_area_px``, ``mm_per_px``: see
     :class:`mambaad.inspection.product_settings.ProductSettings`.
@@ -53,7 +54,7 @@ class ProductSetting(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
-    model: str | None = None
+    bundle: str | None = None
     review: float | None = None
     fail: float | None = None
     sample: SampleOfShare | None = None
@@ -72,7 +73,7 @@ class ProductSetting(BaseModel):
 
 
 def adjusted_class(
-    c: ClassCalibration, setting: ProductSetting, size: tuple[int, int], model: str
+    c: ClassCalibration, setting: ProductSetting, size: tuple[int, int], bundle: str
 ) -> ClassCalibration:
     """Apply a product's setting to its calibration.
 
@@ -80,7 +81,7 @@ def adjusted_class(
         c: the bundle's.
         setting: of the page.
         size: height and width of the anomaly maps.
-        model: SHA-256 of the weights in use.
+        bundle: SHA-256 of the bundle that the calibration is of.
 
     Raises:
         ConfigError: nothing of the image would be inspected.
@@ -101,7 +102,7 @@ def adjusted_class(
         inspected,
     )
     c = replace(c, settings=settings)
-    if setting.model != model:
+    if setting.bundle != bundle:
         return c
     if setting.sample is not None:
         c = replace(
@@ -121,11 +122,11 @@ def adjusted(
     calibration: Calibration,
     settings: dict[str, ProductSetting],
     size: tuple[int, int],
-    model: str,
+    bundle: str,
 ) -> Calibration:
     """Apply the settings of products to a calibration; products without one keep the bundle's."""
     classes = {
-        name: adjusted_class(c, settings[name], size, model) if name in settings else c
+        name: adjusted_class(c, settings[name], size, bundle) if name in settings else c
         for name, c in calibration.classes.items()
     }
     return replace(calibration, classes=classes)

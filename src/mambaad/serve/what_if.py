@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from mambaad.inspection.thresholds import CONFIDENCE, Threshold
+from mambaad.inspection.thresholds import Threshold
+from mambaad.serve.review.rates import clopper_pearson
 from mambaad.types import Verdict
 
 
@@ -20,31 +21,31 @@ def stated(scores: Float[np.ndarray, " n"], value: float) -> Threshold:
     split conformal prediction at most (k + 1) / (n + 1) of later good parts exceed it
     (:mod:`mambaad.inspection.thresholds`), provided that it was not chosen by looking at these
     very scores: whoever moves a threshold until the rate looks right should recalibrate later.
-    Above the largest score the rate is 1 / (n + 1).
+    Above the largest score the rate is 1 / (n + 1). The interval is that of the share of all good
+    parts above the value, of which k of n are known (Clopper and Pearson).
 
     Args:
         scores: of the good parts calibrated on, one or more.
         value: the threshold.
     """
-    from scipy.special import betaincinv  # half a second, for which a start need not wait
-
-    count = len(scores)
-    rank = int(np.sum(scores > value)) + 1
-    rate, tail = rank / (count + 1), (1 - CONFIDENCE) / 2
-    if rank > count:  # below all scores
-        return Threshold(value, rate, rate, (float(betaincinv(count, 1, tail)), 1.0))
-    low, high = betaincinv(rank, count + 1 - rank, [tail, 1 - tail])
-    return Threshold(value, rate, rate, (float(low), float(high)))
+    count, above = len(scores), int(np.sum(scores > value))
+    rate = (above + 1) / (count + 1)
+    return Threshold(value, rate, rate, clopper_pearson(above, count))
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What is stored of a judged part: ``peak``: of its highest region, None without one."""
+    """What is stored of a judged part.
+
+    ``peak``: of its highest region, None without one. ``is_small``: it passed for the size of its
+    regions, although its score was above the threshold of its time.
+    """
 
     verdict: Verdict
     score: float
     peak: float | None = None
     decision: str | None = None
+    is_small: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,24 +72,22 @@ class Changes:
         return sum(row.parts for row in self.rows)
 
 
-def changes(parts: Iterable[Scored], review: float, fail: float, review_then: float) -> Changes:
+def changes(parts: Iterable[Scored], review: float, fail: float) -> Changes:
     """Judge stored parts by other thresholds.
 
-    A part that passed with a score above the threshold of its time passed because its regions were
-    too small, and still does. One that would newly be above has no stored regions: it is judged by
-    its score, as if its region were large enough.
+    A part that passed because its regions were too small still does. One that would newly be above
+    has no stored regions: it is judged by its score, as if its region were large enough.
 
     Args:
         parts: judged parts.
         review, fail: the thresholds that somebody considers.
-        review_then: the REVIEW threshold that the parts were judged by.
     """
     counts: Counter[tuple[str, str]] = Counter()
     found: Counter[tuple[str, str, str | None]] = Counter()
     total = 0
     for part in parts:
         total += 1
-        after = _verdict(part, review, fail, review_then)
+        after = _verdict(part, review, fail)
         if after is not part.verdict:
             counts[part.verdict.value, after.value] += 1
             found[part.verdict.value, after.value, part.decision] += 1
@@ -99,8 +98,8 @@ def changes(parts: Iterable[Scored], review: float, fail: float, review_then: fl
     return Changes(total, rows)
 
 
-def _verdict(part: Scored, review: float, fail: float, review_then: float) -> Verdict:
-    if part.verdict is Verdict.PASS and part.score > review_then:
+def _verdict(part: Scored, review: float, fail: float) -> Verdict:
+    if part.is_small:
         return Verdict.PASS
     peak = part.score if part.peak is None else part.peak
     if peak <= review:

@@ -156,7 +156,7 @@ def make_parts(folder, **settings):
     """The page's parts over an empty store below a folder."""
     settings = make_settings(bundle=folder / "line.mambaad", data=folder, **settings)
     store = Store(folder, settings.database_url)
-    model = Model(("bolt", "metal nut"), calibration(), SIZE, WEIGHTS, Reading())
+    model = Model(("bolt", "metal nut"), calibration(), SIZE, Reading())
     changed = []
     parts = PageParts(
         store=store,

@@ -221,7 +221,7 @@ def test_recalibration_takes_the_random_share_alone(fresh):
     assert setting.fail == pytest.approx(max(drawn))
     before = client.post("/settings/metal%20nut/recalibrate")
     assert before.status_code == 422
-    assert "confirmed good" in before.text
+    assert "drawn parts wait for a decision" in before.text
 
 
 def test_scores_of_another_area_do_not_recalibrate(fresh):

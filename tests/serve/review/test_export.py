@@ -64,8 +64,11 @@ def test_the_table_says_where_each_file_came_from(tmp_path):
 
 
 def test_a_set_for_calibration_has_the_random_share_alone(tmp_path):
+    decided = [p for p in PARTS if p.decision]
+    with pytest.raises(DataError, match="1 of 2 drawn parts wait"):
+        export_decisions(PARTS, tmp_path / "set", image_of, for_calibration=True, secret=SECRET)
     counts = export_decisions(
-        PARTS, tmp_path / "set", image_of, for_calibration=True, secret=SECRET
+        decided, tmp_path / "set", image_of, for_calibration=True, secret=SECRET
     )
     assert counts == {"good": 3}
     names = sorted(path.name for path in (tmp_path / "set").rglob("*.png"))

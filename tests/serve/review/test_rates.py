@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
@@ -108,3 +110,12 @@ def test_parts_that_wait_are_left_out_and_counted():
 def test_nothing_is_known_of_no_parts():
     rate = escapes([])
     assert (rate.value, rate.interval, rate.count) == (None, (0.0, 1.0), 0.0)
+
+
+def test_copies_of_an_image_are_one_observation():
+    alone = [part(n, "PASS", "defective" if n < 2 else "good") for n in range(40)]
+    copied = [replace(p, id=f"{p.id} {n}") for p in alone for n in range(5)]
+    once, often = escapes(alone), escapes(copied)
+    assert often.value == pytest.approx(once.value)
+    assert often.interval == pytest.approx(once.interval)
+    assert (often.decided, often.events) == (200, 10)

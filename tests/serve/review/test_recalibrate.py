@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mambaad.errors import ConfigError, DataError
 from mambaad.inspection.thresholds import conformal_threshold
-from mambaad.serve.review.recalibrate import new_thresholds, usable_parts
+from mambaad.serve.review.recalibrate import check_decided, new_thresholds, usable_parts
 from tests.serve.review.samples import SECRET, line, part
 
 
@@ -72,3 +74,29 @@ def test_without_good_parts_there_are_no_thresholds():
         new_thresholds([], 0, target_fpr=0.01, review_fpr=0.05)
     with pytest.raises(ConfigError, match="below --target-fpr"):
         new_thresholds([0.1], 0, target_fpr=0.1, review_fpr=0.05)
+
+
+def test_a_share_of_which_people_chose_the_parts_sets_no_thresholds():
+    scores = np.random.default_rng(0).random(2000)
+    parts = line(scores, np.zeros(2000), 1.0)
+    chosen = np.random.default_rng(1).random(2000) < 0.1  # and all those that came to review anyway
+    parts = [
+        part if part.score > 0.95 or take else replace(part, decision=None)
+        for part, take in zip(parts, chosen, strict=True)
+    ]
+    usable = usable_parts(parts, "bolt", SECRET)
+    review = new_thresholds([p.score for p in usable.good], 0, target_fpr=0.01, review_fpr=0.05)
+    assert 1 - review.review.value < 0.02  # of 5 % that would be stated
+    with pytest.raises(DataError, match=f"{usable.waiting} of 2000 drawn parts wait"):
+        check_decided(usable)
+    waiting = iter([p for p in parts if p.decision is None][: usable.to_decide])
+    decided = {next(waiting).id for _ in range(usable.to_decide)}
+    parts = [replace(p, decision="good") if p.id in decided else p for p in parts]
+    check_decided(usable_parts(parts, "bolt", SECRET))
+
+
+def test_copies_of_an_image_are_one_part():
+    one = part(1, "PASS", "good", probability=0.5)
+    copies = [replace(one, id=f"c{n}", decision="good" if n else None) for n in range(120)]
+    usable = usable_parts(copies, "bolt", SECRET)
+    assert (len(usable.good), usable.waiting) == (1, 0)

@@ -124,6 +124,7 @@ def load(plan: Plan) -> tuple[Inspector, Loaded]:
         device=plan.device,
         max_pixels=plan.max_pixels,
     )
+    digest = file_digest(plan.source) if plan.source.is_file() else inspector.weights
     if inspector.calibration is not None and plan.settings:
         from mambaad.serve.product_setting import ProductSetting, adjusted
 
@@ -132,10 +133,7 @@ def load(plan: Plan) -> tuple[Inspector, Loaded]:
             for name, content in plan.settings.items()
             if name in inspector.calibration.classes
         }
-        inspector.calibration = adjusted(
-            inspector.calibration, settings, inspector.size, inspector.weights
-        )
-    digest = file_digest(plan.source) if plan.source.is_file() else inspector.weights
+        inspector.calibration = adjusted(inspector.calibration, settings, inspector.size, digest)
     # The first image takes longer, as memory is laid out for it.
     height, width = inspector.size
     inspector.inspect(np.zeros((height, width, 3), np.uint8))

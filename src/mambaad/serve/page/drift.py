@@ -156,7 +156,7 @@ class DriftBook:
         quality = record["quality"]
         if c is None or verdict != Verdict.PASS.value or score is None or quality is None:
             return
-        if score > c.review.value:  # passed for the size of its regions: see the monitor
+        if record["reason"]:  # passed for the size of its regions: see the monitor
             return
         for figure, watch in self._watches[product].items():
             watch.add(score if figure == "score" else quality[figure])

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from mambaad.artifacts.manifest import WEIGHTS
 from mambaad.artifacts.registry import Registry
 from mambaad.artifacts.run_folder import read_config
 from mambaad.artifacts.snapshot import opened
@@ -70,13 +69,11 @@ class Bundle:
 
 @dataclass(frozen=True)
 class Model:
-    """What the pages need of a bundle: products, calibration, maps' size, weights' digest, and how
-    images are read."""
+    """What the pages need of a bundle: products, calibration, maps' size, how images are read."""
 
     products: tuple[str, ...]
     calibration: Calibration | None
     size: tuple[int, int]
-    weights: str
     reading: Reading
 
 
@@ -86,7 +83,7 @@ def read_model(path: Path) -> Model:
         config = read_config(snapshot)
         calibration = read_calibration(snapshot, config.size)
         products = tuple(calibration.classes) if calibration else ()
-        return Model(products, calibration, config.size, snapshot.digest(WEIGHTS), config.reading)
+        return Model(products, calibration, config.size, config.reading)
 
 
 @dataclass

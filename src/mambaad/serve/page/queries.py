@@ -127,12 +127,14 @@ def scored_between(
 ) -> Iterator[Scored]:
     """What one bundle found of a product's judged parts between two times."""
     alarms = inspection.c.verdict != Verdict.PASS.value
+    has_reason = inspection.c.record.not_like('%"reason":""%')
     query = (
         select(
             inspection.c.verdict,
             inspection.c.score,
-            # Only alarms have regions, and reading the others' records would take seconds.
-            case((alarms, inspection.c.record), else_=None).label("record"),
+            # Only alarms have regions, and what passed for their size a reason; to read all records
+            # would take seconds.
+            case((alarms | has_reason, inspection.c.record), else_=None).label("record"),
             review.c.decision,
         )
         .outerjoin(review, review.c.inspection_id == inspection.c.id)
@@ -146,9 +148,11 @@ def scored_between(
         )
     )
     for row in connection.execute(query):
-        regions = json.loads(row.record)["regions"] if row.record else []
-        peak = max((region["peak"] for region in regions), default=None)
-        yield Scored(Verdict(row.verdict), row.score, peak, row.decision)
+        record = json.loads(row.record) if row.record else {}
+        verdict = Verdict(row.verdict)
+        peak = max((region["peak"] for region in record.get("regions", [])), default=None)
+        is_small = verdict is Verdict.PASS and bool(record.get("reason"))
+        yield Scored(verdict, row.score, peak, row.decision, is_small)
 
 
 def inspected_after(

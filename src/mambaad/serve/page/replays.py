@@ -16,6 +16,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from mambaad.errors import MambaADError
+from mambaad.files import file_digest
 from mambaad.process import end_with_parent, process_context
 from mambaad.serve.page import queries
 from mambaad.serve.page.page import PageParts
@@ -129,7 +130,7 @@ def _begin(path: Path, settings: dict[str, ProductSetting]) -> None:
     calibration = _inspector.calibration
     if calibration is not None:
         known = {n: s for n, s in settings.items() if n in calibration.classes}
-        _inspector.calibration = adjusted(calibration, known, _inspector.size, _inspector.weights)
+        _inspector.calibration = adjusted(calibration, known, _inspector.size, file_digest(path))
 
 
 def _inspect(asked: Sequence[tuple[bytes, str | None]]) -> list[Outcome]:

@@ -214,7 +214,7 @@ def _limits(page: Page, row: Row) -> SimpleNamespace | None:
     c = model.calibration.classes.get(row["product"]) if model.calibration else None
     if c is None:
         return None
-    c = adjusted_class(c, page.parts.setting(row["product"]), model.size, model.weights)
+    c = adjusted_class(c, page.parts.setting(row["product"]), model.size, row["bundle"])
     review, fail = c.review, c.fail
     low, high = review.value, max(fail.value, review.value + 1e-6)
     axis = Limits(low=low, high=high)

@@ -44,7 +44,7 @@ class Line:
         settings = {name: parts.setting(name) for name in model.products}
         key = (bundle, tuple(sorted((n, s.model_dump_json()) for n, s in settings.items())))
         if self._book is None or self._book[0] != key:
-            calibration = adjusted(model.calibration, settings, model.size, model.weights)
+            calibration = adjusted(model.calibration, settings, model.size, bundle)
             changed = max((s.area_changed or "" for s in settings.values()), default="")
             self._book = (key, DriftBook(calibration, bundle, changed))
         return self._book[1]
@@ -174,7 +174,13 @@ async def export(request: Request) -> Response:
 def _archive(parts: PageParts, for_calibration: bool) -> tuple[Path, Path]:
     folder = Path(tempfile.mkdtemp(prefix="mambaad-export-"))
     try:
-        reviewed = parts.store.read(lambda c: queries.reviewed_parts(c, decided=True))
+        reviewed = parts.store.read(
+            lambda c: (
+                queries.reviewed_parts(c, sampled=True)
+                if for_calibration
+                else queries.reviewed_parts(c, decided=True)
+            )
+        )
         export_decisions(
             reviewed,
             folder / "decisions",

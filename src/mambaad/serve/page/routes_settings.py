@@ -24,7 +24,7 @@ from mambaad.serve.page.plots import Histogram, histogram
 from mambaad.serve.page.routes import hours_ago, view
 from mambaad.serve.problems import Problem
 from mambaad.serve.product_setting import ProductSetting, adjusted_class
-from mambaad.serve.review.recalibrate import new_thresholds
+from mambaad.serve.review.recalibrate import check_decided, new_thresholds
 from mambaad.serve.shapes import MOST_SHAPES, Shape
 from mambaad.serve.store.rows import Filter, time_text
 from mambaad.serve.what_if import changes, stated
@@ -41,10 +41,10 @@ def in_force(page: Page, product: str) -> ClassCalibration:
     c = model.calibration.classes.get(product) if model.calibration else None
     if c is None:
         raise Problem(404, "not_found", f"there is no calibrated product {product}")
-    return adjusted_class(c, page.parts.setting(product), model.size, model.weights)
+    return adjusted_class(c, page.parts.setting(product), model.size, page.parts.in_use().sha256)
 
 
-def _shown(c: ClassCalibration, setting: ProductSetting, weights: str) -> dict[str, Any]:
+def _shown(c: ClassCalibration, setting: ProductSetting, bundle: str) -> dict[str, Any]:
     inspected = c.settings.inspected
     return {
         "review": c.review,
@@ -52,7 +52,7 @@ def _shown(c: ClassCalibration, setting: ProductSetting, weights: str) -> dict[s
         "min_area_px": c.settings.min_area_px,
         "mm_per_px": c.settings.mm_per_px,
         "inspected_share": 1 if inspected is None else float(inspected.mean()),
-        "is_changed": setting.review is not None and setting.model == weights,
+        "is_changed": setting.review is not None and setting.bundle == bundle,
     }
 
 
@@ -62,7 +62,8 @@ def settings(page: ForViewers) -> Response:
     model = page.parts.model()
     products = [
         SimpleNamespace(
-            name=name, **_shown(in_force(page, name), page.parts.setting(name), model.weights)
+            name=name,
+            **_shown(in_force(page, name), page.parts.setting(name), page.parts.in_use().sha256),
         )
         for name in model.products
     ]
@@ -90,7 +91,7 @@ def product_page(
         product=product,
         plot=_plot(c, seen, chosen),
         chosen=chosen,
-        current=SimpleNamespace(**_shown(c, setting, page.parts.model().weights)),
+        current=SimpleNamespace(**_shown(c, setting, page.parts.in_use().sha256)),
         shapes=setting.shapes,
         sample=next((part for part in views if part.image and part.size), None),
         usable=usable,
@@ -143,7 +144,7 @@ def _effect(
     )
     return {
         "stated": {name: stated(c.scores, value) for name, value in chosen.items()},
-        "yesterday": changes(parts, chosen["review"], chosen["fail"], c.review.value),
+        "yesterday": changes(parts, chosen["review"], chosen["fail"]),
     }
 
 
@@ -163,10 +164,12 @@ def _recalibration(page: Page, product: str) -> tuple[SimpleNamespace, dict[str,
         unsure=usable.unsure,
         waiting=usable.waiting,
         defective=usable.defective,
+        to_decide=usable.to_decide,
     )
-    if not len(scores):
+    if not len(scores) or usable.to_decide:
         return counts, None
-    return counts, vars(new_thresholds(scores, usable.unsure, **_asked(page, product)))
+    undecided = usable.unsure + usable.waiting
+    return counts, vars(new_thresholds(scores, undecided, **_asked(page, product)))
 
 
 def usable_scores(page: Page, product: str) -> tuple[Any, list[float]]:
@@ -192,7 +195,8 @@ async def _save(page: Page, product: str, **changed: Any) -> None:
         model, before = page.parts.model(), page.parts.setting(product)
         setting = ProductSetting.model_validate({**before.model_dump(), **changed})
         assert model.calibration is not None  # in_force raises without one
-        adjusted_class(model.calibration.classes[product], setting, model.size, model.weights)
+        c, bundle = model.calibration.classes[product], page.parts.in_use().sha256
+        adjusted_class(c, setting, model.size, bundle)
         content = setting.model_dump(mode="json")
         page.parts.store.put_setting(product, content, actor=page.name).result()
         page.parts.settings_changed(product)
@@ -206,19 +210,19 @@ async def save_thresholds(request: Request, product: str) -> Response:
     page, fields = await form_page(request, "engineer")
     await asyncio.to_thread(in_force, page, product)
     if fields.get("reset"):
-        await _save(page, product, review=None, fail=None, sample=None, model=None)
+        await _save(page, product, review=None, fail=None, sample=None, bundle=None)
         return page.go(_url(product), "saved")
     review, fail = (_number(fields.get(name, "")) for name in ("review", "fail"))
     if review is None or fail is None or review > fail:
         return page.go(_url(product), "order")
-    await _save(page, product, review=review, fail=fail, **_same_model(page, product))
+    await _save(page, product, review=review, fail=fail, **_same_bundle(page, product))
     return page.go(_url(product), "saved")
 
 
-def _same_model(page: Page, product: str) -> dict[str, Any]:
-    """The model that thresholds belong to; a sample of another model is dropped."""
-    weights, before = page.parts.model().weights, page.parts.setting(product)
-    return {"model": weights} if before.model == weights else {"model": weights, "sample": None}
+def _same_bundle(page: Page, product: str) -> dict[str, Any]:
+    """The bundle that thresholds belong to; a sample under another one is dropped."""
+    bundle, before = page.parts.in_use().sha256, page.parts.setting(product)
+    return {"bundle": bundle} if before.bundle == bundle else {"bundle": bundle, "sample": None}
 
 
 @router.post("/settings/{product}/shapes")
@@ -285,7 +289,8 @@ async def recalibrate(request: Request, product: str) -> Response:
     page, _ = await form_page(request, "engineer")
     await asyncio.to_thread(in_force, page, product)
     usable, scores = await asyncio.to_thread(usable_scores, page, product)
-    new = new_thresholds(scores, usable.unsure, **_asked(page, product))
+    check_decided(usable)
+    new = new_thresholds(scores, usable.unsure + usable.waiting, **_asked(page, product))
     ids = {part.id for part in usable.good if part.score is not None}
     qualities = await asyncio.to_thread(
         page.parts.store.read, lambda k: queries.qualities(k, product, ids)
@@ -297,9 +302,9 @@ async def recalibrate(request: Request, product: str) -> Response:
             for name in ("sharpness", "brightness")
         },
     }
-    weights = page.parts.model().weights
+    bundle = page.parts.in_use().sha256
     values = {"review": new.review.value, "fail": new.fail.value}
-    await _save(page, product, model=weights, sample=sample, **values)
+    await _save(page, product, bundle=bundle, sample=sample, **values)
     return page.go(_url(product), "recalibrated")
 
 

@@ -17,12 +17,13 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mambaad.errors import ConfigError, DataError
 from mambaad.files import folder_written_whole
-from mambaad.serve.review.parts import ReviewedPart
+from mambaad.serve.review.parts import ReviewedPart, distinct, random_share
+from mambaad.serve.review.recalibrate import check_decided, usable_parts
 from mambaad.serve.review.sampling import thinned
 
 ORIGIN, NOTE = "origin.csv", "READ ME FIRST.txt"
@@ -59,7 +60,7 @@ _NOTES = {
 
 
 def export_decisions(
-    parts: Iterable[ReviewedPart],
+    parts: Sequence[ReviewedPart],
     out: Path,
     image_of: Callable[[ReviewedPart], bytes | None],
     *,
@@ -69,10 +70,11 @@ def export_decisions(
     """Write decided parts as a data set in MVTec AD layout.
 
     Args:
-        parts: inspected parts; those that are neither good nor defective are left out.
+        parts: inspected parts; those that are neither good nor defective are left out. For
+            calibration, also those that were drawn and wait for a decision.
         out: a new or empty folder.
         image_of: reads the stored image as it came; None if it is not kept any more.
-        for_calibration: only the random share, thinned to one probability.
+        for_calibration: only the random share, thinned to one probability, each image once.
         secret: that the parts were drawn with; needed for calibration if the share changed.
 
     Returns:
@@ -80,13 +82,17 @@ def export_decisions(
 
     Raises:
         ConfigError: the folder has files already.
-        DataError: a product whose name cannot be a folder's.
+        DataError: a product whose name cannot be a folder's, or, for calibration, too many parts
+            that wait for a decision.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out} is not empty; give a new folder, or empty it")
     chosen = [part for part in parts if part.decision in ("good", "defective")]
     if for_calibration:
-        chosen, _ = thinned([p for p in chosen if p.drawn and p.probability > 0], secret)
+        drawn, _ = thinned(distinct(random_share(parts)), secret)
+        chosen = [part for part in drawn if part.decision in ("good", "defective")]
+        for product in {part.product for part in chosen if part.product}:
+            check_decided(usable_parts(drawn, product, secret))
     counts: Counter[str] = Counter()
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")

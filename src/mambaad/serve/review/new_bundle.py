@@ -24,6 +24,7 @@ from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.product_settings import ProductSettings
 from mambaad.inspection.rates import check_rates
 from mambaad.inspection.stream import observe_one
+from mambaad.progress import say
 from mambaad.serve.review.parts import ReviewedPart
 from mambaad.serve.review.recalibrate import recalibrated, usable_parts
 
@@ -43,7 +44,8 @@ def recalibrate_bundle(
     """Write a bundle with new thresholds for every product of which the random share has parts.
 
     The stored images are observed by the bundle's model again, so it does not matter which bundle
-    inspected them first. Products without a usable part keep their thresholds.
+    inspected them first. Products without a usable part, or with too many that wait for a decision
+    (:func:`mambaad.serve.review.recalibrate.check_decided`), keep their thresholds.
 
     Args:
         source: the bundle, calibrated.
@@ -87,8 +89,8 @@ def recalibrate_bundle(
     }
     if not summaries:
         raise DataError(
-            "the random share has no part that was confirmed good and whose image is kept; decide "
-            "on some of the parts in review first"
+            "the random share of no product has a part that was confirmed good and whose image is "
+            "kept, and few enough that wait; decide on the parts in review first"
         )
     new = recalibrated(
         calibration, summaries, settings, target_fpr=target_fpr, review_fpr=review_fpr
@@ -116,9 +118,15 @@ def _observed(
     Images are removed by age and by verdict, never by score, and those of the random share are
     kept, so that leaving some out does not bias what remains.
     """
-    usable = usable_parts(parts, product, secret).good
+    usable = usable_parts(parts, product, secret)
+    if usable.to_decide:
+        say(
+            f"{product}: {usable.waiting} of {usable.drawn} drawn parts wait for a decision; its "
+            f"thresholds stay until {usable.to_decide} more are decided on"
+        )
+        return []
     summaries = []
-    for part in usable:
+    for part in usable.good:
         content = image_of(part)
         if content is None:
             continue
@@ -126,5 +134,5 @@ def _observed(
         decoded = decode_bytes(content, name, inspector.reading.max_pixels)
         pixels = to_rgb(decoded, name, inspector.reading)
         observation, quality = observe_one(inspector.engine, inspector.item(pixels)).result
-        summaries.append(summarise_part(observation, quality, settings, len(usable)))
+        summaries.append(summarise_part(observation, quality, settings, len(usable.good)))
     return summaries

@@ -40,6 +40,18 @@ class ReviewedPart:
     bundle: str | None = None
 
 
+def distinct(parts: Iterable[ReviewedPart]) -> list[ReviewedPart]:
+    """Keep one part of each image, one with a decision if there is any.
+
+    The draw is that of the image, so copies are drawn together: they are one observation.
+    """
+    kept: dict[str, ReviewedPart] = {}
+    for part in parts:
+        if part.digest not in kept or kept[part.digest].decision is None:
+            kept[part.digest] = part
+    return list(kept.values())
+
+
 def random_share(parts: Iterable[ReviewedPart]) -> Iterator[ReviewedPart]:
     """Yield the parts that were drawn at random and that the score decided on."""
     for part in parts:

@@ -14,12 +14,15 @@ it is Korn and Graubard's (1998), the same with the effective number of parts
 n' = min((sum w)^2 / sum w^2, r (1 - r) / v), v = sum w^2 (y - r)^2 / (sum w)^2 (the variance of the
 ratio, linearised), and n' r events; equal weights give n' = n, and Clopper and Pearson's interval.
 
+Copies of an image are drawn together, so they are one observation, of their weights' sum.
+
 Parts on which a person was unsure may be either: the interval's lower end counts none of them as an
 event and its upper end all. Parts that nobody has decided on yet are left out, and counted.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -113,21 +116,26 @@ def _estimated(
     readings: Sequence[tuple[ReviewedPart, bool | None]],
 ) -> tuple[float, float, float, int, int, float]:
     """Estimate from parts of which it is known whether the event happened."""
-    inside = [
-        (1 / part.probability, is_event) for part, is_event in readings if is_event is not None
-    ]
-    weights = np.asarray([weight for weight, _ in inside])
-    events = np.asarray([is_event for _, is_event in inside], dtype=float)
-    numbers = estimate(weights, events)
-    return *numbers, int(events.sum()), len(inside), float(weights.sum())
+    weights: defaultdict[str, float] = defaultdict(float)  # of images
+    sums: defaultdict[str, float] = defaultdict(float)
+    events = decided = 0
+    for part, is_event in readings:
+        if is_event is not None:
+            weights[part.digest] += 1 / part.probability
+            sums[part.digest] += is_event / part.probability
+            events += is_event
+            decided += 1
+    of_images = np.asarray(list(weights.values()))
+    numbers = estimate(of_images, np.asarray(list(sums.values())) / of_images)
+    return *numbers, events, decided, float(of_images.sum())
 
 
 def estimate(weights: np.ndarray, events: np.ndarray) -> tuple[float, float, float]:
     """Estimate a rate from weighted parts: the rate, and both ends of its 95 % interval.
 
     Args:
-        weights: one over each part's probability, above 0.
-        events: 1 where the event happened, else 0.
+        weights: one over each part's probability, above 0; summed over copies of an image.
+        events: 1 where the event happened, else 0; the share of an image's copies.
     """
     if not len(weights):
         return 0.0, 0.0, 1.0

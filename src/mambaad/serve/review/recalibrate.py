@@ -16,10 +16,19 @@ A part of the random share may *also* have been a REVIEW; it stays, since it was
 A part on which a person was unsure is in neither group. If those are really good parts, they have
 probably high scores, and leaving them out sets the thresholds too low; so the rate is also stated
 for the worst case, in which each of them is good and above the threshold.
+
+Parts that nobody has decided on yet may be missing because of their score too: whoever decides on
+drawn parts that came to review anyway, and on few others, has made a sample of high scores. So
+there are no new thresholds while more than a tenth of the share waits (:func:`check_decided`). Of
+what is left, all may be good and below a threshold, or above: its rate is at least nine tenths of
+the stated one, and at most the worst.
+
+Copies of an image are drawn together, and count once.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -29,8 +38,11 @@ from mambaad.inspection.product_settings import ProductSettings
 from mambaad.inspection.quality import QualityLimits
 from mambaad.inspection.rates import check_rates
 from mambaad.inspection.thresholds import Threshold, conformal_threshold
-from mambaad.serve.review.parts import ReviewedPart, random_share
+from mambaad.serve.review.parts import ReviewedPart, distinct, random_share
 from mambaad.serve.review.sampling import thinned
+
+MOST_WAITING = 0.1
+"""The largest share of the drawn parts that may wait for a decision."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +60,20 @@ class UsableParts:
     waiting: int
     defective: int
 
+    @property
+    def drawn(self) -> int:
+        """How many parts were drawn."""
+        return len(self.good) + self.unsure + self.waiting + self.defective
+
+    @property
+    def to_decide(self) -> int:
+        """How many parts need a decision before thresholds may be set on the others."""
+        return max(self.waiting - math.floor(MOST_WAITING * self.drawn), 0)
+
 
 @dataclass(frozen=True)
 class NewThresholds:
-    """Thresholds that the random share gives, and their rates if every unsure part was good.
+    """Thresholds that the random share gives, and their rates if every undecided part was good.
 
     ``worst_review``, ``worst_fail``: upper bounds of the expected rates, in [0, 1].
     """
@@ -71,7 +93,7 @@ def usable_parts(parts: Iterable[ReviewedPart], product: str, secret: bytes) -> 
         secret: that the parts were drawn with; needed if the share changed over time.
     """
     drawn = [part for part in random_share(parts) if part.product == product]
-    kept, probability = thinned(drawn, secret)
+    kept, probability = thinned(distinct(drawn), secret)
     counts = {
         word: sum(part.decision == word for part in kept) for word in ("unsure", None, "defective")
     }
@@ -79,17 +101,26 @@ def usable_parts(parts: Iterable[ReviewedPart], product: str, secret: bytes) -> 
     return UsableParts(good, probability, counts["unsure"], counts[None], counts["defective"])
 
 
+def check_decided(usable: UsableParts) -> None:
+    """Check that not too many parts wait for a decision (DataError)."""
+    if usable.to_decide:
+        raise DataError(
+            f"{usable.waiting} of {usable.drawn} drawn parts wait for a decision; decide on "
+            f"{usable.to_decide} more, whichever they are, or the others are a choice of somebody"
+        )
+
+
 def new_thresholds(
-    scores: Sequence[float], unsure: int, *, target_fpr: float, review_fpr: float
+    scores: Sequence[float], undecided: int, *, target_fpr: float, review_fpr: float
 ) -> NewThresholds:
     """Set both thresholds by split conformal prediction, and bound their rates.
 
-    With n good parts the threshold of rank j has the expected rate j / (n + 1). If m unsure parts
-    are good as well and all above it, the rank among all is j + m: (j + m) / (n + m + 1).
+    With n good parts the threshold of rank j has the expected rate j / (n + 1). If m undecided
+    parts are good as well and all above it, the rank among all is j + m: (j + m) / (n + m + 1).
 
     Args:
         scores: of the usable good parts under the bundle that is to be recalibrated.
-        unsure: the number m of parts on which a person was unsure.
+        undecided: the number m of parts on which a person was unsure, or nobody has decided yet.
         target_fpr, review_fpr: see :func:`mambaad.inspection.calibration.calibrate_class`.
 
     Raises:
@@ -103,12 +134,12 @@ def new_thresholds(
             "review first"
         )
     review, fail = (conformal_threshold(scores, rate) for rate in (review_fpr, target_fpr))
-    return NewThresholds(review, fail, *(_worst(t, len(scores), unsure) for t in (review, fail)))
+    return NewThresholds(review, fail, *(_worst(t, len(scores), undecided) for t in (review, fail)))
 
 
-def _worst(threshold: Threshold, good: int, unsure: int) -> float:
+def _worst(threshold: Threshold, good: int, undecided: int) -> float:
     rank = round(threshold.rate * (good + 1))
-    return (rank + unsure) / (good + unsure + 1)
+    return (rank + undecided) / (good + undecided + 1)
 
 
 def recalibrated(

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from mambaad.artifacts.manifest import WEIGHTS
 from mambaad.artifacts.run_folder import read_config
 from mambaad.artifacts.snapshot import opened
 from mambaad.errors import RunError
@@ -73,7 +72,11 @@ def export(
     """Write a store's decisions as a data set; see :func:`export_decisions`."""
     with _store(data, database) as engine:
         with engine.connect() as connection:
-            parts = reviewed_parts(connection, decided=True)
+            parts = (
+                reviewed_parts(connection, sampled=True)
+                if for_calibration
+                else reviewed_parts(connection, decided=True)
+            )
         return export_decisions(
             parts,
             out,
@@ -87,11 +90,11 @@ def _areas(bundle: Path, settings: dict[str, ProductSetting]) -> dict[str, Produ
     """The inspected area, smallest defect and scale of each product under a bundle."""
     with opened(bundle) as snapshot:
         size = read_config(snapshot).size
-        calibration, weights = read_calibration(snapshot, size), snapshot.digest(WEIGHTS)
+        calibration = read_calibration(snapshot, size)
     if calibration is None:
         return {}
     known = {name: s for name, s in settings.items() if name in calibration.classes}
-    found = adjusted(calibration, known, size, weights)
+    found = adjusted(calibration, known, size, "")  # thresholds of no bundle
     return {name: c.settings for name, c in found.classes.items()}
 
 
