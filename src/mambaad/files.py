@@ -122,6 +122,16 @@ def temporary_beside(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
             os.close(descriptor)
 
 
+def remove_folder(folder: Path) -> None:
+    """Delete a folder, if there is one: a kill leaves all of it, or what the next command sweeps.
+
+    Where its parent cannot be written it stays.
+    """
+    if folder.is_dir():
+        with suppress(OSError), temporary_beside(folder, is_folder=True) as temporary:
+            folder.rename(temporary / folder.name)
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes left in a folder: unfinished files, and locks.
 
