@@ -117,9 +117,11 @@ def temporary_beside(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        _remove(temporary)
         if descriptor is not None:
-            os.close(descriptor)
+            os.close(descriptor)  # first, as removing a folder takes some of them
+        _remove(temporary)
+        if os.path.lexists(temporary):  # as where there are no descriptors left
+            _SWEPT.pop(path.parent, None)
 
 
 def remove_folder(folder: Path) -> None:
