@@ -86,19 +86,17 @@ _NO_DESCRIPTORS = """
 import resource, sys
 from pathlib import Path
 from mambaad.files import folder_written_whole, write_text
-place, files = Path(sys.argv[1]), []
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+place = Path(sys.argv[1])
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 try:
     with folder_written_whole(place / "data") as folder:
         (folder / "train" / "good").mkdir(parents=True)
-        while True:
-            files.append((folder / "train" / "good" / str(len(files))).open("w"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        (folder / "train" / "good" / "0.png").open("w")
 except Exception as error:
     print(error)
-files.pop().close()  # to list the folder
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
 print("left:", sum(path.name.endswith("tmp") for path in place.iterdir()))
-for file in files:
-    file.close()
 write_text(place / "next", "")
 """
 

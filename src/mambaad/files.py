@@ -70,9 +70,10 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     path = _resolved(path)
     name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]  # its own may be too long
     with (
-        held(path.with_name(f".{name}{LOCK}"), path),
         _write_errors(path),
         temporary_beside(path, is_folder=True) as temporary,
+        # Let go first, as removing the folder takes a descriptor.
+        held(path.with_name(f".{name}{LOCK}"), path),
     ):
         yield temporary
         if path.is_dir():
@@ -166,6 +167,14 @@ def _remove(path: Path) -> None:
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
+            # This needs one descriptor, and not one for each level.
+            for folder, folders, files in os.walk(path, topdown=False):
+                for name in files:
+                    Path(folder, name).unlink()
+                for name in folders:
+                    Path(folder, name).rmdir()
+            if path.is_dir():
+                path.rmdir()
         else:
             path.unlink()
 
