@@ -82,6 +82,23 @@ with {context}:
     print("ready", flush=True)
     time.sleep(60)
 """
+_NO_DESCRIPTORS = """
+import resource, sys
+from pathlib import Path
+from mambaad.files import folder_written_whole, write_text
+place = Path(sys.argv[1])
+_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+try:
+    with folder_written_whole(place / "data") as folder:
+        (folder / "train" / "good").mkdir(parents=True)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        (folder / "train" / "good" / "0.png").open("w")
+except Exception as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+print("left:", sum(path.name.endswith("tmp") for path in place.iterdir()))
+write_text(place / "next", "")
+"""
 
 
 def _held(context: str) -> subprocess.Popen[str]:
@@ -109,6 +126,22 @@ def test_what_a_killed_process_left_goes_with_the_next_file(tmp_path: Path, kind
     assert any(path.name.endswith(TEMPORARY) for path in tmp_path.iterdir())
     write_text(tmp_path / "b", "text")
     assert list(tmp_path.iterdir()) == [tmp_path / "b"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_what_cannot_be_removed_for_want_of_descriptors_goes_with_the_next_file(
+    tmp_path: Path,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _NO_DESCRIPTORS, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Too many open files" in done.stdout
+    assert "left: 1" in done.stdout
+    assert list(tmp_path.iterdir()) == [tmp_path / "next"]
 
 
 def test_what_another_process_is_writing_stays(tmp_path: Path) -> None:

@@ -70,9 +70,10 @@ def folder_written_whole(path: Path) -> Iterator[Path]:
     path = _resolved(path)
     name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:12]  # its own may be too long
     with (
-        held(path.with_name(f".{name}{LOCK}"), path),
         _write_errors(path),
         temporary_beside(path, is_folder=True) as temporary,
+        # Let go first, as removing the folder takes a descriptor.
+        held(path.with_name(f".{name}{LOCK}"), path),
     ):
         yield temporary
         if path.is_dir():
@@ -117,9 +118,21 @@ def temporary_beside(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
     try:
         yield temporary
     finally:
-        _remove(temporary)
         if descriptor is not None:
-            os.close(descriptor)
+            os.close(descriptor)  # first, as removing a folder takes some of them
+        _remove(temporary)
+        if os.path.lexists(temporary):  # as where there are no descriptors left
+            _SWEPT.pop(path.parent, None)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder, if there is one: a kill leaves all of it, or what the next command sweeps.
+
+    Where its parent cannot be written it stays.
+    """
+    if folder.is_dir():
+        with suppress(OSError), temporary_beside(folder, is_folder=True) as temporary:
+            folder.rename(temporary / folder.name)
 
 
 def sweep(folder: Path) -> None:
@@ -154,6 +167,14 @@ def _remove(path: Path) -> None:
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
+            # This needs one descriptor, and not one for each level.
+            for folder, folders, files in os.walk(path, topdown=False):
+                for name in files:
+                    Path(folder, name).unlink()
+                for name in folders:
+                    Path(folder, name).rmdir()
+            if path.is_dir():
+                path.rmdir()
         else:
             path.unlink()
 

@@ -78,6 +78,7 @@ def test_what_is_in_it(bundle, calibrated_run, many_parts):
     assert manifest.classes == ["bolt", "nut"]
     assert manifest.calibrated == "hold-out"
     assert manifest.versions["mambaad"] == manifest.versions["bundled by mambaad"]
+    assert set(manifest.versions) == {"bundled by mambaad", "mambaad", "torch", "timm"}
     assert manifest.encoder == {
         "name": "resnet18",
         "weights": "random",

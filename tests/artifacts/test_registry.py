@@ -1,5 +1,6 @@
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 
@@ -141,7 +142,9 @@ def test_a_newer_line(tmp_path):
         Registry(tmp_path).read("a")
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"format": true}', '{"versions": 3}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"format": true}', '{"adding": 0}', '{"versions": 3}', "[" * 100_000]
+)
 def test_a_damaged_line(tmp_path, text):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "line.json").write_text(text)
@@ -182,6 +185,34 @@ def test_a_killed_writer_leaves_nothing(tmp_path):
     versions = json.loads((place / "a" / "line.json").read_text())["versions"]
     names = {path.name for path in (place / "a").iterdir()}
     assert names == {"line.json", *(f"{version['number']}.mambaad" for version in versions)}
+    # Even where another bundle comes next, no number is lost.
+    assert [version["number"] for version in versions] == list(range(1, len(versions) + 1))
+
+
+@pytest.mark.parametrize("then", ["add", "promote"])
+def test_a_bundle_that_a_kill_left_is_removed_by_the_next_change(tmp_path, then):
+    registry, bundle = Registry(tmp_path / "registry"), tmp_path / "bundle"
+    folder = tmp_path / "registry" / "a"
+    for content in (b"first", b"second"):
+        bundle.write_bytes(content)
+        registry.add("a", bundle, check=_check_nothing)
+    killed = {**json.loads((folder / "line.json").read_text()), "adding": 3}
+    (folder / "line.json").write_text(json.dumps(killed))
+    (folder / "3.mambaad").write_bytes(b"of a killed call")
+    (folder / "4.mambaad").write_bytes(b"of a user")
+    assert len(registry.read("a").versions) == 2
+    if then == "promote":
+        registry.promote("a", 2)
+        assert not (folder / "3.mambaad").exists()
+    bundle.write_bytes(b"third")
+    assert [registry.add("a", bundle, check=_check_nothing).number for _ in range(2)] == [3, 5]
+    assert (folder / "3.mambaad").read_bytes() == b"third"
+    assert (folder / "4.mambaad").read_bytes() == b"of a user"
+    assert "adding" not in json.loads((folder / "line.json").read_text())
+
+
+def _check_nothing(path):
+    return SimpleNamespace(classes=["nut"])
 
 
 def test_a_copy_of_the_folder_is_a_registry_too(bundle, tmp_path):

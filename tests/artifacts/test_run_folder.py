@@ -66,6 +66,7 @@ def test_what_is_in_a_run(trained_run):
         "timm",
         "run format",
     }
+    assert set(read(read_version, trained_run)) == {"mambaad", "torch", "timm"}
 
 
 def test_others_may_read_what_the_umask_lets_them(trained_run):
@@ -209,6 +210,7 @@ ABOUT = {"scale": [0, 1], "products": ["bolt", "nut"]}
         (MEANS.astype(np.float64), ABOUT),
         (MEANS[0], ABOUT),
         (MEANS * np.nan, ABOUT),
+        (MEANS + np.float32(1e30), ABOUT),  # distances to which are infinite
     ],
 )
 def test_damaged_prototypes(run, means, about):

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 import shutil
 import stat
 import subprocess
 import sys
+import threading
 import zipfile
 
 import pytest
@@ -14,7 +16,8 @@ from mambaad.artifacts.bundle import Manifest, listed, write_bundle
 from mambaad.artifacts.manifest import CONFIG, DATA, PROTOTYPES, VERSION, WEIGHTS
 from mambaad.artifacts.signatures import SIGNATURE, make_keys, required, required_key
 from mambaad.artifacts.snapshot import opened, read_manifest
-from mambaad.errors import ConfigError, RunError
+from mambaad.errors import ConfigError, MambaADError, RunError
+from tests.killing import kill_at_every_change
 
 pytest.importorskip("cryptography")
 
@@ -153,6 +156,47 @@ def test_keys_are_secret_and_never_replaced(tmp_path, key, public):
     with pytest.raises(ConfigError, match="exists; keys are never replaced"):
         make_keys(key)
     assert (key.read_bytes(), public.read_bytes()) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks and kills as other systems do")
+def test_a_kill_leaves_no_half_of_a_pair(tmp_path, key, public):
+    public.unlink()
+    before = key.read_bytes()
+    assert make_keys(key) == public
+    assert key.read_bytes() == before
+    pair = tmp_path / "pair"
+    pair.mkdir()
+    setup = "from mambaad.artifacts.signatures import make_keys\ndef make(key):\n"
+    setup += "    if not key.with_name('a.pub').exists():\n        make_keys(key)"
+    assert kill_at_every_change("make(place / 'a')", pair, setup=setup) > 5
+    assert {path.name for path in pair.iterdir()} == {"a", "a.pub"}
+    for private, its_public in ((key, public), (pair / "a", pair / "a.pub")):
+        signed = bundle(tmp_path / f"{private.name}.mambaad", private)
+        with opened(signed, its_public):  # which verifies the signature
+            pass
+
+
+def test_of_two_that_make_the_same_keys_one_is_refused(tmp_path):
+    barrier, outcomes = threading.Barrier(2), []
+
+    def make():
+        barrier.wait()
+        try:
+            outcomes.append(make_keys(tmp_path / "a.key"))
+        except MambaADError as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=make) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    refusals = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    assert len(refusals) == 1
+    assert re.search("exists; keys are never replaced|is being written by", refusals[0])
+    signed = bundle(tmp_path / "a.mambaad", tmp_path / "a.key")
+    with opened(signed, tmp_path / "a.key.pub"):
+        pass
 
 
 def test_what_is_no_key_is_one_line(tmp_path, key, public):

@@ -150,7 +150,6 @@ COMMANDS: dict[str, Command] = {
         ("extend", _RUN, "{shop}/new/leather", "--old", _DATA, "--epochs", "1", "--max-drop", "1"),
         ("run",),
         result=_plain_names,
-        only_result=True,
         cost=4,
     ),
     "import-checkpoint": Command(
@@ -244,8 +243,8 @@ class Killer:
             outcome.complain("half-written", ", ".join(broken[:3]))
         if ended.code != 0:
             again = self._start(name, case).wait(self.limit)
-            state = sorted(contents(case)), self._result(name, case)
-            if again.code != 0 and state != (names, result):
+            state = _plain(contents(case)), self._result(name, case)
+            if again.code != 0 and state != (_plain(names), result):
                 reason = again.err.strip().splitlines()[-1:] or ["no line"]
                 outcome.complain("stuck", f"the next call fails ({again.code}): {reason[0][:200]}")
         if not any(sort == "stuck" for sort, _ in outcome.wrong):

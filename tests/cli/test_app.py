@@ -107,6 +107,21 @@ def test_ctrl_c_is_one_line_in_every_command(mambaad_command, monkeypatch, tmp_p
     assert (code, out, err) == (130, "", "mambaad: interrupted\n")
 
 
+def test_ctrl_c_beside_a_command_s_work_is_one_line(mambaad_command, monkeypatch, tmp_path):
+    monkeypatch.setattr("mambaad.cli.interrupts.InterruptibleGroup.invoke", interrupted)
+    assert mambaad_command("info", tmp_path) == (130, "", "mambaad: interrupted\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_after_all_is_done_changes_nothing():
+    program = "import atexit, signal; from mambaad.cli.app import main\n"
+    program += "atexit.register(signal.raise_signal, signal.SIGINT); main()"  # the first one last
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--version"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_an_error_s_line_shows_odd_characters(mambaad_command, tmp_path):
     code, _, err = mambaad_command("info", tmp_path / "a\x1b[2J\u202eb")
     assert code == 1

@@ -4,8 +4,10 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 from mambaad.artifacts.manifest import CHECKPOINT, LOG
+from mambaad.files import locked
 from tests.runs import content, has
 
 
@@ -32,6 +34,17 @@ def test_benchmark_writes_its_tables(mambaad_command, parts, tmp_path):
     assert "| lite |" in out
     made = {path.name for path in (tmp_path / "out").iterdir() if path.is_file()}
     assert made == {"results.md", "results.html", "results.csv", "results.tex"}
+
+
+def test_a_folder_that_another_process_writes_is_left_alone(mambaad_command, parts, tmp_path):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(f"systems: {{lite: {{}}}}\ndata: {{parts: {{path: {parts}}}}}\n")
+    out = tmp_path / "out"
+    with locked(out, make=True), ThreadPoolExecutor(1) as pool:
+        code, _, err = pool.submit(mambaad_command, "benchmark", plan, "--out", out).result()
+    assert code == 1
+    assert "out is being written by another mambaad process" in err
+    assert not list(out.iterdir())
 
 
 def test_an_interruption_is_passed_on_and_the_job_is_resumed_later(

@@ -1,5 +1,6 @@
 import shutil
 import signal
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,7 +23,8 @@ from mambaad.workflows.evaluate import evaluate
 from mambaad.workflows.extend import extend
 from mambaad.workflows.train import Interrupted
 from tests.conftest import SMALL, make_parts
-from tests.runs import change, change_tensors, content, read, tensors
+from tests.killing import kill_at_every_change
+from tests.runs import change, change_tensors, content, plain_names, read, tensors
 
 pytestmark = pytest.mark.usefixtures("users_checks_only")
 
@@ -65,6 +67,16 @@ def end_at_once():
 
 def weights(run):
     return as_torch(tensors(run)[0])
+
+
+def everything(run):
+    """The digests of all files."""
+    return {name: run.digest(name) for name in run.names()}
+
+
+def take(folder):
+    with locked(folder):
+        pass
 
 
 def test_the_extended_run_knows_all_products_and_takes_the_place_of_the_former(extended, factory):
@@ -155,11 +167,59 @@ def test_a_run_that_another_process_writes_is_left_alone(run, factory):
     assert sorted(run.parent.rglob("*")) == before
 
 
-def test_a_kill_between_the_two_renames_loses_nothing(extended, run, work, factory):
-    run.rename(run.with_name("run.before-clip"))
-    again = extend(run, factory / "all" / "clip", factory / "old", max_drop=1)
-    assert again.changes == extended[0].changes
+_STEP = """
+with opened(run) as found:
+    found.verify()
+    is_new = read_prototypes(found).products == ("bolt", "clip", "nut")
+module._remove_accepted(run, work)
+if not is_new:
+    with locked(run), locked(work):
+        module._replace(run, work, former)
+"""
+_SETUP = f"""
+from mambaad.artifacts.prototypes import read_prototypes
+from mambaad.artifacts.snapshot import opened
+from mambaad.files import locked
+from mambaad.workflows import extend as module
+run, work, former = (place / name for name in ("run", "run.extended-clip", "run.before-clip"))
+part = compile({_STEP!r}, "part", "exec")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks and kills as other systems do")
+def test_killed_while_it_replaces_the_run_is_the_old_one_or_the_new(extended, run, work):
+    (run / "cross_fit" / "1_of_2").mkdir(parents=True)  # of an interrupted calibration
+    before, after = read(everything, run), read(everything, work)
+    assert kill_at_every_change("exec(part)", run.parent, setup=_SETUP, step=4) > 10
     assert {path.name for path in run.parent.iterdir()} == {"run", "run.before-clip"}
+    assert read(everything, run) == after
+    assert read(everything, run.with_name("run.before-clip")) == before
+    assert plain_names(run) == {"manifest.json", *after}
+
+
+def test_what_a_kill_left_is_taken_or_removed(extended, run, work, factory):
+    found, _ = extended
+    copies = run.parent / "copies"
+    shutil.copytree(run, copies / "run.before-clip")
+    shutil.copytree(work, copies / "run.extended-clip")
+    shutil.copytree(run, copies / "run")
+    arguments = (factory / "all" / "clip", factory / "old")
+    assert extend(copies / "run", *arguments, max_drop=1).changes == found.changes
+    assert {path.name for path in copies.iterdir()} == {"run", "run.before-clip"}
+    shutil.copytree(work, copies / "run.extended-clip")
+    with pytest.raises(ConfigError, match="has a product 'clip' already"):
+        extend(copies / "run", *arguments, max_drop=1)
+    assert {path.name for path in copies.iterdir()} == {"run", "run.before-clip"}
+
+
+def test_the_extended_run_is_locked_while_it_is_trained(run, factory, at_step):
+    def lock():
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(take, run.with_name("run.extended-clip")).result()
+
+    written = pytest.raises(RunError, match=r"run\.extended-clip is being written by another")
+    with at_step(1, lock), written:
+        extend(run, factory / "all" / "clip", factory / "old", max_drop=1)
 
 
 def test_a_kill_while_the_folder_is_made_loses_nothing(run, factory, at_step):
@@ -173,20 +233,20 @@ def test_a_kill_while_the_folder_is_made_loses_nothing(run, factory, at_step):
 
 
 def test_what_cannot_be_put_in_place_leaves_the_run(run, work, factory, monkeypatch):
-    real = Path.rename
+    real = Path.replace
 
     def refused(path, target):
-        if path == work:
+        if target == run / "manifest.json":
             raise OSError(28, "No space left on device")
         return real(path, target)
 
-    before = content(run)
+    before = read(everything, run)
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "rename", refused)
-        with pytest.raises(RunError, match=r"was not changed: .* cannot be put in its place"):
+        patched.setattr(Path, "replace", refused)
+        with pytest.raises(RunError, match=r"manifest.json cannot be written \(No space"):
             extend(run, factory / "all" / "clip", factory / "old", max_drop=1)
-    assert content(run) == before
-    assert not run.with_name("run.before-clip").exists()
+    assert read(everything, run) == before
+    assert {path.name for path in run.parent.iterdir()} == {"run", "run.extended-clip"}
 
 
 def test_replay_shows_a_share_of_the_old_parts_and_all_of_the_new(many_parts):

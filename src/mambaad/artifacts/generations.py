@@ -22,10 +22,10 @@ from mambaad.artifacts.manifest import (
     stored_name,
 )
 from mambaad.artifacts.tensors import Content
-from mambaad.documents import parse_json
+from mambaad.documents import MAX_JSON, parse_json
 from mambaad.errors import RunError
 from mambaad.file_errors import cannot_read
-from mambaad.files import open_regular, write_text, written_whole
+from mambaad.files import open_regular, read_regular, write_text, written_whole
 
 
 def commit(folder: Path, files: Mapping[str, Content], removed: Collection[str] = ()) -> None:
@@ -66,8 +66,7 @@ def commit(folder: Path, files: Mapping[str, Content], removed: Collection[str] 
 def _last_generation(folder: Path) -> RunManifest | None:
     path = folder / MANIFEST
     try:
-        with open_regular(path) as file:
-            return parse_manifest(file.read(), path)
+        return parse_manifest(read_regular(path, MAX_JSON), path)
     except FileNotFoundError:
         return None
     except OSError as error:

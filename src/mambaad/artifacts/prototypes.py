@@ -31,6 +31,9 @@ class Prototypes:
 NO_PROTOTYPES = Prototypes((0.0, 1.0), (), np.empty((0, 0), np.float32))
 """The prototypes of a run without any: no product is known, heatmaps cover a usual range."""
 
+_LARGEST = 1e15
+"""The largest value of a mean: distances to it are finite in float32, as is the sum of squares."""
+
 
 class _About(BaseModel):
     model_config = ConfigDict(allow_inf_nan=False)
@@ -63,4 +66,6 @@ def read_prototypes(run: Snapshot) -> Prototypes:
         raise run.damaged(PROTOTYPES, "its products or its range are no such")
     if means is None or means.dtype != np.float32 or means.ndim != 2 or len(means) != len(products):
         raise run.damaged(PROTOTYPES, "its means are not those of its products")
+    if means.size and np.abs(means).max() > _LARGEST:
+        raise run.damaged(PROTOTYPES, f"a mean is larger than {_LARGEST:.0e}")
     return Prototypes((low, high), products, means)

@@ -10,12 +10,12 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from mambaad.artifacts.bundle import SUFFIX, Manifest
 from mambaad.documents import MAX_JSON, parse_json
@@ -58,13 +58,15 @@ class Line(BaseModel):
     """The content of ``line.json``.
 
     ``used``: the versions put into use and not rolled back, the current one last. ``changes``: the
-    history of the version in use.
+    history of the version in use. ``adding``: the number of a version while its bundle is put into
+    the folder; a bundle of that number is what a kill has left.
     """
 
     format: Literal[1] = FORMAT
     versions: list[Version] = []
     used: list[int] = []
     changes: list[Change] = []
+    adding: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _check_numbers(self) -> Line:
@@ -73,6 +75,8 @@ class Line(BaseModel):
             raise ValueError("its versions are not numbered one by one")
         if not set(self.used) <= set(numbers):
             raise ValueError("a version in use is none of its versions")
+        if self.adding in numbers:
+            raise ValueError("a version that is being added is one of its versions")
         return self
 
     @property
@@ -147,14 +151,16 @@ class Registry:
             digest = file_digest(copy)
             with self._changing(line, make=True) as state:
                 number = max((v.number for v in state.versions), default=0) + 1
-                # What a killed call has left may be replaced by the same bundle, by no other.
-                while self._is_another(line, number, digest):
+                while os.path.lexists(self._path(line, number)):  # which nothing here has put there
                     number += 1
+                state.adding = number
+                self._write(line, state)
                 copy.replace(self._path(line, number))
                 version = Version(
                     number=number, sha256=digest, added=_now(), classes=classes, note=note
                 )
                 state.versions.append(version)
+                state.adding = None
         return version
 
     def promote(self, line: str, number: int) -> None:
@@ -230,14 +236,6 @@ class Registry:
         except OSError as error:
             raise cannot_write(self.root, error) from error
 
-    def _is_another(self, line: str, number: int, digest: str) -> bool:
-        """Whether a version's place is taken by a bundle of another content."""
-        path = self._path(line, number)
-        try:
-            return os.path.lexists(path) and file_digest(path) != digest
-        except OSError:
-            return True
-
     def _check(self, line: str, version: Version) -> None:
         path = self._path(line, version.number)
         try:
@@ -258,8 +256,16 @@ class Registry:
             )
         with locked(folder, make=True, wait=_WAIT):
             state = self.read(line)
+            if state.adding is not None:
+                with suppress(OSError):
+                    self._path(line, state.adding).unlink()
+                state.adding = None
             yield state
-            write_text(folder / STATE, state.model_dump_json(indent=2) + "\n")
+            self._write(line, state)
+
+    def _write(self, line: str, state: Line) -> None:
+        text = state.model_dump_json(indent=2, exclude_none=True)
+        write_text(self._folder(line) / STATE, text + "\n")
 
     def _folder(self, line: str) -> Path:
         if not _NAME.fullmatch(line):

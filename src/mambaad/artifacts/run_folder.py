@@ -244,7 +244,7 @@ def read_version(run: Snapshot) -> dict[str, str]:
     """Read the versions of the software that made a run (RunError: they are damaged)."""
     versions = _object(run, VERSION)
     _check(run, VERSION, dict[str, str], versions)
-    return versions
+    return {name: text for name, text in versions.items() if name not in RUN_FORMAT}
 
 
 def _object(run: Snapshot, name: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ The keys are PEM files. Needs the package cryptography (``pip install 'mambaad[s
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mambaad.documents import DocumentError, parse_json
 from mambaad.errors import ConfigError, RunError
 from mambaad.file_errors import cannot_read
-from mambaad.files import read_regular, written_whole
+from mambaad.files import LOCK, read_regular, written_whole
+from mambaad.locks import held
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import (
@@ -62,33 +64,42 @@ def required_key() -> Path | None:
 def make_keys(path: Path) -> Path:
     """Make a pair of keys: the private one at ``path``, the public one beside it, ``*.pub``.
 
+    If a kill has left the private one alone, its public key is added to it.
+
     Returns:
         The path of the public key.
 
     Raises:
-        ConfigError: one of the files exists, or cryptography is missing.
-        RunError: one of them cannot be written.
+        ConfigError: a key exists, or cryptography is missing.
+        RunError: one of them cannot be written, or another process makes them.
     """
     _check_installed()
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     public = path.with_name(f"{path.name}.pub")
-    for file in (path, public):
-        if file.exists():
-            raise ConfigError(f"{file} exists; keys are never replaced: choose another path")
-    key = Ed25519PrivateKey.generate()
-    private_text = key.private_bytes(
-        form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()
-    )
-    public_text = key.public_key().public_bytes(
-        form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo
-    )
-    with written_whole(path) as temporary:
-        temporary.chmod(0o600)
-        temporary.write_bytes(private_text)
-    with written_whole(public) as temporary:
-        temporary.write_bytes(public_text)
+    with held(Path(os.path.realpath(path.parent), f".{path.name}{LOCK}"), path):
+        key = None if public.exists() else _read_private(path)
+        if key is None:
+            for file in (path, public):
+                if file.exists():
+                    raise ConfigError(
+                        f"{file} exists; keys are never replaced: choose another path"
+                    )
+            key = Ed25519PrivateKey.generate()
+            with written_whole(path) as temporary:
+                temporary.chmod(0o600)
+                temporary.write_bytes(
+                    key.private_bytes(
+                        form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption()
+                    )
+                )
+        with written_whole(public) as temporary:
+            temporary.write_bytes(
+                key.public_key().public_bytes(
+                    form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo
+                )
+            )
     return public
 
 
@@ -150,17 +161,29 @@ def check_signature(
 
 
 def _load_private(path: Path) -> Ed25519PrivateKey:
-    content = _read_key(path, "--sign")
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    key = _parsed(lambda: load_pem_private_key(content, password=None))
-    if not isinstance(key, Ed25519PrivateKey):
+    key = _parsed_private(_read_key(path, "--sign"))
+    if key is None:
         raise ConfigError(
             f"--sign: {path} is no private Ed25519 key in PEM without a password; make one with "
             "mambaad keygen"
         )
     return key
+
+
+def _read_private(path: Path) -> Ed25519PrivateKey | None:
+    """Read a private key; None if there is none, or something else."""
+    try:
+        return _parsed_private(read_regular(path, _LARGEST_KEY))
+    except OSError:
+        return None
+
+
+def _parsed_private(content: bytes) -> Ed25519PrivateKey | None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    key = _parsed(lambda: load_pem_private_key(content, password=None))
+    return key if isinstance(key, Ed25519PrivateKey) else None
 
 
 def _load_public(path: Path) -> Ed25519PublicKey:

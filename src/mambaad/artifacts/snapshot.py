@@ -300,7 +300,7 @@ def _open_folder(path: Path) -> int:
         try:
             return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except FileNotFoundError as error:
-            # Who replaces a folder by two renames, as extend does, may be between them.
+            # Who replaces a folder by two renames may be between them.
             if not tries_left:
                 raise _no_run(path) from error
             time.sleep(_BETWEEN)

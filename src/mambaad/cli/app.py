@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import io
+import signal
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -88,6 +90,7 @@ NO_MEMORY = (
 def main() -> None:
     """Run the command line; every error that a user can cause is one line and exit code 1."""
     codecs.register_error("mambaad", _escape)
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done then
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="mambaad")

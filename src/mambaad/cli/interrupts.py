@@ -34,6 +34,15 @@ def exit_on_interrupt(
 class InterruptibleGroup(TyperGroup):
     """Commands that clean up after SIGTERM as after Ctrl-C, and say in a line that they stopped."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as ended:
+            # Typer ends without a line what is interrupted before or after the command's own work.
+            if isinstance(getattr(ended.__context__, "__cause__", None), KeyboardInterrupt):
+                show("mambaad: interrupted", err=True)
+            raise
+
     def invoke(self, ctx: Any) -> Any:  # noqa: D102
         with sigterm_as_interrupt(), exit_on_interrupt():
             return super().invoke(ctx)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
+from torch import nn
 
 from mambaad.artifacts.manifest import CONFIG, PROTOTYPES, WEIGHTS
 from mambaad.artifacts.prototypes import read_prototypes
@@ -37,8 +38,11 @@ def load_model(run: Snapshot) -> System:
             "(mambaad train --resume)"
         )
     arrays, _ = parse_tensors(run.read(WEIGHTS), run.name(WEIGHTS))
-    _check_fit(run, config, arrays)
-    model = build_system(config, "random")
+    described = _described(run, config, arrays)
+    if _is_all_state(described):  # no random values, as they would be overwritten
+        model: System = described.to_empty(device="cpu")
+    else:
+        model = build_system(config, "random")
     model.load_state_dict(as_torch(arrays))
     _check_prototypes(run, model)
     return model.eval()
@@ -54,22 +58,31 @@ def as_numpy(tensors: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
-def _check_fit(run: Snapshot, config: TrainConfig, found: Mapping[str, np.ndarray]) -> None:
-    """Compare the weights with those of the configured model, before it takes memory.
+def _described(run: Snapshot, config: TrainConfig, found: Mapping[str, np.ndarray]) -> System:
+    """Build the configured model without values, and compare the weights with it.
 
     A configuration from elsewhere could describe a model larger than memory; a weights file cannot
     hold more than its own size.
     """
     try:
         with torch.device("meta"):
-            described = build_system(config, "random").state_dict()
+            model = build_system(config, "random")
     except ConfigError as error:
         raise RunError(f"{run.name(CONFIG)} does not describe a valid model: {error}") from error
-    difference = first_difference(as_torch(found), described)
+    difference = first_difference(as_torch(found), model.state_dict())
     if difference:
         raise RunError(
             f"{run.name(WEIGHTS)} does not fit {CONFIG}: {difference}; restore the run from a copy"
         )
+    return model
+
+
+def _is_all_state(model: nn.Module) -> bool:
+    """Whether a model has no tensors but those of its state, such as UniAD's mask of neighbours."""
+    kept = model.state_dict().keys()
+    return all(name in kept for name, _ in model.named_buffers(remove_duplicate=False)) and not any(
+        isinstance(value, torch.Tensor) for part in model.modules() for value in vars(part).values()
+    )
 
 
 def first_difference(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +22,7 @@ from mambaad.data.splits import hold_out
 from mambaad.data.unread import list_data
 from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
-from mambaad.files import locked, open_regular
+from mambaad.files import locked, open_regular, remove_folder
 from mambaad.inference.compute import Precision, check_device, check_precision
 from mambaad.inspection.calibration import (
     Calibration,
@@ -75,7 +74,7 @@ def calibrate(
     ``new_parts``, those of another data set.
 
     Args:
-        run: the run folder, which gets ``calibration.safetensors``.
+        run: the run folder, whose ``calibration-*.safetensors`` is written.
         data: the folder it was trained on, or with ``new_parts`` another with the same classes.
         target_fpr: share of good parts that may FAIL, in (0, 1).
         review_fpr: share of good parts that may be anything but a PASS, at least ``target_fpr``.
@@ -125,8 +124,7 @@ def calibrate(
             max_pixels,
         )
         commit(run, {CALIBRATION: calibration_content(calibration)})
-        if cross_fit:
-            shutil.rmtree(run / FOLDS, ignore_errors=True)
+        remove_folder(run / FOLDS)  # this calibration's, or an interrupted one's
     return calibration
 
 

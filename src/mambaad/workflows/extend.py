@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,8 @@ from typing import Any
 import torch
 
 from mambaad.artifacts.fingerprint import fingerprint, part_digests, summarise_data
-from mambaad.artifacts.manifest import WEIGHTS, has_begun
+from mambaad.artifacts.generations import commit
+from mambaad.artifacts.manifest import NAMES, WEIGHTS, has_begun
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import (
     create_run,
@@ -25,6 +25,7 @@ from mambaad.artifacts.run_folder import (
     read_data_summary,
 )
 from mambaad.artifacts.snapshot import Snapshot, opened
+from mambaad.artifacts.tensors import Content
 from mambaad.config import TrainConfig
 from mambaad.data.checks import check_masks, check_with_progress
 from mambaad.data.depth import decided_depth, with_reading
@@ -33,24 +34,22 @@ from mambaad.data.splits import hold_out, shuffled
 from mambaad.data.unread import list_data
 from mambaad.data.walk import text
 from mambaad.errors import ConfigError, DataError, RunError
-from mambaad.file_errors import reason
-from mambaad.files import LOCK, locked
+from mambaad.files import folder_written_whole, locked, remove_folder
 from mambaad.inference.device import find_device
 from mambaad.inference.weights import load_model
 from mambaad.inspection.inspector import Inspector
-from mambaad.locks import held
 from mambaad.metrics.names import HEADINGS, METRICS, MetricValues
 from mambaad.progress import say
 from mambaad.training.devices import make_fabric
 from mambaad.training.loop import fit
 from mambaad.types import ProductClass, Sample
+from mambaad.workflows.calibrate import FOLDS
 from mambaad.workflows.evaluate import evaluate_engine
 from mambaad.workflows.train import Interrupted, finish
 
 EPOCHS = 3
 LR_SHARE = 0.5
 """Share of the run's learning rate: its weights are trained already and should change little."""
-_WAIT = 30.0  # seconds that a call waits for another's two renames
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class Extension:
 
     Attributes:
         run: the folder of the extended model, which took the old run's place if ``is_accepted``.
-        former: the folder of the old run in that case.
+        former: the folder of the old run's copy in that case.
         max_drop: the largest drop that is accepted, of any metric.
         changes: the metrics of the old products that have good and defective test images.
         product: the name of the new product.
@@ -133,8 +132,8 @@ def extend(
     of the old ones. Then both models are evaluated on the old products' test images.
 
     Args:
-        run: the folder that training made. It is replaced only if no metric of an old product
-            falls by more than ``max_drop``; the old run is kept beside it.
+        run: the folder that training made. It is changed only if no metric of an old product
+            falls by more than ``max_drop``; a copy of the old run is kept beside it.
         new: the folder of one class, MVTec AD layout; its name is the product's.
         old: the data set that the run was trained on.
         epochs: passes over the new parts and the replayed ones, 1 or more.
@@ -157,10 +156,11 @@ def extend(
     run = run if run.name else run.resolve()
     name = text(new.resolve().name)
     work, former = (run.with_name(f"{run.name}.{what}-{name}") for what in ("extended", "before"))
-    _finish_replacing(run, work, former)
+    _remove_accepted(run, work)
     with opened(run) as snapshot:
         _check(snapshot, name, former, epochs, replay, max_drop)
-    with locked(run):  # and by that its extension
+    with ExitStack() as stack:
+        stack.enter_context(locked(run))
         with opened(run) as snapshot:
             config = _check(snapshot, name, former, epochs, replay, max_drop)
             old_classes, added = _read(snapshot, config, new, old, skip_unreadable)
@@ -173,7 +173,7 @@ def extend(
         samples = _replayed(trained_on, name, replay, config.seed)
         about = {"from": weights, "product": name, "epochs": epochs, "replay": replay}
         summary = summarise_data(classes, held_out, excluded=config.exclude or ())
-        _prepare_folder(work, config, {**summary, "extension": about})
+        stack.enter_context(_begun(work, config, {**summary, "extension": about}))
         if not _has_ended(work):
             place = find_device(device)
             _train(run, work, config, epochs, samples, place)
@@ -198,37 +198,50 @@ def extend(
 
 
 def _replace(run: Path, work: Path, former: Path) -> None:
-    """Put the extended run in the place of the former one, whose lock this process has."""
-    with _replacing(run):
-        try:
-            run.rename(former)
-            work.rename(run)
-        except OSError as error:
-            _undo_half(run, work, former)
-            raise RunError(
-                f"{run} was not changed: {work} cannot be put in its place ({reason(error)}); make "
-                "room, and run the same command again to resume"
-            ) from error
-        (former / LOCK).unlink(missing_ok=True)  # which went with it
+    """Make the extended run the next generation of the former one, of which a copy is kept.
+
+    The caller has both locks. A kill leaves the former run or the extended one, each whole, and
+    what the same command takes or removes.
+    """
+    commit(run, {})  # so that one of a former version has a manifest
+    with opened(run) as before:
+        if not _is_copy(former, before):
+            with folder_written_whole(former) as folder:
+                commit(folder, _contents(before))
+    remove_folder(run / FOLDS)  # of an interrupted calibration of the former weights
+    try:
+        with opened(work) as after:
+            commit(run, _contents(after), removed=set(NAMES) - set(after.names()))
+    except RunError:
+        with opened(run) as before:
+            if _is_copy(former, before):
+                remove_folder(former)
+        raise
+    remove_folder(work)
 
 
-def _finish_replacing(run: Path, work: Path, former: Path) -> None:
-    """Undo what a kill between the two renames left."""
-    if not run.exists() and former.is_dir():
-        with _replacing(run):
-            _undo_half(run, work, former)
+def _contents(run: Snapshot) -> dict[str, Content]:
+    return {name: [run.read(name)] for name in run.names()}
 
 
-def _undo_half(run: Path, work: Path, former: Path) -> None:
-    """Undo the first of the two renames, if it was one."""
-    if not run.exists() and former.is_dir() and _has_ended(work):
-        former.rename(run)
+def _is_copy(folder: Path, run: Snapshot) -> bool:
+    """Whether a folder holds the very files of a run."""
+    if not has_begun(folder):
+        return False
+    with opened(folder) as other:
+        return _digests(other) == _digests(run)
 
 
-def _replacing(run: Path) -> AbstractContextManager[None]:
-    """Hold the lock under which a run's folder is renamed: beside it, as its own goes with it."""
-    path = Path(os.path.realpath(run.parent), f".{run.name}{LOCK}")
-    return held(path, run, wait=_WAIT)
+def _digests(run: Snapshot) -> dict[str, str]:
+    return {name: run.digest(name) for name in run.names()}
+
+
+def _remove_accepted(run: Path, work: Path) -> None:
+    """Remove an extended run that has taken its place, which only a kill leaves."""
+    if has_begun(run) and has_begun(work):
+        with locked(run), locked(work), opened(run) as extended:
+            if _is_copy(work, extended):
+                remove_folder(work)
 
 
 def _has_ended(folder: Path) -> bool:
@@ -259,7 +272,7 @@ def _check(
         raise ConfigError(f"--replay: expected a share above 0 and up to 1, got {replay}")
     if not 0 <= max_drop <= 1:
         raise ConfigError(f"--max-drop: expected 0 to 1, got {max_drop}")
-    if former.exists():
+    if former.exists() and not _is_copy(former, snapshot):
         raise RunError(f"{former} exists, where the present run would be moved; move it away")
     names = (*config.classes, name) if config.classes else None
     return config.model_copy(update={"classes": names})
@@ -314,22 +327,28 @@ def _replayed(
     return tuple(chosen)
 
 
-def _prepare_folder(work: Path, config: TrainConfig, summary: Mapping[str, Any]) -> None:
-    """Create the folder of the extended run, or check that it belongs to the same extension."""
-    if not has_begun(work):
-        try:
-            with new_folder(work):
+@contextmanager
+def _begun(work: Path, config: TrainConfig, summary: Mapping[str, Any]) -> Iterator[None]:
+    """Hold the lock of the extended run's folder, new or of the same extension."""
+    with ExitStack() as stack:
+        if has_begun(work):
+            stack.enter_context(locked(work))
+            with opened(work) as begun:
+                found = read_data_summary(begun)
+            if {**found, "classes": None} != {**summary, "classes": None}:
+                raise RunError(
+                    f"{work} was started with other images or settings, or from other weights; "
+                    "give the same ones, or delete that folder"
+                )
+        else:
+            try:
+                stack.enter_context(new_folder(work))
                 create_run(work, config, summary)
-        except RunError as error:
-            raise RunError(f"{work} exists, or cannot be created; move it away: {error}") from error
-        return
-    with opened(work) as begun:
-        found = read_data_summary(begun)
-    if {**found, "classes": None} != {**summary, "classes": None}:
-        raise RunError(
-            f"{work} was started with other images or settings, or from other weights; give the "
-            "same ones, or delete that folder"
-        )
+            except RunError as error:
+                raise RunError(
+                    f"{work} exists, or cannot be created; move it away: {error}"
+                ) from error
+        yield
 
 
 def _train(

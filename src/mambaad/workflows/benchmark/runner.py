@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from mambaad.data.checks import read_checked
 from mambaad.documents import DocumentError, read_json
 from mambaad.errors import MambaADError, RunError
 from mambaad.file_errors import cannot_write
-from mambaad.files import locked, open_text, write_text
+from mambaad.files import open_text, write_text
 from mambaad.inference.engine import Engine
 from mambaad.inspection.inspector import Inspector
 from mambaad.metrics.names import METRICS, MetricValues
@@ -59,18 +58,15 @@ class Outcome:
 def run_plan(plan: Plan, out: Path) -> list[Outcome]:
     """Run all jobs that have no result yet; a job that fails is reported, and the others run.
 
+    The caller holds the lock of ``out`` (:func:`mambaad.files.locked`).
+
     If this process is killed, so is the running job, whose training resumes from its last epoch.
 
     Raises:
-        RunError: a folder that cannot be written, that another process writes to, or that holds
-            another plan's results.
+        RunError: a folder that cannot be written, or that holds another plan's results.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; the running job has saved its state.
     """
-    with locked(out, make=True):
-        return _run_jobs(plan.jobs(), out)
-
-
-def _run_jobs(jobs: Sequence[Job], out: Path) -> list[Outcome]:
+    jobs = plan.jobs()
     results = {job.folder: read_result(job, out) for job in jobs}
     took: list[float] = []
     outcomes = []
