@@ -14,6 +14,7 @@ from mambaad.serve.api import inspections, operations
 from mambaad.serve.api.uploads import RateLimit
 from mambaad.serve.auth import Auth
 from mambaad.serve.bundles import Bundles
+from mambaad.serve.gate import Gate
 from mambaad.serve.intake import Intake
 from mambaad.serve.logs import Answers
 from mambaad.serve.metrics import Metrics
@@ -98,6 +99,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app.state.rate = RateLimit(settings.rate)
     app.state.streams = 0
     answer_problems(app)
+    app.add_middleware(Gate, intake=intake)
     app.add_middleware(Answers, headers=HEADERS)
     app.include_router(inspections.router)
     app.include_router(operations.router)

@@ -82,6 +82,16 @@ class Intake:
             raise Problem(503, "starting", "the service is not ready", "try again", retry=2)
         return self._bundles.pool
 
+    def check_place(self, size: int) -> None:
+        """See whether there is a place for a part of so many bytes; takes none (see place)."""
+        if self.is_ending:
+            raise Problem(503, "ending", "the service is ending", "try again", retry=10)
+        pool = self.pool
+        most = max(self._settings.queue_bytes, size)
+        if self._in_flight >= self._settings.queue or self._bytes + size > most:
+            raise _full(pool.retry_after)
+        self._images.check_space()
+
     @contextmanager
     def place(self, size: int) -> Iterator[None]:
         """Hold one of the places of parts that are received, wait or are inspected.
@@ -90,16 +100,11 @@ class Intake:
             size: how many bytes the part may have.
 
         Raises:
-            Problem: there is none, no space on disk, or the service is starting or ending.
+            Problem, StoreError: there is none, no space on disk, or the service is starting or
+                ending.
         """
         try:
-            if self.is_ending:
-                raise Problem(503, "ending", "the service is ending", "try again", retry=10)
-            pool = self.pool
-            most = max(self._settings.queue_bytes, size)
-            if self._in_flight >= self._settings.queue or self._bytes + size > most:
-                raise _full(pool.retry_after)
-            self._images.check_space()
+            self.check_place(size)
         except Exception as error:
             self.count_refused(error)
             raise
@@ -256,7 +261,7 @@ class Intake:
         self, received: Received, run: Callable[[NewPart, str], Awaitable[None]]
     ) -> str:
         """Run what makes an inspection, unless its key has made one; returns its id."""
-        part, inspection_id = self._part(received), new_id()
+        part, inspection_id = await self._in_thread(lambda: self._part(received)), new_id()
         key = received.key
         if key is None:
             await run(part, inspection_id)

@@ -10,6 +10,7 @@ import uvicorn
 from mambaad.errors import RunError
 from mambaad.progress import say
 from mambaad.serve.app import create_app
+from mambaad.serve.gate import Protocol
 from mambaad.serve.logs import log_json
 from mambaad.serve.service import Service
 from mambaad.serve.settings import ServeSettings
@@ -42,6 +43,7 @@ def serve(settings: ServeSettings) -> None:
         app,
         host=settings.host,
         port=settings.port,
+        http=Protocol,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -1,0 +1,83 @@
+"""What a part is refused by before it costs anything, so that overload does not slow the rest.
+
+A refused part would otherwise cost more than its answer: the framework's checks of the request, and
+the parsing of a body that nobody reads.
+"""
+
+from __future__ import annotations
+
+import h11
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mambaad.errors import MambaADError
+from mambaad.serve.intake import Intake
+from mambaad.serve.problems import problem_of
+
+INSPECTIONS = "/v1/inspections"
+
+
+class Gate:
+    """Refuses a part by its headers alone where there is no place for it.
+
+    Args:
+        app: answers everything else.
+        intake: has the places.
+    """
+
+    def __init__(self, app: ASGIApp, intake: Intake) -> None:
+        self._app, self._intake = app, intake
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] == "http" and scope["method"] == "POST" and scope["path"] == INSPECTIONS:
+            try:
+                self._intake.check_place(_size(scope))
+            except MambaADError as error:
+                self._intake.count_refused(error)
+                await problem_of(error).response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+def _size(scope: Scope) -> int:
+    """The announced bytes of a body; 0 where they are unknown, and are checked later."""
+    text = dict(scope["headers"]).get(b"content-length", b"")
+    return int(text) if text.isdigit() and len(text) < 16 else 0
+
+
+class Protocol(H11Protocol):
+    """HTTP, but what is left of a body after its answer is counted instead of parsed.
+
+    The connection can then be used again, and a client that reads the answer only after it has
+    sent everything is not cut off.
+    """
+
+    _unread = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came, or drop it."""
+        if not self._unread:
+            self._unread = self._left()
+            if not self._unread:
+                super().data_received(data)
+                return
+        dropped = min(self._unread, len(data))
+        self._unread -= dropped
+        if self._unread:
+            return
+        self.conn = h11.Connection(h11.SERVER, *self._limit())
+        if len(data) > dropped:
+            super().data_received(data[dropped:])
+
+    def _limit(self) -> tuple[int, ...]:
+        most = self.config.h11_max_incomplete_event_size
+        return () if most is None else (most,)
+
+    def _left(self) -> int:
+        """The bytes of a body that are still to come though it was answered; 0 if unknown."""
+        if self.conn.our_state is not h11.DONE or self.conn.their_state is not h11.SEND_BODY:
+            return 0
+        # Where h11 keeps this number elsewhere, it parses the rest, which only takes longer.
+        left = getattr(getattr(self.conn, "_reader", None), "_remaining", 0)
+        return left if isinstance(left, int) else 0
