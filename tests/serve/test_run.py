@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -82,18 +83,16 @@ def test_the_client_reads_pages_to_the_end(client, good):
 
 
 def test_events_come_as_they_happen_and_none_is_left_out(client, served, good):
-    stream = client.events(last=0)
-    first = next(stream)
-    assert (first["event"], first["data"]["kind"]) == ("bundle_use", "bundle_use")
-    found = client.inspect(good, serial="E")
-    for event in stream:
-        if event["data"].get("serial") == "E":
-            break
+    with closing(client.events(last=0)) as stream:
+        first = next(stream)
+        assert (first["event"], first["data"]["kind"]) == ("bundle_use", "bundle_use")
+        found = client.inspect(good, serial="E")
+        event = next(e for e in stream if e["data"].get("serial") == "E")
     assert event["data"]["id"] == found["id"]
-    asked = threading.Timer(0.5, lambda: Client(served.url).inspect(good, serial="F"))
+    asked = threading.Timer(0.5, client.inspect, (good,), {"serial": "F"})
     asked.start()
-    with Client(served.url) as other:  # from now on, waiting
-        live = next(e for e in other.events(last=event["id"]) if e["event"] == "inspection")
+    with Client(served.url) as other, closing(other.events(last=event["id"])) as stream:
+        live = next(e for e in stream if e["event"] == "inspection")  # waits for it
     assert live["data"]["serial"] == "F"
     asked.join()
 
