@@ -47,6 +47,7 @@ class Bundles:
             processes=settings.processes,
             queue=settings.queue,
             part_seconds=settings.part_seconds,
+            growth=settings.worker_growth_mb,
         )
         self.pool = pool
         self._versions[pool.loaded.digest] = number
