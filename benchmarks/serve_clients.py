@@ -23,8 +23,8 @@ MOST = 1000  # requests under way at a time
 class Clients:
     """Sends parts to a service, each with a key of its own, over connections that are kept."""
 
-    def __init__(self, port: int, images: list[bytes]) -> None:
-        self._port, self._images = port, images
+    def __init__(self, port: int, images: list[bytes], name: str) -> None:
+        self._port, self._images, self._name = port, images, name
         self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self.statuses: Counter[str] = Counter()
         self.retry_after: Counter[str] = Counter()
@@ -45,14 +45,14 @@ class Clients:
         self.statuses[str(status)] += 1
         self.milliseconds.setdefault(str(status), []).append((time.perf_counter() - started) * 1000)
         if status == 201:
-            self.answered[f"part {number}"] = json.loads(body)["id"]
+            self.answered[f"{self._name} {number}"] = json.loads(body)["id"]
         return status
 
     async def _post(self, number: int, is_new: bool) -> tuple[int, bytes]:
         content = self._images[number % len(self._images)]
         head = (
             f"POST /v1/inspections HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
-            f"Content-Type: image/png\r\nIdempotency-Key: part {number}\r\n"
+            f"Content-Type: image/png\r\nIdempotency-Key: {self._name} {number}\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
         while self._idle and self._idle[-1][0].at_eof():
@@ -129,14 +129,14 @@ async def main() -> None:
     parser.add_argument("port", type=int)
     parser.add_argument("images", type=Path, help="a folder of PNG files")
     parser.add_argument("seconds", type=float)
+    parser.add_argument("--name", default="part", help="what the keys of parts begin with")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--rate", type=float)
     how.add_argument("--clients", type=int)
     how.add_argument("--at-once", type=int)
     given = parser.parse_args()
-    clients = Clients(
-        given.port, [path.read_bytes() for path in sorted(given.images.glob("*.png"))]
-    )
+    images = [path.read_bytes() for path in sorted(given.images.glob("*.png"))]
+    clients = Clients(given.port, images, given.name)
     started = time.monotonic()
     if given.rate:
         await clients.at_rate(given.rate, given.seconds)
