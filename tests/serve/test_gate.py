@@ -129,3 +129,31 @@ def test_a_body_that_never_comes_does_not_hold_its_connection():
         assert answer(file)[2] == b"/a 0"
         connection.sendall(bytes(1000))
         assert file.read() == b""  # closed
+
+
+def test_a_connection_without_whole_headers_is_closed(monkeypatch):
+    monkeypatch.setattr("mambaad.serve.gate.HEADER_SECONDS", 0.3)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    with running(app) as port, connected(port) as (silent, _), connected(port) as (slow, file):
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert file.readline().split()[1] == b"200"
+        slow.sendall(b"GET / HTTP/1.1\r\nHost:")  # the second on this connection
+        for one in (silent, slow):
+            one.settimeout(10)
+            while one.recv(1000):
+                pass  # until it is closed
+
+
+def test_connections_beyond_the_limit_are_closed():
+    with running(None, limit_concurrency=3) as port, ExitStack() as stack:
+        first = [stack.enter_context(connected(port))[0] for _ in range(3)]
+        time.sleep(0.1)
+        more, _ = stack.enter_context(connected(port))
+        assert more.recv(1) == b""
+        first[0].settimeout(0.05)
+        with pytest.raises(TimeoutError):  # it is still open
+            first[0].recv(1)

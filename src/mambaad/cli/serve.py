@@ -108,6 +108,10 @@ def run(
     token_file: Annotated[
         Path | None, typer.Option(help="File of tokens: lines of 'role name token'.")
     ] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Option(help="Address of a proxy, whose X-Forwarded headers are believed."),
+    ] = None,
     watch: Annotated[Path | None, typer.Option(help="Inspect new images of this folder.")] = None,
     watch_then: Annotated[
         str, typer.Option(help="What happens to them then: leave, or move.")

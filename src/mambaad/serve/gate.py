@@ -6,6 +6,8 @@ the parsing of a body that nobody reads.
 
 from __future__ import annotations
 
+import asyncio
+
 import h11
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -15,6 +17,8 @@ from mambaad.serve.intake import Intake
 from mambaad.serve.problems import problem_of
 
 INSPECTIONS = "/v1/inspections"
+HEADER_SECONDS = 10.0
+"""How long the headers of a request may take."""
 
 
 class Gate:
@@ -50,13 +54,43 @@ class Protocol(H11Protocol):
     """HTTP, but what is left of a body after its answer is counted instead of parsed.
 
     The connection can then be used again, and a client that reads the answer only after it has
-    sent everything is not cut off.
+    sent everything is not cut off. Connections beyond the limit, and those that send no whole
+    headers in time, are closed: each holds a descriptor, which files need too.
     """
 
     _unread = 0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, unless there are too many connections."""
+        super().connection_made(transport)
+        most = self.config.limit_concurrency
+        if most is not None and len(self.connections) > most:
+            transport.close()
+            return
+        self._watch_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse what came, or drop it."""
+        self._parse(data)
+        self._watch_headers()
+
+    def _watch_headers(self) -> None:
+        """Close the connection in a while, if the headers of a request are still to come then."""
+        if self.conn.their_state is not h11.IDLE:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        elif self._timer is None:
+            self._timer = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+    def _parse(self, data: bytes) -> None:
         if not self._unread:
             self._unread = self._left()
             if not self._unread:

@@ -9,6 +9,7 @@ import sys
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from mambaad.errors import RunError
 from mambaad.progress import say
@@ -18,7 +19,11 @@ from mambaad.serve.logs import log_json
 from mambaad.serve.service import Service
 from mambaad.serve.settings import ServeSettings
 
+if sys.platform != "win32":
+    import resource
+
 _GRACE_SECONDS = 30
+_MOST_CONNECTIONS = 4096
 
 
 class _Server(uvicorn.Server):
@@ -43,16 +48,7 @@ def serve(settings: ServeSettings) -> None:
     log_json()
     with _port(settings) as listening:  # before the model is loaded, which takes a while
         app = create_app(settings)
-        config = uvicorn.Config(
-            app,
-            http=Protocol,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-            backlog=2048,
-            lifespan="on",
-        )
+        config = config_of(settings, app)
         service: Service = app.state.service
         try:
             host, port = listening.getsockname()[:2]
@@ -69,6 +65,34 @@ def serve(settings: ServeSettings) -> None:
             if service.bundles.pool is not None:
                 service.bundles.pool.close()
             service.store.close()
+
+
+def config_of(settings: ServeSettings, app: FastAPI) -> uvicorn.Config:
+    """Configure the server."""
+    return uvicorn.Config(
+        app,
+        http=Protocol,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=settings.proxy is not None,
+        forwarded_allow_ips=settings.proxy or "",
+        limit_concurrency=_connections(),
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        backlog=2048,
+        lifespan="on",
+    )
+
+
+def _connections() -> int:
+    """How many connections there may be: half of the descriptors, the others are for files."""
+    if sys.platform == "win32":
+        return _MOST_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(2 * _MOST_CONNECTIONS, hard) if hard != resource.RLIM_INFINITY else soft
+    if wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return min(_MOST_CONNECTIONS, max(wanted, soft) // 2)
 
 
 def _port(settings: ServeSettings) -> socket.socket:

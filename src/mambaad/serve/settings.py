@@ -33,6 +33,7 @@ class ServeSettings(BaseModel):
     ``review_share``: the random share of all parts that people look at, whatever their verdict.
     ``min_free_mb``: with less free disk space parts are refused.
     ``token_file``: lines of ``role name token``; a host other than loopback needs it, or users.
+    ``proxy``: address of a proxy, whose X-Forwarded headers are believed; of nobody else.
     ``watch``: a folder whose new images are inspected; ``watch_then`` leaves or moves them;
     ``watch_settle``: seconds that a file must not have changed before it is read.
     ``webhook``: an URL that receives each inspection.
@@ -66,6 +67,7 @@ class ServeSettings(BaseModel):
     review_share: float = Field(default=0.02, ge=0, le=1)
     min_free_mb: float = Field(default=100.0, ge=0)
     token_file: Path | None = None
+    proxy: str | None = None
     watch: Path | None = None
     watch_then: Literal["leave", "move"] = "leave"
     watch_settle: float = Field(default=1.5, gt=0)
