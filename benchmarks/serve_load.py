@@ -8,7 +8,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -129,16 +130,27 @@ class Loaded:
 
     def resident(self) -> dict[str, float]:
         """MiB of the service's process, and of its inference processes together."""
-        workers = [psutil.Process(pid).memory_info().rss for pid in self.served.workers()]
+        workers = 0
+        for process in self._workers():
+            with suppress(psutil.NoSuchProcess):  # it was just replaced
+                workers += process.memory_info().rss
         return {
             "server": round(self._server.memory_info().rss / 2**20, 1),
-            "workers": round(sum(workers) / 2**20, 1),
+            "workers": round(workers / 2**20, 1),
         }
 
     def _processor_seconds(self) -> tuple[float, float]:
         server = sum(self._server.cpu_times()[:2])
-        workers = (psutil.Process(pid).cpu_times() for pid in self.served.workers())
-        return server, sum(sum(times[:2]) for times in workers)
+        workers = 0.0
+        for process in self._workers():
+            with suppress(psutil.NoSuchProcess):
+                workers += sum(process.cpu_times()[:2])
+        return server, workers
+
+    def _workers(self) -> Iterator[psutil.Process]:
+        for pid in self.served.workers():
+            with suppress(psutil.NoSuchProcess):
+                yield psutil.Process(pid)
 
 
 def overload(bundle: Path, images: Path, folder: Path, seconds: float, save: Save) -> Any:

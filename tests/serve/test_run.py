@@ -97,20 +97,31 @@ def test_events_come_as_they_happen_and_none_is_left_out(client, served, good):
     asked.join()
 
 
-def test_a_busy_port_and_a_broken_bundle_are_one_line(served, line, tmp_path):
-    program = [sys.executable, "-c", "from mambaad.cli.app import main; main()", "serve"]
+def test_a_busy_port_and_a_broken_bundle_are_one_line_before_pytorch_is_loaded(
+    served, line, tmp_path
+):
+    program = "import sys; from mambaad.cli.app import main\ntry: main()\nfinally: "
+    program += "print('torch' in sys.modules or 'multiprocessing.forkserver' in sys.modules)"
     (tmp_path / "x.mambaad").write_bytes(b"no bundle")
-    for arguments in ([tmp_path / "x.mambaad"], [line, "--port", served.port]):
-        done = subprocess.run(
-            [*program, *map(str, arguments), "--data", str(tmp_path / "data")],
-            capture_output=True,
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, "serve", *map(str, arguments)],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        assert done.returncode == 1
-        assert "Traceback" not in done.stderr
-        (last,) = [line for line in done.stderr.splitlines() if line.startswith("mambaad: ")]
-        assert "--port" in last or "not a bundle" in last
+        for arguments in (
+            [tmp_path / "x.mambaad", "--port", "0", "--data", "x"],
+            [line, "--port", served.port, "--data", "y"],
+        )
+    ]
+    for process, expected in zip(started, ("not a bundle", "--port"), strict=True):
+        out, err = process.communicate()
+        assert (process.returncode, out) == (1, "False\n")
+        assert "Traceback" not in err
+        (last,) = [line for line in err.splitlines() if line.startswith("mambaad: ")]
+        assert expected in last
 
 
 def test_ctrl_c_ends_it_and_its_processes(served, client, good):

@@ -22,7 +22,7 @@ HEADER_SECONDS = 10.0
 
 
 class Gate:
-    """Refuses a part by its headers alone where there is no place for it.
+    """Refuses a part by its headers alone where there is no place for it, whoever sends it.
 
     Args:
         app: answers everything else.
@@ -38,9 +38,12 @@ class Gate:
             try:
                 self._intake.check_place(_size(scope))
             except MambaADError as error:
-                self._intake.count_refused(error)
-                await problem_of(error).response()(scope, receive, send)
-                return
+                problem = problem_of(error)
+                if problem.code == "queue_full":
+                    self._intake.count_refused(problem)
+                    await problem.response()(scope, receive, send)
+                    return
+                # What else there is comes after the check of who asks.
         await self._app(scope, receive, send)
 
 

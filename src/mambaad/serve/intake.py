@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mambaad.data.containers import find_format
+from mambaad.errors import MambaADError
 from mambaad.progress import say
 from mambaad.serve.bundles import Bundles
 from mambaad.serve.inference.pool import InferencePool, PoolClosed, QueueFull
 from mambaad.serve.inference.worker import Result, Task
 from mambaad.serve.metrics import Metrics
-from mambaad.serve.problems import Problem
+from mambaad.serve.problems import Problem, problem_of
 from mambaad.serve.review.sampling import draw, read_secret
 from mambaad.serve.settings import ServeSettings
 from mambaad.serve.store.images import ImageStore, Retention
@@ -96,6 +97,8 @@ class Intake:
     def place(self, size: int) -> Iterator[None]:
         """Hold one of the places of parts that are received, wait or are inspected.
 
+        What is raised meanwhile is counted as a part that was not accepted.
+
         Args:
             size: how many bytes the part may have.
 
@@ -105,16 +108,15 @@ class Intake:
         """
         try:
             self.check_place(size)
-        except Exception as error:
+            with self._counted(size):
+                yield
+        except MambaADError as error:
             self.count_refused(error)
             raise
-        with self._counted(size):
-            yield
 
-    def count_refused(self, error: Exception) -> None:
+    def count_refused(self, error: MambaADError) -> None:
         """Count a part that was not accepted."""
-        code = error.code if isinstance(error, Problem) else type(error).__name__
-        self._metrics.refused.labels(code).inc()
+        self._metrics.refused.labels(problem_of(error).code).inc()
 
     @contextmanager
     def _counted(self, size: int) -> Iterator[None]:

@@ -97,16 +97,15 @@ async def inspect(
     try:
         request.app.state.rate.check(request.client.host if request.client else "")
         size = announced_size(request, settings)
-        with intake.place(size):
-            received = await read_upload(request, settings)
-            if "respond-async" in (prefer or ""):
-                found = await intake.accept(received)
-            else:
-                found = await intake.inspect(received)
     except Problem as problem:
-        if problem.code not in ("queue_full", "ending", "starting"):
-            intake.count_refused(problem)
+        intake.count_refused(problem)
         raise
+    with intake.place(size):
+        received = await read_upload(request, settings)
+        if "respond-async" in (prefer or ""):
+            found = await intake.accept(received)
+        else:
+            found = await intake.inspect(received)
     return await asyncio.to_thread(_answer, service, found, 201, is_lookout=answer == "lookout")
 
 
