@@ -1,24 +1,23 @@
-"""The service beside the bare Inspector and predict, in one run; and under overload.
+"""The service beside the bare Inspector and predict, in one run; and under load.
 
-    python benchmarks/serve.py line.mambaad IMAGES --json FILE [--overload SECONDS] [--uploads N]
+    python benchmarks/serve.py line.mambaad IMAGES --json FILE --latency 60 --throughput 5
+    python benchmarks/serve.py line.mambaad IMAGES --json FILE --overload 5min --uploads 1000
+    python benchmarks/serve.py line.mambaad IMAGES --json FILE --soak 60min
 
-What is compared takes turns, so that whatever else the machine does slows both alike.
+What is compared takes turns, so that whatever else the machine does slows both alike. A section
+that is whole in FILE is not measured again; one that was interrupted begins again.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import io
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr
@@ -26,28 +25,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from machine import machine
+from serve_load import Save, overload, soak, uploads
 
+from mambaad.files import write_text
 from mambaad.inspection.inspector import Inspector
+from mambaad.serve.inference.worker import NICE
 from mambaad.workflows.predict import predict
-from tests.serve.killing import Served, account
+from tests.serve.killing import Served
 
-WATCH = """
-import http.client, sys, time
-while True:
-    started = time.perf_counter()
-    connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
-    connection.request("GET", "/healthz")
-    assert connection.getresponse().status == 200
-    connection.close()
-    print((time.perf_counter() - started) * 1000, flush=True)
-    time.sleep(0.05)
-"""
 HEADERS = {"content-type": "image/png"}
 
 
@@ -132,133 +122,78 @@ def throughput(bundle: Path, images: list[Path], folder: Path, rounds: int) -> A
     }
 
 
-def resident(served: Served) -> int:
-    """MiB of the service and its processes."""
-    root = psutil.Process(served.process.pid)
-    return round(sum(p.memory_info().rss for p in (root, *root.children(recursive=True))) / 2**20)
+class Results:
+    """A JSON file of sections, each written when it is done, so that a run can be continued.
+
+    Args:
+        path: of the file; None for none.
+        again: whether sections that are there are measured again.
+    """
+
+    def __init__(self, path: Path | None, again: bool) -> None:
+        self._path, self._again = path, again
+        is_there = path is not None and path.is_file()
+        self.found: dict[str, Any] = json.loads(path.read_bytes()) if path and is_there else {}
+
+    def section(self, name: str, measure: Callable[[Path, Save], Any]) -> None:
+        """Measure a section in a new folder, unless it is there and whole."""
+        if not self._again and not self.found.get(name, {"unfinished": True}).get("unfinished"):
+            print(f"{name}: is there", file=sys.stderr)
+            return
+
+        def save(found: dict[str, Any], *, unfinished: bool = True) -> None:
+            sign = {"unfinished": True} if unfinished else {"machine": machine()}
+            self.found[name] = {**sign, **found}
+            if self._path:
+                write_text(self._path, json.dumps(self.found, indent=2) + "\n")
+
+        with tempfile.TemporaryDirectory() as folder:
+            save(measure(Path(folder), save), unfinished=False)
+        print(json.dumps({name: self.found[name]}, indent=2))
 
 
-def overload(bundle: Path, images: list[Path], folder: Path, seconds: float, clients: int) -> Any:
-    """Many clients that never wait: what is refused, memory, and the time of /healthz."""
-    data = folder / "overload"
-    options = ("--mode", "throughput", "--queue", "16", "--rate", "1e6", "--min-free-mb", "1")
-    served = Served(bundle, data, *options)
-    contents = [path.read_bytes() for path in images]
-    statuses: Counter[int] = Counter()
-    answered: dict[str, str] = {}
-    retry_after: Counter[str] = Counter()
-    stop = threading.Event()
-
-    def flood(number: int) -> None:
-        with httpx.Client(base_url=served.url, timeout=120) as client:
-            part = 0
-            while not stop.is_set():
-                key = f"{number}-{part}"
-                part += 1
-                answer = client.post(
-                    "/v1/inspections",
-                    content=contents[part % len(contents)],
-                    headers={**HEADERS, "Idempotency-Key": key},
-                )
-                statuses[answer.status_code] += 1
-                if answer.is_success:
-                    answered[key] = answer.json()["id"]
-                else:
-                    retry_after[answer.headers.get("Retry-After", "none")] += 1
-                    time.sleep(0.02)
-
-    threads = [threading.Thread(target=flood, args=(n,)) for n in range(clients)]
-    # In a process of its own: in this one it would wait for the clients.
-    watch = subprocess.Popen(
-        [sys.executable, "-c", WATCH, str(served.port)], stdout=subprocess.PIPE, text=True
-    )
-    memory = [(0.0, resident(served))]
-    started = time.monotonic()
-    for thread in threads:
-        thread.start()
-    while time.monotonic() - started < seconds:
-        time.sleep(max(seconds / 10, 1))
-        memory.append((round(time.monotonic() - started, 1), resident(served)))
-    stop.set()
-    watch.terminate()
-    health = [float(line) for line in watch.communicate()[0].split()]
-    for thread in threads:
-        thread.join()
-    served.stop()
-    return {
-        "seconds": seconds,
-        "clients": clients,
-        "statuses": {str(k): v for k, v in sorted(statuses.items())},
-        "retry_after_s": dict(retry_after),
-        "healthz_ms": {
-            "calls": len(health),
-            "median": round(statistics.median(health), 1),
-            "p99": round(statistics.quantiles(health, n=100)[-1], 1),
-        },
-        "memory_mib": memory,
-        **account(data, answered),
-    }
-
-
-def uploads(bundle: Path, images: list[Path], folder: Path, count: int) -> Any:
-    """That many uploads at once."""
-    data = folder / "uploads"
-    served = Served(bundle, data, "--mode", "throughput", "--rate", "1e6", "--min-free-mb", "1")
-    contents = [path.read_bytes() for path in images]
-
-    async def send() -> tuple[Counter[str], dict[str, str]]:
-        limits = httpx.Limits(max_connections=count, max_keepalive_connections=0)
-        found: Counter[str] = Counter()
-        answered: dict[str, str] = {}
-        async with httpx.AsyncClient(base_url=served.url, timeout=300, limits=limits) as client:
-
-            async def one(number: int) -> None:
-                key = f"upload {number}"
-                headers = {**HEADERS, "Idempotency-Key": key}
-                content = contents[number % len(contents)]
-                try:
-                    answer = await client.post("/v1/inspections", content=content, headers=headers)
-                except httpx.TransportError as error:
-                    found[type(error).__name__] += 1
-                    return
-                found[str(answer.status_code)] += 1
-                if answer.is_success:
-                    answered[key] = answer.json()["id"]
-
-            await asyncio.gather(*(one(number) for number in range(count)))
-        return found, answered
-
-    statuses, answered = asyncio.run(send())
-    memory = resident(served)
-    served.stop()
-    found = account(data, answered)
-    return {"uploads": count, "outcomes": dict(statuses), "memory_mib": memory, **found}
+def seconds_of(text: str) -> float:
+    """Seconds of 30s, 5min or 1h."""
+    units = {"s": 1, "min": 60, "h": 3600}
+    for unit, each in units.items():
+        number = text.removesuffix(unit)
+        if number != text and number.replace(".", "", 1).isdigit():
+            return float(number) * each
+    raise argparse.ArgumentTypeError(f"{text}: expected a time such as 30s, 5min or 1h")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("bundle", type=Path)
     parser.add_argument("images", type=Path, help="a folder of PNG files")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--overload", type=float, default=60.0, metavar="SECONDS")
-    parser.add_argument("--clients", type=int, default=48)
-    parser.add_argument("--uploads", type=int, default=1000)
+    parser.add_argument("--json", type=Path, help="continued if it is there")
+    parser.add_argument("--again", action="store_true", help="measure anew what is there")
+    parser.add_argument("--overload", type=seconds_of, metavar="TIME", help="such as 5min")
+    parser.add_argument("--soak", type=seconds_of, metavar="TIME", help="such as 60min")
+    parser.add_argument("--uploads", type=int, metavar="N", help="such as 1000")
+    parser.add_argument("--latency", type=int, metavar="PARTS", help="such as 60")
+    parser.add_argument("--throughput", type=int, metavar="ROUNDS", help="such as 5")
     given = parser.parse_args()
-    images = sorted(given.images.glob("*.png"))
-    found: dict[str, Any] = {"machine": machine(), "load": [os.getloadavg()[0]]}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        found["one_thread"] = latency(given.bundle, images, folder, 1, given.rounds)
-        found["latency"] = latency(given.bundle, images, folder, os.cpu_count() or 1, given.rounds)
-        found["throughput"] = throughput(given.bundle, images, folder, max(given.rounds // 12, 3))
-        found["overload"] = overload(given.bundle, images, folder, given.overload, given.clients)
-        found["uploads"] = uploads(given.bundle, images, folder, given.uploads)
-    found["load"].append(os.getloadavg()[0])
-    text = json.dumps(found, indent=2)
-    print(text)
-    if given.json:
-        given.json.write_text(text + "\n", encoding="utf-8")
+    bundle, folder = given.bundle, given.images
+    images = sorted(folder.glob("*.png"))
+    results = Results(given.json, given.again)
+    for load in (overload, soak, uploads):
+        if size := getattr(given, load.__name__):
+            results.section(
+                load.__name__,
+                lambda data, save, load=load, size=size: load(bundle, folder, data, size, save),
+            )
+    # From here on everything has the priority of inference processes: what takes turns with them
+    # would go before them otherwise, wherever other programs use the machine.
+    os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    if count := given.latency:
+        for name, threads in (("latency_one_thread", 1), ("latency", os.cpu_count() or 1)):
+            results.section(
+                name,
+                lambda data, _, threads=threads: latency(bundle, images, data, threads, count),
+            )
+    if rounds := given.throughput:
+        results.section("throughput", lambda data, _: throughput(bundle, images, data, rounds))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """Roles, tokens, passwords, sessions, and requests of other sites."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from mambaad.errors import ConfigError
+from mambaad.serve.api.operations import may_listen
 from mambaad.serve.app import create_app
 from mambaad.serve.auth import COOKIE, hash_password, is_password, read_tokens
+from mambaad.serve.run import config_of
 from mambaad.serve.settings import make_settings
 from mambaad.serve.store.store import Store
 from tests.serve.conftest import BASE
@@ -203,3 +208,46 @@ def test_a_token_file_is_private(token_file):
         read_tokens(token_file)
     with pytest.raises(ConfigError, match="cannot be read"):
         read_tokens(token_file / "x")
+
+
+def test_many_logins_at_once_are_many(closed):
+    def attempt(number):
+        return closed.post("/v1/login", json={"name": "anna", "password": f"wrong {number}"})
+
+    with ThreadPoolExecutor(16) as threads:
+        statuses = [answer.status_code for answer in threads.map(attempt, range(16))]
+    assert sorted(statuses) == [401] * 5 + [429] * 11
+
+
+def test_headers_of_a_proxy_are_believed_of_a_named_one_alone(tmp_path):
+    config = config_of(make_settings(bundle=tmp_path, data=tmp_path), FastAPI())
+    assert (config.proxy_headers, config.forwarded_allow_ips) == (False, "")
+    config = config_of(make_settings(bundle=tmp_path, data=tmp_path, proxy="10.0.0.1"), FastAPI())
+    assert (config.proxy_headers, config.forwarded_allow_ips) == (True, "10.0.0.1")
+
+
+def test_a_stream_of_events_ends_with_its_session(closed):
+    service = closed.app.state.service
+    csrf = closed.post("/v1/login", json={"name": "anna", "password": PASSWORD}).json()["csrf"]
+    request = Request(
+        {
+            "type": "http",
+            "method": "GET",
+            "path": "/v1/events",
+            "headers": [
+                (b"host", b"line.example"),
+                (b"cookie", f"{COOKIE}={closed.cookies[COOKIE]}".encode()),
+            ],
+        }
+    )
+    assert may_listen(service, request)
+    assert closed.post("/v1/logout", headers={"x-csrf-token": csrf}).status_code == 204
+    assert not may_listen(service, request)
+
+
+@pytest.mark.parametrize("host", ["127.9.9.9", "127.0.0.1"])
+def test_its_own_address_is_answered(tmp_path, host):
+    app = create_app(make_settings(bundle=tmp_path, data=tmp_path / "data", host=host))
+    client = TestClient(app, base_url=f"http://{host}:8000")
+    assert client.get("/v1/inspections").status_code == 200
+    app.state.service.store.close()

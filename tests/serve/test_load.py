@@ -5,6 +5,7 @@ import signal
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from fastapi.testclient import TestClient
@@ -87,38 +88,68 @@ def test_waiting_parts_are_bounded_in_bytes_too(line, tmp_path, good):
         assert sorted(answer.status_code for answer in answers) == [201, 429]
 
 
-def test_a_full_disk_is_refused_clearly_and_recovers(line, tmp_path, good):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+@contextmanager
+def mounted(folder, options):
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("needs the right to mount a small file system")
     try:
-        with start(line, disk) as service:
-            filler = disk / "filler"
-            kept = [service.post("/v1/inspections", content=good, headers=PNG).json()["id"]]
-            with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
-                fill(file)
-            refused = [
-                service.post("/v1/inspections", content=good, headers=headers)
-                for headers in (PNG, {**PNG, "prefer": "respond-async"}, PNG)
-            ]
-            assert [answer.status_code for answer in refused] == [507] * 3
-            assert {answer.json()["error"]["code"] for answer in refused} == {"storage_full"}
-            assert service.get("/v1/inspections").status_code == 200
-            decision = service.post(
-                f"/v1/inspections/{kept[0]}/decisions",
-                json={"decision": "good", "note": "x" * 2000},
-            )
-            assert decision.status_code in (201, 507)
-            filler.unlink()
-            kept.append(service.post("/v1/inspections", content=good, headers=PNG).json()["id"])
-            store = service.app.state.service.store
-            assert [row["id"] for row in store.inspections()] == kept[::-1]
-            assert store.verify().problem is None
-            assert list((disk / "spool").iterdir()) == []
+        yield
     finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
+        subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def test_a_read_only_folder_is_refused_clearly_and_recovers(line, tmp_path, good):
+    with start(line, tmp_path) as service:
+        kept = []
+        for name in ("spool", "images"):
+            with mounted(tmp_path / name, "ro"):
+                answers = [
+                    service.post("/v1/inspections", content=good, headers=headers)
+                    for headers in (PNG, {**PNG, "idempotency-key": name})
+                ]
+                assert [answer.status_code for answer in answers] == [503] * 2
+                for answer in answers:
+                    assert answer.json()["error"]["code"] == "store"
+                    assert "Read-only file system" in answer.json()["error"]["message"]
+                    assert answer.headers["retry-after"] == "1"
+                assert service.get("/healthz").status_code == 200
+            headers = {**PNG, "idempotency-key": name}  # was not used up
+            answer = service.post("/v1/inspections", content=good, headers=headers)
+            kept.append(answer.json()["id"])
+        store = service.app.state.service.store
+        assert [row["id"] for row in store.inspections()] == kept[::-1]
+        assert store.verify().problem is None
+        assert 'mambaad_refused_total{code="store"} 4.0' in service.get("/metrics").text
+
+
+def test_a_full_disk_is_refused_clearly_and_recovers(line, tmp_path, good):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with mounted(disk, "size=2m"), start(line, disk) as service:
+        filler = disk / "filler"
+        kept = [service.post("/v1/inspections", content=good, headers=PNG).json()["id"]]
+        with filler.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space"):
+            fill(file)
+        refused = [
+            service.post("/v1/inspections", content=good, headers=headers)
+            for headers in (PNG, {**PNG, "prefer": "respond-async"}, PNG)
+        ]
+        assert [answer.status_code for answer in refused] == [507] * 3
+        assert {answer.json()["error"]["code"] for answer in refused} == {"storage_full"}
+        assert service.get("/v1/inspections").status_code == 200
+        decision = service.post(
+            f"/v1/inspections/{kept[0]}/decisions",
+            json={"decision": "good", "note": "x" * 2000},
+        )
+        assert decision.status_code in (201, 507)
+        filler.unlink()
+        kept.append(service.post("/v1/inspections", content=good, headers=PNG).json()["id"])
+        store = service.app.state.service.store
+        assert [row["id"] for row in store.inspections()] == kept[::-1]
+        assert store.verify().problem is None
+        assert list((disk / "spool").iterdir()) == []
+        assert 'mambaad_refused_total{code="storage_full"} 3.0' in service.get("/metrics").text
 
 
 def fill(file):

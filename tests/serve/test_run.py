@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -82,36 +83,45 @@ def test_the_client_reads_pages_to_the_end(client, good):
 
 
 def test_events_come_as_they_happen_and_none_is_left_out(client, served, good):
-    stream = client.events(last=0)
-    first = next(stream)
-    assert (first["event"], first["data"]["kind"]) == ("bundle_use", "bundle_use")
-    found = client.inspect(good, serial="E")
-    for event in stream:
-        if event["data"].get("serial") == "E":
-            break
+    with closing(client.events(last=0)) as stream:
+        first = next(stream)
+        assert (first["event"], first["data"]["kind"]) == ("bundle_use", "bundle_use")
+        found = client.inspect(good, serial="E")
+        event = next(e for e in stream if e["data"].get("serial") == "E")
     assert event["data"]["id"] == found["id"]
-    asked = threading.Timer(0.5, lambda: Client(served.url).inspect(good, serial="F"))
+    asked = threading.Timer(0.5, client.inspect, (good,), {"serial": "F"})
     asked.start()
-    with Client(served.url) as other:  # from now on, waiting
-        live = next(e for e in other.events(last=event["id"]) if e["event"] == "inspection")
+    with Client(served.url) as other, closing(other.events(last=event["id"])) as stream:
+        live = next(e for e in stream if e["event"] == "inspection")  # waits for it
     assert live["data"]["serial"] == "F"
     asked.join()
 
 
-def test_a_busy_port_and_a_broken_bundle_are_one_line(served, line, tmp_path):
-    program = [sys.executable, "-c", "from mambaad.cli.app import main; main()", "serve"]
+def test_a_busy_port_and_a_broken_bundle_are_one_line_before_pytorch_is_loaded(
+    served, line, tmp_path
+):
+    program = "import sys; from mambaad.cli.app import main\ntry: main()\nfinally: "
+    program += "print('torch' in sys.modules or 'multiprocessing.forkserver' in sys.modules)"
     (tmp_path / "x.mambaad").write_bytes(b"no bundle")
-    for arguments in ([tmp_path / "x.mambaad"], [line, "--port", served.port]):
-        done = subprocess.run(
-            [*program, *map(str, arguments), "--data", str(tmp_path / "data")],
-            capture_output=True,
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, "serve", *map(str, arguments)],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            check=False,
         )
-        assert done.returncode == 1
-        assert "Traceback" not in done.stderr
-        (last,) = [line for line in done.stderr.splitlines() if line.startswith("mambaad: ")]
-        assert "--port" in last or "not a bundle" in last
+        for arguments in (
+            [tmp_path / "x.mambaad", "--port", "0", "--data", "x"],
+            [line, "--port", served.port, "--data", "y"],
+        )
+    ]
+    for process, expected in zip(started, ("not a bundle", "--port"), strict=True):
+        out, err = process.communicate()
+        assert (process.returncode, out) == (1, "False\n")
+        assert "Traceback" not in err
+        (last,) = [line for line in err.splitlines() if line.startswith("mambaad: ")]
+        assert expected in last
 
 
 def test_ctrl_c_ends_it_and_its_processes(served, client, good):

@@ -79,6 +79,9 @@ def run(
     part_seconds: Annotated[
         float, typer.Option(help="Seconds that a part may take before it is tried again.")
     ] = 60.0,
+    worker_growth_mb: Annotated[
+        float, typer.Option(help="Replace an inference process that grows by more MiB.")
+    ] = 2048.0,
     max_bytes: Annotated[int, typer.Option(help="Bytes of an upload at most.")] = 32 * 2**20,
     max_pixels: Annotated[
         int | None, typer.Option(help="Refuse images with more pixels. [as in training]")
@@ -104,6 +107,10 @@ def run(
     ] = 100.0,
     token_file: Annotated[
         Path | None, typer.Option(help="File of tokens: lines of 'role name token'.")
+    ] = None,
+    proxy: Annotated[
+        str | None,
+        typer.Option(help="Address of a proxy, whose X-Forwarded headers are believed."),
     ] = None,
     watch: Annotated[Path | None, typer.Option(help="Inspect new images of this folder.")] = None,
     watch_then: Annotated[

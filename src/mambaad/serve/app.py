@@ -13,7 +13,9 @@ from mambaad.progress import say
 from mambaad.serve.api import inspections, operations
 from mambaad.serve.api.uploads import RateLimit
 from mambaad.serve.auth import Auth
+from mambaad.serve.bodies import Bodies
 from mambaad.serve.bundles import Bundles
+from mambaad.serve.gate import Gate
 from mambaad.serve.intake import Intake
 from mambaad.serve.logs import Answers
 from mambaad.serve.metrics import Metrics
@@ -76,6 +78,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
             for work in (outbox.run, *(source.run for source in sources)):
                 tasks.append(asyncio.create_task(work()))
             tasks.append(asyncio.create_task(_sweep(service)))
+            for task in tasks:
+                task.add_done_callback(service.note_end)
             yield
         finally:
             service.changes.end()
@@ -98,6 +102,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
     app.state.rate = RateLimit(settings.rate)
     app.state.streams = 0
     answer_problems(app)
+    app.add_middleware(Gate, intake=intake)
+    app.add_middleware(Bodies)
     app.add_middleware(Answers, headers=HEADERS)
     app.include_router(inspections.router)
     app.include_router(operations.router)

@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import hmac
 import secrets
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -32,8 +33,9 @@ Role = Literal["viewer", "reviewer", "engineer"]
 ROLES: tuple[Role, ...] = get_args(Role)
 COOKIE, CSRF_HEADER, CSRF_FIELD = "mambaad_session", "x-csrf-token", "csrf_token"
 SESSION_HOURS = 12
-_ATTEMPTS, _PER_SECONDS = 5, 60.0  # of logins with a wrong password
+_ATTEMPTS, _PER_SECONDS = 5, 60.0  # of logins that fail or are under way
 _LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]", "::1")
+_HASHING = threading.Semaphore(2)  # argon2 takes 64 MiB each time
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
@@ -68,7 +70,9 @@ class Auth:
         self._store = store
         self._tokens = read_tokens(settings.token_file) if settings.token_file else {}
         self._is_loopback = settings.is_loopback
-        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+        self._host = settings.host
+        self._attempts: OrderedDict[str, list[float]] = OrderedDict()
+        self._counting = threading.Lock()
         self._has_users = bool(store.users())
         if not settings.is_loopback and not self.is_closed:
             raise ConfigError(
@@ -88,7 +92,15 @@ class Auth:
             Problem: a wrong token, another origin, or a form without its token.
         """
         host = request.headers.get("host", "")
-        if self._is_loopback and not self.is_closed and _name_of(host) not in _LOOPBACK_NAMES:
+        if (
+            self._is_loopback
+            and not self.is_closed
+            and _name_of(host)
+            not in (
+                *_LOOPBACK_NAMES,
+                self._host,
+            )
+        ):
             raise Problem(421, "wrong_host", f"this service is not {host}", "use 127.0.0.1")
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
@@ -120,24 +132,36 @@ class Auth:
         Raises:
             Problem: a wrong name or password, or too many of them.
         """
-        for key in (f"name {name}", f"from {address}"):
-            recent = [t for t in self._failures.get(key, []) if t > time.monotonic() - _PER_SECONDS]
-            if len(recent) >= _ATTEMPTS:
-                raise Problem(
-                    429, "too_many_logins", "too many wrong passwords", "wait a minute", retry=60
-                )
+        keys = (f"name {name}", f"from {address}")
+        self._count(keys)
         found = self._store.user(name)
         if not is_password(password, found["password"] if found else None):
-            for key in (f"name {name}", f"from {address}"):
-                self._failures.setdefault(key, []).append(time.monotonic())
-                self._failures[key] = self._failures[key][-_ATTEMPTS:]
-            while len(self._failures) > 10_000:
-                self._failures.popitem(last=False)
             raise Problem(401, "wrong_password", "the name or password is wrong", "try again")
+        with self._counting:
+            for key in keys:
+                self._attempts.pop(key, None)
         cookie, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         expires = datetime.now(timezone.utc) + timedelta(hours=SESSION_HOURS)
         self._store.add_session(_digest(cookie), name, csrf, time_text(expires)).result()
         return cookie, csrf
+
+    def _count(self, keys: tuple[str, ...]) -> None:
+        """Count a login before its password is checked, so that many at once are many (Problem)."""
+        with self._counting:
+            now = time.monotonic()
+            recent = {
+                key: [t for t in self._attempts.get(key, []) if t > now - _PER_SECONDS]
+                for key in keys
+            }
+            if any(len(times) >= _ATTEMPTS for times in recent.values()):
+                raise Problem(
+                    429, "too_many_logins", "too many logins in a minute", "wait", retry=60
+                )
+            for key, times in recent.items():
+                self._attempts[key] = [*times, now]
+                self._attempts.move_to_end(key)
+            while len(self._attempts) > 10_000:
+                self._attempts.popitem(last=False)
 
     def log_out(self, request: Request) -> None:
         """End the session of a request."""
@@ -183,13 +207,14 @@ def is_password(password: str, hashed: str | None) -> bool:
     from argon2.exceptions import Argon2Error, InvalidHashError
 
     hasher = PasswordHasher()
-    if hashed is None:
-        hasher.hash(password)
-        return False
-    try:
-        return hasher.verify(hashed, password)
-    except (Argon2Error, InvalidHashError):
-        return False
+    with _HASHING:
+        if hashed is None:
+            hasher.hash(password)
+            return False
+        try:
+            return hasher.verify(hashed, password)
+        except (Argon2Error, InvalidHashError):
+            return False
 
 
 def read_tokens(path: Path) -> dict[str, Who]:

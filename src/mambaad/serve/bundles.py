@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mambaad.artifacts.registry import Registry
+from mambaad.artifacts.run_folder import read_config
+from mambaad.artifacts.snapshot import opened
 from mambaad.serve.inference.pool import InferencePool
 from mambaad.serve.inference.worker import Loaded, Plan
 from mambaad.serve.settings import ServeSettings
@@ -38,11 +40,14 @@ class Bundles:
         else:
             assert settings.bundle is not None  # make_settings checks it
             source, number = settings.bundle, None
+        with opened(source) as run:  # what is no model is found out before PyTorch is loaded
+            read_config(run)
         pool = InferencePool(
             self._plan(source),
             processes=settings.processes,
             queue=settings.queue,
             part_seconds=settings.part_seconds,
+            growth=settings.worker_growth_mb,
         )
         self.pool = pool
         self._versions[pool.loaded.digest] = number

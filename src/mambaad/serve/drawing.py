@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from mambaad.report.overlay import draw_outlines, heatmap_overlay
 from mambaad.serve.inference.worker import read_pixels
 from mambaad.types import Reading
 
@@ -42,6 +41,9 @@ def draw_heatmap(content: bytes, found: KeptMap, reading: Reading) -> bytes:
         found: its map.
         reading: how images are read.
     """
+    # Here, so that the service starts without matplotlib and SciPy, which take half a second.
+    from mambaad.report.overlay import draw_outlines, heatmap_overlay
+
     pixels = read_pixels(content, reading)
     drawn = heatmap_overlay(pixels, found.map, found.range)
     if found.regions.any():

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from mambaad.data.containers import find_format
+from mambaad.errors import MambaADError
 from mambaad.progress import say
 from mambaad.serve.bundles import Bundles
 from mambaad.serve.inference.pool import InferencePool, PoolClosed, QueueFull
 from mambaad.serve.inference.worker import Result, Task
 from mambaad.serve.metrics import Metrics
-from mambaad.serve.problems import Problem
+from mambaad.serve.problems import Problem, problem_of
 from mambaad.serve.review.sampling import draw, read_secret
 from mambaad.serve.settings import ServeSettings
 from mambaad.serve.store.images import ImageStore, Retention
@@ -82,34 +83,40 @@ class Intake:
             raise Problem(503, "starting", "the service is not ready", "try again", retry=2)
         return self._bundles.pool
 
+    def check_place(self, size: int) -> None:
+        """See whether there is a place for a part of so many bytes; takes none (see place)."""
+        if self.is_ending:
+            raise Problem(503, "ending", "the service is ending", "try again", retry=10)
+        pool = self.pool
+        most = max(self._settings.queue_bytes, size)
+        if self._in_flight >= self._settings.queue or self._bytes + size > most:
+            raise _full(pool.retry_after)
+        self._images.check_space()
+
     @contextmanager
     def place(self, size: int) -> Iterator[None]:
         """Hold one of the places of parts that are received, wait or are inspected.
+
+        What is raised meanwhile is counted as a part that was not accepted.
 
         Args:
             size: how many bytes the part may have.
 
         Raises:
-            Problem: there is none, no space on disk, or the service is starting or ending.
+            Problem, StoreError: there is none, no space on disk, or the service is starting or
+                ending.
         """
         try:
-            if self.is_ending:
-                raise Problem(503, "ending", "the service is ending", "try again", retry=10)
-            pool = self.pool
-            most = max(self._settings.queue_bytes, size)
-            if self._in_flight >= self._settings.queue or self._bytes + size > most:
-                raise _full(pool.retry_after)
-            self._images.check_space()
-        except Exception as error:
+            self.check_place(size)
+            with self._counted(size):
+                yield
+        except MambaADError as error:
             self.count_refused(error)
             raise
-        with self._counted(size):
-            yield
 
-    def count_refused(self, error: Exception) -> None:
+    def count_refused(self, error: MambaADError) -> None:
         """Count a part that was not accepted."""
-        code = error.code if isinstance(error, Problem) else type(error).__name__
-        self._metrics.refused.labels(code).inc()
+        self._metrics.refused.labels(problem_of(error).code).inc()
 
     @contextmanager
     def _counted(self, size: int) -> Iterator[None]:
@@ -256,7 +263,7 @@ class Intake:
         self, received: Received, run: Callable[[NewPart, str], Awaitable[None]]
     ) -> str:
         """Run what makes an inspection, unless its key has made one; returns its id."""
-        part, inspection_id = self._part(received), new_id()
+        part, inspection_id = await self._in_thread(lambda: self._part(received)), new_id()
         key = received.key
         if key is None:
             await run(part, inspection_id)

@@ -11,6 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mambaad.files import printable
+from mambaad.serve.problems import problem_of
 
 access = logging.getLogger("mambaad.serve.access")
 _QUIET = ("/healthz", "/readyz", "/metrics")
@@ -44,7 +45,7 @@ def log_json() -> None:
 
 
 class Answers:
-    """Adds headers to every answer, and logs the request (never its body or query).
+    """Adds headers to every answer, of errors too, and logs the request (not its body or query).
 
     Args:
         app: answers.
@@ -59,7 +60,7 @@ class Answers:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), None
 
         async def send_more(message: Message) -> None:
             nonlocal status
@@ -72,6 +73,11 @@ class Answers:
 
         try:
             await self._app(scope, receive, send_more)
+        except Exception as error:
+            access.exception("the service failed")
+            if status is not None:  # the answer has begun
+                raise
+            await problem_of(error).response()(scope, receive, send_more)
         finally:
             if scope["path"] not in _QUIET:
                 fields = {

@@ -75,7 +75,7 @@ def answer_problems(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        return Problem(422, "invalid", f"{place}: {first['msg']}", "see /docs").response()
+        return Problem(422, "invalid", f"{place}: {first['msg']}", "see /openapi.json").response()
 
     async def http(_: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import signal
+import socket
+import sys
 from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 
 from mambaad.errors import RunError
 from mambaad.progress import say
 from mambaad.serve.app import create_app
+from mambaad.serve.gate import Protocol
 from mambaad.serve.logs import log_json
 from mambaad.serve.service import Service
 from mambaad.serve.settings import ServeSettings
 
+if sys.platform != "win32":
+    import resource
+
 _GRACE_SECONDS = 30
+_MOST_CONNECTIONS = 4096
 
 
 class _Server(uvicorn.Server):
@@ -37,29 +46,76 @@ def serve(settings: ServeSettings) -> None:
         ConfigError, RunError, StoreError: it cannot start; see :func:`create_app`.
     """
     log_json()
-    app = create_app(settings)
-    config = uvicorn.Config(
+    with _port(settings) as listening:  # before the model is loaded, which takes a while
+        app = create_app(settings)
+        config = config_of(settings, app)
+        service: Service = app.state.service
+        try:
+            host, port = listening.getsockname()[:2]
+            say(f"loading the model; then http://{f'[{host}]' if ':' in host else host}:{port}")
+            service.bundles.start()
+            _Server(config).run([listening])
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise _busy(settings, error) from error  # taken meanwhile
+        except SystemExit:  # uvicorn's
+            raise RunError("the service could not start; the log above says why") from None
+        finally:
+            if service.bundles.pool is not None:
+                service.bundles.pool.close()
+            service.store.close()
+
+
+def config_of(settings: ServeSettings, app: FastAPI) -> uvicorn.Config:
+    """Configure the server."""
+    return uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        http=Protocol,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=settings.proxy is not None,
+        forwarded_allow_ips=settings.proxy or "",
+        limit_concurrency=_connections(),
         timeout_graceful_shutdown=_GRACE_SECONDS,
         backlog=2048,
         lifespan="on",
     )
-    server = _Server(config)
-    service: Service = app.state.service
+
+
+def _connections() -> int:
+    """How many connections there may be: half of the descriptors, the others are for files."""
+    if sys.platform == "win32":
+        return _MOST_CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(2 * _MOST_CONNECTIONS, hard) if hard != resource.RLIM_INFINITY else soft
+    if wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return min(_MOST_CONNECTIONS, max(wanted, soft) // 2)
+
+
+def _port(settings: ServeSettings) -> socket.socket:
+    """Take the service's port, without answering yet (RunError: it cannot be used)."""
     try:
-        say(f"loading the model; then http://{settings.host}:{settings.port}")
-        service.bundles.start()
-        server.run()
-    except SystemExit:  # uvicorn's, after a line in the log
-        raise RunError(
-            f"--port: {settings.host}:{settings.port} cannot be used; choose another"
-        ) from None
-    finally:
-        if service.bundles.pool is not None:
-            service.bundles.pool.close()
-        service.store.close()
+        found = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, kind, protocol, _, address = min(found)  # IPv4 first
+        taken = socket.socket(family, kind, protocol)
+        try:
+            if sys.platform != "win32":  # there it would take a port that is in use
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind(address)
+        except BaseException:
+            taken.close()
+            raise
+    except OSError as error:
+        raise _busy(settings, error) from error
+    return taken
+
+
+def _busy(settings: ServeSettings, error: OSError) -> RunError:
+    where = f"{settings.host}:{settings.port}"
+    reason = error.strerror or error
+    return RunError(f"--port: {where} cannot be used ({reason}); choose another")

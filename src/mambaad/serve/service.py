@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field
 
 from fastapi import Request
@@ -14,6 +15,8 @@ from mambaad.serve.metrics import Metrics
 from mambaad.serve.settings import ServeSettings
 from mambaad.serve.store.images import ImageStore
 from mambaad.serve.store.store import Store
+
+_log = logging.getLogger("mambaad.serve")
 
 
 class Changes:
@@ -49,7 +52,10 @@ class Changes:
 
 @dataclass
 class Service:
-    """What a request works with: ``request.app.state.service``."""
+    """What a request works with: ``request.app.state.service``.
+
+    ``failure``: of what works beside the requests; None as long as all of it does.
+    """
 
     settings: ServeSettings
     store: Store
@@ -59,6 +65,14 @@ class Service:
     metrics: Metrics
     intake: Intake
     changes: Changes = field(default_factory=Changes)
+    failure: str | None = None
+
+    def note_end(self, task: asyncio.Task[None]) -> None:
+        """Have ``/readyz`` fail, and the log say why, if a task that never ends has failed."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.failure = f"{type(error).__name__}: {error}"
+            _log.error("a part of the service has ended", exc_info=error)
 
 
 async def service_of(request: Request) -> Service:

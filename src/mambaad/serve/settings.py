@@ -23,6 +23,8 @@ class ServeSettings(BaseModel):
     ``queue``: parts that may wait, be uploaded or be inspected at a time, of ``queue_bytes``
     together; more are refused.
     ``part_seconds``: a part that takes longer is inspected again, and the second time an error.
+    ``worker_growth_mb``: MiB; an inference process that has grown by more since it was loaded is
+    replaced by another, which is loaded first (on Linux).
     ``max_bytes``, ``max_pixels``: of an upload (pixels: as in training by default);
     ``rate``: uploads a second of one client; ``upload_seconds``: an upload may take.
     ``keep``: which images stay: all, those that did not pass, or a random ``keep_share`` of those
@@ -31,6 +33,7 @@ class ServeSettings(BaseModel):
     ``review_share``: the random share of all parts that people look at, whatever their verdict.
     ``min_free_mb``: with less free disk space parts are refused.
     ``token_file``: lines of ``role name token``; a host other than loopback needs it, or users.
+    ``proxy``: address of a proxy, whose X-Forwarded headers are believed; of nobody else.
     ``watch``: a folder whose new images are inspected; ``watch_then`` leaves or moves them;
     ``watch_settle``: seconds that a file must not have changed before it is read.
     ``webhook``: an URL that receives each inspection.
@@ -52,6 +55,7 @@ class ServeSettings(BaseModel):
     queue: int = Field(default=64, ge=1, le=100_000)
     queue_bytes: int = Field(default=512 * 2**20, ge=2**20)
     part_seconds: float = Field(default=60.0, gt=0)
+    worker_growth_mb: float = Field(default=2048.0, gt=0)
     max_bytes: int = Field(default=32 * 2**20, ge=1024)
     max_pixels: int | None = Field(default=None, ge=1)
     rate: float = Field(default=200.0, gt=0)
@@ -63,6 +67,7 @@ class ServeSettings(BaseModel):
     review_share: float = Field(default=0.02, ge=0, le=1)
     min_free_mb: float = Field(default=100.0, ge=0)
     token_file: Path | None = None
+    proxy: str | None = None
     watch: Path | None = None
     watch_then: Literal["leave", "move"] = "leave"
     watch_settle: float = Field(default=1.5, gt=0)

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from mambaad.inspection.inspector import Inspector
+from mambaad.serve.api.schemas import Inspection, Lookout
 from mambaad.serve.store.rows import Filter
 
 
@@ -77,6 +78,27 @@ def test_an_answer_can_have_lookout_s_fields(service, good, defective):
     mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["AnomalyMask"]))))
     share = (mask != 255).any(axis=2).mean()
     assert 0 < area["PixelAnomaly"]["TotalPercentageArea"] == share
+    query = {"answer": "lookout", "serial": "lookout", "product": "bolt"}
+    for image in (good, defective):
+        answer = post(service, image, query=query)
+        assert answer.status_code == 201
+        at = answer.headers["location"]
+        assert answer.json() == service.get(f"{at}/lookout").json()
+        expected = service.get(at).json()["verdict"] != "PASS"
+        assert answer.json()["DetectAnomalyResult"]["IsAnomalous"] is expected
+    assert len(kept(service, "lookout")) == 2
+    assert code_of(post(service, good, query={"answer": "other"})) == (422, "invalid")
+
+
+def test_the_examples_of_the_description_are_what_it_describes(service):
+    schemas = service.get("/openapi.json").json()["components"]["schemas"]
+    for model in (Inspection, Lookout):
+        (example,) = schemas[model.__name__]["examples"]
+        assert model.model_validate(example).model_dump(include=example.keys(), mode="json")
+        assert set(example) <= set(model.model_fields)
+    for name in ("Pending", "NewDecision", "ErrorBody"):
+        fields = schemas[name]["properties"].values()
+        assert any("examples" in field for field in fields), name
 
 
 def test_the_same_key_gives_the_same_answer(service, good, defective):

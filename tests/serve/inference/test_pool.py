@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -13,11 +14,12 @@ from mambaad.errors import RunError
 from mambaad.inspection.inspector import Inspector
 from mambaad.serve.inference.pool import InferencePool, PoolClosed, QueueFull
 from mambaad.serve.inference.worker import Plan, Task
+from tests.serve.inference.growing import GrowingPlan
 
 
-def make_pool(source, **options):
+def make_pool(source, kind=Plan, **options):
     defaults = {"processes": 1, "queue": 8, "part_seconds": 60.0}
-    return InferencePool(Plan(source, threads=1), **{**defaults, **options})
+    return InferencePool(kind(source, threads=1), **{**defaults, **options})
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,49 @@ def test_a_process_that_dies_is_replaced_and_its_part_inspected_again(pool, good
     assert [json.loads(result.record)["error"] for result in results] == [None] * 3
     assert [result.attempts for result in results] == [2, 1, 1]
     assert pool.restarts == before + 1
+
+
+def test_a_process_that_grows_is_replaced_once_another_is_loaded(line, good):
+    pool = make_pool(line, GrowingPlan, growth=12.0)
+    try:
+        (first,) = pool.pids
+        deadline = time.monotonic() + 120
+        done = 0
+        while pool.restarts == 0 and time.monotonic() < deadline:
+            result = pool.submit(Task(good)).result(60)
+            assert (result.attempts, result.refused) == (1, None)
+            done += 1
+            assert len(pool.pids) == 1  # somebody inspects all the while
+        assert pool.restarts == 1
+        assert done >= 2
+        assert pool.pids != [first]
+        assert not is_running(first)
+    finally:
+        pool.close()
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_process_that_grew_stays_where_no_other_can_be_loaded(line, good, tmp_path, capsys):
+    copy = tmp_path / "copy.mambaad"
+    shutil.copy(line, copy)
+    pool = make_pool(copy, growth=-1e6)  # any has grown by more
+    try:
+        before = pool.pids
+        copy.write_bytes(b"no bundle")
+        deadline = time.monotonic() + 60
+        while "and stays: " not in capsys.readouterr().err and time.monotonic() < deadline:
+            assert pool.submit(Task(good)).result(60).refused is None
+        assert time.monotonic() < deadline
+        assert (pool.pids, pool.restarts) == (before, 0)
+    finally:
+        pool.close()
 
 
 def test_a_full_queue_refuses(pool, good):

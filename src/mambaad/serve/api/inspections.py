@@ -15,6 +15,7 @@ from mambaad.serve.api.schemas import (
     EXAMPLE_ID,
     Decision,
     Inspection,
+    Lookout,
     NewDecision,
     Page,
     Pending,
@@ -70,7 +71,7 @@ Id = Annotated[str, Query(max_length=36, pattern=r"^[0-9a-f-]+$", examples=[EXAM
 @router.post(
     "/inspections",
     status_code=201,
-    response_model=Inspection,
+    response_model=Inspection | Lookout,
     openapi_extra=_UPLOAD,
     responses={202: {"model": Pending}, **errors(400, 408, 413, 415, 422, 429, 507)},
 )
@@ -80,6 +81,7 @@ async def inspect(
     _who: Reviewer,
     serial: Annotated[str | None, _QUERY] = None,
     product: Annotated[str | None, _QUERY] = None,
+    answer: Literal["inspection", "lookout"] = "inspection",
     idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
     prefer: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
@@ -88,23 +90,23 @@ async def inspect(
     Send a form with the file ``image`` and perhaps ``serial`` and ``product``, or the image as the
     body and these two in the query. With ``Prefer: respond-async`` the answer is 202 as soon as the
     part is safe on disk. The same ``Idempotency-Key`` with the same part gives the same answer.
+    With ``answer=lookout`` the answer has the fields of Amazon Lookout for Vision's.
     """
     del serial, product, idempotency_key  # read_upload reads them; here they are described
     intake, settings = service.intake, service.settings
     try:
         request.app.state.rate.check(request.client.host if request.client else "")
         size = announced_size(request, settings)
-        with intake.place(size):
-            received = await read_upload(request, settings)
-            if "respond-async" in (prefer or ""):
-                found = await intake.accept(received)
-            else:
-                found = await intake.inspect(received)
     except Problem as problem:
-        if problem.code not in ("queue_full", "ending", "starting"):
-            intake.count_refused(problem)
+        intake.count_refused(problem)
         raise
-    return await asyncio.to_thread(_answer, service, found, 201)
+    with intake.place(size):
+        received = await read_upload(request, settings)
+        if "respond-async" in (prefer or ""):
+            found = await intake.accept(received)
+        else:
+            found = await intake.inspect(received)
+    return await asyncio.to_thread(_answer, service, found, 201, is_lookout=answer == "lookout")
 
 
 @router.get("/inspections", response_model=Page, responses=errors(422))
@@ -200,11 +202,15 @@ def get_heatmap(service: ServiceOf, _who: Viewer, id: str) -> Response:
     return _file(drawn, "image/png")
 
 
-@router.get("/inspections/{id}/lookout", responses=errors(404, 422))
+@router.get(
+    "/inspections/{id}/lookout",
+    response_model=Lookout,
+    response_model_exclude_unset=True,
+    responses=errors(404, 422),
+)
 def get_lookout(service: ServiceOf, _who: Viewer, id: str) -> dict[str, Any]:
     """An inspection with the fields of Amazon Lookout for Vision's ``DetectAnomalies``."""
-    row = _row(service, id)
-    return lookout_of(row, read_map(service.images.map(row["part_id"])))
+    return _lookout(service, _row(service, id))
 
 
 @router.get("/review", response_model=Page, tags=["review"], responses=errors(422))
@@ -251,17 +257,22 @@ def decide(service: ServiceOf, who: Reviewer, id: str, decision: NewDecision) ->
     return kept.result()
 
 
-def _answer(service: Service, id: str, status: int) -> JSONResponse:
+def _answer(service: Service, id: str, status: int, *, is_lookout: bool = False) -> JSONResponse:
     """An inspection; or 202 where the part waits for it; or 404."""
     row = service.store.inspection(id)
     headers = {"Location": f"/v1/inspections/{id}"}
     if row is not None:
-        return JSONResponse(inspection_of(row), status, headers if status == 201 else None)
+        found = _lookout(service, row) if is_lookout else inspection_of(row)
+        return JSONResponse(found, status, headers if status == 201 else None)
     job = service.store.job(id)
     if job is not None:
         pending = Pending(id=id, part_id=job.part.id)
         return JSONResponse(pending.model_dump(), 202, headers)
     return JSONResponse(inspection_of(_row(service, id)), status)  # done between the two
+
+
+def _lookout(service: Service, row: Row) -> dict[str, Any]:
+    return lookout_of(row, read_map(service.images.map(row["part_id"])))
 
 
 def _row(service: Service, id: str) -> Row:

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.datastructures import State
+from starlette.types import Receive, Scope, Send
 
 from mambaad.serve.api.schemas import (
     BundleVersion,
@@ -42,6 +44,8 @@ async def healthz() -> dict[str, str]:
 async def readyz(service: ServiceOf) -> dict[str, str]:
     """Whether parts would be taken: 503 or 507 says why not."""
     service.images.check_space()
+    if service.failure:
+        raise Problem(503, "failed", service.failure, "see the log, and start the service again")
     if service.intake.is_ending or not service.intake.pool.is_ready:
         raise Problem(503, "not_ready", "no inference process is ready", "try again", retry=2)
     return {"status": "ready"}
@@ -124,27 +128,51 @@ async def events(
         after = await asyncio.to_thread(service.store.last_event)
 
     async def stream(after: int) -> AsyncIterator[str]:
-        state.streams += 1
-        try:
-            yield f": from {after}\n\n"
-            while not service.changes.is_ending:
-                woken = service.changes.next()
-                found = await asyncio.to_thread(_events, service, after)
-                for seq, text in found:
-                    after = seq
-                    yield text
-                if found:
-                    continue
-                try:
-                    await asyncio.wait_for(woken.wait(), _KEEP_ALIVE)
-                except asyncio.TimeoutError:
-                    yield ": still here\n\n"
-        finally:
-            state.streams -= 1
+        yield f": from {after}\n\n"
+        while not service.changes.is_ending:
+            woken = service.changes.next()
+            if not await asyncio.to_thread(may_listen, service, request):
+                return
+            found = await asyncio.to_thread(_events, service, after)
+            for seq, text in found:
+                after = seq
+                yield text
+            if found:
+                continue
+            try:
+                await asyncio.wait_for(woken.wait(), _KEEP_ALIVE)
+            except asyncio.TimeoutError:
+                yield ": still here\n\n"
 
-    return StreamingResponse(
-        stream(after), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+    state.streams += 1
+    return _Stream(stream(after), state)
+
+
+class _Stream(StreamingResponse):
+    """A stream of events, counted until it ends, however that is."""
+
+    def __init__(self, events: AsyncIterator[str], state: State) -> None:
+        super().__init__(
+            events, media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+        self._state = state
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._state.streams -= 1
+
+
+def may_listen(service: Service, request: Request) -> bool:
+    """Whether a session has not ended, nor its user been removed, since a stream has begun."""
+    if not service.auth.is_closed:
+        return True
+    try:
+        return service.auth.who(request) is not None
+    except Problem:
+        return False
 
 
 def _events(service: Service, after: int) -> list[tuple[int, str]]:

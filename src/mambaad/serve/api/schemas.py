@@ -27,16 +27,44 @@ class Inspection(Record):
         json_schema_extra={
             "examples": [
                 {
+                    "schema_version": 1,
+                    "path": "part.png",
+                    "time": "2026-01-31T12:00:00+00:00",
+                    "model": "5f" * 32,
+                    "product": "bolt",
+                    "product_given": True,
+                    "verdict": "REVIEW",
+                    "reason": "3 % of good parts score as high",
+                    "score": 0.412,
+                    "percentile": 97.0,
+                    "p_value": 0.03,
+                    "regions": [
+                        {
+                            "box": [40, 12, 71, 38],
+                            "area_px": 420.0,
+                            "area_mm2": 4.2,
+                            "peak": 0.412,
+                            "peak_at": [52, 20],
+                        }
+                    ],
                     "id": EXAMPLE_ID,
                     "part_id": "0197a3c1-5b7e-7c39-8a55-2f9b8f6e0c55",
                     "status": "done",
                     "serial": "A-1042",
                     "source": "http",
-                    "product": "bolt",
-                    "verdict": "REVIEW",
-                    "score": 0.412,
-                    "p_value": 0.03,
+                    "received_at": "2026-01-31T12:00:00.000Z",
                     "inspected_at": "2026-01-31T12:00:00.042Z",
+                    "sha256": "0c" * 32,
+                    "format": "PNG",
+                    "bundle": "b7" * 32,
+                    "bundle_version": 3,
+                    "queue_ms": 0.2,
+                    "worker_ms": 38.5,
+                    "attempts": 1,
+                    "sampled": False,
+                    "sample_probability": 0.02,
+                    "in_review": True,
+                    "review_reason": "REVIEW",
                 }
             ]
         }
@@ -71,6 +99,57 @@ class Pending(BaseModel):
     id: str = Field(examples=[EXAMPLE_ID])
     part_id: str
     status: Literal["waiting"] = "waiting"
+
+
+class PixelAnomaly(BaseModel):
+    """How much of the image something covers (0 to 1), and its colour in the mask."""
+
+    TotalPercentageArea: float
+    Color: str
+
+
+class Anomaly(BaseModel):
+    """What was found; we have one kind, ``defect``."""
+
+    Name: str
+    PixelAnomaly: PixelAnomaly
+
+
+class DetectAnomalyResult(BaseModel):
+    """See :func:`mambaad.serve.api.lookout.lookout_of`."""
+
+    Source: dict[str, str]
+    IsAnomalous: bool | None
+    Confidence: float | None
+    Anomalies: list[Anomaly]
+    AnomalyMask: str | None = None
+
+
+class Lookout(BaseModel):
+    """An inspection with the fields of Amazon Lookout for Vision's ``DetectAnomalies``."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "DetectAnomalyResult": {
+                        "Source": {"Type": "direct"},
+                        "IsAnomalous": True,
+                        "Confidence": 0.97,
+                        "Anomalies": [
+                            {
+                                "Name": "defect",
+                                "PixelAnomaly": {"TotalPercentageArea": 0.006, "Color": "#40E0FF"},
+                            }
+                        ],
+                        "AnomalyMask": "iVBORw0KGgo=",
+                    }
+                }
+            ]
+        }
+    )
+
+    DetectAnomalyResult: DetectAnomalyResult
 
 
 class Page(BaseModel):

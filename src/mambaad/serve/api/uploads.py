@@ -90,7 +90,8 @@ async def read_upload(request: Request, settings: ServeSettings) -> Received:
             408, "slow", f"the upload took more than {settings.upload_seconds:g} s", "try again"
         ) from None
     if kind == "multipart/form-data":
-        return await _form(request, body, key, settings)
+        # In a thread of its own: a large form takes a while to parse.
+        return await asyncio.to_thread(asyncio.run, _form(request, body, key, settings))
     query = {name: request.query_params.get(name) for name in Fields.model_fields}
     return _received(body, query, "", key, settings)
 
@@ -117,7 +118,9 @@ async def _form(
         form = await parser.parse()
     except (MultiPartException, KeyError, ValueError, UnicodeError) as error:
         reason = getattr(error, "message", None) or str(error) or "it is malformed"
-        raise Problem(400, "form", f"the form cannot be read: {reason}", "see /docs") from None
+        raise Problem(
+            400, "form", f"the form cannot be read: {reason}", "see /openapi.json"
+        ) from None
     try:
         image = form.get("image")
         if not isinstance(image, UploadFile):

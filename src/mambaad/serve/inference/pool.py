@@ -9,18 +9,17 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from multiprocessing.connection import Connection
-from typing import Any
 
 from mambaad.errors import MambaADError, RunError
-from mambaad.process import process_context
 from mambaad.progress import say
-from mambaad.serve.inference.worker import Loaded, Plan, Result, Task, failure, run_worker
+from mambaad.serve.inference.child import Child
+from mambaad.serve.inference.worker import Loaded, Plan, Result, Task, failure
 
 _ATTEMPTS = 2
-_LOAD_SECONDS = 300.0
 _ENDING = "the service is ending; try again later"
 _LONGEST_PAUSE = 30.0  # between attempts to start a process
+GROWTH = 2048.0
+"""MiB by which a process may grow before another one takes its place."""
 
 
 class QueueFull(MambaADError, RuntimeError):
@@ -52,65 +51,6 @@ class _Generation:
     threads: list[threading.Thread] = field(default_factory=list)
 
 
-class _Process:
-    """An inference process that has loaded a model.
-
-    Raises:
-        RunError: it cannot load it.
-    """
-
-    def __init__(self, plan: Plan) -> None:
-        context = process_context(
-            "mambaad.serve.inference.worker",
-            "mambaad.inference.torch_engine",
-            "mambaad.inspection.inspector",
-        )
-        self.pipe: Connection[Any, Any]
-        self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=run_worker, args=(plan, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-        try:
-            if not self.pipe.poll(_LOAD_SECONDS):
-                raise RunError(f"{plan.source} was not loaded within {_LOAD_SECONDS:.0f} s")
-            answer = self.pipe.recv()
-        except (EOFError, OSError):
-            answer = f"{plan.source}: the inference process ended while it loaded the model"
-        except BaseException:
-            self.kill()
-            raise
-        if not isinstance(answer, Loaded):
-            self.kill()
-            raise RunError(answer)
-        self.loaded = answer
-
-    @property
-    def pid(self) -> int | None:
-        return self._process.pid
-
-    def work(self, task: Task, seconds: float) -> Result:
-        """Inspect an image (EOFError, OSError: the process died; TimeoutError)."""
-        self.pipe.send(task)
-        if not self.pipe.poll(seconds):
-            raise TimeoutError
-        result = self.pipe.recv()
-        assert isinstance(result, Result)
-        return result
-
-    def end(self) -> None:
-        try:
-            self.pipe.send(None)
-            self._process.join(5)
-        except OSError:
-            pass
-        self.kill()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self.pipe.close()
-
-
 class InferencePool:
     """Processes that inspect parts out of one queue.
 
@@ -119,6 +59,7 @@ class InferencePool:
         processes: how many.
         queue: how many parts may wait.
         part_seconds: how long one may take; longer is as a process that died.
+        growth: MiB; a process that grows by more is replaced by another, which is loaded first.
 
     Attributes:
         restarts: how many processes were replaced.
@@ -127,9 +68,17 @@ class InferencePool:
         RunError: the model cannot be loaded.
     """
 
-    def __init__(self, plan: Plan, *, processes: int, queue: int, part_seconds: float) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        processes: int,
+        queue: int,
+        part_seconds: float,
+        growth: float = GROWTH,
+    ) -> None:
         self.processes, self.limit, self.restarts = processes, queue, 0
-        self._part_seconds = part_seconds
+        self._part_seconds, self._growth = part_seconds, growth
         self._queue: deque[_Waiting] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -211,11 +160,11 @@ class InferencePool:
 
     def _started(self, plan: Plan, then: Callable[[Loaded], None] | None = None) -> _Generation:
         """Start a generation's processes, all at a time, and wait for them (RunError)."""
-        started: list[_Process | Exception] = []
+        started: list[Child | Exception] = []
 
         def start() -> None:
             try:
-                started.append(_Process(plan))
+                started.append(Child(plan))
             except Exception as error:
                 started.append(error)
 
@@ -224,7 +173,7 @@ class InferencePool:
             thread.start()
         for thread in starting:
             thread.join()
-        processes = [one for one in started if isinstance(one, _Process)]
+        processes = [one for one in started if isinstance(one, Child)]
         problems = [one for one in started if isinstance(one, Exception)]
         try:
             if problems:
@@ -250,10 +199,10 @@ class InferencePool:
             thread.start()
         return generation
 
-    def _take(self, generation: _Generation) -> _Waiting | None:
-        """Wait for a part; None if this generation has no more to do."""
+    def _take(self, generation: _Generation, next_one: Future[Child] | None) -> _Waiting | None:
+        """Wait for a part; None if there is no more to do, or the next process is there."""
         with self._changed:
-            while self._current is generation:
+            while self._current is generation and not (next_one and next_one.done()):
                 if self._queue:
                     return self._queue.popleft()
                 if self._is_closed:
@@ -261,25 +210,68 @@ class InferencePool:
                 self._changed.wait()
         return None
 
-    def _serve(self, generation: _Generation, process: _Process) -> None:
+    def _serve(self, generation: _Generation, process: Child) -> None:
         """A process's thread: give it one part after the other, and replace it if it dies."""
         me = threading.get_ident()
         self._working[me] = process.pid
+        next_one: Future[Child] | None = None  # takes the place of one that has grown
+        not_before = 0.0
         try:
-            while (waiting := self._take(generation)) is not None:
-                if not self._work(generation, process, waiting):
+            while True:
+                waiting = self._take(generation, next_one)
+                if waiting is None:
+                    if next_one is None or not next_one.done():
+                        break
+                    process, next_one = self._relieved(process, next_one), None
+                elif not self._work(generation, process, waiting):
                     self._working[me] = None
                     process.kill()
                     replaced = self._replace(generation)
                     if replaced is None:
                         return
                     process = replaced
-                    self._working[me] = process.pid
+                elif (
+                    next_one is None
+                    and time.monotonic() > not_before
+                    and process.grown > self._growth
+                ):
+                    not_before = time.monotonic() + _LONGEST_PAUSE
+                    next_one = self._loading(generation)
+                self._working[me] = process.pid
             process.end()
         finally:
             self._working.pop(me, None)
+            if next_one is not None:
+                next_one.add_done_callback(_end)
 
-    def _work(self, generation: _Generation, process: _Process, waiting: _Waiting) -> bool:
+    def _loading(self, generation: _Generation) -> Future[Child]:
+        """Begin to load a process that will take the place of another."""
+        future: Future[Child] = Future()
+
+        def load() -> None:
+            try:
+                future.set_result(_new(generation))
+            except Exception as error:
+                future.set_exception(error)
+            with self._changed:
+                self._changed.notify_all()
+
+        threading.Thread(target=load, name="loading", daemon=True).start()
+        return future
+
+    def _relieved(self, process: Child, next_one: Future[Child]) -> Child:
+        """Put a process in the place of one that has grown; the same if it was not loaded."""
+        try:
+            successor = next_one.result()
+        except Exception as error:
+            say(f"an inference process has grown by {process.grown:.0f} MiB and stays: {error}")
+            return process
+        say(f"an inference process had grown by {process.grown:.0f} MiB and was replaced")
+        process.end()
+        self.restarts += 1
+        return successor
+
+    def _work(self, generation: _Generation, process: Child, waiting: _Waiting) -> bool:
         """Inspect a part; False if the process is of no more use."""
         started = time.perf_counter()
         waiting.attempts += 1
@@ -316,7 +308,7 @@ class InferencePool:
         record = failure(waiting.task, loaded.model, error)
         waiting.future.set_result(Result(record, attempts=waiting.attempts, bundle=loaded.digest))
 
-    def _replace(self, generation: _Generation) -> _Process | None:
+    def _replace(self, generation: _Generation) -> Child | None:
         """Start another process of the same bundle, however often that fails; None at the end."""
         pause = 0.5
         while self._current is generation:
@@ -324,17 +316,28 @@ class InferencePool:
                 if self._is_closed:
                     return None
             try:
-                process = _Process(generation.plan)
-                if process.loaded.digest == generation.loaded.digest:
-                    self.restarts += 1
-                    return process
-                process.end()
-                say(
-                    f"{generation.plan.source} was changed; put it back, or start the service again"
-                )
+                process = _new(generation)
             except RunError as error:
                 say(str(error))
+            else:
+                self.restarts += 1
+                return process
             with self._changed:
                 self._changed.wait(pause)
             pause = min(2 * pause, _LONGEST_PAUSE)
         return None
+
+
+def _new(generation: _Generation) -> Child:
+    """Load another process of a bundle (RunError: it cannot be loaded, or was changed)."""
+    process = Child(generation.plan)
+    if process.loaded.digest == generation.loaded.digest:
+        return process
+    process.end()
+    raise RunError(f"{generation.plan.source} was changed; put it back, or start the service again")
+
+
+def _end(loaded: Future[Child]) -> None:
+    """End a process that is not needed any more."""
+    if loaded.exception() is None:
+        loaded.result().end()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 THUMBNAIL = 192
 """The larger side of thumbnails, in pixels."""
+NICE = 5
+"""The priority of inference processes; 0 is that of the service, and larger ones give way."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ class Result:
 def run_worker(plan: Plan, pipe: Connection) -> None:
     """Load a model, say so, and inspect what comes, until None does or the service ends."""
     end_with_parent()
+    _give_way()
     try:
         inspector, loaded = load(plan)
     except Exception as error:
@@ -109,6 +113,12 @@ def run_worker(plan: Plan, pipe: Connection) -> None:
             pipe.send(inspect(inspector, task))
     except (EOFError, OSError, KeyboardInterrupt):  # the service ended
         return
+
+
+def _give_way() -> None:
+    """Have the process that answers requests go first: it needs little, and cannot wait."""
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, 0, max(os.getpriority(os.PRIO_PROCESS, 0), NICE))
 
 
 def load(plan: Plan) -> tuple[Inspector, Loaded]:

@@ -170,9 +170,9 @@ def _utc(text: str) -> str | None:
     """A time of a form, which is UTC, as the store writes it; None if it is none."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        return time_text(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc))
+    except (ValueError, OverflowError):  # also a year 0 or 10000 in UTC
         return None
-    return time_text(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc))
 
 
 @router.get("/parts/{inspection_id}")

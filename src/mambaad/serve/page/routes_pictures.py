@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from typing import Annotated
 
-import numpy as np
 from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, Response
 from PIL import Image
@@ -13,6 +12,7 @@ from PIL import Image
 from mambaad.data.decoding import decode
 from mambaad.data.images import to_rgb
 from mambaad.report.overlay import heatmap_layer
+from mambaad.serve.drawing import read_map
 from mambaad.serve.page.errors import PageRoute
 from mambaad.serve.page.page import Page, page_for
 from mambaad.serve.problems import Problem
@@ -48,13 +48,10 @@ def picture(page: ForViewers, inspection_id: str) -> Response:
 @router.get("/heatmaps/{inspection_id}")
 def heatmap(page: ForViewers, inspection_id: str) -> Response:
     """Give a part's heatmap as a layer to be laid over its image."""
-    path = page.parts.images.map(_row(page, inspection_id)["part_id"])
-    if not path.is_file():
+    found = read_map(page.parts.images.map(_row(page, inspection_id)["part_id"]))
+    if found is None:
         raise Problem(404, "gone", "the heatmap is not kept")
-    with np.load(path) as stored:
-        low, high = stored["range"].tolist()
-        layer = heatmap_layer(stored["map"], (low, high))
-    return _png(Image.fromarray(layer))
+    return _png(Image.fromarray(heatmap_layer(found.map, found.range)))
 
 
 @router.get("/thumbnails/{inspection_id}")

@@ -1,0 +1,89 @@
+"""An inference process, as the service sees it."""
+
+from __future__ import annotations
+
+import os
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from mambaad.errors import RunError
+from mambaad.process import process_context
+from mambaad.serve.inference.worker import Loaded, Plan, Result, Task, run_worker
+
+LOAD_SECONDS = 300.0
+
+
+class Child:
+    """An inference process that has loaded a model.
+
+    Raises:
+        RunError: it cannot load it.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        context = process_context(
+            "mambaad.serve.inference.worker",
+            "mambaad.inference.torch_engine",
+            "mambaad.inspection.inspector",
+        )
+        self.pipe: Connection[Any, Any]
+        self.pipe, theirs = context.Pipe()
+        self._process = context.Process(target=run_worker, args=(plan, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            if not self.pipe.poll(LOAD_SECONDS):
+                raise RunError(f"{plan.source} was not loaded within {LOAD_SECONDS:.0f} s")
+            answer = self.pipe.recv()
+        except (EOFError, OSError):
+            answer = f"{plan.source}: the inference process ended while it loaded the model"
+        except BaseException:
+            self.kill()
+            raise
+        if not isinstance(answer, Loaded):
+            self.kill()
+            raise RunError(answer)
+        self.loaded = answer
+        self._resident = self._resident_now()
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def grown(self) -> float:
+        """By how many MiB its memory has grown since it loaded the model; 0 where unknown."""
+        return self._resident_now() - self._resident
+
+    def work(self, task: Task, seconds: float) -> Result:
+        """Inspect an image (EOFError, OSError: the process died; TimeoutError)."""
+        self.pipe.send(task)
+        if not self.pipe.poll(seconds):
+            raise TimeoutError
+        result = self.pipe.recv()
+        assert isinstance(result, Result)
+        return result
+
+    def end(self) -> None:
+        """Have it end, which it does at once unless it is stuck."""
+        try:
+            self.pipe.send(None)
+            self._process.join(5)
+        except OSError:
+            pass
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.join()
+        self.pipe.close()
+
+    def _resident_now(self) -> float:
+        try:
+            pages = Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1]
+            return int(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
+        except (OSError, IndexError):  # another system, or the process died
+            return 0.0
