@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, case, select
+from sqlalchemy import Connection, and_, case, func, or_, select
 
 from mambaad.serve.review.parts import ReviewedPart
 from mambaad.serve.store.queries import Row, find_inspection
-from mambaad.serve.store.tables import audit, decision, inspection, part, review
+from mambaad.serve.store.tables import audit, bundle_use, decision, inspection, part, review
 from mambaad.serve.what_if import Scored
 from mambaad.types import Verdict
 
@@ -164,6 +164,12 @@ def inspected_after(
     return [(row.id, json.loads(row.record)) for row in connection.execute(query)]
 
 
+def first_since(connection: Connection, since: str) -> str | None:
+    """When the first part was inspected at a time or later."""
+    query = select(func.min(inspection.c.at)).where(inspection.c.at >= since)
+    return connection.execute(query).scalar()
+
+
 def newer(connection: Connection, inspection_id: str) -> str | None:
     """The id of the inspection after one; None if it is the newest."""
     query = (
@@ -173,6 +179,40 @@ def newer(connection: Connection, inspection_id: str) -> str | None:
         .limit(1)
     )
     return connection.execute(query).scalar()
+
+
+def good_parts(
+    connection: Connection, product: str, bundle: str, *, other_than: str, limit: int
+) -> list[Row]:
+    """Parts of a product that a bundle inspected and that are good, newest first.
+
+    A person found them so, or they passed and nobody has decided. Each with ``id``, ``part_id``,
+    ``sha256``, ``format``, ``decision`` and ``record``, which is parsed.
+    """
+    undecided = or_(review.c.decision.is_(None), review.c.decision == "withdrawn")
+    passed = and_(inspection.c.verdict == Verdict.PASS.value, undecided)
+    query = (
+        select(
+            inspection.c.id,
+            inspection.c.part_id,
+            inspection.c.record,
+            part.c.sha256,
+            part.c.format,
+            review.c.decision,
+        )
+        .join(part, part.c.id == inspection.c.part_id)
+        .outerjoin(review, review.c.inspection_id == inspection.c.id)
+        .where(
+            inspection.c.product == product,
+            inspection.c.bundle == bundle,
+            inspection.c.id != other_than,
+            or_(review.c.decision == "good", passed),
+        )
+        .order_by(inspection.c.id.desc())
+        .limit(limit)
+    )
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    return [{**row, "record": json.loads(row["record"])} for row in rows]
 
 
 def latest_decision_of(connection: Connection, actor: str) -> Row | None:
@@ -188,16 +228,33 @@ def latest_decision_of(connection: Connection, actor: str) -> Row | None:
     return dict(found) if found else None
 
 
-def audit_rows(connection: Connection, before: int | None, limit: int) -> list[Row]:
-    """Rows of the audit trail, newest first, below a number; decisions name their part."""
+def audit_rows(
+    connection: Connection, before: int | None, limit: int, *, by_people: bool = False
+) -> list[Row]:
+    """Rows of the audit trail, newest first, below a number.
+
+    Decisions name their part, and uses of bundles what was done with which version.
+    ``by_people``: not those of parts and their inspections.
+    """
     query = (
-        select(audit, decision.c.inspection_id, decision.c.decision)
+        select(
+            audit,
+            decision.c.inspection_id,
+            decision.c.decision,
+            bundle_use.c.action,
+            bundle_use.c.version,
+        )
         .outerjoin(decision, (audit.c.kind == "decision") & (decision.c.id == audit.c.subject))
+        .outerjoin(
+            bundle_use, (audit.c.kind == "bundle_use") & (bundle_use.c.id == audit.c.subject)
+        )
         .order_by(audit.c.seq.desc())
         .limit(limit)
     )
     if before is not None:
         query = query.where(audit.c.seq < before)
+    if by_people:
+        query = query.where(audit.c.kind.not_in(("part", "inspection")))
     return [dict(row) for row in connection.execute(query).mappings()]
 
 

@@ -52,6 +52,11 @@ class PartView:
         raise AttributeError(name)
 
     @property
+    def word(self) -> str:
+        """The verdict, or ``ERROR``, or ``NONE`` of a bundle without a calibration."""
+        return self.verdict or ("ERROR" if self.record.error is not None else "NONE")
+
+    @property
     def regions(self) -> Sequence[RegionRecord]:
         """The suspected defects, worst first."""
         return self.record.regions
