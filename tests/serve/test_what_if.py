@@ -37,16 +37,16 @@ def test_what_yesterday_would_have_been():
     parts = [
         Scored(Verdict.PASS, 0.1),
         Scored(Verdict.PASS, 0.18, decision="defective"),
-        Scored(Verdict.PASS, 0.3),  # above the threshold of then: its regions were too small
+        Scored(Verdict.PASS, 0.3, is_small=True),
         Scored(Verdict.REVIEW, 0.25, 0.25, "good"),
         Scored(Verdict.REVIEW, 0.38, 0.38),
         Scored(Verdict.FAIL, 0.9, 0.5, "defective"),  # its highest region was too small
     ]
-    same = changes(parts, 0.2, 0.4, 0.2)
+    same = changes(parts, 0.2, 0.4)
     assert (same.total, same.rows) == (6, ())
-    found = changes(parts, 0.15, 0.35, 0.2)
+    found = changes(parts, 0.15, 0.35)
     assert found.rows == (Change("PASS", "REVIEW", 1, 0, 1), Change("REVIEW", "FAIL", 1, 0, 0))
-    assert changes(parts, 0.26, 0.6, 0.2).rows == (
+    assert changes(parts, 0.26, 0.6).rows == (
         Change("FAIL", "REVIEW", 1, 0, 1),
         Change("REVIEW", "PASS", 1, 1, 0),
     )

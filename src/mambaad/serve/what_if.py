@@ -39,12 +39,17 @@ def stated(scores: Float[np.ndarray, " n"], value: float) -> Threshold:
 
 @dataclass(frozen=True)
 class Scored:
-    """What is stored of a judged part: ``peak``: of its highest region, None without one."""
+    """What is stored of a judged part.
+
+    ``peak``: of its highest region, None without one. ``is_small``: whether it passed although its
+    score was above the REVIEW threshold, as its regions were smaller than the smallest defect.
+    """
 
     verdict: Verdict
     score: float
     peak: float | None = None
     decision: str | None = None
+    is_small: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,24 +76,24 @@ class Changes:
         return sum(row.parts for row in self.rows)
 
 
-def changes(parts: Iterable[Scored], review: float, fail: float, review_then: float) -> Changes:
-    """Judge stored parts by other thresholds.
+def changes(parts: Iterable[Scored], review: float, fail: float) -> Changes:
+    """Judge stored parts by other thresholds, whatever they were judged by.
 
-    A part that passed with a score above the threshold of its time passed because its regions were
-    too small, and still does. One that would newly be above has no stored regions: it is judged by
-    its score, as if its region were large enough.
+    This is what :func:`mambaad.inspection.decision.decide` would say, except where thresholds are
+    lowered for a product with a smallest defect: a part that passed because its regions were too
+    small still does; one that would newly be above has no stored regions, and is judged by its
+    score, as if its region were large enough.
 
     Args:
         parts: judged parts.
         review, fail: the thresholds that somebody considers.
-        review_then: the REVIEW threshold that the parts were judged by.
     """
     counts: Counter[tuple[str, str]] = Counter()
     found: Counter[tuple[str, str, str | None]] = Counter()
     total = 0
     for part in parts:
         total += 1
-        after = _verdict(part, review, fail, review_then)
+        after = _verdict(part, review, fail)
         if after is not part.verdict:
             counts[part.verdict.value, after.value] += 1
             found[part.verdict.value, after.value, part.decision] += 1
@@ -99,8 +104,8 @@ def changes(parts: Iterable[Scored], review: float, fail: float, review_then: fl
     return Changes(total, rows)
 
 
-def _verdict(part: Scored, review: float, fail: float, review_then: float) -> Verdict:
-    if part.verdict is Verdict.PASS and part.score > review_then:
+def _verdict(part: Scored, review: float, fail: float) -> Verdict:
+    if part.is_small:
         return Verdict.PASS
     peak = part.score if part.peak is None else part.peak
     if peak <= review:

@@ -6,6 +6,7 @@ from fastapi.testclient import TestClient
 
 from mambaad.serve.auth import hash_password
 from mambaad.serve.page import queries
+from tests.serve.conftest import DATABASES, empty_database
 from tests.serve.page.lines import (
     SIZE,
     fill,
@@ -20,17 +21,18 @@ PAGES = ("/", "/history", "/review", "/settings", "/settings/bolt", "/drift", "/
 REVIEW = next(n for n in range(60) if verdict_of(n) == "REVIEW")
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    parts = make_parts(tmp_path_factory.mktemp("line"))
+@pytest.fixture(scope="module", params=DATABASES)
+def filled(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("line")
+    parts = make_parts(folder, empty_database(request, folder))
     fill(parts, 60)
     yield parts
     parts.store.close()
 
 
 @pytest.fixture
-def fresh(tmp_path):
-    parts = make_parts(tmp_path)
+def fresh(tmp_path, database):
+    parts = make_parts(tmp_path, database)
     fill(parts, 30)
     yield parts
     parts.store.close()
@@ -53,8 +55,8 @@ def test_every_page_answers_in_both_languages(filled, path, language):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_of_an_empty_line_answers(tmp_path, path):
-    parts = make_parts(tmp_path)
+def test_every_page_of_an_empty_line_answers(tmp_path, database, path):
+    parts = make_parts(tmp_path, database)
     try:
         assert client_of(parts).get(path).status_code == 200
     finally:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, func, or_, select
+from sqlalchemy import Connection, case, func, or_, select
 
 from mambaad.serve.review.parts import ReviewedPart
 from mambaad.serve.store.queries import Row, find_inspection
@@ -16,6 +16,7 @@ from mambaad.types import Verdict
 
 _JUDGED = (Verdict.PASS.value, Verdict.REVIEW.value, Verdict.FAIL.value)
 _MOST_SCORES = 20_000
+_LOOKED_AT = 5  # parts for each good one that is asked for
 _DECIDED = ("good", "defective", "unsure")
 
 
@@ -126,13 +127,15 @@ def scored_between(
     connection: Connection, product: str, since: str, until: str, bundle: str
 ) -> Iterator[Scored]:
     """What one bundle found of a product's judged parts between two times."""
+    # Only alarms have regions, and only parts that passed for the size of theirs a reason: to read
+    # the others' records would take seconds.
     alarms = inspection.c.verdict != Verdict.PASS.value
+    telling = or_(alarms, inspection.c.record.not_like('%"reason":""%'))
     query = (
         select(
             inspection.c.verdict,
             inspection.c.score,
-            # Only alarms have regions, and reading the others' records would take seconds.
-            case((alarms, inspection.c.record), else_=None).label("record"),
+            case((telling, inspection.c.record), else_=None).label("record"),
             review.c.decision,
         )
         .outerjoin(review, review.c.inspection_id == inspection.c.id)
@@ -148,7 +151,9 @@ def scored_between(
     for row in connection.execute(query):
         regions = json.loads(row.record)["regions"] if row.record else []
         peak = max((region["peak"] for region in regions), default=None)
-        yield Scored(Verdict(row.verdict), row.score, peak, row.decision)
+        verdict = Verdict(row.verdict)
+        is_small = verdict is Verdict.PASS and row.record is not None
+        yield Scored(verdict, row.score, peak, row.decision, is_small)
 
 
 def inspected_after(
@@ -184,35 +189,45 @@ def newer(connection: Connection, inspection_id: str) -> str | None:
 def good_parts(
     connection: Connection, product: str, bundle: str, *, other_than: str, limit: int
 ) -> list[Row]:
-    """Parts of a product that a bundle inspected and that are good, newest first.
+    """Good parts among the newest of a product that a bundle inspected, newest first.
 
     A person found them so, or they passed and nobody has decided. Each with ``id``, ``part_id``,
     ``sha256``, ``format``, ``decision`` and ``record``, which is parsed.
     """
-    undecided = or_(review.c.decision.is_(None), review.c.decision == "withdrawn")
-    passed = and_(inspection.c.verdict == Verdict.PASS.value, undecided)
-    query = (
-        select(
-            inspection.c.id,
-            inspection.c.part_id,
-            inspection.c.record,
-            part.c.sha256,
-            part.c.format,
-            review.c.decision,
-        )
-        .join(part, part.c.id == inspection.c.part_id)
-        .outerjoin(review, review.c.inspection_id == inspection.c.id)
-        .where(
-            inspection.c.product == product,
-            inspection.c.bundle == bundle,
-            inspection.c.id != other_than,
-            or_(review.c.decision == "good", passed),
-        )
+    # One table after the other: joined, PostgreSQL may begin with all parts there are.
+    newest = connection.execute(
+        select(inspection.c.id, inspection.c.part_id, inspection.c.verdict, inspection.c.record)
+        .where(inspection.c.product == product, inspection.c.bundle == bundle)
         .order_by(inspection.c.id.desc())
-        .limit(limit)
+        .limit(_LOOKED_AT * limit)
+    ).all()
+    ids = [row.id for row in newest]
+    reviewed = select(review.c.inspection_id, review.c.decision).where(
+        review.c.inspection_id.in_(ids), review.c.decision.is_not(None)
     )
-    rows = [dict(row) for row in connection.execute(query).mappings()]
-    return [{**row, "record": json.loads(row["record"])} for row in rows]
+    decided = {row.inspection_id: row.decision for row in connection.execute(reviewed)}
+    passed = (Verdict.PASS.value, None)
+    good = [
+        row
+        for row in newest
+        if row.id != other_than
+        and ((held := decided.get(row.id)) == "good" or (row.verdict, held) == passed)
+    ][:limit]
+    files = select(part.c.id, part.c.sha256, part.c.format).where(
+        part.c.id.in_([row.part_id for row in good])
+    )
+    kept = {row.id: (row.sha256, row.format) for row in connection.execute(files)}
+    return [
+        {
+            "id": row.id,
+            "part_id": row.part_id,
+            "record": json.loads(row.record),
+            "decision": decided.get(row.id),
+            "sha256": kept[row.part_id][0],
+            "format": kept[row.part_id][1],
+        }
+        for row in good
+    ]
 
 
 def latest_decision_of(connection: Connection, actor: str) -> Row | None:

@@ -132,6 +132,8 @@ def _effect(
     today = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
     since, until = time_text(today - timedelta(days=1)), time_text(today)
     bundle = page.parts.in_use().sha256
+    # Scores from before the inspected area was changed are of another area.
+    since = max(since, page.parts.setting(product).area_changed or "")
 
     # Of a day that is over nothing changes but decisions, and a slider asks many times a second.
     parts = page.parts.remember(
@@ -143,7 +145,7 @@ def _effect(
     )
     return {
         "stated": {name: stated(c.scores, value) for name, value in chosen.items()},
-        "yesterday": changes(parts, chosen["review"], chosen["fail"], c.review.value),
+        "yesterday": changes(parts, chosen["review"], chosen["fail"]),
     }
 
 
