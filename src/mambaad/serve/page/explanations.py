@@ -55,7 +55,7 @@ class Explanation:
 
 
 def explain(t: Texts, parts: PageParts, row: Row, part: PartView) -> Explanation | None:
-    """Explain the score of a part; None if its map is not kept, or is of a former version.
+    """Explain the score of a part; None if it did not decide, or its map is not kept with it.
 
     Args:
         t: the page's texts.
@@ -63,7 +63,7 @@ def explain(t: Texts, parts: PageParts, row: Row, part: PartView) -> Explanation
         row: the inspection, as the store gives it.
         part: the same as the page shows it.
     """
-    if part.size is None:
+    if part.size is None or not (part.is_judged or part.word == "NONE"):
         return None
     try:
         with np.load(parts.images.map(row["part_id"])) as kept:

@@ -79,8 +79,9 @@ def product_page(
     """Show the settings of a product, and the effect of thresholds that somebody considers."""
     c, setting = in_force(page, product), page.parts.setting(product)
     chosen = _chosen(c, review, fail)
-    seen = page.parts.store.read(lambda k: queries.scores_since(k, product, hours_ago(24 * _DAYS)))
-    rows = page.parts.store.inspections(Filter(product=product), limit=8)
+    since = max(hours_ago(24 * _DAYS), setting.area_changed or "")  # others are of another area
+    seen = page.parts.store.read(lambda k: queries.scores_since(k, product, since))
+    rows = page.parts.store.inspections(Filter(product=product), limit=20)
     views = [view(page, row) for row in rows]
     usable, fresh = _recalibration(page, product)
     needed = math.ceil(1 / _asked(page, product)["target_fpr"] - 1e-9) - 1
@@ -92,7 +93,7 @@ def product_page(
         chosen=chosen,
         current=SimpleNamespace(**_shown(c, setting, page.parts.model().weights)),
         shapes=setting.shapes,
-        sample=next((part for part in views if part.image and part.size), None),
+        sample=next((p for p in views if p.image and p.size and p.is_judged), None),
         usable=usable,
         fresh=fresh,
         needed=needed,
