@@ -217,6 +217,7 @@ def part(page: ForViewers, inspection_id: str) -> Response:
         "history",
         part=seen,
         found=explain(page.t, page.parts, row, seen),
+        source=row["source"],
         limits=_limits(page, row) if seen.is_judged else None,
         older=older[0]["id"] if older else None,
         newer=store.read(lambda c: queries.newer(c, inspection_id)),
