@@ -10,11 +10,13 @@ from mambaad.data.images import read_image, resize_image
 from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.inference.explain import Explainer, ReferenceParts
 from mambaad.inference.weights import load_model
+from mambaad.inspection.stream import observe_one
 from mambaad.models.build import build_system
+from mambaad.models.embedding import embedding
 from mambaad.models.mixers.ss2d import SS2D
 from mambaad.models.mixers.ssd import SSD
 from mambaad.models.normalise import normalise
-from mambaad.models.scoring import anomaly_map
+from mambaad.models.scoring import anomaly_map, scale_shares
 from tests.runs import read
 
 SIZE = (64, 64)
@@ -38,6 +40,27 @@ def test_the_scales_add_up_to_the_map(model, trained_run, image):
     assert found.strides == (4, 8, 16)
     row, column = found.at
     assert prediction.anomaly_map[row, column] == pytest.approx(prediction.score, rel=1e-3)
+
+
+def test_the_engines_evidence_gives_the_same_shares(model, trained_run, image):
+    inspector = mambaad.Inspector(trained_run, keep_evidence=True)
+    found = observe_one(inspector.engine, inspector.item(image)).result[0]
+    evidence, explained = found.evidence, Explainer(model, SIZE).explain(image)
+    maps = torch.from_numpy(evidence.scale_maps)
+    for at in (explained.at, (0, 63), (40, 2)):
+        shares = scale_shares(maps, at, evidence.smoothing)
+        parts = explained.scale_maps[:, at[0], at[1]]
+        assert np.allclose(shares, parts / parts.sum(), atol=1e-4)
+    rough = scale_shares(maps, (5, 7), 0)
+    assert np.allclose(rough, maps[:, 5, 7] / maps[:, 5, 7].sum())
+    assert evidence.strides == explained.strides
+    with torch.inference_mode():
+        batch = normalise(torch.from_numpy(resize_image(image, SIZE).copy())[None])
+        assert np.allclose(evidence.embedding, embedding(model.encoder(batch))[0], atol=1e-5)
+    plain = mambaad.Inspector(trained_run)
+    without = observe_one(plain.engine, plain.item(image)).result[0]
+    assert without.evidence is None
+    assert np.array_equal(without.anomaly_map, found.anomaly_map)
 
 
 def test_a_direction_is_left_out_of_every_block(model, image):

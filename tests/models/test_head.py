@@ -77,7 +77,7 @@ def test_before_it_is_trained_it_finds_nothing_and_takes_no_gradient():
     assert not any(p.requires_grad for p in model.head.parameters())
     found = model(torch.randn(1, 3, 64, 96))
     assert found.logits.shape == (1, 16, 24)
-    maps, errors, _ = measure(model, found, (64, 96))
+    maps, errors, _, _ = measure(model, found, (64, 96))
     torch.testing.assert_close(maps, errors, atol=1e-5, rtol=0)
     model.head.begin()
     assert all(p.requires_grad for p in model.head.parameters())
@@ -99,7 +99,7 @@ def test_probabilities_are_smoothed_on_their_grid_and_each_lies_where_its_cell_d
 def test_it_adds_to_the_map_and_leaves_the_score_alone(maps):
     model = build_system(make_config(LITE), "random")
     found = Reconstruction(*maps, logits=torch.randn(2, 8, 6))
-    both, errors, scores = measure(model, found, (32, 24))
+    both, errors, scores, _ = measure(model, found, (32, 24))
     probability = defect_probability(found.logits, (32, 24), model.smoothing)
     torch.testing.assert_close(both, errors + HEAD_GAIN * probability)
     assert (both >= errors).all()  # so that what scores high lies within an outline

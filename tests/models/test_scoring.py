@@ -97,7 +97,7 @@ class Measured(System):
 
 def test_a_system_is_measured_by_its_own_distance_smoothing_and_pooling():
     ours, theirs = torch.randn(2, 2, 5, 8, 8, generator=torch.Generator().manual_seed(3))
-    maps, _, scores = measure(Measured(nn.Identity()), Reconstruction([ours], [theirs]), (8, 8))
+    maps, _, scores, _ = measure(Measured(nn.Identity()), Reconstruction([ours], [theirs]), (8, 8))
     length = np.linalg.norm(ours.double().numpy() - theirs.double().numpy(), axis=1)
     expected = np.stack([gaussian_filter(m, 2.0) for m in length])
     np.testing.assert_allclose(maps, expected, rtol=1e-5)

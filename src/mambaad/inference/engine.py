@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from mambaad.models.system import System
 
 
+class Evidence(NamedTuple):
+    """What an image's score is made of; kept only where it is asked for, as it is large.
+
+    ``scale_maps``: of each scale, not smoothed
+    (:attr:`mambaad.models.scoring.Measures.scale_maps`). ``strides``: of the scales, in pixels.
+    ``smoothing``: standard deviation of the Gaussian that their mean is smoothed with.
+    ``embedding``: of the image (:func:`mambaad.models.embedding.embedding`).
+    """
+
+    scale_maps: Float[np.ndarray, "scales h w"]
+    strides: tuple[int, ...]
+    smoothing: float
+    embedding: Float[np.ndarray, " c"]
+
+
 class Observation(NamedTuple):
     """A model's output for one image, before any decision.
 
@@ -22,13 +37,14 @@ class Observation(NamedTuple):
     where the image looks like a good part (MambaAD, section 3.1). ``distances``: from the image's
     embedding to each product's prototype, float32, 0 or more, in the order of the products; empty
     if no product is known. ``error_map``: the anomaly map without what a residual head added to
-    it; None without a head.
+    it; None without a head. ``evidence``: None unless the engine was told to keep it.
     """
 
     score: float
     anomaly_map: Float[np.ndarray, "h w"]
     distances: Float[np.ndarray, " products"]
     error_map: Float[np.ndarray, "h w"] | None = None
+    evidence: Evidence | None = None
 
     @property
     def scored_map(self) -> Float[np.ndarray, "h w"]:

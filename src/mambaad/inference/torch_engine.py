@@ -31,7 +31,7 @@ from mambaad.inference.device import (
     is_lost,
     memory_of,
 )
-from mambaad.inference.engine import Observation
+from mambaad.inference.engine import Evidence, Observation
 from mambaad.inference.packed.pack import pack
 from mambaad.inference.recorded import WARM_UP, Recorder
 from mambaad.inference.weights import load_model
@@ -57,6 +57,7 @@ def load_engine(
     device: str = "auto",
     compile: Compilation = "auto",
     keep_trained: bool = False,
+    keep_evidence: bool = False,
 ) -> TorchEngine:
     """Load a run's model in the form that runs fastest on a device.
 
@@ -64,6 +65,7 @@ def load_engine(
         run: an open run or bundle.
         precision, device, compile: see :class:`mambaad.Inspector`.
         keep_trained: also keep a copy of the model as trained, which explanations need.
+        keep_evidence: give observations their evidence.
 
     Raises:
         ConfigError: the device is not available.
@@ -76,7 +78,14 @@ def load_engine(
     means = torch.from_numpy(read_prototypes(run).means)
     size = read_config(run).size
     return TorchEngine(
-        model, size, means, precision, device=place, compile=compile, trained=trained
+        model,
+        size,
+        means,
+        precision,
+        device=place,
+        compile=compile,
+        trained=trained,
+        keep_evidence=keep_evidence,
     )
 
 
@@ -95,6 +104,7 @@ class TorchEngine:
         compile: see :func:`mambaad.inference.compiled.compile_for_inference`. On a CPU without it
             the model is packed (:func:`mambaad.inference.packed.pack.pack`).
         trained: the model as trained, for explanations; None if they are not needed.
+        keep_evidence: give observations their evidence.
     """
 
     def __init__(
@@ -107,8 +117,10 @@ class TorchEngine:
         device: torch.device | None = None,
         compile: Compilation = "auto",
         trained: System | None = None,
+        keep_evidence: bool = False,
     ) -> None:
         self.size = size
+        self._keeps_evidence = keep_evidence
         self.trained = trained
         self._precision: Precision = precision
         # Of two threads one waits: what a recording computes holds until it is replayed.
@@ -204,8 +216,9 @@ class TorchEngine:
             list(maps_of_scales[scales : 2 * scales]),
             maps_of_scales[-1] if len(maps_of_scales) % 2 else None,
         )
-        maps, errors, scores = measure(self.model, found, self.size)
-        distances = distances_to(self._means, embedding(found.features)).cpu().numpy()
+        maps, errors, scores, scale_maps = measure(self.model, found, self.size)
+        embedded = embedding(found.features)
+        distances = distances_to(self._means, embedded).cpu().numpy()
         maps_of_images = maps.cpu().numpy()
         errors_of_images = None if found.logits is None else errors.cpu().numpy()
         return [
@@ -215,9 +228,25 @@ class TorchEngine:
                 maps_of_images[i].copy(),
                 distances[i].copy(),
                 None if errors_of_images is None else errors_of_images[i].copy(),
+                self._evidence(found, scale_maps[:, i], embedded[i]),
             )
             for i, score in enumerate(scores.tolist()[:count])  # what pads the batch comes last
         ]
+
+    def _evidence(
+        self,
+        found: Reconstruction,
+        scale_maps: Float[torch.Tensor, "scales h w"],
+        embedded: Float[torch.Tensor, " c"],
+    ) -> Evidence | None:
+        if not self._keeps_evidence:
+            return None
+        return Evidence(
+            scale_maps.cpu().numpy().copy(),
+            tuple(self.size[0] // f.shape[2] for f in found.features),
+            self.model.smoothing,
+            embedded.cpu().numpy().copy(),
+        )
 
     def _checked(self, batch: Float[torch.Tensor, "b 3 h w"]) -> tuple[torch.Tensor, ...]:
         """:meth:`_maps`, recorded; those of the first compiled batches compared with plain ones."""

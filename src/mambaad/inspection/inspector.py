@@ -68,6 +68,7 @@ class Inspector:
             :mod:`mambaad.inference.compiled`; on a CPU that replaces the packed form. ``"auto"``
             is ``"cuda-graphs"`` on a GPU, else ``"off"``.
         keep_trained: also keep a copy of the model as trained, which explanations need.
+        keep_evidence: give observations their :class:`mambaad.inference.engine.Evidence`.
         max_pixels: images with more are refused; by default as in training.
         require_signature: the file of a public key; refuse what is not a bundle that was signed
             with its private key (``mambaad bundle --sign``).
@@ -100,6 +101,7 @@ class Inspector:
         device: str = "auto",
         compile: Compilation = "auto",
         keep_trained: bool = False,
+        keep_evidence: bool = False,
         max_pixels: int | None = None,
         require_signature: str | Path | None = None,
     ) -> None:
@@ -116,7 +118,12 @@ class Inspector:
             from mambaad.inference.torch_engine import load_engine  # PyTorch takes seconds to load
 
             self.engine = load_engine(
-                run, precision, device=device, compile=compile, keep_trained=keep_trained
+                run,
+                precision,
+                device=device,
+                compile=compile,
+                keep_trained=keep_trained,
+                keep_evidence=keep_evidence,
             )
             self.size = self.config.size
             prototypes = read_prototypes(run)

@@ -88,7 +88,7 @@ class MambaADModel(nn.Module):
         if self.training:
             return reconstruction
         height, width = images.shape[-2:]
-        maps, _, scores = measure(self.network, reconstruction, (height, width))
+        maps, _, scores, _ = measure(self.network, reconstruction, (height, width))
         return InferenceBatch(pred_score=scores[:, None], anomaly_map=maps[:, None])
 
 

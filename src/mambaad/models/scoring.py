@@ -20,12 +20,14 @@ class Measures(NamedTuple):
     """What a system's measures say of images.
 
     ``anomaly_maps``, ``error_maps``: :func:`anomaly_map`, with the residual head's part if there
-    is one, and without it. ``scores``: :func:`image_score` of the error maps.
+    is one, and without it. ``scores``: :func:`image_score` of the error maps. ``scale_maps``: of
+    each scale, not smoothed; the error maps are their mean, smoothed.
     """
 
     anomaly_maps: Float[torch.Tensor, "b h w"]
     error_maps: Float[torch.Tensor, "b h w"]
     scores: Float[torch.Tensor, " b"]
+    scale_maps: Float[torch.Tensor, "scales b h w"]
 
 
 def measure(system: System, found: Reconstruction, size: tuple[int, int]) -> Measures:
@@ -39,13 +41,11 @@ def measure(system: System, found: Reconstruction, size: tuple[int, int]) -> Mea
         found: what it computed of the images.
         size: height and width of the maps, those of the image.
     """
-    errors = anomaly_map(
-        found.features, found.reconstructed, size, system.smoothing, system.distance
-    )
-    maps = errors
+    scale_maps = distance_maps(found.features, found.reconstructed, size, system.distance)
+    errors = maps = _joined(scale_maps, system.smoothing)
     if found.logits is not None:
         maps = errors + HEAD_GAIN * defect_probability(found.logits, size, system.smoothing)
-    return Measures(maps, errors, image_score(errors, system.pooling))
+    return Measures(maps, errors, image_score(errors, system.pooling), scale_maps)
 
 
 def anomaly_map(
@@ -69,8 +69,39 @@ def anomaly_map(
     Returns:
         float32, 0 or more (cosine: at most 2); about 0 where the image looks like a good part.
     """
-    mean = distance_maps(features, reconstructed, size, distance).mean(dim=0)
+    return _joined(distance_maps(features, reconstructed, size, distance), sigma)
+
+
+def _joined(
+    scale_maps: Float[torch.Tensor, "scales b h w"], sigma: float
+) -> Float[torch.Tensor, "b h w"]:
+    mean = scale_maps.mean(dim=0)
     return smooth(mean, sigma) if sigma else mean
+
+
+def scale_shares(
+    scale_maps: Float[torch.Tensor, "scales h w"], at: tuple[int, int], sigma: float
+) -> Float[torch.Tensor, " scales"]:
+    """The contribution of each scale to an error map's value at one pixel, as shares.
+
+    The map is linear in its scales, and one pixel of a smoothed map needs no other, so this costs
+    next to nothing.
+
+    Args:
+        scale_maps: of an image (:attr:`Measures.scale_maps`).
+        at: row and column.
+        sigma: of the Gaussian, in pixels; 0 for no smoothing.
+
+    Returns:
+        0 or more, adding up to 1 where the map is above 0.
+    """
+    row, column = at
+    if sigma:
+        down, right = (_gaussian_matrix(n, sigma, scale_maps.device) for n in scale_maps.shape[1:])
+        parts = scale_maps.to(down) @ right[column] @ down[row]
+    else:
+        parts = scale_maps[:, row, column]
+    return parts / parts.sum().clamp(min=1e-12)
 
 
 def defect_probability(

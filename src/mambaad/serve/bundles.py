@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mambaad.artifacts.registry import Registry
@@ -92,17 +93,42 @@ class Bundles:
             RunError: there is no such version, or it cannot be loaded.
         """
         registry = self._needs_registry()
-        self._change(number, "promote", actor, lambda: registry.promote(self._line, number))
+        with self._change() as pool:
+            self._switch(
+                pool, number, "promote", actor, lambda: registry.promote(self._line, number)
+            )
 
-    def rollback(self, *, actor: str) -> int:
-        """Return to the version that was in use before; see :meth:`promote`."""
+    def rollback(self, *, actor: str, expected: int | None = None) -> int:
+        """Return to the version that was in use before; see :meth:`promote`.
+
+        Args:
+            actor: who.
+            expected: the version that is to be left; None for whichever is in use. Whoever gives
+                it and asks twice, as no answer came, goes back once.
+        """
         registry = self._needs_registry()
+        with self._change() as pool:
+            # Read here, where nobody else rolls back: two at once would go back to two versions.
+            number, current = self.before(), self._line_now()[-1]
+            if expected is not None and expected != current:
+                raise Conflict(f"version {current} is in use, not {expected}; look again")
+            if number is None:
+                raise Conflict(f"line {self._line} has no version that was in use before")
+
+            def note() -> None:
+                if self.before() != number:
+                    raise Conflict("the registry was changed by another program; look again")
+                registry.rollback(self._line)
+
+            self._switch(pool, number, "rollback", actor, note)
+            return number
+
+    def before(self) -> int | None:
+        """The version that a rollback returns to; None without one."""
+        if self._registry is None:
+            return None
         used = self._line_now()
-        before = [number for number in used if number != used[-1]]
-        if not before:
-            raise Conflict(f"line {self._line} has no version that was in use before")
-        self._change(before[-1], "rollback", actor, lambda: registry.rollback(self._line))
-        return before[-1]
+        return next((number for number in reversed(used) if number != used[-1]), None)
 
     def apply_settings(self) -> None:
         """Have the bundle in use inspect with the settings of products as they are stored now.
@@ -111,32 +137,36 @@ class Bundles:
             Conflict: another change is under way.
             RunError: it cannot be loaded, and the former settings stay in force.
         """
+        with self._change() as pool:
+            pool.switch(self._plan(pool.loaded.source))
+
+    @contextmanager
+    def _change(self) -> Iterator[InferencePool]:
+        """Take the turn to change what inspects (Conflict)."""
         pool = self.pool
         if pool is None:
             raise Conflict("the service is not ready; try again")
         if not self._turn.acquire(blocking=False):
             raise Conflict("another change of the bundle is under way; wait for it")
         try:
-            pool.switch(self._plan(pool.loaded.source))
+            yield pool
         finally:
             self._turn.release()
 
-    def _change(self, number: int, action: str, actor: str, note: Callable[[], object]) -> None:
-        pool = self.pool
-        if pool is None:
-            raise Conflict("the service is not ready; try again")
-        if not self._turn.acquire(blocking=False):
-            raise Conflict("another change of the bundle is under way; wait for it")
-
+    def _switch(
+        self,
+        pool: InferencePool,
+        number: int,
+        action: str,
+        actor: str,
+        note: Callable[[], object],
+    ) -> None:
         def before_use(loaded: Loaded) -> None:
             note()  # checks that the file is the one that was added
             self._versions[loaded.digest] = number
             self._store.add_bundle_use(action, number, loaded.digest, actor=actor).result()
 
-        try:
-            pool.switch(self._plan(self.path_of(number)), before_use)
-        finally:
-            self._turn.release()
+        pool.switch(self._plan(self.path_of(number)), before_use)
 
     def _plan(self, source: Path) -> Plan:
         settings = self._settings

@@ -37,8 +37,8 @@ def stated(scores: Float[np.ndarray, " n"], value: float) -> Threshold:
 class Scored:
     """What is stored of a judged part.
 
-    ``peak``: of its highest region, None without one. ``is_small``: it passed for the size of its
-    regions, although its score was above the threshold of its time.
+    ``peak``: of its highest region, None without one. ``is_small``: whether it passed although its
+    score was above the REVIEW threshold, as its regions were smaller than the smallest defect.
     """
 
     verdict: Verdict
@@ -73,10 +73,12 @@ class Changes:
 
 
 def changes(parts: Iterable[Scored], review: float, fail: float) -> Changes:
-    """Judge stored parts by other thresholds.
+    """Judge stored parts by other thresholds, whatever they were judged by.
 
-    A part that passed because its regions were too small still does. One that would newly be above
-    has no stored regions: it is judged by its score, as if its region were large enough.
+    This is what :func:`mambaad.inspection.decision.decide` would say, except where thresholds are
+    lowered for a product with a smallest defect: a part that passed because its regions were too
+    small still does; one that would newly be above has no stored regions, and is judged by its
+    score, as if its region were large enough.
 
     Args:
         parts: judged parts.

@@ -98,7 +98,7 @@ def test_maps_are_as_they_are_and_the_score_is_the_highest_mean_of_16_x_16_pixel
     images = torch.randn(1, 3, 64, 128)
     with torch.no_grad():
         reconstruction = model(images)
-        (found,), _, (score,) = measure(model, reconstruction, (64, 128))
+        (found,), _, (score,), _ = measure(model, reconstruction, (64, 128))
     (ours,), (theirs,), _ = reconstruction
     error = (ours - theirs)[0].double().square().sum(dim=0).sqrt().numpy()
     rows, columns = np.linspace(0, 3, 64), np.linspace(0, 7, 128)  # corners are aligned

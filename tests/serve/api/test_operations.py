@@ -1,6 +1,7 @@
 """Health, figures, events, bundles, and what every answer carries."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi.testclient import TestClient
@@ -62,7 +63,9 @@ def test_a_line_s_bundle_is_promoted_and_rolled_back(line, uncalibrated, tmp_pat
         second = send(service, good).json()
         assert (second["bundle_version"], second["verdict"]) == (2, None)
         assert service.post("/v1/bundles/9/promote").status_code == 422
-        service.post("/v1/bundles/rollback")
+        assert service.post("/v1/bundles/rollback?expected=1").status_code == 409
+        service.post("/v1/bundles/rollback?expected=2")
+        assert service.post("/v1/bundles/rollback?expected=2").status_code == 409
         assert registry.read("a").current == 1
         third = send(service, good).json()
         assert (third["bundle_version"], third["score"]) == (1, first["score"])
@@ -70,6 +73,33 @@ def test_a_line_s_bundle_is_promoted_and_rolled_back(line, uncalibrated, tmp_pat
         uses = [(use["action"], use["version"]) for use in store.bundle_uses()]
         assert uses == [("rollback", 1), ("promote", 2), ("start", 1)]
         assert store.verify().problem is None
+
+
+def test_of_two_rollbacks_at_once_one_goes_back(line, uncalibrated, tmp_path, good):
+    registry = Registry(tmp_path / "registry")
+    for bundle in (line, uncalibrated):
+        registry.add("a", bundle, check=check_bundle)
+    for number in (1, 2, 1):
+        registry.promote("a", number)
+    settings = make_settings(
+        registry=registry.root, line="a", data=tmp_path / "data", mode="throughput", workers=1
+    )
+    with (
+        TestClient(create_app(settings), base_url=BASE) as service,
+        ThreadPoolExecutor(4) as threads,
+    ):
+        asked = [threads.submit(service.post, "/v1/bundles/rollback?expected=1") for _ in range(2)]
+        sent = [send(service, good, serial=f"{n}").json() for n in range(4)]
+        assert sorted(one.result().status_code for one in asked) == [200, 409]
+        assert registry.read("a").used == [1, 2]
+        assert [one["in_use"] for one in service.get("/v1/bundles").json()] == [False, True]
+        last = send(service, good).json()
+        assert last["bundle_version"] == 2
+        # Each part once, and by the bundle that its record names.
+        rows = service.app.state.service.store.inspections()
+        assert len(rows) == len({row["id"] for row in rows}) == 5
+        assert all((row["verdict"] is None) == (row["bundle_version"] == 2) for row in rows)
+        assert {one["id"] for one in [*sent, last]} == {row["id"] for row in rows}
 
 
 @pytest.mark.parametrize("header", ["x", "-1", "9" * 30])

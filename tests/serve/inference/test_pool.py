@@ -10,7 +10,9 @@ import time
 import numpy as np
 import pytest
 
+from mambaad.data.images import read_image
 from mambaad.errors import RunError
+from mambaad.inference.explain import Explainer
 from mambaad.inspection.inspector import Inspector
 from mambaad.serve.inference.pool import InferencePool, PoolClosed, QueueFull
 from mambaad.serve.inference.worker import Plan, Task
@@ -40,6 +42,12 @@ def test_a_part_is_inspected_as_the_inspector_does(pool, line, many_parts, good,
         assert (kept["map"] == expected.anomaly_map).all()
         assert tuple(kept["range"]) == expected.heatmap_range
         assert (kept["regions"] == expected.region_mask).all()
+        inspector = Inspector(line, keep_trained=True)
+        explained = Explainer(inspector.engine.trained, inspector.size).explain(read_image(path))
+        assert tuple(kept["at"]) == explained.at
+        assert kept["shares"] == pytest.approx(explained.scale_shares, abs=1e-4)
+        assert tuple(kept["strides"]) == explained.strides
+        assert kept["embedding"].dtype == np.float16
     assert result.thumbnail.startswith(b"\xff\xd8")
     assert result.worker_ms > 0
     assert (result.attempts, result.bundle) == (1, pool.loaded.digest)

@@ -101,7 +101,8 @@ CHECK = r"""
 """
 
 TABBABLE = r"""
-() => [...document.querySelectorAll("a[href], button, input, select, textarea")].filter(e =>
+() => [...document.querySelectorAll(
+  "a[href], button, input, select, textarea, summary, [tabindex='0']")].filter(e =>
   !e.disabled && e.type !== "hidden" && !e.closest("[hidden], dialog:not([open])")
   && (e.type !== "radio" || e.checked)).length
 """

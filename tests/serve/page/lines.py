@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 from fastapi import FastAPI
 from PIL import Image
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from mambaad.inspection.calibration import Calibration, ClassCalibration
 from mambaad.inspection.product_settings import ProductSettings
@@ -64,6 +64,10 @@ def image_bytes(number, is_odd):
     file = io.BytesIO()
     Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
+
+
+def embedding_of(number):
+    return np.random.default_rng(number).normal(size=8).astype(np.float16)
 
 
 def verdict_of(number):
@@ -152,9 +156,11 @@ def minutes_ago(minutes):
     return time_text(datetime.now(timezone.utc) - timedelta(minutes=minutes))
 
 
-def make_parts(folder, **settings):
-    """The page's parts over an empty store below a folder."""
-    settings = make_settings(bundle=folder / "line.mambaad", data=folder, **settings)
+def make_parts(folder, database=None, **settings):
+    """The page's parts over an empty store below a folder, or in a database."""
+    settings = make_settings(
+        bundle=folder / "line.mambaad", data=folder, database=database, **settings
+    )
     store = Store(folder, settings.database_url)
     model = Model(("bolt", "metal nut"), calibration(), SIZE, Reading())
     changed = []
@@ -165,7 +171,7 @@ def make_parts(folder, **settings):
         secret=SECRET,
         in_use=lambda: Bundle(folder / "line.mambaad", BUNDLE),
         promote=lambda number, actor: None,
-        rollback=lambda actor: 1,
+        rollback=lambda actor, expected: 1,
         settings_changed=changed.append,
         read_model=lambda path: model,
     )
@@ -186,7 +192,16 @@ def fill(parts, count, *, share=0.2, with_images=True, minutes=60.0, first=0):
             layer = np.zeros(SIZE, np.float32)
             layer[20:34, 30:40] = 0.5
             file = io.BytesIO()
-            np.savez(file, map=layer, regions=layer > 0, range=np.asarray((0.05, 0.7)))
+            np.savez(
+                file,
+                map=layer,
+                regions=layer > 0,
+                range=np.asarray((0.05, 0.7)),
+                at=np.asarray((27, 35)),
+                shares=np.asarray((0.5, 0.3, 0.2)),
+                strides=np.asarray((4, 8, 16)),
+                embedding=embedding_of(number),
+            )
             small = io.BytesIO()
             Image.open(io.BytesIO(content)).resize((96, 72)).save(small, "JPEG")
             parts.images.spool(new_part, content)
@@ -230,6 +245,8 @@ def fill_quickly(parts, count, *, share=0.02, first=0):
     def write(connection):
         for table, new in made.items():
             connection.execute(insert(table), new)
+        if connection.dialect.name == "postgresql":  # as it does by itself within a minute
+            connection.execute(text("ANALYZE"))
 
     parts.store.write(write).result()
 

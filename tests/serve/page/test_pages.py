@@ -1,18 +1,22 @@
 import io
 import zipfile
+from dataclasses import replace
 
 import pytest
 from fastapi.testclient import TestClient
 
 from mambaad.serve.auth import hash_password
 from mambaad.serve.page import queries
+from tests.serve.conftest import DATABASES, empty_database
 from tests.serve.page.lines import (
     SIZE,
     fill,
     inspection_id,
     make_app,
     make_parts,
+    minutes_ago,
     record,
+    rows,
     verdict_of,
 )
 
@@ -20,17 +24,18 @@ PAGES = ("/", "/history", "/review", "/settings", "/settings/bolt", "/drift", "/
 REVIEW = next(n for n in range(60) if verdict_of(n) == "REVIEW")
 
 
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory):
-    parts = make_parts(tmp_path_factory.mktemp("line"))
+@pytest.fixture(scope="module", params=DATABASES)
+def filled(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("line")
+    parts = make_parts(folder, empty_database(request, folder))
     fill(parts, 60)
     yield parts
     parts.store.close()
 
 
 @pytest.fixture
-def fresh(tmp_path):
-    parts = make_parts(tmp_path)
+def fresh(tmp_path, database):
+    parts = make_parts(tmp_path, database)
     fill(parts, 30)
     yield parts
     parts.store.close()
@@ -53,8 +58,8 @@ def test_every_page_answers_in_both_languages(filled, path, language):
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_every_page_of_an_empty_line_answers(tmp_path, path):
-    parts = make_parts(tmp_path)
+def test_every_page_of_an_empty_line_answers(tmp_path, database, path):
+    parts = make_parts(tmp_path, database)
     try:
         assert client_of(parts).get(path).status_code == 200
     finally:
@@ -98,10 +103,6 @@ def test_pictures_are_given_by_the_inspections_id_alone(filled):
 
 
 def test_what_a_sender_wrote_is_escaped(tmp_path):
-    from dataclasses import replace
-
-    from tests.serve.page.lines import minutes_ago, rows
-
     parts = make_parts(tmp_path)
     new_part, inspected = rows(0, minutes_ago(1))
     nasty = "<script>alert(1)</script>"
@@ -114,6 +115,60 @@ def test_what_a_sender_wrote_is_escaped(tmp_path):
         text = client.get(path).text
         assert nasty not in text, path
         assert "alert(1)" in text, path
+    parts.store.close()
+
+
+def test_parts_that_were_not_judged(tmp_path, database):
+    parts = make_parts(tmp_path, database)
+    texts = {}
+    for number, (verdict, changed) in enumerate(
+        (
+            ("PASS", {"verdict": None, "score": None, "quality": None, "error": "the worker died"}),
+            ("PASS", {"verdict": None, "percentile": None, "p_value": None}),
+            ("BAD IMAGE", {}),
+            ("UNKNOWN PRODUCT", {}),
+        )
+    ):
+        made = record(number, verdict).model_copy(update=changed)
+        new_part, inspected = rows(number, minutes_ago(30 - number))
+        inspected = replace(inspected, record=made.model_dump_json())
+        parts.store.add_inspection(new_part, inspected).result()
+        client = client_of(parts)
+        texts[number] = client.get(f"/parts/{inspection_id(number)}").text
+        live = client.get("/fragments/live").text
+        assert live.count(f'data-id="{inspection_id(number)}"') == 1
+    assert "The part could not be inspected." in texts[0]
+    assert "the worker died" in texts[0]
+    assert "<b>ERROR</b>" in texts[0]
+    assert "there is no verdict" in texts[1]
+    assert "<b>NO VERDICT</b>" in texts[1]
+    for number in (2, 3):  # the score had no part in it, so no threshold is shown
+        assert 'class="limit' not in texts[number]
+    assert "recognised, confidence" not in texts[3]
+    parts._remembered = {}
+    counted = "".join(client.get("/fragments/live").text.split())
+    for word in ("ERROR", "NOVERDICT", "BADIMAGE", "UNKNOWNPRODUCT"):
+        assert counted.count(f"</svg>{word}</span></dt><dd>1") == 1, word
+    for path in PAGES:
+        assert client.get(path).status_code == 200, path
+    history = client.get("/history").text
+    assert history.count("NO VERDICT") == 1
+    assert history.count("The image is not kept") == 4
+    parts.store.close()
+
+
+def test_a_bundle_without_a_calibration(tmp_path):
+    parts = make_parts(tmp_path)
+    fill(parts, 10)
+    model = parts.model()
+    parts.read_model = lambda path: replace(model, products=(), calibration=None)
+    parts._models = {}
+    client = client_of(parts)
+    for path in (*PAGES, f"/parts/{inspection_id(3)}"):
+        status = client.get(path).status_code
+        assert status == (404 if path == "/settings/bolt" else 200), path
+    assert "has no calibration" in client.get("/settings").text
+    assert "has no calibration" in client.get("/drift").text
     parts.store.close()
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from functools import partial
 
 import httpx
 import numpy as np
@@ -110,19 +111,45 @@ def test_a_line_from_the_first_part_to_a_promotion(line, many_parts, registry, t
         assert "Compare, then promote" in client.get("/bundles").text
         early = client.post("/bundles/2/promote", data={"seen": "x", "agreed": "1"})
         assert "has changed meanwhile" in early.text
-        page = client.post("/bundles/2/replay").text
-        for _ in range(600):
-            if 'name="seen"' in page or "failed" in page:
-                break
-            time.sleep(0.2)
-            page = client.get("/bundles/2/replay").text
-        assert "stored parts were inspected by the new version" in page
-        seen = page.split('name="seen" value="')[1].split('"')[0]
+        seen = compared(client, 2)
         answer = client.post("/bundles/2/promote", data={"seen": seen, "agreed": "1"})
         assert "Version 2 is in use" in answer.text
         assert client.get("/v1/bundles").json()[1]["in_use"] is True
         assert "Return to version 1" in answer.text
+
+        # Back, after the differences were shown, or by a choice to go without.
+        go_back = partial(client.post, "/bundles/rollback")
+        assert "Compare first" in go_back(data={"expected": "2"}).text
+        assert "has changed meanwhile" in go_back(data={"expected": "1", "uncompared": "1"}).text
+        assert "has changed meanwhile" in go_back(data={"expected": "2", "seen": seen}).text
+        seen = compared(client, 1)
+        form = {"expected": "2", "seen": seen}
+        assert "I have looked" in go_back(data=form).text  # not agreed
+        assert client.get("/v1/bundles").json()[1]["in_use"] is True
+        assert "Version 1 is in use" in go_back(data={**form, "agreed": "1"}).text
+        assert "has changed meanwhile" in go_back(data={**form, "agreed": "1"}).text  # sent twice
+        assert [b["in_use"] for b in client.get("/v1/bundles").json()] == [True, False]
+        client.post("/v1/bundles/2/promote")
+        answer = go_back(data={"expected": "2", "uncompared": "1"})
+        assert "Version 1 is in use" in answer.text
+        assert app.state.service.bundles.before() is None
+        assert "Roll back" not in answer.text
+        uses = [(use["action"], use["version"]) for use in app.state.service.store.bundle_uses(4)]
+        assert uses == [("rollback", 1), ("promote", 2), ("rollback", 1), ("promote", 2)]
+        assert send(client, images[0])["bundle_version"] == 1
         assert "is whole" in client.post("/audit/verify").text
+
+
+def compared(client, number):
+    """Compare a version with the stored parts; returns the id that agreeing to it needs."""
+    page = client.post(f"/bundles/{number}/replay").text
+    for _ in range(600):
+        if 'name="seen"' in page or "failed" in page:
+            break
+        time.sleep(0.2)
+        page = client.get(f"/bundles/{number}/replay").text
+    assert "stored parts were inspected by" in page
+    return page.split('name="seen" value="')[1].split('"')[0]
 
 
 def test_without_a_store_there_is_nothing_to_recalibrate(tmp_path):

@@ -17,14 +17,15 @@ from tests.serve.review.samples import part
         ("REVIEW", "PASS", None, "changed"),
         ("REVIEW", "PASS", "unsure", "changed"),
         ("REVIEW", "FAIL", "defective", "changed"),
-        ("PASS", None, "good", "new alarm"),
+        ("PASS", "ERROR", "good", "new alarm"),
+        ("PASS", "NONE", None, "changed"),  # the other bundle has no calibration
     ],
 )
 def test_what_a_difference_means(before, after, decision, kind):
-    outcome = (Verdict(after) if after else None, 0.5)
+    outcome = {"ERROR": (None, None), "NONE": (None, 0.5)}.get(after) or (Verdict(after), 0.5)
     comparison = compare([(part(0, before, decision), outcome)])
     assert [d.kind for d in comparison.differences] == [kind]
-    assert comparison.table == {(before, after or "ERROR"): 1}
+    assert comparison.table == {(before, after): 1}
     assert comparison.count(kind) == 1
 
 

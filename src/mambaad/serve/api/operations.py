@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Path, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.datastructures import State
 from starlette.types import Receive, Scope, Send
@@ -78,9 +78,18 @@ def list_bundles(service: ServiceOf, _who: Viewer) -> list[dict[str, object]]:
     tags=["bundles"],
     responses=errors(409, 422),
 )
-def roll_back(service: ServiceOf, who: Engineer) -> list[dict[str, object]]:
-    """Return to the version that was in use before; answered when it inspects."""
-    service.bundles.rollback(actor=who.name)
+def roll_back(
+    service: ServiceOf,
+    who: Engineer,
+    expected: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
+) -> list[dict[str, object]]:
+    """Return to the version that was in use before; answered when it inspects.
+
+    With ``expected``, the version in use that is to be left, a request that is sent again because
+    its answer was lost is refused (409) instead of going back once more. Nothing is compared; the
+    page compares with the stored parts first.
+    """
+    service.bundles.rollback(actor=who.name, expected=expected)
     return service.bundles.versions()
 
 

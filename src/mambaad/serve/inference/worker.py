@@ -81,10 +81,12 @@ class Result:
     """An image's inspection.
 
     ``record``: the JSON line of predictions.jsonl. ``map``: an .npz with ``map`` (float32, h x w),
-    ``regions`` (bool, h x w) and ``range`` (the ends of the heatmap); None with an error.
-    ``thumbnail``: JPEG; None with an error. ``refused``: why the image cannot be inspected, where
-    that is the image's fault. ``worker_ms``: the time of the work; ``queue_ms``: of the wait
-    before it. ``attempts``: how often it was begun. ``bundle``: the digest of what inspected it.
+    ``regions`` (bool, h x w), ``range`` (the ends of the heatmap), and what explains the score:
+    ``at`` (row and column of the map where it is highest), ``shares`` of the scales there and their
+    ``strides``, and the image's ``embedding`` (float16); None with an error. ``thumbnail``: JPEG;
+    None with an error. ``refused``: why the image cannot be inspected, where that is the image's
+    fault. ``worker_ms``: the time of the work; ``queue_ms``: of the wait before it. ``attempts``:
+    how often it was begun. ``bundle``: the digest of what inspected it.
     """
 
     record: str
@@ -133,6 +135,7 @@ def load(plan: Plan) -> tuple[Inspector, Loaded]:
         plan.precision,  # type: ignore[arg-type]  # it checks it
         device=plan.device,
         max_pixels=plan.max_pixels,
+        keep_evidence=True,
     )
     digest = file_digest(plan.source) if plan.source.is_file() else inspector.weights
     if inspector.calibration is not None and plan.settings:
@@ -212,5 +215,31 @@ def _map(inspector: Inspector, inspected: Inspected) -> bytes:
         map=prediction.anomaly_map,
         regions=regions,
         range=np.asarray(inspector.range_of(prediction), np.float64),
+        **_explanation(inspector, inspected),  # type: ignore[arg-type]  # arrays all
     )
     return file.getvalue()
+
+
+def _explanation(inspector: Inspector, inspected: Inspected) -> dict[str, np.ndarray]:
+    """What explains a score, small enough to be kept with every map."""
+    import torch
+
+    from mambaad.inspection.calibration import inspected_map
+    from mambaad.models.scoring import scale_shares
+
+    observation, prediction = inspected.observed.result[0], inspected.prediction
+    evidence, calibration = observation.evidence, inspector.calibration
+    assert evidence is not None
+    assert prediction is not None
+    c = calibration.classes.get(prediction.product or "") if calibration else None
+    scored = observation.scored_map
+    searched = inspected_map(scored, c.settings) if c else scored
+    at = np.unravel_index(searched.argmax(), searched.shape)
+    maps = torch.from_numpy(evidence.scale_maps)
+    shares = scale_shares(maps, (int(at[0]), int(at[1])), evidence.smoothing)
+    return {
+        "at": np.asarray(at, np.int32),
+        "shares": shares.numpy(),
+        "strides": np.asarray(evidence.strides, np.int32),
+        "embedding": evidence.embedding.astype(np.float16),
+    }

@@ -55,6 +55,7 @@ _WARNED: dict[str, str] = {
     "nothing_left": "settings.nothing_left",
     "bad_shape": "settings.bad_shape",
     "changed_meanwhile": "bundles.changed_meanwhile",
+    "uncompared": "bundles.uncompared",
 }
 
 
@@ -92,7 +93,9 @@ class PageParts:
 
     ``images``: the stored files. ``secret``: of the random share. ``in_use``: the bundle in use.
     ``promote``: puts a version of the registry into use, and ``rollback`` the one before; both for
-    an actor, and they end when the new version inspects. ``settings_changed``: has the workers
+    an actor, and they end when the new version inspects; ``rollback`` is given the version that it
+    is to leave, too (Conflict if another one is in use). ``before``: the version that it returns
+    to, if any. ``settings_changed``: has the workers
     take the settings of a product up. ``registry``, ``line``: None with a single bundle.
     """
 
@@ -102,10 +105,11 @@ class PageParts:
     secret: bytes
     in_use: Callable[[], Bundle]
     promote: Callable[[int, str], None]
-    rollback: Callable[[str], int]
+    rollback: Callable[[str, int], int]
     settings_changed: Callable[[str], None]
     registry: Registry | None = None
     line: str | None = None
+    before: Callable[[], int | None] = lambda: None
     read_model: Callable[[Path], Model] = read_model
     _models: dict[str, Model] = field(default_factory=dict)
     _remembered: dict[Hashable, tuple[float, Any]] = field(default_factory=dict)

@@ -6,16 +6,17 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import Connection, case, select
+from sqlalchemy import Connection, case, func, or_, select
 
 from mambaad.serve.review.parts import ReviewedPart
 from mambaad.serve.store.queries import Row, find_inspection
-from mambaad.serve.store.tables import audit, decision, inspection, part, review
+from mambaad.serve.store.tables import audit, bundle_use, decision, inspection, part, review
 from mambaad.serve.what_if import Scored
 from mambaad.types import Verdict
 
 _JUDGED = (Verdict.PASS.value, Verdict.REVIEW.value, Verdict.FAIL.value)
 _MOST_SCORES = 20_000
+_LOOKED_AT = 5  # parts for each good one that is asked for
 _DECIDED = ("good", "defective", "unsure")
 
 
@@ -126,15 +127,15 @@ def scored_between(
     connection: Connection, product: str, since: str, until: str, bundle: str
 ) -> Iterator[Scored]:
     """What one bundle found of a product's judged parts between two times."""
+    # Only alarms have regions, and only parts that passed for the size of theirs a reason: to read
+    # the others' records would take seconds.
     alarms = inspection.c.verdict != Verdict.PASS.value
-    has_reason = inspection.c.record.not_like('%"reason":""%')
+    telling = or_(alarms, inspection.c.record.not_like('%"reason":""%'))
     query = (
         select(
             inspection.c.verdict,
             inspection.c.score,
-            # Only alarms have regions, and what passed for their size a reason; to read all records
-            # would take seconds.
-            case((alarms | has_reason, inspection.c.record), else_=None).label("record"),
+            case((telling, inspection.c.record), else_=None).label("record"),
             review.c.decision,
         )
         .outerjoin(review, review.c.inspection_id == inspection.c.id)
@@ -168,6 +169,12 @@ def inspected_after(
     return [(row.id, json.loads(row.record)) for row in connection.execute(query)]
 
 
+def first_since(connection: Connection, since: str) -> str | None:
+    """When the first part was inspected at a time or later."""
+    query = select(func.min(inspection.c.at)).where(inspection.c.at >= since)
+    return connection.execute(query).scalar()
+
+
 def newer(connection: Connection, inspection_id: str) -> str | None:
     """The id of the inspection after one; None if it is the newest."""
     query = (
@@ -177,6 +184,50 @@ def newer(connection: Connection, inspection_id: str) -> str | None:
         .limit(1)
     )
     return connection.execute(query).scalar()
+
+
+def good_parts(
+    connection: Connection, product: str, bundle: str, *, other_than: str, limit: int
+) -> list[Row]:
+    """Good parts among the newest of a product that a bundle inspected, newest first.
+
+    A person found them so, or they passed and nobody has decided. Each with ``id``, ``part_id``,
+    ``sha256``, ``format``, ``decision`` and ``record``, which is parsed.
+    """
+    # One table after the other: joined, PostgreSQL may begin with all parts there are.
+    newest = connection.execute(
+        select(inspection.c.id, inspection.c.part_id, inspection.c.verdict, inspection.c.record)
+        .where(inspection.c.product == product, inspection.c.bundle == bundle)
+        .order_by(inspection.c.id.desc())
+        .limit(_LOOKED_AT * limit)
+    ).all()
+    ids = [row.id for row in newest]
+    reviewed = select(review.c.inspection_id, review.c.decision).where(
+        review.c.inspection_id.in_(ids), review.c.decision.is_not(None)
+    )
+    decided = {row.inspection_id: row.decision for row in connection.execute(reviewed)}
+    passed = (Verdict.PASS.value, None)
+    good = [
+        row
+        for row in newest
+        if row.id != other_than
+        and ((held := decided.get(row.id)) == "good" or (row.verdict, held) == passed)
+    ][:limit]
+    files = select(part.c.id, part.c.sha256, part.c.format).where(
+        part.c.id.in_([row.part_id for row in good])
+    )
+    kept = {row.id: (row.sha256, row.format) for row in connection.execute(files)}
+    return [
+        {
+            "id": row.id,
+            "part_id": row.part_id,
+            "record": json.loads(row.record),
+            "decision": decided.get(row.id),
+            "sha256": kept[row.part_id][0],
+            "format": kept[row.part_id][1],
+        }
+        for row in good
+    ]
 
 
 def latest_decision_of(connection: Connection, actor: str) -> Row | None:
@@ -192,16 +243,33 @@ def latest_decision_of(connection: Connection, actor: str) -> Row | None:
     return dict(found) if found else None
 
 
-def audit_rows(connection: Connection, before: int | None, limit: int) -> list[Row]:
-    """Rows of the audit trail, newest first, below a number; decisions name their part."""
+def audit_rows(
+    connection: Connection, before: int | None, limit: int, *, by_people: bool = False
+) -> list[Row]:
+    """Rows of the audit trail, newest first, below a number.
+
+    Decisions name their part, and uses of bundles what was done with which version.
+    ``by_people``: not those of parts and their inspections.
+    """
     query = (
-        select(audit, decision.c.inspection_id, decision.c.decision)
+        select(
+            audit,
+            decision.c.inspection_id,
+            decision.c.decision,
+            bundle_use.c.action,
+            bundle_use.c.version,
+        )
         .outerjoin(decision, (audit.c.kind == "decision") & (decision.c.id == audit.c.subject))
+        .outerjoin(
+            bundle_use, (audit.c.kind == "bundle_use") & (bundle_use.c.id == audit.c.subject)
+        )
         .order_by(audit.c.seq.desc())
         .limit(limit)
     )
     if before is not None:
         query = query.where(audit.c.seq < before)
+    if by_people:
+        query = query.where(audit.c.kind.not_in(("part", "inspection")))
     return [dict(row) for row in connection.execute(query).mappings()]
 
 

@@ -19,7 +19,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"number": _number, "percent": _percent, "moment": moment}
+    made.filters |= {"number": _number, "percent": _percent, "moment": moment, "plain": plain}
     return made
 
 
@@ -33,6 +33,11 @@ def _number(context: Context, value: float | None, digits: int = 0) -> str:
 def _percent(context: Context, share: float | None) -> str:
     text: str = context["t"].percent(share)
     return text
+
+
+def plain(value: float) -> str:
+    """Write a number for a field, which takes no separators: 0 and 2.5, not 0.0."""
+    return f"{value:.12g}"
 
 
 def moment(time: str) -> str:

@@ -16,6 +16,7 @@ from mambaad.inspection.records import Record
 from mambaad.serve.auth import COOKIE, SESSION_HOURS
 from mambaad.serve.page import queries
 from mambaad.serve.page.errors import PageRoute
+from mambaad.serve.page.explanations import explain
 from mambaad.serve.page.page import (
     LANGUAGE,
     THEME,
@@ -41,6 +42,7 @@ RECENT = 12
 LISTED = 50
 COUNTS_SECONDS = 2.0
 """So old may the counts of the live view be: each takes a third of a second of 100,000 parts."""
+_FEW_SECONDS = 300
 _YEAR = 365 * 24 * 3600
 _KINDS = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 _STATIC = {
@@ -97,16 +99,30 @@ def _counts(parts: PageParts, hours: int) -> SimpleNamespace:
     store, since = parts.store, hours_ago(hours)
     by = store.counts(Filter(since=since))
     total = sum(by.values())
-    words = [word.value for word in Verdict if word.value in by or word.value in ("PASS", "FAIL")]
+    words: list[str] = [
+        word.value for word in Verdict if word.value in by or word.value in ("PASS", "FAIL")
+    ]
+    by = {name.upper(): count for name, count in by.items()}  # also those without a verdict
+    words += [word for word in ("ERROR", "NONE") if word in by]
+    first = store.read(lambda c: queries.first_since(c, since))
     share = store.read(lambda c: queries.reviewed_parts(c, since=since, sampled=True))
     return SimpleNamespace(
         total=total,
-        per_hour=total / hours,
-        words=words + (["ERROR"] if by.get("error") else []),
-        by={**dict.fromkeys(words, 0), **by, "ERROR": by.get("error", 0)},
+        per_hour=_per_hour(total, first),
+        words=words,
+        by={**dict.fromkeys(words, 0), **by},
         false_alarms=false_alarms(share),
         escapes=escapes(share),
     )
+
+
+def _per_hour(total: int, first: str | None) -> float | None:
+    """Parts an hour since the first of them; None while that says little."""
+    if first is None:
+        return None
+    since = datetime.now(timezone.utc) - datetime.fromisoformat(first[:-1] + "+00:00")
+    seconds = since.total_seconds()
+    return total * 3600 / seconds if seconds >= _FEW_SECONDS else None
 
 
 @router.get("/")
@@ -195,11 +211,14 @@ def part(page: ForViewers, inspection_id: str) -> Response:
         )
         for d in decided
     ]
+    seen = view(page, row)
     return page.html(
         "part.html",
         "history",
-        part=view(page, row),
-        limits=_limits(page, row),
+        part=seen,
+        found=explain(page.t, page.parts, row, seen),
+        source=row["source"],
+        limits=_limits(page, row) if seen.is_judged else None,
         older=older[0]["id"] if older else None,
         newer=store.read(lambda c: queries.newer(c, inspection_id)),
         decisions=shown,

@@ -22,6 +22,8 @@ from mambaad.serve.page.replays import Replays, words
 from mambaad.serve.problems import Problem
 from mambaad.serve.product_setting import adjusted
 from mambaad.serve.review.export import export_decisions
+from mambaad.serve.store.changes import Conflict
+from mambaad.serve.store.queries import Row
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 ForViewers = Annotated[Page, Depends(page_for("viewer"))]
@@ -75,14 +77,12 @@ def bundles(page: ForViewers) -> Response:
     in_use = parts.in_use()
     if parts.registry is None or parts.line is None:
         single = SimpleNamespace(digest=in_use.sha256, products=parts.model().products)
-        return page.html(
-            "bundles.html", "bundles", versions=[], previous=None, current=None, single=single
-        )
+        return page.html("bundles.html", "bundles", versions=[], previous=None, single=single)
     line = parts.registry.read(parts.line)
     versions = [
         SimpleNamespace(
             number=v.number,
-            in_use=v.number == line.current,
+            in_use=v.number == in_use.version,
             added=v.added,
             products=v.classes,
             note=v.note,
@@ -90,13 +90,13 @@ def bundles(page: ForViewers) -> Response:
         )
         for v in reversed(line.versions)
     ]
-    previous = line.used[-2] if len(line.used) > 1 else None
     return page.html(
         "bundles.html",
         "bundles",
         versions=versions,
-        previous=previous,
+        previous=parts.before(),
         current=line.current,
+        is_elsewhere=line.current != in_use.version,
         single=None,
     )
 
@@ -122,14 +122,40 @@ def show_replay(page: ForEngineers, number: int) -> Response:
     job = _line(page).replays.last(number)
     if job is None:
         return page.go("/bundles")
-    shown = words(job.comparison) if job.comparison else []
-    return page.html("replay.html", "bundles", number=number, job=job, words=shown, most=_LISTED)
+    current = _current(page.parts)
+    return page.html(
+        "replay.html",
+        "bundles",
+        number=number,
+        job=job,
+        words=words(job.comparison) if job.comparison else [],
+        most=_LISTED,
+        current=current,
+        is_return=page.parts.before() == number,
+        is_in_use=page.parts.in_use().version == number,
+    )
+
+
+def _current(parts: PageParts) -> int | None:
+    """The number of the version in use (Problem: 404 without a registry)."""
+    if parts.registry is None or parts.line is None:
+        raise Problem(404, "not_found", "there is no registry")
+    return parts.registry.read(parts.line).current
 
 
 @router.post("/bundles/{number:int}/promote")
 async def promote(request: Request, number: int) -> Response:
     """Put a version into use, once its differences were shown."""
     page, fields = await form_page(request, "engineer")
+    instead = _unseen(page, number, fields)
+    if instead is not None:
+        return instead
+    await asyncio.to_thread(page.parts.promote, number, page.name)
+    return page.go("/bundles", "promoted", str(number))
+
+
+def _unseen(page: Page, number: int, fields: dict[str, str]) -> Response | None:
+    """Where a form leads that agrees to other differences than those shown; None if it does not."""
     job = _line(page).replays.last(number)
     if job is None or job.comparison is None or fields.get("seen") != job.id:
         return page.go("/bundles", "changed_meanwhile")
@@ -137,21 +163,28 @@ async def promote(request: Request, number: int) -> Response:
         return page.go(f"/bundles/{number}/replay")
     if job.against != page.parts.in_use().sha256:
         return page.go("/bundles", "changed_meanwhile")
-    await asyncio.to_thread(page.parts.promote, number, page.name)
-    return page.go("/bundles", "promoted", str(number))
+    return None
 
 
 @router.post("/bundles/rollback")
 async def rollback(request: Request) -> Response:
-    """Go back to the version that was in use before."""
+    """Go back to the version before: its differences were shown, or nobody wants to see them."""
     page, fields = await form_page(request, "engineer")
     parts = page.parts
-    if parts.registry is None or parts.line is None:
-        raise Problem(404, "not_found", "there is no registry")
-    current = (await asyncio.to_thread(parts.registry.read, parts.line)).current
-    if fields.get("expected") != str(current):
+    current = await asyncio.to_thread(_current, parts)
+    before = await asyncio.to_thread(parts.before)
+    if fields.get("expected") != str(current) or before is None:
         return page.go("/bundles", "changed_meanwhile")
-    number = await asyncio.to_thread(parts.rollback, page.name)
+    if not fields.get("uncompared"):
+        if "seen" not in fields:
+            return page.go("/bundles", "uncompared")
+        instead = _unseen(page, before, fields)
+        if instead is not None:
+            return instead
+    try:
+        number = await asyncio.to_thread(parts.rollback, page.name, int(fields["expected"]))
+    except Conflict:  # of two at the same moment one goes back
+        return page.go("/bundles", "changed_meanwhile")
     return page.go("/bundles", "promoted", str(number))
 
 
@@ -199,38 +232,56 @@ def _archive(parts: PageParts, for_calibration: bool) -> tuple[Path, Path]:
     return folder, folder / "decisions.zip"
 
 
-def _audit_page(page: Page, before: int | None, checked: SimpleNamespace | None) -> Response:
-    rows = page.parts.store.read(lambda c: queries.audit_rows(c, before, _LISTED))
+def _audit_page(
+    page: Page, before: int | None, checked: SimpleNamespace | None, by_people: bool = False
+) -> Response:
+    rows = page.parts.store.read(
+        lambda c: queries.audit_rows(c, before, _LISTED, by_people=by_people)
+    )
     shown = [
         SimpleNamespace(
             number=row["seq"],
             time=row["at"],
-            what=row["kind"],
+            what=page.t(f"audit.kind.{row['kind']}"),
             who=row["actor"],
             part=row["inspection_id"] or (row["subject"] if row["kind"] == "inspection" else None),
-            about=page.t(
-                f"decision.{row['decision'] if row['decision'] != 'withdrawn' else 'undone'}"
-            )
-            if row["decision"]
-            else row["subject"],
+            about=_about(page, row),
             hash=row["hash"],
         )
         for row in rows
     ]
     last = rows[-1]["seq"] if len(rows) == _LISTED else 1
+    kept = "&by=people" if by_people else ""
     return page.html(
         "audit.html",
         "audit",
         rows=shown,
         checked=checked,
-        next_url=f"/audit?before={last}" if last > 1 else None,
+        by_people=by_people,
+        next_url=f"/audit?before={last}{kept}" if last > 1 else None,
     )
 
 
+def _about(page: Page, row: Row) -> str:
+    """What an entry of the audit trail is about, as people call it."""
+    if row["decision"]:
+        word = row["decision"] if row["decision"] != "withdrawn" else "undone"
+        return page.t(f"decision.{word}")
+    if row["action"]:
+        number = row["version"]
+        version = "" if number is None else f" · {page.t('bundles.version')} {number}"
+        return page.t(f"audit.action.{row['action']}") + version
+    return str(row["subject"])
+
+
 @router.get("/audit")
-def audit(page: ForEngineers, before: Annotated[int | None, Query(ge=1)] = None) -> Response:
-    """List the audit trail, newest first."""
-    return _audit_page(page, before, None)
+def audit(
+    page: ForEngineers,
+    before: Annotated[int | None, Query(ge=1)] = None,
+    by: Annotated[str, Query(max_length=10)] = "",
+) -> Response:
+    """List the audit trail, newest first; ``by=people`` leaves out parts and inspections."""
+    return _audit_page(page, before, None, by == "people")
 
 
 @router.post("/audit/verify")

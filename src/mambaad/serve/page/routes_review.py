@@ -26,7 +26,10 @@ def _queue(page: Page, after: str | None, limit: int) -> list[PartView]:
 
 
 def _shown(page: Page, part: PartView) -> dict[str, Any]:
-    """What the script shows of a part; the verdict is not in it, so that nobody is led by it."""
+    """What the script shows of a part.
+
+    Nobody is to be led by the verdict: it is not in it, nor are regions, which only an alarm has.
+    """
     has_image = part.image is not None
     return {
         "id": part.id,
@@ -37,7 +40,6 @@ def _shown(page: Page, part: PartView) -> dict[str, Any]:
         "time": part.time,
         "alt": page.t("part.image_of", name=part.name) if has_image else page.t("part.no_image"),
         "size": part.size,
-        "boxes": [region.box for region in part.regions],
     }
 
 

@@ -80,8 +80,9 @@ def product_page(
     """Show the settings of a product, and the effect of thresholds that somebody considers."""
     c, setting = in_force(page, product), page.parts.setting(product)
     chosen = _chosen(c, review, fail)
-    seen = page.parts.store.read(lambda k: queries.scores_since(k, product, hours_ago(24 * _DAYS)))
-    rows = page.parts.store.inspections(Filter(product=product), limit=8)
+    since = max(hours_ago(24 * _DAYS), setting.area_changed or "")  # others are of another area
+    seen = page.parts.store.read(lambda k: queries.scores_since(k, product, since))
+    rows = page.parts.store.inspections(Filter(product=product), limit=20)
     views = [view(page, row) for row in rows]
     usable, fresh = _recalibration(page, product)
     needed = math.ceil(1 / _asked(page, product)["target_fpr"] - 1e-9) - 1
@@ -93,7 +94,7 @@ def product_page(
         chosen=chosen,
         current=SimpleNamespace(**_shown(c, setting, page.parts.in_use().sha256)),
         shapes=setting.shapes,
-        sample=next((part for part in views if part.image and part.size), None),
+        sample=next((p for p in views if p.image and p.size and p.is_judged), None),
         usable=usable,
         fresh=fresh,
         needed=needed,
@@ -133,6 +134,8 @@ def _effect(
     today = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0)
     since, until = time_text(today - timedelta(days=1)), time_text(today)
     bundle = page.parts.in_use().sha256
+    # Scores from before the inspected area was changed are of another area.
+    since = max(since, page.parts.setting(product).area_changed or "")
 
     # Of a day that is over nothing changes but decisions, and a slider asks many times a second.
     parts = page.parts.remember(

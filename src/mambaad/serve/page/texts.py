@@ -43,7 +43,7 @@ class Texts:
         """Write a number with the language's decimal and thousands separators; None is a dash."""
         if value is None:
             return "–"
-        text = f"{value:,.{digits}f}"
+        text = f"{round(value, digits) + 0.0:,.{digits}f}"  # no -0
         signs = {",": self("thousands"), ".": self("decimal"), "-": "−"}
         return "".join(signs.get(character, character) for character in text)
 

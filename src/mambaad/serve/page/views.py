@@ -52,6 +52,16 @@ class PartView:
         raise AttributeError(name)
 
     @property
+    def word(self) -> str:
+        """The verdict, or ``ERROR``, or ``NONE`` of a bundle without a calibration."""
+        return self.verdict or ("ERROR" if self.record.error is not None else "NONE")
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the verdict is by the score, and not that the image cannot be judged."""
+        return self.record.verdict in (Verdict.PASS, Verdict.REVIEW, Verdict.FAIL)
+
+    @property
     def regions(self) -> Sequence[RegionRecord]:
         """The suspected defects, worst first."""
         return self.record.regions

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from mambaad.serve.review.parts import ReviewedPart
 from mambaad.types import Verdict
 
-ERROR = "ERROR"
-"""Stands for the verdict of a part that the bundle could not inspect."""
+ERROR, NONE = "ERROR", "NONE"
+"""Stand for the verdict of a part that a bundle could not inspect, or that has no calibration."""
 Outcome = tuple["Verdict | None", "float | None"]
 """A verdict and a score; both None after an error."""
 
@@ -26,6 +26,16 @@ class Difference:
     part: ReviewedPart
     verdict: Verdict | None
     score: float | None
+
+    @property
+    def before(self) -> str:
+        """The verdict that is stored, or what stands for it."""
+        return _word(self.part.verdict, self.part.score)
+
+    @property
+    def after(self) -> str:
+        """The verdict of the other bundle, or what stands for it."""
+        return _word(self.verdict, self.score)
 
     @property
     def kind(self) -> str:
@@ -47,7 +57,7 @@ class Difference:
 class Comparison:
     """The outcome of a replay.
 
-    ``table``: number of parts by verdict before and after, ``"ERROR"`` for none. ``differences``:
+    ``table``: number of parts by verdict before and after, or what stands for it. ``differences``:
     worst first. ``compared``: parts in the table. ``without_image``: parts whose image is not kept
     any more.
     """
@@ -75,9 +85,10 @@ def compare(outcomes: Iterable[tuple[ReviewedPart, Outcome]], without_image: int
     table: Counter[tuple[str, str]] = Counter()
     differences = []
     for part, (verdict, score) in outcomes:
-        table[_word(part.verdict), _word(verdict)] += 1
-        if part.verdict is not verdict:
-            differences.append(Difference(part, verdict, score))
+        difference = Difference(part, verdict, score)
+        table[difference.before, difference.after] += 1
+        if difference.before != difference.after:
+            differences.append(difference)
     differences.sort(key=lambda d: (_ORDER.index(d.kind), d.part.id))
     return Comparison(dict(table), tuple(differences), sum(table.values()), without_image)
 
@@ -112,5 +123,5 @@ def replay(
     return compare(pairs, missing)
 
 
-def _word(verdict: Verdict | None) -> str:
-    return verdict.value if verdict else ERROR
+def _word(verdict: Verdict | None, score: float | None) -> str:
+    return verdict.value if verdict else ERROR if score is None else NONE

@@ -68,7 +68,7 @@ function start() {
     return made;
   }
 
-  function drawn(part) {  // as the macro "picture" does
+  function drawn(part) {  // as the macro "picture" does, without regions
     if (!part.image) {
       const none = element("p", { class: "none" });
       none.textContent = part.alt;
@@ -83,12 +83,6 @@ function start() {
       made.append(element("image", { class: "over", href: part.heatmap, width, height,
                                      preserveAspectRatio: "none" }, svg));
     }
-    const regions = element("g", { class: "regions over" }, svg);
-    for (const [left, top, right, bottom] of part.boxes) {
-      regions.append(element("rect", { x: left, y: top, width: right - left,
-                                       height: bottom - top }, svg));
-    }
-    made.append(regions);
     return made;
   }
 
