@@ -22,7 +22,8 @@ from mambaad.serve.page.service import page_parts
 from mambaad.serve.problems import answer_problems
 from mambaad.serve.service import Service
 from mambaad.serve.settings import ServeSettings
-from mambaad.serve.sinks.outbox import Outbox, make_sinks
+from mambaad.serve.sinks.make import make_sinks
+from mambaad.serve.sinks.outbox import Outbox
 from mambaad.serve.sources.watched import WatchedFolder
 from mambaad.serve.store.images import ImageStore
 from mambaad.serve.store.store import Store
@@ -63,6 +64,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
         store.close()
         raise
     store.on_commit(service.changes.tell)
+    outbox = Outbox(store, service.changes, metrics, sinks)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -72,7 +74,6 @@ def create_app(settings: ServeSettings) -> FastAPI:
             if bundles.pool is None:
                 await asyncio.to_thread(bundles.start)
             await intake.resume()
-            outbox = Outbox(service, sinks)
             for work in (outbox.run, *(source.run for source in sources)):
                 tasks.append(asyncio.create_task(work()))
             tasks.append(asyncio.create_task(_sweep(service)))
@@ -95,6 +96,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     )
     app.state.service = service
     app.state.sources = sources
+    app.state.outbox = outbox
     app.state.rate = RateLimit(settings.rate)
     app.state.streams = 0
     answer_problems(app)

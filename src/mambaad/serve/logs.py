@@ -39,7 +39,7 @@ def log_json() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for name in ("alembic", "watchfiles", "httpx"):
+    for name in ("alembic", "watchfiles", "httpx", "asyncua"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

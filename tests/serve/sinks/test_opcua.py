@@ -1,0 +1,116 @@
+"""OPC UA with a real server as a PLC has one: nothing is lost when it is killed."""
+
+import json
+import threading
+
+import pytest
+
+from mambaad.serve.sinks.access import OpcUaAccess
+from mambaad.serve.sinks.opcua import NAMES, OpcUa, values_of
+from tests.serve.certificates import make_certificate
+from tests.serve.receivers import Plc, wait_for
+from tests.serve.sinks.sending import Sending
+
+PATTERN = "ns=2;s=MambaAD.{name}"
+
+
+@pytest.fixture
+def ending():
+    """What is closed at the end of a test, the last one first."""
+    found = []
+    yield found
+    for one in reversed(found):
+        one.close()
+
+
+def start(ending, tmp_path, *options, access=None, pattern=PATTERN):
+    plc = Plc(tmp_path, *options)
+    sending = Sending(
+        tmp_path / "data", {"opcua": OpcUa(plc.url, pattern, access or OpcUaAccess())}
+    )
+    ending += [plc, sending]
+    return plc, sending
+
+
+def test_each_inspection_is_written_and_acknowledged(ending, tmp_path):
+    plc, sending = start(ending, tmp_path)
+    verdicts = ("PASS", "REVIEW", "FAIL", "UNKNOWN PRODUCT", "BAD IMAGE")
+    ids = [sending.add(1, verdict=verdict, serial="A-1").pop() for verdict in verdicts]
+    ids.append(sending.add(1, verdict=None, error="the image is damaged").pop())
+    wait_for(lambda: sending.waiting() == 0)
+    assert [key for key, _ in plc.got] == ids  # once each, in their order
+    values = [value for _, value in plc.got]
+    assert [one["VerdictCode"] for one in values] == [1, 2, 3, 4, 5, 0]
+    assert [one["Verdict"] for one in values] == [*verdicts, ""]
+    for key, one in plc.got:
+        sent = json.loads(one["Json"])
+        assert sent["id"] == key
+        assert (one["Serial"], one["Product"], one["Bundle"]) == (
+            sent["serial"] or "",
+            sent["product"],
+            sent["bundle"],
+        )
+        assert one["Time"].replace(" ", "T")[:23] == sent["inspected_at"].rstrip("Z")
+    assert values[0]["Score"] == 0.25
+    assert values[5]["Score"] != values[5]["Score"]  # not a number
+    assert values[5]["Reason"] == "the image is damaged"
+    assert {"Acknowledged", *values_of(values[0]["Json"])} == set(NAMES)
+
+
+def test_nothing_is_lost_when_the_server_is_killed(ending, tmp_path):
+    plc, sending = start(ending, tmp_path)
+    ids = set()
+    for _ in range(2):
+        stop = threading.Timer(0.3, plc.kill)
+        stop.start()
+        ids |= sending.add(40)
+        stop.join()
+        wait_for(sending.problem)
+        plc.start()
+        wait_for(lambda: sending.waiting() == 0)
+    assert {key for key, _ in plc.got} == ids
+    assert all(json.loads(one["Json"])["id"] == key for key, one in plc.got)
+
+
+def test_a_server_without_acknowledgement_and_with_few_nodes(ending, tmp_path):
+    plc, sending = start(ending, tmp_path, "--silent", "--only", "Id", "VerdictCode")
+    (first,) = sending.add(1, verdict="FAIL")
+    wait_for(lambda: plc.got)
+    assert plc.got == [(first, {"Id": first, "VerdictCode": 3})]
+    assert sending.waiting() == 0
+
+
+def test_a_plc_that_does_not_acknowledge_is_waited_for(ending, tmp_path, monkeypatch):
+    monkeypatch.setattr("mambaad.serve.sinks.opcua._ACKNOWLEDGE_SECONDS", 0.2)
+    plc, sending = start(ending, tmp_path, "--stopped")
+    ids = sending.add(2)
+    wait_for(lambda: "does not have its id" in (sending.problem() or ""))
+    assert sending.waiting() == 2
+    plc.kill()
+    plc.start("--only", *NAMES)  # its program runs
+    wait_for(lambda: sending.waiting() == 0)
+    assert {key for key, _ in plc.got} == ids
+
+
+def test_a_server_without_the_nodes_is_said(ending, tmp_path):
+    _, sending = start(ending, tmp_path, pattern='ns=2;s="Vision"."{name}"')
+    wait_for(sending.problem)
+    assert sending.problem() == 'the server has no node ns=2;s="Vision"."Id"'
+
+
+def test_it_signs_encrypts_and_logs_in(ending, tmp_path):
+    make_certificate(tmp_path, "server")
+    make_certificate(tmp_path, "ours")
+    ours = {"certificate": tmp_path / "ours.pem", "key": tmp_path / "ours.key", "user": "line"}
+    wrong = OpcUaAccess(**ours, password="wrong")
+    plc, sending = start(ending, tmp_path, "--secure", str(tmp_path), access=wrong)
+    wait_for(sending.problem)
+    assert "wrong" not in sending.problem()
+    ending.remove(sending)
+    sending.close()
+    right = OpcUaAccess(**ours, password="a password", server_certificate=tmp_path / "server.pem")
+    sending = Sending(tmp_path / "data", {"opcua": OpcUa(plc.url, PATTERN, right)})
+    ending.append(sending)
+    ids = sending.add(2)
+    wait_for(lambda: sending.waiting() == 0)
+    assert {key for key, _ in plc.got} == ids
