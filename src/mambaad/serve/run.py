@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 from types import FrameType
 
 import uvicorn
@@ -13,6 +14,7 @@ from mambaad.serve.app import create_app
 from mambaad.serve.logs import log_json
 from mambaad.serve.service import Service
 from mambaad.serve.settings import ServeSettings
+from mambaad.serve.sources.source import Source
 
 _GRACE_SECONDS = 30
 
@@ -30,14 +32,18 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(settings: ServeSettings) -> None:
+def serve(settings: ServeSettings, sources: Sequence[Source] = ()) -> None:
     """Run a service until Ctrl-C or SIGTERM; what was accepted is finished first.
+
+    Args:
+        settings: of the service.
+        sources: of parts, such as cameras, besides HTTP and the watched folder.
 
     Raises:
         ConfigError, RunError, StoreError: it cannot start; see :func:`create_app`.
     """
     log_json()
-    app = create_app(settings)
+    app = create_app(settings, sources)
     config = uvicorn.Config(
         app,
         host=settings.host,

@@ -25,6 +25,7 @@ from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.crypto.uacrypto import CertProperties
 from cryptography import x509
 
+from mambaad.errors import ConfigError
 from mambaad.serve.sinks.access import OpcUaAccess
 from mambaad.serve.sinks.sink import Refused
 
@@ -70,12 +71,18 @@ class OpcUa:
         url: ``opc.tcp://host:port/path``.
         pattern: of the ids of the nodes, with ``{name}``.
         access: user, certificates.
+
+    Raises:
+        ConfigError: a file of a certificate cannot be used.
     """
 
     at_once = 1
 
     def __init__(self, url: str, pattern: str, access: OpcUaAccess) -> None:
         self._url, self._pattern, self._access = url, pattern, access
+        self._security: _Security | None = None
+        if access.certificate is not None and access.key is not None:
+            self._security = _Security(access.certificate, access.key, access.server_certificate)
         self._client: Client | None = None
         self._nodes: dict[str, tuple[Node, ua.VariantType]] = {}
 
@@ -96,7 +103,8 @@ class OpcUa:
             client.set_user(self._access.user)
         if self._access.password is not None:
             client.set_password(self._access.password.get_secret_value())
-        await _secure(client, self._access)
+        if self._security is not None:
+            await self._security.apply(client)
         await client.connect()
         self._client = client
         try:
@@ -174,27 +182,45 @@ def _typed(value: Any, kind: ua.VariantType) -> ua.DataValue:
     return ua.DataValue(ua.Variant(converted, kind))
 
 
-async def _secure(client: Client, access: OpcUaAccess) -> None:
-    """Sign and encrypt, if there is a certificate; its URI is the application's."""
-    if access.certificate is None or access.key is None:
-        return
-    certificate = _read(access.certificate)
-    is_pem = certificate.extension == "pem"
-    load = x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate
-    names = load(certificate.path_or_content).extensions
-    with suppress(x509.ExtensionNotFound, IndexError):
-        name = names.get_extension_for_class(x509.SubjectAlternativeName).value
-        client.application_uri = name.get_values_for_type(x509.UniformResourceIdentifier)[0]
-    server = access.server_certificate
-    await client.set_security(
-        SecurityPolicyBasic256Sha256,
-        certificate,
-        _read(access.key),
-        server_certificate=_read(server) if server else None,
-    )
+class _Security:
+    """The certificates of a connection that signs and encrypts.
+
+    Raises:
+        ConfigError: a file that cannot be read, or is no certificate.
+    """
+
+    def __init__(self, certificate: Path, key: Path, server: Path | None) -> None:
+        self._certificate, self._key = _read(certificate), _read(key)
+        self._server = _read(server) if server else None
+        is_pem = self._certificate.extension == "pem"
+        load = x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate
+        self._uri: str | None = None
+        try:
+            names = load(self._certificate.path_or_content).extensions
+            name = names.get_extension_for_class(x509.SubjectAlternativeName).value
+            self._uri = name.get_values_for_type(x509.UniformResourceIdentifier)[0]
+        except ValueError:
+            raise ConfigError(
+                f"--opcua: {certificate} is no certificate; give PEM or DER"
+            ) from None
+        except (x509.ExtensionNotFound, IndexError):
+            pass  # servers may ask for it, and will say so
+
+    async def apply(self, client: Client) -> None:
+        """Have a client use them."""
+        client.application_uri = self._uri or client.application_uri
+        await client.set_security(
+            SecurityPolicyBasic256Sha256,
+            self._certificate,
+            self._key,
+            server_certificate=self._server,
+        )
 
 
 def _read(path: Path) -> CertProperties:
-    """A file of a certificate or key, PEM or DER by its content (OSError)."""
-    content = path.read_bytes()
+    """A file of a certificate or key, PEM or DER by its content (ConfigError)."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"--opcua: {path} cannot be read ({error.strerror})") from None
     return CertProperties(content, "pem" if content.startswith(b"-----") else "der")
