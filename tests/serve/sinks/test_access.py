@@ -45,7 +45,9 @@ def test_without_either_there_is_nothing(monkeypatch):
         ("opcua: {certificate: hidden}", "opcua: certificate and key go together"),
         ("mqtt: hidden", "expected lines such as"),
         ("- hidden", "expected lines such as"),
-        ("mqtt: {user: hidden", "cannot be read"),
+        ("mqtt: {user: hidden", "line 1: expected YAML; put values into single quotes"),
+        ("mqtt:\n  user: a\n  password: !hidden", "mqtt.password: .* at least 1"),  # a tag
+        ("mqtt:\n  user: a\n  password: *hidden", "line 3: expected YAML"),
     ],
 )
 def test_what_is_wrong_is_said_without_secrets(tmp_path, text, message):

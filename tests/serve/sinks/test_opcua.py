@@ -1,9 +1,15 @@
 """OPC UA with a real server as a PLC has one: nothing is lost when it is killed."""
 
 import json
+import re
+from pathlib import Path
 
+import pytest
+
+from mambaad.errors import ConfigError
 from mambaad.serve.sinks.access import OpcUaAccess
-from mambaad.serve.sinks.opcua import NAMES, OpcUa, values_of
+from mambaad.serve.sinks.opcua import CODES, NAMES, OpcUa, values_of
+from mambaad.types import Verdict
 from tests.serve.certificates import make_certificate
 from tests.serve.receivers import Plc, wait_for
 from tests.serve.sinks.sending import Sending
@@ -47,11 +53,11 @@ def test_each_inspection_is_written_and_acknowledged(ending, tmp_path):
 
 def test_nothing_is_lost_when_the_server_is_killed(ending, tmp_path):
     plc, sending = start(ending, tmp_path)
-    ids = sending.add(100)
+    ids = sending.add(40)
     wait_for(lambda: len(plc.got) >= 5)
     plc.kill()
     wait_for(sending.problem)
-    assert 0 < sending.waiting() < 100
+    assert 0 < sending.waiting() < 40
     plc.start()
     wait_for(lambda: sending.waiting() == 0)
     assert {key for key, _ in plc.got} == ids
@@ -76,6 +82,26 @@ def test_a_plc_that_does_not_acknowledge_is_waited_for(ending, tmp_path, monkeyp
     plc.start("--only", *NAMES)  # its program runs
     wait_for(lambda: sending.waiting() == 0)
     assert {key for key, _ in plc.got} == ids
+
+
+def test_the_page_has_each_node_with_its_meaning():
+    page = (Path(__file__).parents[3] / "docs" / "serve_line.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", page, re.MULTILINE)
+    documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert set(NAMES) <= documented
+    for verdict, code in CODES.items():
+        assert verdict is None or f"{code} `{verdict}`" in page
+    assert {None, *Verdict} == set(CODES)
+
+
+def test_a_certificate_that_is_none_is_refused(tmp_path):
+    (tmp_path / "x.pem").write_text("no certificate")
+    for access in (
+        OpcUaAccess(certificate=tmp_path / "x.pem", key=tmp_path / "x.pem"),
+        OpcUaAccess(certificate=tmp_path / "absent", key=tmp_path / "x.pem"),
+    ):
+        with pytest.raises(ConfigError, match=r"--opcua: .*(no certificate|cannot be read)"):
+            OpcUa("opc.tcp://x", PATTERN, access)
 
 
 def test_a_server_without_the_nodes_is_said(ending, tmp_path):

@@ -2,6 +2,8 @@
 
 import asyncio
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,3 +95,17 @@ def test_a_camera_gives_pixels_and_files(line, tmp_path, good, capfd):
     assert camera.accepted_names == ["one", "two", "two again", "without key", "grey"]
     assert [name for name, _ in camera.reasons] == ["wrong key", "three", "large", "four"]
     assert "camera 1: the cable is off; it is tried again" in capfd.readouterr().err
+
+
+def test_the_camera_of_the_page_gives_captures():
+    page = Path(__file__).parents[3] / "docs" / "serve_line.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    scope = {"__name__": "camera"}
+    exec(compile(code, page.name, "exec"), scope)
+
+    async def first():
+        camera = scope["Camera"](lambda: np.zeros((4, 4), np.uint8))
+        return await anext(camera.captures())
+
+    capture = asyncio.run(first())
+    assert (capture.serial, capture.image.shape) == ("S-1", (4, 4))

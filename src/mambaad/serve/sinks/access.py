@@ -6,10 +6,11 @@ Neither the command line nor a log shows them: other users of the machine could 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from mambaad.documents import DocumentError, read_yaml
 from mambaad.errors import ConfigError
@@ -19,6 +20,10 @@ ENVIRONMENT = "MAMBAAD"
 """MAMBAAD_MQTT_PASSWORD is ``password`` of ``mqtt``; it comes before the file's."""
 
 
+Text = Annotated[str, Field(min_length=1)]
+Secret = Annotated[SecretStr, Field(min_length=1)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,8 +31,8 @@ class _Strict(BaseModel):
 class _Login(_Strict):
     """A user, and the files of a certificate of our own."""
 
-    user: str | None = None
-    password: SecretStr | None = None
+    user: Text | None = None
+    password: Secret | None = None
     certificate: Path | None = None
     key: Path | None = None
 
@@ -43,8 +48,8 @@ class _Login(_Strict):
 class WebhookAccess(_Strict):
     """``secret``: signs what is posted. ``authorization``: that header, as it is."""
 
-    secret: SecretStr | None = None
-    authorization: SecretStr | None = None
+    secret: Secret | None = None
+    authorization: Secret | None = None
 
 
 class MqttAccess(_Login):
@@ -82,8 +87,14 @@ def read_access(path: Path | None) -> Access:
             if path.stat().st_mode & 0o077:
                 raise ConfigError(f"{_FLAG}: others can read {path}; run chmod 600 on it")
             given = read_yaml(path, as_text=True) or {}
-        except (OSError, DocumentError) as error:
-            raise ConfigError(f"{_FLAG}: {path} cannot be read ({error})") from None
+        except OSError as error:
+            raise ConfigError(f"{_FLAG}: {path} cannot be read ({error.strerror})") from None
+        except DocumentError as error:  # its message may show what stands there
+            line = re.search(r", line \d+", str(error))
+            where = f"{path}{line.group() if line else ''}"
+            raise ConfigError(
+                f"{_FLAG}: {where}: expected YAML; put values into single quotes"
+            ) from None
         if not isinstance(given, dict) or not all(isinstance(v, dict) for v in given.values()):
             raise ConfigError(f"{_FLAG}: {path}: expected lines such as 'mqtt:' and '  user: NAME'")
     for name, field in Access.model_fields.items():

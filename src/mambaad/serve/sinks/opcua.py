@@ -196,7 +196,9 @@ class _Security:
         load = x509.load_pem_x509_certificate if is_pem else x509.load_der_x509_certificate
         self._uri: str | None = None
         try:
-            names = load(self._certificate.path_or_content).extensions
+            content = self._certificate.path_or_content
+            assert isinstance(content, bytes)  # as it was read
+            names = load(content).extensions
             name = names.get_extension_for_class(x509.SubjectAlternativeName).value
             self._uri = name.get_values_for_type(x509.UniformResourceIdentifier)[0]
         except ValueError:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-
 from mambaad.data import tiff
 from mambaad.data.containers import find_format
 
@@ -18,9 +16,9 @@ def is_whole(content: bytes) -> bool:
     if kind == "JPEG":
         return b"\xff\xd9" in content[-64:]
     if kind == "WEBP":  # the bytes after the first eight
-        return len(content) >= struct.unpack_from("<I", content, 4)[0] + 8
+        return len(content) >= int.from_bytes(content[4:8], "little") + 8
     if kind == "BMP":  # the bytes of the file, 0 where its writer did not know
-        return len(content) >= max(struct.unpack_from("<I", content.ljust(6, b"\0"), 2)[0], 26)
+        return len(content) >= max(int.from_bytes(content[2:6], "little"), 26)
     if kind == "TIFF":
         return _is_whole_tiff(content)
     return True
