@@ -28,6 +28,7 @@ FILE_ONLY = {"queue_bytes", "upload_seconds", "watch_settle"}
         ({"opcua": "http://x"}, "--opcua: expected opc.tcp://HOST"),
         ({"opcua_node": "ns=2;s=MambaAD"}, "--opcua-node"),
         ({"opcua_node": "ns=2;i={name}"}, "--opcua-node"),
+        ({"opcua_node": "s={name}.{line}"}, "--opcua-node"),
         ({"keep": "some"}, "--keep"),
         ({"registry": "r", "line": "l"}, "not both"),
         ({"bundle": None}, "give a bundle"),

@@ -88,7 +88,9 @@ class ServeSettings(BaseModel):
     mqtt: str | None = None
     mqtt_topic: str = Field(default="mambaad", pattern=r"^[^+#$\x00][^+#\x00]*$", max_length=200)
     opcua: str | None = None
-    opcua_node: str = Field(default="ns=2;s=MambaAD.{name}", pattern=r"^(ns=\d+;)?s=[^{}]*\{name\}")
+    opcua_node: str = Field(
+        default="ns=2;s=MambaAD.{name}", pattern=r"^(ns=\d+;)?s=[^{}]*\{name\}[^{}]*$"
+    )
     secrets_file: Path | None = None
 
     @field_validator(*_SCHEMES)

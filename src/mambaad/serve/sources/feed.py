@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from contextlib import aclosing
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from mambaad.serve.store.writer import StoreError
 
 _LATER = (429, 503, 507)  # answers to a part that may be taken later
 _LONGEST_NAME = 255
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0
+_AGAIN_SECONDS = 0.5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # of a source that failed
 
 
 class Feed:
@@ -56,9 +58,10 @@ class Feed:
         pause = _FIRST_PAUSE
         while True:
             try:
-                async for capture in self._source.captures():
-                    await self._give(capture)
-                    pause = _FIRST_PAUSE
+                async with aclosing(self._source.captures()) as captures:
+                    async for capture in captures:
+                        await self._give(capture)
+                        pause = _FIRST_PAUSE
             except Exception as error:  # whatever a camera's library raises
                 problem = printable(str(error) or type(error).__name__)
                 if problem != self._problem:
@@ -83,7 +86,7 @@ class Feed:
             file_name=printable(capture.file_name)[:_LONGEST_NAME],
             key=capture.key,
         )
-        pause, reason = _FIRST_PAUSE, ""
+        reason = ""
         if len(content) > self._settings.max_bytes:
             reason = f"it has more than {self._settings.max_bytes} bytes"
         while not reason:
@@ -101,8 +104,7 @@ class Feed:
                 self._problem = None
                 await self._source.accepted(capture)
                 return
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            await asyncio.sleep(_AGAIN_SECONDS)
         say(f"{received.file_name or self._source.name} was not inspected: {reason}")
         self._problem = None
         await self._source.refused(capture, reason)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -35,11 +35,11 @@ class Source(Protocol):
     name: str
     kind: str
 
-    def captures(self) -> AsyncIterator[Capture]:
+    def captures(self) -> AsyncGenerator[Capture, None]:
         """Give parts as they come; the next one is asked for when this one is safe on disk.
 
         What blocks belongs into a thread. Ends where there are no more; whatever it raises is said,
-        and it is asked anew after a pause, so that a camera is found again.
+        and it is asked anew after a pause, so that a camera is found again. Closed at the end.
         """
 
     async def accepted(self, capture: Capture) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class WatchedFolder:
             "refused": self._refused,
         }
 
-    async def captures(self) -> AsyncIterator[Capture]:
+    async def captures(self) -> AsyncGenerator[Capture, None]:
         """Give each file that is whole (OSError, RuntimeError: the folder is gone)."""
         async for _ in awatch(
             self._folder, recursive=False, rust_timeout=_LOOK_MS, yield_on_timeout=True
