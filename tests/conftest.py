@@ -60,6 +60,7 @@ LONGEST = (
     "test_runner.py",
     "test_drift_of_images.py",
     "test_whole_service.py",
+    "test_line.py",
     "test_browser.py",
     "test_new_bundle.py",
 )

@@ -117,6 +117,24 @@ def run(
         str, typer.Option(help="What happens to them then: leave, or move.")
     ] = "leave",
     webhook: Annotated[str | None, typer.Option(help="Post each inspection to this URL.")] = None,
+    mqtt: Annotated[
+        str | None,
+        typer.Option(help="Publish each inspection to this broker, mqtt://HOST or mqtts://HOST."),
+    ] = None,
+    mqtt_topic: Annotated[
+        str, typer.Option(help="Prefix of the topics: PREFIX/inspections, PREFIX/status.")
+    ] = "mambaad",
+    opcua: Annotated[
+        str | None,
+        typer.Option(help="Write each inspection to this OPC UA server, opc.tcp://HOST:PORT."),
+    ] = None,
+    opcua_node: Annotated[
+        str, typer.Option(help="Ids of the server's nodes; {name} stands for Id, Verdict, ...")
+    ] = "ns=2;s=MambaAD.{name}",
+    secrets_file: Annotated[
+        Path | None,
+        typer.Option(help="YAML file of users, passwords and certificates for the three above."),
+    ] = None,
 ) -> None:
     """Run the service. Stop it with Ctrl-C: what was accepted is finished first."""
     given = dict(locals())

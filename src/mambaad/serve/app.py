@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 
@@ -24,7 +24,10 @@ from mambaad.serve.page.service import page_parts
 from mambaad.serve.problems import answer_problems
 from mambaad.serve.service import Service
 from mambaad.serve.settings import ServeSettings
-from mambaad.serve.sinks.outbox import Outbox, make_sinks
+from mambaad.serve.sinks.make import make_sinks
+from mambaad.serve.sinks.outbox import Outbox
+from mambaad.serve.sources.feed import Feed
+from mambaad.serve.sources.source import Source
 from mambaad.serve.sources.watched import WatchedFolder
 from mambaad.serve.store.images import ImageStore
 from mambaad.serve.store.store import Store
@@ -46,8 +49,12 @@ HEADERS = {
 _SWEEP_SECONDS = 60.0
 
 
-def create_app(settings: ServeSettings) -> FastAPI:
+def create_app(settings: ServeSettings, sources: Sequence[Source] = ()) -> FastAPI:
     """Make the application of a service; its lifespan loads the bundle and ends what it began.
+
+    Args:
+        settings: of the service.
+        sources: cameras and the like, besides the watched folder.
 
     Raises:
         ConfigError, RunError, StoreError: see :class:`Store` and :class:`Auth`.
@@ -60,11 +67,13 @@ def create_app(settings: ServeSettings) -> FastAPI:
         intake = Intake(settings, store, images, bundles, metrics, tuple(sinks))
         auth = Auth(store, settings)
         service = Service(settings, store, auth, images, bundles, metrics, intake)
-        sources = [WatchedFolder(settings, service)] if settings.watch else []
+        watched = [WatchedFolder(settings)] if settings.watch else []
+        feeds = [Feed(source, settings, service) for source in (*watched, *sources)]
     except BaseException:
         store.close()
         raise
     store.on_commit(service.changes.tell)
+    outbox = Outbox(store, service.changes, metrics, sinks)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -74,8 +83,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
             if bundles.pool is None:
                 await asyncio.to_thread(bundles.start)
             await intake.resume()
-            outbox = Outbox(service, sinks)
-            for work in (outbox.run, *(source.run for source in sources)):
+            for work in (outbox.run, *(feed.run for feed in feeds)):
                 tasks.append(asyncio.create_task(work()))
             tasks.append(asyncio.create_task(_sweep(service)))
             for task in tasks:
@@ -98,7 +106,8 @@ def create_app(settings: ServeSettings) -> FastAPI:
         swagger_ui_oauth2_redirect_url=None,
     )
     app.state.service = service
-    app.state.sources = sources
+    app.state.sources = feeds
+    app.state.outbox = outbox
     app.state.rate = RateLimit(settings.rate)
     app.state.streams = 0
     answer_problems(app)

@@ -42,6 +42,7 @@ def log_json() -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in ("alembic", "watchfiles", "httpx"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # the outbox says what is wrong
 
 
 class Answers:

@@ -38,6 +38,12 @@ class Metrics:
             "Parts being received, waiting or being inspected.",
             registry=self._registry,
         )
+        self.outbox_waiting = Gauge(
+            "mambaad_outbox_waiting",
+            "Inspections that a receiver has not taken yet.",
+            ["sink"],
+            registry=self._registry,
+        )
         self.processes = Gauge(
             "mambaad_inference_processes",
             "Inference processes at work.",

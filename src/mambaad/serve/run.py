@@ -6,6 +6,7 @@ import errno
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 import uvicorn
@@ -18,6 +19,7 @@ from mambaad.serve.gate import Protocol
 from mambaad.serve.logs import log_json
 from mambaad.serve.service import Service
 from mambaad.serve.settings import ServeSettings
+from mambaad.serve.sources.source import Source
 
 if sys.platform != "win32":
     import resource
@@ -39,15 +41,19 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(settings: ServeSettings) -> None:
+def serve(settings: ServeSettings, sources: Sequence[Source] = ()) -> None:
     """Run a service until Ctrl-C or SIGTERM; what was accepted is finished first.
+
+    Args:
+        settings: of the service.
+        sources: of parts, such as cameras, besides HTTP and the watched folder.
 
     Raises:
         ConfigError, RunError, StoreError: it cannot start; see :func:`create_app`.
     """
     log_json()
     with _port(settings) as listening:  # before the model is loaded, which takes a while
-        app = create_app(settings)
+        app = create_app(settings, sources)
         config = config_of(settings, app)
         service: Service = app.state.service
         try:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from mambaad.errors import ConfigError
+
+_SCHEMES = {
+    "webhook": ("http", "https"),
+    "mqtt": ("mqtt", "mqtts"),
+    "opcua": ("opc.tcp",),
+}
+"""Of the settings that are URLs of receivers."""
 
 
 class ServeSettings(BaseModel):
@@ -36,7 +52,9 @@ class ServeSettings(BaseModel):
     ``proxy``: address of a proxy, whose X-Forwarded headers are believed; of nobody else.
     ``watch``: a folder whose new images are inspected; ``watch_then`` leaves or moves them;
     ``watch_settle``: seconds that a file must not have changed before it is read.
-    ``webhook``: an URL that receives each inspection.
+    ``webhook``: an URL that receives each inspection. ``mqtt``: a broker, mqtt:// or mqtts://, that
+    does, under the topics ``mqtt_topic``/... ``opcua``: a server, opc.tcp://, whose nodes do;
+    ``opcua_node``: their ids, with {name}. ``secrets_file``: users and passwords for them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,7 +89,31 @@ class ServeSettings(BaseModel):
     watch: Path | None = None
     watch_then: Literal["leave", "move"] = "leave"
     watch_settle: float = Field(default=1.5, gt=0)
-    webhook: str | None = Field(default=None, pattern=r"^https?://")
+    webhook: str | None = None
+    mqtt: str | None = None
+    mqtt_topic: str = Field(default="mambaad", pattern=r"^[^+#$\x00][^+#\x00]*$", max_length=200)
+    opcua: str | None = None
+    opcua_node: str = Field(
+        default="ns=2;s=MambaAD.{name}", pattern=r"^(ns=\d+;)?s=[^{}]*\{name\}[^{}]*$"
+    )
+    secrets_file: Path | None = None
+
+    @field_validator(*_SCHEMES)
+    @classmethod
+    def _has_a_host(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None:
+            return None
+        schemes = _SCHEMES[info.field_name or ""]
+        try:
+            parts = urlsplit(url)
+            is_whole = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_whole = False
+        if not is_whole:
+            raise ValueError(f"expected {' or '.join(f'{scheme}://HOST' for scheme in schemes)}")
+        if parts.username is not None:
+            raise ValueError("put the user and password into --secrets-file")
+        return url
 
     @property
     def database_url(self) -> str:
@@ -81,12 +123,7 @@ class ServeSettings(BaseModel):
     @property
     def is_loopback(self) -> bool:
         """Whether only programs of this machine can reach the service."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        return is_loopback(self.host)
 
     @property
     def processes(self) -> int:
@@ -110,12 +147,24 @@ def make_settings(**given: Any) -> ServeSettings:
     except ValidationError as error:
         first = error.errors()[0]
         flag = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
-        raise ConfigError(f"{flag}: {first['msg']}, got {first['input']!r}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        given_shown = re.sub(r"//[^/]*@", "//...@", repr(first["input"]))  # passwords in URLs
+        raise ConfigError(f"{flag}: {message}, got {given_shown}") from None
     if (settings.bundle is None) == (settings.registry is None):
         raise ConfigError("give a bundle, or --registry and --line, and not both")
     if (settings.registry is None) != (settings.line is None):
         raise ConfigError("--registry and --line go together; give both or neither")
     return settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, seen from itself."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _cores() -> int:

@@ -1,4 +1,7 @@
-"""A watched folder: each file exactly once, whole, and after a restart too."""
+"""A watched folder: each file exactly once, whole, and after a restart too.
+
+tests/serve/test_line.py kills the service meanwhile.
+"""
 
 import time
 

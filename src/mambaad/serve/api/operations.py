@@ -16,6 +16,7 @@ from mambaad.serve.api.schemas import (
     BundleVersion,
     LoggedIn,
     Login,
+    SinkState,
     SourceState,
     errors,
     inspection_of,
@@ -111,6 +112,13 @@ def promote(
 def list_sources(request: Request, _who: Viewer) -> list[dict[str, Any]]:
     """Where parts come from besides HTTP."""
     return [source.state() for source in request.app.state.sources]
+
+
+@router.get("/v1/sinks", response_model=list[SinkState], tags=["operation"], responses=errors())
+def list_sinks(request: Request, _who: Viewer) -> list[dict[str, Any]]:
+    """Where inspections go besides HTTP, and what waits for each."""
+    found: list[dict[str, Any]] = request.app.state.outbox.state()
+    return found
 
 
 @router.get(

@@ -203,6 +203,14 @@ class SourceState(BaseModel):
     state: dict[str, Any]
 
 
+class SinkState(BaseModel):
+    """A receiver of inspections: how many it has not taken yet, and why if something is wrong."""
+
+    name: str = Field(examples=["mqtt"])
+    waiting: int
+    problem: str | None = None
+
+
 class Login(BaseModel):
     """A name and password."""
 

@@ -10,89 +10,101 @@ import asyncio
 import hashlib
 import os
 import time
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 from watchfiles import awatch
 
 from mambaad.data.walk import IMAGE_SUFFIXES
-from mambaad.errors import ConfigError, MambaADError
+from mambaad.errors import ConfigError
 from mambaad.files import printable, read_regular
 from mambaad.progress import say
-from mambaad.serve.intake import Received
-from mambaad.serve.problems import Problem
-from mambaad.serve.service import Service
 from mambaad.serve.settings import ServeSettings
+from mambaad.serve.sources.source import Capture
+from mambaad.serve.sources.whole import is_whole
 
 DONE, REFUSED = "inspected", "refused"
 """Folders that files are moved to."""
 _LOOK_MS = 500
 _UNFINISHED_SECONDS = 30.0  # that an image without an end is waited for
 
+_Stamp = tuple[int, int]  # a file's size and time
+
 
 class WatchedFolder:
-    """Inspects the files of a folder as they come; folders inside are left alone.
+    """Gives the files of a folder as they come; folders inside are left alone.
 
     Args:
         settings: which folder, when a file is whole, and whether it is moved afterwards.
-        service: inspects and keeps them.
 
     Raises:
         ConfigError: there is no such folder.
     """
 
-    def __init__(self, settings: ServeSettings, service: Service) -> None:
+    kind = "folder"
+
+    def __init__(self, settings: ServeSettings) -> None:
         assert settings.watch is not None  # else there is none
-        self._folder, self._settings, self._service = settings.watch, settings, service
+        self._folder, self._settings = settings.watch, settings
+        self.name = settings.watch.name
         if not self._folder.is_dir():
             raise ConfigError(f"--watch: {self._folder} is not a folder; create it")
-        self._since: dict[str, tuple[tuple[int, int], float]] = {}  # a name's stamp, and its time
-        self._done: dict[str, tuple[int, int]] = {}
+        self._since: dict[str, tuple[_Stamp, float]] = {}  # a name's stamp, and its time
+        self._done: dict[str, _Stamp] = {}
+        self._given: tuple[str, _Stamp] | None = None
         self._inspected = self._refused = 0
-        self._problem: str | None = None
 
     def state(self) -> dict[str, Any]:
-        """How it fares, as ``/v1/sources`` shows it."""
+        """How many files wait, were accepted, and were not."""
         return {
-            "name": printable(self._folder.name),
-            "kind": "folder",
-            "state": {
-                "waiting": len(self._since),
-                "inspected": self._inspected,
-                "refused": self._refused,
-                "problem": self._problem,
-            },
+            "waiting": len(self._since),
+            "inspected": self._inspected,
+            "refused": self._refused,
         }
 
-    async def run(self) -> None:
-        """Watch until cancelled."""
-        while True:
-            try:
-                async for _ in awatch(
-                    self._folder, recursive=False, rust_timeout=_LOOK_MS, yield_on_timeout=True
-                ):
-                    await self._look()
-            except (OSError, RuntimeError) as error:  # the folder is gone
-                self._problem = printable(str(error))
-                await asyncio.sleep(2)
+    async def captures(self) -> AsyncGenerator[Capture, None]:
+        """Give each file that is whole (OSError, RuntimeError: the folder is gone)."""
+        async for _ in awatch(
+            self._folder, recursive=False, rust_timeout=_LOOK_MS, yield_on_timeout=True
+        ):
+            for name, stamp in await self._settled():
+                capture = await self._read(name, stamp)
+                if capture is not None:
+                    self._given = name, stamp
+                    yield capture
 
-    async def _look(self) -> None:
+    async def accepted(self, capture: Capture) -> None:
+        """Leave the file, or move it."""
+        self._inspected += 1
+        if self._given is not None:
+            await self._finish(*self._given, DONE)
+
+    async def refused(self, capture: Capture, reason: str) -> None:
+        """Leave the file, or move it to the others that were refused."""
+        self._refused += 1
+        if self._given is not None:
+            await self._finish(*self._given, REFUSED)
+
+    async def _settled(self) -> list[tuple[str, _Stamp]]:
+        """The files that have not changed for a while, oldest first."""
         stamps = await asyncio.to_thread(self._stamps)
-        self._problem = None
         moment = time.monotonic()
         for name in self._since.keys() - stamps.keys():
             del self._since[name]
         for name in self._done.keys() - stamps.keys():
             del self._done[name]
+        found = []
         for name, stamp in stamps.items():
             if self._done.get(name) == stamp:
                 continue
             if self._since.get(name, (None, 0))[0] != stamp:
                 self._since[name] = (stamp, moment)
             elif moment - self._since[name][1] >= self._settings.watch_settle:
-                await self._take(name, stamp)
+                found.append((name, stamp))
+        return found
 
-    def _stamps(self) -> dict[str, tuple[int, int]]:
+    def _stamps(self) -> dict[str, _Stamp]:
         found = {}
         with os.scandir(self._folder) as entries:
             for entry in entries:
@@ -106,46 +118,33 @@ class WatchedFolder:
                         continue
         return dict(sorted(found.items(), key=lambda one: one[1][1]))
 
-    async def _take(self, name: str, stamp: tuple[int, int]) -> None:
-        """Inspect a file; what the service cannot take now is tried at the next look."""
+    async def _read(self, name: str, stamp: _Stamp) -> Capture | None:
+        """A file that is whole; None for one that is not, or that cannot be read."""
         path = self._folder / name
         try:
             content = await asyncio.to_thread(read_regular, path, self._settings.max_bytes)
             after = await asyncio.to_thread(path.stat)
-            if (after.st_size, after.st_mtime_ns) != stamp:
-                return
-            if not _ends(content) and time.monotonic() - self._since[name][1] < _UNFINISHED_SECONDS:
-                return
-            with self._service.intake.place(len(content)):
-                key = hashlib.sha256(
-                    repr((name, stamp)).encode("utf-8", "surrogatepass") + content
-                ).hexdigest()
-                received = Received(
-                    content, "folder", serial=None, file_name=printable(name)[:255], key=key
-                )
-                await self._service.intake.accept(received)
-        except Problem as problem:
-            if problem.status in (429, 503, 507):
-                return
-            await self._refuse(name, stamp, problem)
+        except FileNotFoundError:  # removed meanwhile
+            return None
         except OSError as error:
-            await self._refuse(name, stamp, error)
-        except MambaADError as error:  # the store's: try again
-            self._problem = str(error)
-        else:
-            self._inspected += 1
-            await self._finish(name, stamp, DONE)
+            self._refused += 1
+            say(f"{printable(name)} was not inspected: {error}")
+            await self._finish(name, stamp, REFUSED)
+            return None
+        if (after.st_size, after.st_mtime_ns) != stamp:
+            return None
+        waited = time.monotonic() - self._since[name][1]
+        if not is_whole(content) and waited < _UNFINISHED_SECONDS:
+            return None
+        named = repr((name, stamp)).encode("utf-8", "surrogatepass")
+        key = hashlib.sha256(named + content).hexdigest()
+        return Capture(content, key=key, file_name=name)
 
-    async def _finish(self, name: str, stamp: tuple[int, int], to: str) -> None:
+    async def _finish(self, name: str, stamp: _Stamp, to: str) -> None:
         self._done[name] = stamp
         self._since.pop(name, None)
         if self._settings.watch_then == "move":
             await asyncio.to_thread(self._move, self._folder / name, to)
-
-    async def _refuse(self, name: str, stamp: tuple[int, int], error: Exception) -> None:
-        self._refused += 1
-        say(f"{printable(name)} was not inspected: {error}")
-        await self._finish(name, stamp, REFUSED)
 
     def _move(self, path: Path, to: str) -> None:
         target = self._folder / to / path.name
@@ -158,12 +157,3 @@ class WatchedFolder:
             path.rename(target)
         except OSError as error:
             say(f"{path} cannot be moved ({error.strerror}); it stays")
-
-
-def _ends(content: bytes) -> bool:
-    """Whether a file has its format's end, where the format has one."""
-    if content.startswith(b"\x89PNG"):
-        return b"IEND" in content[-64:]
-    if content.startswith(b"\xff\xd8"):
-        return b"\xff\xd9" in content[-64:]
-    return True
