@@ -234,6 +234,38 @@ def test_one_service_at_a_time(tmp_path, postgres):
     Store(tmp_path / "b", url).close()
 
 
+def test_a_service_that_lost_its_connection_stops_writing_while_another_has_the_database(
+    tmp_path, postgres
+):
+    import psycopg
+
+    with psycopg.connect(postgres.format("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE lost_connection")
+    url = postgres.format("lost_connection")
+
+    def end_its_connection():
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+
+    store = Store(tmp_path / "a", url)
+    first = add(store)
+    end_its_connection()
+    second = Store(tmp_path / "b", url)
+    other = add(second)
+    with pytest.raises(StoreError, match="another mambaad serve uses this database"):
+        add(store)
+    assert [row["id"] for row in store.inspections()] == [other, first]  # it can still read
+    second.close()
+    add(store)  # the other one has ended
+    end_its_connection()
+    add(store)  # nobody took it meanwhile
+    assert store.verify().problem is None
+    store.close()
+
+
 def test_identifiers_are_sorted_and_of_version_7():
     ids = [new_id() for _ in range(5000)]
     assert ids == sorted(set(ids))

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from mambaad.locks import locked
 from mambaad.serve.store import audit, changes, queries
-from mambaad.serve.store.database import connect, hold_lock, migrate
+from mambaad.serve.store.database import connect, migrate, reach
 from mambaad.serve.store.queries import Row
 from mambaad.serve.store.rows import Decided, Filter, Job, NewInspection, NewPart, now
 from mambaad.serve.store.tables import bundle_use, session, setting, user
@@ -47,10 +47,10 @@ class Store:
             self._held.enter_context(locked(folder, make=True))
             self.engine = connect(url)
             self._held.callback(self.engine.dispose)
-            self._held.enter_context(hold_lock(self.engine))
-            migrate(self.engine, folder)
             self._writing = connect(url, writes=True)
             self._held.callback(self._writing.dispose)
+            reach(self._writing)
+            migrate(self._writing, folder)
         except BaseException:
             self._held.close()
             raise
