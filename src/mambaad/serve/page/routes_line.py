@@ -22,6 +22,7 @@ from mambaad.serve.page.replays import Replays, words
 from mambaad.serve.problems import Problem
 from mambaad.serve.product_setting import adjusted
 from mambaad.serve.review.export import export_decisions
+from mambaad.serve.store.reviewed import reviewed_parts
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 ForViewers = Annotated[Page, Depends(page_for("viewer"))]
@@ -174,7 +175,7 @@ async def export(request: Request) -> Response:
 def _archive(parts: PageParts, for_calibration: bool) -> tuple[Path, Path]:
     folder = Path(tempfile.mkdtemp(prefix="mambaad-export-"))
     try:
-        reviewed = parts.store.read(lambda c: queries.reviewed_parts(c, decided=True))
+        reviewed = parts.store.read(lambda c: reviewed_parts(c, decided=True))
         export_decisions(
             reviewed,
             folder / "decisions",

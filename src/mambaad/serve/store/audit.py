@@ -66,10 +66,8 @@ def append(
         content: the row.
         actor: who did it.
     """
-    last = connection.execute(
-        select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
-    ).first()
-    seq, previous = (last.seq + 1, last.hash) if last else (1, START)
+    last, previous = head(connection)
+    seq = last + 1
     row = {
         "seq": seq,
         "at": now(),
@@ -81,6 +79,13 @@ def append(
     }
     connection.execute(insert(audit), {**row, "hash": _hash(row)})
     return seq
+
+
+def head(connection: Connection) -> tuple[int, str]:
+    """The number and hash of the trail's last row; 0 and START without any."""
+    query = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
+    last = connection.execute(query).first()
+    return (last.seq, last.hash) if last else (0, START)
 
 
 def verify(engine: Engine, witness: str | None = None) -> Verified:
