@@ -1,6 +1,7 @@
 """``mambaad serve``: its users, its audit trail, and what it refuses."""
 
 import io
+import sqlite3
 import subprocess
 import sys
 
@@ -61,6 +62,39 @@ def test_verify_names_what_was_changed(mambaad_command, data):
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ["serve", "verify"],
+        ["serve", "user", "list"],
+        ["serve", "user", "remove", "anna"],
+        ["serve", "export", "out"],
+        ["recalibrate", "x.mambaad", "--out", "y.mambaad"],
+    ],
+)
+@pytest.mark.parametrize("kind", ["folder", "empty", "unreachable"])
+def test_a_store_that_is_not_there_is_one_line_and_stays_so(
+    mambaad_command, data, monkeypatch, tmp_path, command, kind
+):
+    monkeypatch.chdir(tmp_path)
+    data.mkdir()
+    (data / "review.secret").write_bytes(bytes(32))
+    options = []
+    if kind == "unreachable":
+        options = ["--database", "postgresql://x@/y?host=/nowhere&connect_timeout=1"]
+    elif kind == "empty":
+        options = ["--database", f"sqlite:///{tmp_path / 'empty.sqlite'}"]
+        sqlite3.connect(tmp_path / "empty.sqlite").close()
+        (tmp_path / "empty.sqlite").touch()
+    before = sorted(tmp_path.rglob("*"))
+    code, _, err = mambaad_command(*command, "--data", data, *options)
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert "sqlalche" not in err
+    assert {"folder": "no store in", "empty": "no store", "unreachable": "--database"}[kind] in err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ([], "give a bundle"),
@@ -85,4 +119,4 @@ def test_a_folder_in_use_is_refused(data):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     store.close()
     assert done.returncode == 1
-    assert "another mambaad serve" in done.stderr
+    assert "another mambaad process" in done.stderr

@@ -148,7 +148,10 @@ def test_a_full_disk_is_refused_clearly_and_recovers(line, tmp_path, good):
         store = service.app.state.service.store
         assert [row["id"] for row in store.inspections()] == kept[::-1]
         assert store.verify().problem is None
+        # Nothing is left of those that were refused.
         assert list((disk / "spool").iterdir()) == []
+        for folder, count in (("images", 1), ("maps", 2), ("thumbnails", 2)):
+            assert len([p for p in (disk / folder).rglob("*") if p.is_file()]) == count
         assert 'mambaad_refused_total{code="storage_full"} 3.0' in service.get("/metrics").text
 
 

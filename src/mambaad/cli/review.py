@@ -21,6 +21,10 @@ def recalibrate(
     review_fpr: Annotated[
         float, typer.Option(help="Share of good parts that may be anything but a PASS.")
     ] = 0.05,
+    since: Annotated[
+        str | None,
+        typer.Option(help="Use parts inspected since then, such as 2026-01-31T12:00:00Z. [all]"),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto: a GPU if there is one.")] = (
         "auto"
     ),
@@ -42,6 +46,7 @@ def recalibrate(
         database,
         target_fpr=target_fpr,
         review_fpr=review_fpr,
+        since=since,
         device=device,
     )
     show(aligned(calibration_rows(calibration)))

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 
 from mambaad.cli.interrupts import exit_on_interrupt
 from mambaad.cli.output import show
-from mambaad.errors import ConfigError, RunError
+from mambaad.errors import ConfigError
 
 _RUN = "run"
 
@@ -158,14 +158,10 @@ def verify(
     _needs_extra()
     from mambaad.serve.settings import ServeSettings
     from mambaad.serve.store import audit
-    from mambaad.serve.store.database import connect
+    from mambaad.serve.store.database import existing
 
-    settings = ServeSettings(data=data, database=database)
-    if database is None and not (data / "store.sqlite").is_file():
-        raise RunError(f"there is no store in {data}; give --data or --database")
-    engine = connect(settings.database_url)
-    found = audit.verify(engine, head)
-    engine.dispose()
+    with existing(ServeSettings(data=data, database=database).database_url) as engine:
+        found = audit.verify(engine, head)
     show(f"{found.rows} rows hold; the last hash is {found.head}")
     if found.problem:
         show(f"mambaad: {found.problem}", err=True)
@@ -210,7 +206,7 @@ def remove(
 ) -> None:
     """Remove a user, whose sessions end."""
     _needs_extra()
-    store = _store(data, database)
+    store = _store(data, database, is_there=True)
     try:
         store.remove_user(name, actor="command line").result()
     finally:
@@ -224,7 +220,7 @@ def list_users(data: Data = _DATA, database: Database = None) -> None:
     from mambaad.cli.tables import aligned
 
     _needs_extra()
-    store = _store(data, database)
+    store = _store(data, database, is_there=True)
     try:
         rows = [[row["name"], row["role"], row["at"]] for row in store.users()]
     finally:
@@ -232,11 +228,15 @@ def list_users(data: Data = _DATA, database: Database = None) -> None:
     show(aligned([["name", "role", "since"], *rows]) if rows else "no users")
 
 
-def _store(data: Path, database: str | None) -> Any:
+def _store(data: Path, database: str | None, *, is_there: bool = False) -> Any:
     from mambaad.serve.settings import ServeSettings
+    from mambaad.serve.store.database import existing
     from mambaad.serve.store.store import Store
 
     settings = ServeSettings(data=data, database=database)
+    if is_there:  # or else it would be created
+        with existing(settings.database_url):
+            pass
     return Store(settings.data, settings.database_url)
 
 

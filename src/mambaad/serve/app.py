@@ -47,6 +47,7 @@ HEADERS = {
 }
 """Sent with every answer: pages load what is ours alone, and no other site shows them."""
 _SWEEP_SECONDS = 60.0
+_WITNESS_SECONDS = 3600.0
 
 
 def create_app(settings: ServeSettings, sources: Sequence[Source] = ()) -> FastAPI:
@@ -86,6 +87,7 @@ def create_app(settings: ServeSettings, sources: Sequence[Source] = ()) -> FastA
             for work in (outbox.run, *(feed.run for feed in feeds)):
                 tasks.append(asyncio.create_task(work()))
             tasks.append(asyncio.create_task(_sweep(service)))
+            tasks.append(asyncio.create_task(_witness(service)))
             for task in tasks:
                 task.add_done_callback(service.note_end)
             yield
@@ -95,6 +97,7 @@ def create_app(settings: ServeSettings, sources: Sequence[Source] = ()) -> FastA
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await intake.finish()
+            await asyncio.to_thread(_note_head, store)
             await asyncio.to_thread(store.close)
 
     app = FastAPI(
@@ -128,3 +131,16 @@ async def _sweep(service: Service) -> None:
             if removed:
                 say(f"{removed} images were removed, as --keep-days and --keep-gb say")
         await asyncio.sleep(_SWEEP_SECONDS)
+
+
+async def _witness(service: Service) -> None:
+    """Note the end of the audit trail where a database's owner cannot change it."""
+    while True:
+        await asyncio.to_thread(_note_head, service.store)
+        await asyncio.sleep(_WITNESS_SECONDS)
+
+
+def _note_head(store: Store) -> None:
+    with suppress(StoreError):
+        number, digest = store.head()
+        say(f"the audit trail has {number} rows; the last hash is {digest}")

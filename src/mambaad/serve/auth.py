@@ -236,10 +236,11 @@ def read_tokens(path: Path) -> dict[str, Who]:
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
-        if len(words) != 3 or words[0] not in ROLES or len(words[2]) < 16:
+        is_right = len(words) == 3 and words[0] in ROLES and len(words[2]) >= 16
+        if not is_right or len(words[1]) > 100 or not words[1].isprintable():
             raise ConfigError(
                 f"--token-file: {path}, line {number}: expected 'role name token', the role one of "
-                f"{', '.join(ROLES)}, the token of 16 characters or more"
+                f"{', '.join(ROLES)}, the name of 100 characters at most, the token of 16 or more"
             )
         role = ROLES[ROLES.index(words[0])]
         found[_digest(words[2])] = Who(words[1], role)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mambaad.artifacts.registry import Registry
@@ -15,6 +15,7 @@ from mambaad.serve.inference.worker import Loaded, Plan
 from mambaad.serve.settings import ServeSettings
 from mambaad.serve.store.changes import SERVICE, Conflict
 from mambaad.serve.store.store import Store
+from mambaad.serve.store.writer import StoreError
 
 
 class Bundles:
@@ -71,8 +72,10 @@ class Bundles:
                     "in_use": True,
                 }
             ]
+        # By what is loaded: the command line may have promoted another one meanwhile.
+        number = self.version_of(loaded.digest)
         return [
-            {**version.model_dump(), "in_use": version.sha256 == loaded.digest}
+            {**version.model_dump(), "in_use": version.number == number}
             for version in self._registry.read(self._line).versions
         ]
 
@@ -162,9 +165,19 @@ class Bundles:
         note: Callable[[], object],
     ) -> None:
         def before_use(loaded: Loaded) -> None:
-            note()  # checks that the file is the one that was added
-            self._versions[loaded.digest] = number
+            registry = self._needs_registry()
+            registry.path(self._line, number)  # checks that the file is the one that was added
+            # First in the store: what fails then has changed nothing that a restart would read.
             self._store.add_bundle_use(action, number, loaded.digest, actor=actor).result()
+            try:
+                note()
+            except BaseException:
+                former = pool.loaded.digest
+                back = "rollback", self.version_of(former), former
+                with suppress(StoreError):  # then the next start notes what it loads
+                    self._store.add_bundle_use(*back, actor=SERVICE).result()
+                raise
+            self._versions[loaded.digest] = number
 
         pool.switch(self._plan(self.path_of(number)), before_use)
 

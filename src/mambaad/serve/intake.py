@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from mambaad.serve.metrics import Metrics
 from mambaad.serve.problems import Problem, problem_of
 from mambaad.serve.review.sampling import draw, read_secret
 from mambaad.serve.settings import ServeSettings
+from mambaad.serve.store.changes import Conflict
 from mambaad.serve.store.images import ImageStore, Retention
 from mambaad.serve.store.rows import Job, NewInspection, NewPart, digest_of, new_id, now
 from mambaad.serve.store.store import Store
@@ -33,7 +34,10 @@ _LONGEST_PAUSE = 30.0
 
 @dataclass(frozen=True)
 class Received:
-    """A part as it came: the bytes of its image, and what is known about it."""
+    """A part as it came: the bytes of its image, and what is known about it.
+
+    ``actor``: who sent it; empty where the source says it all.
+    """
 
     content: bytes
     source: str
@@ -41,6 +45,7 @@ class Received:
     product: str | None = None
     file_name: str = ""
     key: str | None = None
+    actor: str = ""
 
 
 class Intake:
@@ -156,8 +161,10 @@ class Intake:
                 if result.refused:
                     raise Problem(422, "not_inspected", result.refused, "send another image")
                 await self._keep(part, inspection_id, result)
-            finally:
-                self._threads.submit(self._images.release, part)
+            except BaseException:
+                self._threads.submit(self._drop, part)
+                raise
+            self._threads.submit(self._images.release, part)
             self._metrics.seconds.observe(time.perf_counter() - started)
 
         return await self._once(received, run)
@@ -174,9 +181,9 @@ class Intake:
             job = Job(inspection_id, part)
             await self._in_thread(lambda: self._images.spool(part, received.content))
             try:
-                await asyncio.wrap_future(self._store.add_job(job))
+                await self._written(part, "waiting", self._store.add_job(job))
             except BaseException:
-                self._threads.submit(self._images.release, part)
+                self._threads.submit(self._drop, part)
                 raise
             self._begin(job)
 
@@ -193,6 +200,43 @@ class Intake:
         )
         for job in jobs:
             self._begin(job)
+        self._threads.submit(self._reconcile, time.time() - 1)
+
+    def _reconcile(self, before: float) -> None:
+        """Remove files of parts that were not kept, such as by a version that left them."""
+        try:
+            removed = self._images.reconcile(
+                self._store.known_files, before, lambda: not self.is_ending
+            )
+        except (StoreError, OSError) as error:
+            say(f"files of parts that were not kept may be left: {error}")
+        else:
+            if removed:
+                say(f"{removed} files of parts that were not kept were removed")
+
+    def _drop(self, part: NewPart) -> None:
+        """Remove what a part that was not kept has on disk.
+
+        Where nobody can say whether it was kept, its place in the spool leaves that to the next
+        start.
+        """
+        with suppress(StoreError):
+            state = self._store.state_of(part.id).result()
+            if state == "kept":
+                self._images.release(part)
+            elif state is None:
+                self._images.discard(part, self._store.has_image)
+
+    async def _written(self, part: NewPart, state: str, writing: Future[str]) -> None:
+        """Wait until a part is in a state; also where it is and the answer was lost (StoreError).
+
+        A connection may end after its transaction was kept.
+        """
+        try:
+            await asyncio.wrap_future(writing)
+        except (StoreError, Conflict):
+            if await asyncio.wrap_future(self._store.state_of(part.id)) != state:
+                raise
 
     async def finish(self) -> None:
         """Take no more parts, and finish those in work but jobs, which go on at the next start."""
@@ -227,10 +271,18 @@ class Intake:
                     return
                 except PoolClosed:
                     return
+                except Conflict as error:  # its key has made another part: it cannot be kept
+                    say(f"part {job.part.id} stays without an inspection: {error}")
+                    return
                 except (StoreError, Problem) as error:
                     say(f"part {job.part.id} waits: {error}")
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+                with suppress(StoreError):
+                    state = await asyncio.wrap_future(self._store.state_of(job.part.id))
+                    if state == "kept":  # though its answer was lost
+                        self._threads.submit(self._images.release, job.part)
+                        return
 
     async def _keep(self, part: NewPart, inspection_id: str, result: Result) -> None:
         """Put a part and its inspection on disk."""
@@ -254,7 +306,8 @@ class Intake:
             await self._in_thread(lambda: self._images.keep(part, result.map, result.thumbnail))
         else:
             await self._in_thread(lambda: self._images.keep_thumbnail(part, result.thumbnail))
-        await asyncio.wrap_future(self._store.add_inspection(part, inspection, self._sinks))
+        adding = self._store.add_inspection(part, inspection, self._sinks)
+        await self._written(part, "kept", adding)
         labels = (record["product"] or "", verdict or ("error" if record["error"] else "none"))
         self._metrics.inspections.labels(*labels).inc()
         self._metrics.worker_seconds.observe(result.worker_ms / 1000)
@@ -321,6 +374,7 @@ class Intake:
             product_given=received.product,
             file_name=received.file_name,
             idempotency_key=received.key,
+            actor=received.actor,
         )
 
     def _submit(self, task: Task) -> Future[Result]:

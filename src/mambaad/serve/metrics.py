@@ -49,6 +49,11 @@ class Metrics:
             "Inference processes at work.",
             registry=self._registry,
         )
+        self.audit_rows = Gauge(
+            "mambaad_audit_rows",
+            "Rows of the audit trail, which never become fewer.",
+            registry=self._registry,
+        )
         self.restarts = Gauge(
             "mambaad_inference_restarts",
             "Inference processes that were replaced.",

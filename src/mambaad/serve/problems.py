@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from mambaad.errors import MambaADError
 from mambaad.files import printable
 from mambaad.serve.store.changes import Conflict, NotFound
+from mambaad.serve.store.images import ImageChanged
 from mambaad.serve.store.writer import StoreError, StoreFull
 
 
@@ -60,6 +61,8 @@ def problem_of(error: Exception) -> Problem:
         return Problem(404, "not_found", str(error))
     if isinstance(error, Conflict):
         return Problem(409, "conflict", str(error))
+    if isinstance(error, ImageChanged):
+        return Problem(409, "image_changed", str(error))
     if isinstance(error, MambaADError):
         return Problem(422, "refused", str(error))
     return Problem(500, "internal", "the service failed; its log says why", "try again")

@@ -192,8 +192,44 @@ def test_no_name_of_a_client_reaches_the_disk(service, good):
     assert answer.status_code == 201
     folder = service.app.state.service.images.folder
     assert not [path for path in folder.rglob("*") if "passwd" in path.name or path.name == "x"]
-    for id in ("../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%00", "x" * 500):
+    for id in ("../../etc/passwd", "..%2f..%2fetc%2fpasswd"):
         assert service.get(f"/v1/inspections/{id}/image").status_code == 404
+
+
+@pytest.mark.parametrize("id", ["%00", "a%00b", "x" * 500])
+def test_an_id_that_cannot_be_one_is_422(service, id):
+    for path in ("", "/image", "/decisions"):
+        assert service.get(f"/v1/inspections/{id}{path}").status_code == 422
+    answer = service.post(f"/v1/inspections/{id}/decisions", json={"decision": "good"})
+    assert answer.status_code == 422
+    assert service.get(f"/parts/{id}").status_code == 422
+    form = {"decision": "good"}
+    assert service.post(f"/parts/{id}/decide", data=form).status_code == 422
+
+
+def test_text_that_cannot_be_kept_is_422(service, good):
+    id = post(service, good).json()["id"]
+    note = {"decision": "good", "note": "a\0b"}
+    assert service.post(f"/parts/{id}/decide", data=note).status_code == 422
+    assert service.post(f"/v1/inspections/{id}/decisions", json=note).status_code == 422
+    for name in ("a\0b", "a" * 101):
+        login = {"name": name, "password": "p"}
+        assert service.post("/login", data=login).status_code == 422
+        assert service.post("/v1/login", json=login).status_code == 422
+
+
+@pytest.mark.parametrize("name", ["since", "until"])
+def test_times_are_read_and_impossible_ones_refused(service, good, name):
+    at = post(service, good, query={"serial": f"time-{name}"}).json()["inspected_at"]
+
+    def found(time):
+        query = {"serial": f"time-{name}", name: time}
+        return len(service.get("/v1/inspections", params=query).json()["items"])
+
+    assert found(f"{at[:19]}Z") == (name == "since")  # the second in which it was
+    for time in ("2026-02-30T00:00:00Z", "2026-01-01T24:61:00Z"):
+        answer = service.get("/v1/inspections", params={name: time})
+        assert code_of(answer) == (422, "refused")
 
 
 def test_lists_have_filters_and_pages(service, good, defective):

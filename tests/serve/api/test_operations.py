@@ -5,10 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from mambaad.artifacts.registry import Registry
 from mambaad.serve.app import HEADERS, create_app
 from mambaad.serve.settings import make_settings
+from mambaad.serve.store.tables import bundle_use
+from mambaad.serve.store.writer import StoreFull
 from mambaad.workflows.bundle import check_bundle
 from tests.serve.conftest import BASE
 
@@ -19,6 +22,11 @@ def send(service, image, **query):
     )
 
 
+def uses_of(store):
+    query = select(bundle_use.c.action, bundle_use.c.version).order_by(bundle_use.c.id)
+    return store.read(lambda c: [tuple(row) for row in c.execute(query)])
+
+
 def test_health_readiness_and_figures(service, good):
     assert service.get("/healthz").json() == {"status": "ok"}
     assert service.get("/readyz").json() == {"status": "ready"}
@@ -27,6 +35,8 @@ def test_health_readiness_and_figures(service, good):
     assert 'mambaad_inspections_total{product="bolt",verdict=' in figures
     assert "mambaad_inference_processes 1.0" in figures
     assert "mambaad_parts_in_flight 0.0" in figures
+    rows = service.app.state.service.store.last_event()
+    assert f"mambaad_audit_rows {rows}.0" in figures
 
 
 def test_every_answer_forbids_what_pages_may_not(service):
@@ -70,8 +80,48 @@ def test_a_line_s_bundle_is_promoted_and_rolled_back(line, uncalibrated, tmp_pat
         third = send(service, good).json()
         assert (third["bundle_version"], third["score"]) == (1, first["score"])
         store = service.app.state.service.store
-        uses = [(use["action"], use["version"]) for use in store.bundle_uses()]
-        assert uses == [("rollback", 1), ("promote", 2), ("start", 1)]
+        assert uses_of(store) == [("start", 1), ("promote", 2), ("rollback", 1)]
+        assert store.verify().problem is None
+
+
+def test_a_promotion_that_fails_changes_neither_registry_nor_store(
+    line, uncalibrated, tmp_path, good, monkeypatch
+):
+    registry = Registry(tmp_path / "registry")
+    for bundle in (line, uncalibrated):
+        registry.add("a", bundle, check=check_bundle)
+    registry.promote("a", 1)
+    settings = make_settings(
+        registry=registry.root, line="a", data=tmp_path / "data", mode="throughput", workers=1
+    )
+    app = create_app(settings)
+    store, bundles = app.state.service.store, app.state.service.bundles
+    with TestClient(app, base_url=BASE, raise_server_exceptions=False) as service:
+
+        def in_use():
+            return [one["number"] for one in service.get("/v1/bundles").json() if one["in_use"]]
+
+        def full(*_, **__):
+            raise StoreFull("full")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(store, "add_bundle_use", full)
+            assert service.post("/v1/bundles/2/promote").status_code == 507
+        assert (registry.read("a").used, in_use(), bundles.version_of("x")) == ([1], [1], None)
+        assert uses_of(store) == [("start", 1)]
+        with monkeypatch.context() as broken:
+            broken.setattr(bundles._registry, "promote", full)
+            assert service.post("/v1/bundles/2/promote").status_code == 507
+        assert (registry.read("a").used, in_use()) == ([1], [1])
+        assert uses_of(store)[1:] == [("promote", 2), ("rollback", 1)]  # as it is again
+        registry.promote("a", 2)  # by the command line: what is loaded goes on
+        assert in_use() == [1]
+        assert send(service, good).json()["bundle_version"] == 1
+        service.post("/v1/bundles/2/promote")
+        assert in_use() == [2]
+        (registry.root / "a" / "1.mambaad").write_bytes(b"another")
+        assert service.post("/v1/bundles/1/promote").status_code == 422
+        assert (registry.read("a").used, in_use()) == ([1, 2], [2])
         assert store.verify().problem is None
 
 

@@ -25,7 +25,7 @@ from mambaad.serve.settings import make_settings
 from mambaad.serve.store.images import ImageStore
 from mambaad.serve.store.rows import NewInspection, NewPart, time_text
 from mambaad.serve.store.store import Store
-from mambaad.serve.store.tables import inspection, part, review
+from mambaad.serve.store.tables import audit, inspection, part, review
 from mambaad.types import Reading
 
 SECRET = b"only for the tests, 32 bytes long"
@@ -213,12 +213,13 @@ def fill(parts, count, *, share=0.2, with_images=True, minutes=60.0, first=0):
 
 
 def fill_quickly(parts, count, *, share=0.02, first=0):
-    """Keep many parts without images and without the audit trail, for measurements alone."""
+    """Keep many parts without images and with a made-up audit trail, for measurements alone."""
     templates = [rows(number, minutes_ago(0), 0.0) for number in range(690)]  # all verdicts
     records = [json.loads(inspected.record) for _, inspected in templates]
     copied = [{k: r[k] for k in ("product", "verdict", "score", "error")} for r in records]
     pairs = [(asdict(p), {**asdict(i), **c}) for (p, i), c in zip(templates, copied, strict=True)]
-    made = {part: [], inspection: [], review: []}
+    made = {part: [], inspection: [], review: [], audit: []}
+    last = parts.store.last_event()
     for number in range(first, count):
         new_part, inspected = pairs[number % len(pairs)]
         at = minutes_ago(60 * 24 * (1 - number / count))
@@ -241,6 +242,12 @@ def fill_quickly(parts, count, *, share=0.02, first=0):
                     "differs": False,
                 }
             )
+
+        made[audit].append(
+            {"seq": last + len(made[audit]) + 1, "at": at, "actor": "http", "kind": "inspection"}
+            | {"subject": ids["id"], "content": sha256, "previous": sha256}
+            | {"hash": f"{inspection_id(number):0>64}"}
+        )
 
     def write(connection):
         for table, new in made.items():

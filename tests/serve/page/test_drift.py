@@ -4,7 +4,7 @@ import pytest
 from mambaad.inspection.drift import drift_evidence, first_alarm
 from mambaad.serve.page import queries
 from mambaad.serve.page.drift import DriftBook
-from tests.serve.page.lines import BUNDLE, calibration, fill_quickly, make_parts
+from tests.serve.page.lines import BUNDLE, calibration, fill_quickly, make_parts, minutes_ago, rows
 
 
 @pytest.fixture
@@ -16,8 +16,7 @@ def parts(tmp_path):
 
 
 def passed_scores(parts, product):
-    rows = parts.store.read(lambda c: queries.inspected_after(c, "", BUNDLE, "", 10_000))
-    records = [record for _, record in rows]
+    _, records = parts.store.read(lambda c: queries.inspected_after(c, 0, BUNDLE, "", 10_000))
     return [r["score"] for r in records if r["product"] == product and r["verdict"] == "PASS"]
 
 
@@ -60,3 +59,14 @@ def test_it_stops_when_its_time_is_over_and_goes_on(parts):
     book.go_on(parts.store)
     book._thread.join(20)
     assert book.catch_up(parts.store, seconds=0)
+
+
+def test_a_part_that_is_kept_after_a_younger_one_is_tested_too(tmp_path):
+    parts = make_parts(tmp_path)
+    book = DriftBook(calibration(), BUNDLE)
+    for kept, number in enumerate((4, 2, 0), 1):  # all PASS, all bolt
+        parts.store.add_inspection(*rows(number, minutes_ago(0))).result(20)
+        assert book.catch_up(parts.store)
+        assert sum(book._verdicts["bolt"].values()) == kept
+    assert book._last == parts.store.last_event()
+    parts.store.close()

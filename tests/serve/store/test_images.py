@@ -1,5 +1,6 @@
 """Files of parts: kept by rule, found by id alone, tidied up after a kill, on a full disk."""
 
+import hashlib
 import os
 import subprocess
 import time
@@ -7,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from mambaad.serve.store.images import ImageStore, Retention
+from mambaad.serve.store.images import ImageChanged, ImageStore, Retention
 from mambaad.serve.store.rows import new_id
 from mambaad.serve.store.writer import StoreError, StoreFull
 from tests.serve.rows import new_rows
@@ -29,17 +30,45 @@ def files(images):
 
 
 def test_a_kept_image_is_as_it_came(images):
-    part = part_of()
+    part = replace(new_rows()[0], sha256=hashlib.sha256(b"image").hexdigest())
     images.spool(part, b"image")
     assert images.spooled(part) == b"image"
     images.keep(part, b"map", b"thumbnail")
     images.release(part)
-    assert images.image(part.sha256, "PNG").read_bytes() == b"image"
+    assert images.read_image(part.sha256, "PNG") == b"image"
     assert images.map(part.id).read_bytes() == b"map"
     assert images.thumbnail(part.id).read_bytes() == b"thumbnail"
     assert len(files(images)) == 3
     with pytest.raises(StoreError, match="its image is gone"):
         images.spooled(part)
+    images.image(part.sha256, "PNG").write_bytes(b"another")
+    with pytest.raises(ImageChanged, match=f"images/.*{part.sha256}.png is not the image"):
+        images.read_image(part.sha256, "PNG")
+    assert images.read_image("e" * 64, "PNG") is None
+    images.spool(part, b"another")
+    with pytest.raises(StoreError, match="was changed in the spool"):
+        images.spooled(part)
+
+
+def test_an_image_stays_while_another_part_has_it(images):
+    first, second = part_of(), part_of()
+    for part in (first, second):
+        images.spool(part, b"image")
+        images.keep(part, b"map", b"thumbnail")
+    images.discard(first, lambda _: False)  # the second is not in the store yet
+    assert images.image("a" * 64, "PNG").is_file()
+    assert not images.map(first.id).exists()
+    assert images.map(second.id).is_file()
+    images.discard(second, {"a" * 64}.__contains__)  # an older one has it
+    assert [f[:6] for f in files(images)] == ["images"]
+    images.spool(first, b"image")
+    images.discard(first, lambda _: False)
+    assert files(images) == []
+
+
+def test_to_read_creates_nothing(tmp_path):
+    assert ImageStore(tmp_path / "none", make=False).read_image("a" * 64, "PNG") is None
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

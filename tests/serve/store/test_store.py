@@ -1,11 +1,11 @@
 """The store, on both databases."""
 
 import threading
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
-from mambaad.errors import RunError
+from mambaad.errors import ConfigError, RunError
 from mambaad.serve.store.changes import Conflict, NotFound
 from mambaad.serve.store.rows import Filter, Job, new_id, now
 from mambaad.serve.store.store import Store
@@ -18,7 +18,7 @@ def test_an_inspection_comes_back_as_it_went_in(store):
     assert store.add_inspection(part, inspection).result(20) == inspection.id
     row = store.inspection(inspection.id)
     for name, value in {**asdict(part), **asdict(inspection)}.items():
-        if name not in ("record", "idempotency_key", "request_digest"):
+        if name not in ("record", "idempotency_key", "request_digest", "actor"):
             assert row[name] == value, name
     assert row["record"]["path"] == "ü\t.png"
     assert (row["product"], row["verdict"], row["score"], row["error"]) == (
@@ -90,6 +90,60 @@ def test_lists_are_filtered_and_paged(store):
     assert store.counts() == {"PASS": 2, "FAIL": 1, "REVIEW": 1, "error": 1}
     assert store.counts(Filter(product="nut")) == {"PASS": 1, "FAIL": 1, "REVIEW": 1}
     assert store.counts(Filter(serial="0")) == {"PASS": 1}
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "is_found"),
+    [
+        ("2026-01-31T12:00:00Z", None, True),
+        ("2026-01-31T12:00:00.501Z", None, False),
+        ("2026-01-31", None, True),
+        ("2026-01-31T13:00:00.5+01:00", None, True),
+        (None, "2026-01-31T12:00:00Z", False),
+        (None, "2026-01-31T12:00:00.501Z", True),
+        (None, "0005-01-01T00:00:00Z", False),
+    ],
+)
+def test_times_are_compared_as_times(tmp_path, since, until, is_found):
+    store = Store(tmp_path, f"sqlite:///{tmp_path / 'one.sqlite'}")
+    part, inspection = new_rows()
+    store.add_inspection(part, replace(inspection, at="2026-01-31T12:00:00.500Z")).result(20)
+    assert len(store.inspections(Filter(since=since, until=until))) == is_found
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-99-99T99:99:99Z", "2026-02-30", "", "Z", "noon", "0001-01-01T00:00:00+14:00"]
+)
+def test_an_impossible_time_is_refused(time):
+    with pytest.raises(ConfigError, match="since: expected a time such as"):
+        Filter(since=time)
+
+
+def test_text_that_a_database_cannot_hold_is_refused_by_both(store):
+    part = add(store)
+    for write in (
+        store.decide(part, "good", actor="t" * 101),
+        store.decide(part, "good", actor="t", note="a\0"),
+        store.decide(part, "good", actor="t", note="\ud800"),
+        store.decide("a\0b", "good", actor="t"),
+        store.put_user("a" * 101, "viewer", "hash", actor="t"),
+        store.put_setting("a\0", {}, actor="t"),
+        store.add_inspection(*new_rows(serial="a\0")),
+        store.add_inspection(*new_rows(serial="s" * 201)),
+    ):
+        with pytest.raises(ConfigError, match="expected"):
+            write.result(20)
+    for read in (
+        lambda: store.inspection("a\0b"),
+        lambda: store.inspection("a" * 37),
+        lambda: store.user("a\0"),
+        lambda: store.inspections(Filter(serial="\udfff")),
+    ):
+        with pytest.raises(ConfigError, match="expected"):
+            read()
+    assert store.decide(part, "good", actor="t" * 100, note="n" * 5000).result(20)
+    assert store.verify().problem is None
 
 
 def test_review_has_what_is_in_doubt_and_what_was_drawn(store):
@@ -206,7 +260,8 @@ def test_events_are_numbered_and_announced(store):
     assert (event["seq"], event["subject"]) == (2, part)
     assert store.events(2, ["inspection"]) == []
     store.add_bundle_use("start", None, "d" * 64, actor="test").result(20)
-    assert store.bundle_uses()[0]["action"] == "start"
+    (use,) = store.events(2, ["bundle_use"])
+    assert use["actor"] == "test"
 
 
 def test_what_was_kept_is_there_after_a_restart(tmp_path, database):
@@ -232,6 +287,38 @@ def test_one_service_at_a_time(tmp_path, postgres):
         Store(tmp_path / "b", url)
     store.close()
     Store(tmp_path / "b", url).close()
+
+
+def test_a_service_that_lost_its_connection_stops_writing_while_another_has_the_database(
+    tmp_path, postgres
+):
+    import psycopg
+
+    with psycopg.connect(postgres.format("postgres"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE lost_connection")
+    url = postgres.format("lost_connection")
+
+    def end_its_connection():
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            )
+
+    store = Store(tmp_path / "a", url)
+    first = add(store)
+    end_its_connection()
+    second = Store(tmp_path / "b", url)
+    other = add(second)
+    with pytest.raises(StoreError, match="another mambaad serve uses this database"):
+        add(store)
+    assert [row["id"] for row in store.inspections()] == [other, first]  # it can still read
+    second.close()
+    add(store)  # the other one has ended
+    end_its_connection()
+    add(store)  # nobody took it meanwhile
+    assert store.verify().problem is None
+    store.close()
 
 
 def test_identifiers_are_sorted_and_of_version_7():

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import event
 
 from mambaad.serve.store.store import Store
-from mambaad.serve.store.writer import StoreFull
+from mambaad.serve.store.writer import StoreError, StoreFull
 from tests.serve.rows import add, new_rows
 
 
@@ -50,3 +50,44 @@ def test_a_full_database_refuses_and_recovers(sqlite):
     kept.append(add(sqlite))
     assert sqlite.verify().problem is None
     assert sqlite.inspections()[0]["id"] == kept[-1]
+
+
+@pytest.mark.parametrize("is_hidden", [False, True])
+def test_an_error_that_ends_the_transaction_fails_all_that_shared_it(store, is_hidden):
+    def out_of_memory(connection):
+        connection.exec_driver_sql("ROLLBACK")  # as SQLite does of itself
+        if not is_hidden:
+            raise MemoryError
+
+    stop = threading.Event()
+    blocked = store.write(lambda _: stop.wait(20))
+    first = store.add_inspection(*new_rows())
+    lost = store.write(out_of_memory)
+    last = store.add_inspection(*new_rows())
+    stop.set()
+    assert isinstance(blocked.exception(20), (StoreError, type(None)))  # it may have been alone
+    for future in (first, lost, last):
+        with pytest.raises(StoreError, match="try again"):
+            future.result(20)
+    assert store.inspections() == []
+    kept = add(store)
+    assert [row["id"] for row in store.inspections()] == [kept]
+    assert store.verify().problem is None
+
+
+def test_an_error_of_one_write_is_its_own(store):
+    def fail(_):
+        raise MemoryError
+
+    stop = threading.Event()
+    blocked = store.write(lambda _: stop.wait(20))
+    first, broken, last = (
+        store.add_inspection(*new_rows()),
+        store.write(fail),
+        store.add_inspection(*new_rows()),
+    )
+    stop.set()
+    assert blocked.result(20)
+    with pytest.raises(MemoryError):
+        broken.result(20)
+    assert {first.result(20), last.result(20)} == {row["id"] for row in store.inspections()}

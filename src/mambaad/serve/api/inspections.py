@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -78,7 +79,7 @@ Id = Annotated[str, Query(max_length=36, pattern=r"^[0-9a-f-]+$", examples=[EXAM
 async def inspect(
     request: Request,
     service: ServiceOf,
-    _who: Reviewer,
+    who: Reviewer,
     serial: Annotated[str | None, _QUERY] = None,
     product: Annotated[str | None, _QUERY] = None,
     answer: Literal["inspection", "lookout"] = "inspection",
@@ -101,7 +102,7 @@ async def inspect(
         intake.count_refused(problem)
         raise
     with intake.place(size):
-        received = await read_upload(request, settings)
+        received = replace(await read_upload(request, settings), actor=who.name)
         if "respond-async" in (prefer or ""):
             found = await intake.accept(received)
         else:
@@ -151,13 +152,12 @@ def get_inspection(service: ServiceOf, _who: Viewer, id: str) -> Response:
 @router.get(
     "/inspections/{id}/image",
     response_class=FileResponse,
-    responses={200: {"content": dict.fromkeys(_MEDIA.values(), _IMAGE)}, **errors(404, 422)},
+    responses={200: {"content": dict.fromkeys(_MEDIA.values(), _IMAGE)}, **errors(404, 409, 422)},
 )
 def get_image(service: ServiceOf, _who: Viewer, id: str) -> Response:
     """The part's image, as it came; 404 once it was removed."""
     row = _row(service, id)
-    path = service.images.image(row["sha256"], row["format"])
-    return _file(path.read_bytes() if path.is_file() else None, _MEDIA[row["format"]])
+    return _file(service.images.read_image(row["sha256"], row["format"]), _MEDIA[row["format"]])
 
 
 @router.get(
@@ -189,16 +189,16 @@ def get_map(service: ServiceOf, _who: Viewer, id: str) -> Response:
 @router.get(
     "/inspections/{id}/heatmap",
     response_class=Response,
-    responses={200: {"content": {"image/png": _IMAGE}}, **errors(404, 422)},
+    responses={200: {"content": {"image/png": _IMAGE}}, **errors(404, 409, 422)},
 )
 def get_heatmap(service: ServiceOf, _who: Viewer, id: str) -> Response:
     """The part's image with its heatmap over it and its regions outlined, as PNG."""
     row = _row(service, id)
-    path = service.images.image(row["sha256"], row["format"])
+    content = service.images.read_image(row["sha256"], row["format"])
     found = read_map(service.images.map(row["part_id"]))
-    if found is None or not path.is_file():
+    if found is None or content is None:
         return _file(None, "")
-    drawn = draw_heatmap(path.read_bytes(), found, service.intake.pool.loaded.reading)
+    drawn = draw_heatmap(content, found, service.intake.pool.loaded.reading)
     return _file(drawn, "image/png")
 
 
@@ -276,7 +276,7 @@ def _lookout(service: Service, row: Row) -> dict[str, Any]:
 
 
 def _row(service: Service, id: str) -> Row:
-    row = service.store.inspection(id) if "\0" not in id else None
+    row = service.store.inspection(id)
     if row is None:
         raise Problem(404, "not_found", "there is no such inspection", "see /v1/inspections")
     return row

@@ -64,6 +64,7 @@ def metrics(service: ServiceOf, _who: Viewer) -> Response:
     if pool is not None:
         service.metrics.processes.set(len(pool.pids))
         service.metrics.restarts.set(pool.restarts)
+    service.metrics.audit_rows.set(service.store.last_event())
     return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 

@@ -115,7 +115,7 @@ class DriftBook:
         }
         self.level = float(-np.log(FALSE_ALARM_RATE / (len(figures) * len(calibration.classes))))
         self._verdicts: dict[str, Counter[str]] = {}
-        self._last = ""
+        self._last = 0  # row of the audit trail
         self._thread: Thread | None = None
         self._lock = Lock()
 
@@ -124,11 +124,11 @@ class DriftBook:
         end = time.monotonic() + seconds
         with self._lock:
             while True:
-                rows = store.read(self._next_rows)
-                for id, record in rows:
+                last, records = store.read(self._next)
+                for record in records:
                     self._take(record)
-                    self._last = id
-                if len(rows) < _AT_A_TIME:
+                self._last = last
+                if len(records) < _AT_A_TIME:
                     return True
                 if time.monotonic() > end:
                     return False
@@ -144,7 +144,7 @@ class DriftBook:
             while not self.catch_up(store, 0.2):
                 time.sleep(0.2)  # for those who look, and for the inspections
 
-    def _next_rows(self, connection: Connection) -> list[tuple[str, dict[str, Any]]]:
+    def _next(self, connection: Connection) -> tuple[int, list[dict[str, Any]]]:
         return queries.inspected_after(
             connection, self._last, self._bundle, self._since, _AT_A_TIME
         )

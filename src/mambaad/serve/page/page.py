@@ -139,11 +139,8 @@ class PageParts:
         return made
 
     def image_of(self, part: ReviewedPart) -> bytes | None:
-        """The stored image of a part, as it came; None if it is not kept."""
-        try:
-            return self.images.image(part.digest, part.format).read_bytes()
-        except OSError:
-            return None
+        """The stored image of a part, as it came; None if it is not kept (ImageChanged)."""
+        return self.images.read_image(part.digest, part.format)
 
     def setting(self, product: str) -> ProductSetting:
         """What the page has set for a product."""

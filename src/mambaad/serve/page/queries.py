@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection, case, func, or_, select
 
-from mambaad.serve.review.parts import ReviewedPart
 from mambaad.serve.store.queries import Row, find_inspection
 from mambaad.serve.store.tables import audit, bundle_use, decision, inspection, part, review
 from mambaad.serve.what_if import Scored
@@ -33,78 +32,6 @@ def undecided(connection: Connection, *, after: str | None, limit: int) -> list[
         query = query.where(review.c.inspection_id > after)
     rows = (find_inspection(connection, id) for id in connection.execute(query).scalars().all())
     return [row for row in rows if row is not None]
-
-
-def reviewed_parts(
-    connection: Connection,
-    *,
-    since: str | None = None,
-    product: str | None = None,
-    sampled: bool | None = None,
-    decided: bool | None = None,
-    limit: int | None = None,
-) -> list[ReviewedPart]:
-    """Parts with what holds of their review, newest first.
-
-    Args:
-        connection: that reads.
-        since: inspected at this time or later.
-        product: of one product.
-        sampled: of the random share alone.
-        decided: those with a decision alone.
-        limit: the newest alone.
-    """
-    query = (
-        select(
-            inspection.c.id,
-            part.c.sha256,
-            part.c.serial,
-            part.c.product_given,
-            part.c.format,
-            inspection.c.product,
-            inspection.c.verdict,
-            inspection.c.score,
-            inspection.c.at,
-            inspection.c.sampled,
-            inspection.c.sample_probability,
-            inspection.c.bundle,
-            review.c.decision,
-            decision.c.actor,
-        )
-        .join(part, part.c.id == inspection.c.part_id)
-        .outerjoin(review, review.c.inspection_id == inspection.c.id)
-        .outerjoin(decision, decision.c.id == review.c.decision_id)
-        .order_by(inspection.c.id.desc())
-    )
-    if since is not None:
-        query = query.where(inspection.c.at >= since)
-    if product is not None:
-        query = query.where(inspection.c.product == product)
-    if sampled is not None:
-        query = query.where(inspection.c.sampled.is_(sampled))
-    if decided:
-        query = query.where(review.c.decision.in_(_DECIDED))
-    if limit is not None:
-        query = query.limit(limit)
-    return [
-        ReviewedPart(
-            id=row.id,
-            digest=row.sha256,
-            product=row.product,
-            verdict=Verdict(row.verdict) if row.verdict else None,
-            score=row.score,
-            time=row.at,
-            probability=row.sample_probability,
-            drawn=bool(row.sampled),
-            decision=row.decision if row.decision in _DECIDED else None,
-            by=row.actor if row.decision else None,
-            serial=row.serial,
-            product_given=row.product_given,
-            format=row.format,
-            bundle=row.bundle,
-        )
-        for row in connection.execute(query)
-    ]
 
 
 def scores_since(connection: Connection, product: str, since: str) -> list[float]:
@@ -157,16 +84,34 @@ def scored_between(
 
 
 def inspected_after(
-    connection: Connection, after: str, bundle: str, since: str, limit: int
-) -> list[tuple[str, dict[str, Any]]]:
-    """Ids and records of what a bundle inspected after an inspection and a time, oldest first."""
+    connection: Connection, after: int, bundle: str, since: str, limit: int
+) -> tuple[int, list[dict[str, Any]]]:
+    """Records of what a bundle inspected after a row of the audit trail and a time.
+
+    By the trail's numbers, which are in the order of the commits: a part's id is older than its
+    record, so that one with a smaller id may be kept later.
+
+    Returns:
+        The number up to which the trail was looked through, and the records, in their order.
+    """
+    end = connection.execute(select(func.max(audit.c.seq))).scalar() or 0
     query = (
-        select(inspection.c.id, inspection.c.record)
-        .where(inspection.c.id > after, inspection.c.bundle == bundle, inspection.c.at >= since)
-        .order_by(inspection.c.id)
+        select(audit.c.seq, inspection.c.record)
+        .join(inspection, inspection.c.id == audit.c.subject)
+        .where(
+            # As it is, SQLite would look all of this kind up, and sort them.
+            func.coalesce(audit.c.kind, "") == inspection.name,
+            audit.c.seq > after,
+            audit.c.seq <= end,
+            inspection.c.bundle == bundle,
+            inspection.c.at >= since,
+        )
+        .order_by(audit.c.seq)
         .limit(limit)
     )
-    return [(row.id, json.loads(row.record)) for row in connection.execute(query)]
+    rows = connection.execute(query).all()
+    last = rows[-1].seq if len(rows) == limit else end
+    return last, [json.loads(row.record) for row in rows]
 
 
 def first_since(connection: Connection, since: str) -> str | None:

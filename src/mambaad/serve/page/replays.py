@@ -18,12 +18,12 @@ from sqlalchemy import Connection
 from mambaad.errors import MambaADError
 from mambaad.files import file_digest
 from mambaad.process import end_with_parent, process_context
-from mambaad.serve.page import queries
 from mambaad.serve.page.page import PageParts
 from mambaad.serve.problems import Problem
 from mambaad.serve.product_setting import ProductSetting
 from mambaad.serve.review.parts import ReviewedPart
 from mambaad.serve.review.replay import Comparison, Outcome, compare
+from mambaad.serve.store.reviewed import reviewed_parts
 from mambaad.serve.store.rows import new_id
 from mambaad.types import Verdict
 
@@ -106,8 +106,8 @@ def _run(job: Replay, parts: PageParts, path: Path) -> None:
 
 def _chosen(parts: PageParts) -> list[ReviewedPart]:
     def read(connection: Connection) -> list[ReviewedPart]:
-        decided = queries.reviewed_parts(connection, decided=True, limit=DECIDED)
-        others = queries.reviewed_parts(connection, limit=OTHERS)
+        decided = reviewed_parts(connection, decided=True, limit=DECIDED)
+        others = reviewed_parts(connection, limit=OTHERS)
         known = {part.id for part in decided}
         return decided + [part for part in others if part.id not in known]
 

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
+from mambaad.errors import ConfigError
 from mambaad.inspection.records import Record
 from mambaad.serve.auth import COOKIE, SESSION_HOURS
 from mambaad.serve.page import queries
@@ -34,7 +35,8 @@ from mambaad.serve.problems import Problem
 from mambaad.serve.product_setting import adjusted_class
 from mambaad.serve.review.rates import escapes, false_alarms
 from mambaad.serve.store.queries import Row
-from mambaad.serve.store.rows import Filter, time_text
+from mambaad.serve.store.reviewed import reviewed_parts
+from mambaad.serve.store.rows import Filter, read_time, time_text
 from mambaad.types import Verdict
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
@@ -105,7 +107,7 @@ def _counts(parts: PageParts, hours: int) -> SimpleNamespace:
     by = {name.upper(): count for name, count in by.items()}  # also those without a verdict
     words += [word for word in ("ERROR", "NONE") if word in by]
     first = store.read(lambda c: queries.first_since(c, since))
-    share = store.read(lambda c: queries.reviewed_parts(c, since=since, sampled=True))
+    share = store.read(lambda c: reviewed_parts(c, since=since, sampled=True))
     return SimpleNamespace(
         total=total,
         per_hour=_per_hour(total, first),
@@ -185,9 +187,8 @@ def history(
 def _utc(text: str) -> str | None:
     """A time of a form, which is UTC, as the store writes it; None if it is none."""
     try:
-        moment = datetime.fromisoformat(text)
-        return time_text(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc))
-    except (ValueError, OverflowError):  # also a year 0 or 10000 in UTC
+        return read_time(text, "time")
+    except ConfigError:
         return None
 
 
@@ -292,7 +293,7 @@ async def login(request: Request) -> Response:
     parts: PageParts = request.app.state.page
     parts.auth.who(request)  # refuses what comes from another site
     form = await request.form(max_files=0, max_fields=10)
-    name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[:1000]
+    name, password = str(form.get("name", "")), str(form.get("password", ""))[:1000]
     address = request.client.host if request.client else ""
     target = local_path(str(form.get("next", "/")))
     try:

@@ -24,6 +24,7 @@ from mambaad.serve.product_setting import adjusted
 from mambaad.serve.review.export import export_decisions
 from mambaad.serve.store.changes import Conflict
 from mambaad.serve.store.queries import Row
+from mambaad.serve.store.reviewed import reviewed_parts
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 ForViewers = Annotated[Page, Depends(page_for("viewer"))]
@@ -209,9 +210,9 @@ def _archive(parts: PageParts, for_calibration: bool) -> tuple[Path, Path]:
     try:
         reviewed = parts.store.read(
             lambda c: (
-                queries.reviewed_parts(c, sampled=True)
+                reviewed_parts(c, sampled=True)
                 if for_calibration
-                else queries.reviewed_parts(c, decided=True)
+                else reviewed_parts(c, decided=True)
             )
         )
         export_decisions(

@@ -9,10 +9,9 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, Response
 from PIL import Image
 
-from mambaad.data.decoding import decode
-from mambaad.data.images import to_rgb
 from mambaad.report.overlay import heatmap_layer
 from mambaad.serve.drawing import read_map
+from mambaad.serve.inference.worker import read_pixels
 from mambaad.serve.page.errors import PageRoute
 from mambaad.serve.page.page import Page, page_for
 from mambaad.serve.problems import Problem
@@ -35,14 +34,12 @@ def _row(page: Page, inspection_id: str) -> Row:
 def picture(page: ForViewers, inspection_id: str) -> Response:
     """Give a part's image: as it came if browsers show such files, else as PNG."""
     row = _row(page, inspection_id)
-    path = page.parts.images.image(row["sha256"], row["format"])
-    if not path.is_file():
+    content = page.parts.images.read_image(row["sha256"], row["format"])
+    if content is None:
         raise Problem(404, "gone", "the image is not kept")
     if row["format"] in _KINDS:
-        return FileResponse(path, media_type=_KINDS[row["format"]], headers=_CACHED)
-    reading = page.parts.model().reading
-    pixels = to_rgb(decode(path, reading.max_pixels), path, reading)
-    return _png(Image.fromarray(pixels))
+        return Response(content, media_type=_KINDS[row["format"]], headers=_CACHED)
+    return _png(Image.fromarray(read_pixels(content, page.parts.model().reading)))
 
 
 @router.get("/heatmaps/{inspection_id}")

@@ -26,6 +26,7 @@ from mambaad.serve.problems import Problem
 from mambaad.serve.product_setting import ProductSetting, adjusted_class
 from mambaad.serve.review.recalibrate import check_decided, new_thresholds
 from mambaad.serve.shapes import MOST_SHAPES, Shape
+from mambaad.serve.store.reviewed import reviewed_parts
 from mambaad.serve.store.rows import Filter, time_text
 from mambaad.serve.what_if import changes, stated
 
@@ -181,7 +182,7 @@ def usable_scores(page: Page, product: str) -> tuple[Any, list[float]]:
 
     bundle, changed = page.parts.in_use().sha256, page.parts.setting(product).area_changed
     parts = page.parts.store.read(
-        lambda c: queries.reviewed_parts(c, product=product, sampled=True, since=changed)
+        lambda c: reviewed_parts(c, product=product, sampled=True, since=changed)
     )
     usable = usable_parts([p for p in parts if p.bundle == bundle], product, page.parts.secret)
     return usable, [part.score for part in usable.good if part.score is not None]

@@ -7,7 +7,7 @@ is shown before the other bundle is promoted.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mambaad.serve.review.parts import ReviewedPart
@@ -91,36 +91,6 @@ def compare(outcomes: Iterable[tuple[ReviewedPart, Outcome]], without_image: int
             differences.append(difference)
     differences.sort(key=lambda d: (_ORDER.index(d.kind), d.part.id))
     return Comparison(dict(table), tuple(differences), sum(table.values()), without_image)
-
-
-def replay(
-    parts: Sequence[ReviewedPart],
-    image_of: Callable[[ReviewedPart], bytes | None],
-    inspect: Callable[[bytes, str | None], Outcome],
-    progress: Callable[[int], None] = lambda done: None,
-) -> Comparison:
-    """Inspect stored parts by another bundle, and compare.
-
-    Args:
-        parts: which to replay, each once.
-        image_of: reads the stored image as it came; None if it is not kept any more.
-        inspect: the other bundle: an image's bytes and its product, if that was given.
-        progress: is called with the number of parts that are done.
-    """
-    missing = 0
-
-    def outcomes() -> Iterator[tuple[ReviewedPart, Outcome]]:
-        nonlocal missing
-        for done, part in enumerate(parts, start=1):
-            image = image_of(part)
-            if image is None:
-                missing += 1
-            else:
-                yield part, inspect(image, part.product_given)
-            progress(done)
-
-    pairs = list(outcomes())
-    return compare(pairs, missing)
 
 
 def _word(verdict: Verdict | None, score: float | None) -> str:

@@ -13,15 +13,16 @@ from mambaad.artifacts.snapshot import opened
 from mambaad.errors import RunError
 from mambaad.inspection.calibration import Calibration, read_calibration
 from mambaad.inspection.product_settings import ProductSettings
-from mambaad.serve.page.queries import reviewed_parts
 from mambaad.serve.product_setting import ProductSetting, adjusted
 from mambaad.serve.review.export import export_decisions
 from mambaad.serve.review.new_bundle import recalibrate_bundle
 from mambaad.serve.review.parts import ReviewedPart
 from mambaad.serve.review.sampling import SECRET_FILE, read_secret
 from mambaad.serve.settings import ServeSettings
-from mambaad.serve.store.database import connect
+from mambaad.serve.store.database import existing
 from mambaad.serve.store.images import ImageStore
+from mambaad.serve.store.reviewed import reviewed_parts
+from mambaad.serve.store.rows import read_time
 from mambaad.serve.store.tables import setting
 
 
@@ -33,6 +34,7 @@ def recalibrate(
     *,
     target_fpr: float = 0.01,
     review_fpr: float = 0.05,
+    since: str | None = None,
     device: str = "auto",
 ) -> Calibration:
     """Write a bundle with thresholds from a store's random share, and the page's settings.
@@ -44,13 +46,17 @@ def recalibrate(
         database: its URL; None is SQLite in that folder.
         target_fpr, review_fpr, device: see
             :func:`mambaad.serve.review.new_bundle.recalibrate_bundle`, also for the errors.
+        since: use parts that were inspected at this time or later, such as since the line was
+            changed; see :func:`mambaad.serve.store.rows.read_time`.
 
     Raises:
-        RunError: there is no store.
+        RunError, StoreError: there is no store.
+        ImageChanged: a stored image is not the one that was inspected.
     """
+    first = None if since is None else read_time(since, "--since")
     with _store(data, database) as engine:
         with engine.connect() as connection:
-            parts = reviewed_parts(connection, sampled=True)
+            parts = reviewed_parts(connection, sampled=True, since=first)
             rows = connection.execute(select(setting.c.product, setting.c.content)).all()
         settings = {r.product: ProductSetting.model_validate_json(r.content) for r in rows}
         return recalibrate_bundle(
@@ -99,23 +105,13 @@ def _areas(bundle: Path, settings: dict[str, ProductSetting]) -> dict[str, Produ
 
 
 def _image_of(data: Path) -> Callable[[ReviewedPart], bytes | None]:
-    images = ImageStore(data, 0)
-
-    def read(part: ReviewedPart) -> bytes | None:
-        try:
-            return images.image(part.digest, part.format).read_bytes()
-        except OSError:
-            return None
-
-    return read
+    images = ImageStore(data, make=False)
+    return lambda part: images.read_image(part.digest, part.format)
 
 
 @contextmanager
 def _store(data: Path, database: str | None) -> Iterator[Engine]:
     if not (data / SECRET_FILE).is_file():
         raise RunError(f"there is no data of a service in {data}; give its --data folder")
-    engine = connect(ServeSettings(data=data, database=database).database_url)
-    try:
+    with existing(ServeSettings(data=data, database=database).database_url) as engine:
         yield engine
-    finally:
-        engine.dispose()

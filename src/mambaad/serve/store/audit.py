@@ -2,20 +2,24 @@
 
 Each row's hash is SHA-256(previous hash + canonical JSON of the row). Whoever changes, inserts or
 removes a row of the trail breaks the chain from there on; whoever changes a row that it covers
-makes the digest in the trail wrong. To cut off the end needs a witness outside: note the last hash
-from time to time, and give it to :func:`verify`.
+makes the digest in the trail wrong. The table ``review`` is worked out again from the rows that are
+covered. There is no secret in the hashes: whoever may write to the database can cut off the end, or
+write the whole trail anew, and only a witness outside shows it. So the last hash is noted in the
+service's log from time to time; give it to :func:`verify`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, func, insert, select
+from sqlalchemy import Connection, Engine, Table, exists, func, insert, select
 
+from mambaad.serve.store.review_state import last_of, review_of
 from mambaad.serve.store.rows import canonical_json, digest_of, now
 from mambaad.serve.store.tables import (
     audit,
@@ -23,6 +27,7 @@ from mambaad.serve.store.tables import (
     decision,
     inspection,
     part,
+    review,
     setting,
     user,
 )
@@ -61,10 +66,8 @@ def append(
         content: the row.
         actor: who did it.
     """
-    last = connection.execute(
-        select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
-    ).first()
-    seq, previous = (last.seq + 1, last.hash) if last else (1, START)
+    last, previous = head(connection)
+    seq = last + 1
     row = {
         "seq": seq,
         "at": now(),
@@ -78,6 +81,13 @@ def append(
     return seq
 
 
+def head(connection: Connection) -> tuple[int, str]:
+    """The number and hash of the trail's last row; 0 and START without any."""
+    query = select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1)
+    last = connection.execute(query).first()
+    return (last.seq, last.hash) if last else (0, START)
+
+
 def verify(engine: Engine, witness: str | None = None) -> Verified:
     """Check the whole trail, and every row that it covers.
 
@@ -88,7 +98,7 @@ def verify(engine: Engine, witness: str | None = None) -> Verified:
     Returns:
         What was found. A row's number is named where the chain breaks.
     """
-    with engine.connect() as connection:
+    with _snapshot(engine) as connection:
         seen = START
         rows, is_witnessed = 0, witness in (None, START)
         latest: dict[tuple[str, str], str] = {}
@@ -104,10 +114,21 @@ def verify(engine: Engine, witness: str | None = None) -> Verified:
                     latest.pop((row["kind"].removesuffix("-removed"), row["subject"]), None)
                 rows, seen = rows + 1, row["hash"]
                 is_witnessed = is_witnessed or seen == witness
-        problem = _unaudited(connection) or _changed(connection, latest)
+        problem = _unaudited(connection) or _changed(connection, latest) or _wrong(connection)
     if problem is None and not is_witnessed:
         problem = f"the trail has no row with hash {witness}: its end was cut off or replaced"
     return Verified(rows, seen, problem)
+
+
+@contextmanager
+def _snapshot(engine: Engine) -> Iterator[Connection]:
+    """Read one state of the database: what is written meanwhile was not inserted by somebody."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":  # SQLite's transactions always do
+            connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        yield connection
 
 
 def _hash(row: Mapping[str, Any]) -> str:
@@ -165,8 +186,9 @@ def _unaudited(connection: Connection) -> str | None:
         if name in _CHANGING:
             continue
         (key,) = table.primary_key
-        known = select(audit.c.subject).where(audit.c.kind == name)
-        query = select(func.min(key)).where(key.not_in(known))
+        # NOT IN would read the trail again for each row, on PostgreSQL.
+        known = exists().where(audit.c.kind == name, audit.c.subject == key)
+        query = select(func.min(key)).where(~known)
         stranger = connection.execute(query).scalar()
         if stranger is not None:
             return f"{name} {stranger} is not in the trail"
@@ -185,3 +207,51 @@ def _changed(connection: Connection, latest: Mapping[tuple[str, str], str]) -> s
             if present.get(subject) != noted.get(subject):
                 return f"{name} {subject} is not as the trail says"
     return None
+
+
+def _wrong(connection: Connection) -> str | None:
+    """A part whose row of ``review`` is not what its inspection and decisions make of it."""
+    last = ""
+    while True:
+        query = (
+            select(
+                inspection.c.id,
+                inspection.c.product,
+                inspection.c.verdict,
+                inspection.c.error,
+                inspection.c.sampled,
+            )
+            .where(inspection.c.id > last)
+            .order_by(inspection.c.id)
+            .limit(_AT_A_TIME)
+        )
+        found = connection.execute(query).all()
+        if not found:
+            break
+        first, last = found[0].id, found[-1].id
+        kept = {
+            row["inspection_id"]: dict(row)
+            for row in connection.execute(
+                select(review).where(review.c.inspection_id.between(first, last))
+            ).mappings()
+        }
+        decided: dict[str, list[Mapping[str, Any]]] = {}
+        query = select(decision).where(decision.c.inspection_id.between(first, last))
+        for one in connection.execute(query).mappings():
+            decided.setdefault(one["inspection_id"], []).append(dict(one))
+        for row in found:
+            last_one = last_of(decided.get(row.id, []))
+            expected = review_of(
+                last_one,
+                product=row.product,
+                verdict=row.verdict,
+                error=row.error,
+                sampled=row.sampled,
+            )
+            if kept.get(row.id) != (expected and {"inspection_id": row.id, **expected}):
+                return f"the review of inspection {row.id} is not as its decisions say"
+    stray = select(func.min(review.c.inspection_id)).where(
+        ~exists().where(inspection.c.id == review.c.inspection_id)
+    )
+    stranger = connection.execute(stray).scalar()
+    return f"the review of inspection {stranger} is of no inspection" if stranger else None

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from mambaad.errors import ConfigError
 from mambaad.serve.store import audit
+from mambaad.serve.store.review_state import review_of
 from mambaad.serve.store.rows import (
     Decided,
     Job,
@@ -35,8 +36,6 @@ from mambaad.serve.store.tables import (
 
 SERVICE = "service"
 """The actor of what nobody asked for in person."""
-_NEEDS_REVIEW = ("REVIEW", "UNKNOWN PRODUCT", "BAD IMAGE")
-_PASSES = {"PASS": True, "FAIL": False}
 
 
 class NotFound(ConfigError):
@@ -70,25 +69,25 @@ def add_inspection(
     record = json.loads(new.record)
     copied = {name: record[name] for name in ("product", "verdict", "score", "error")}
     times = {"queue_ms": float(new.queue_ms), "worker_ms": float(new.worker_ms)}
-    rows = ((part, asdict(new_part)), (inspection, {**asdict(new), **times, **copied}))
-    for table, row in rows:
+    received = asdict(new_part)
+    actor = received.pop("actor") or new_part.source
+    inspected = {**asdict(new), **times, **copied}
+    for table, row in ((part, received), (inspection, inspected)):
         connection.execute(insert(table), row)
-        audit.append(connection, table.name, row["id"], row, new_part.source)
+        audit.append(connection, table.name, row["id"], row, actor)
     for sink in sinks:
         connection.execute(
             insert(outbox).values(sink=sink, event_id=new.id, attempts=0, next_at=now())
         )
-    doubtful = _is_doubtful(record["verdict"], record["error"])
-    if doubtful or new.sampled:
-        connection.execute(
-            insert(review).values(
-                inspection_id=new.id,
-                product=record["product"],
-                reason="verdict" if doubtful else "sample",
-                is_open=True,
-                differs=False,
-            )
-        )
+    state = review_of(
+        None,
+        product=copied["product"],
+        verdict=copied["verdict"],
+        error=copied["error"],
+        sampled=new.sampled,
+    )
+    if state is not None:
+        connection.execute(insert(review).values(inspection_id=new.id, **state))
     connection.execute(delete(job).where(job.c.inspection_id == new.id))
     return new.id
 
@@ -162,22 +161,16 @@ def add_decision(
     }
     connection.execute(insert(decision), row)
     audit.append(connection, decision.name, row["id"] or "", row, actor)
-    doubtful = _is_doubtful(found.verdict, found.error)
-    passes = _PASSES.get(found.verdict)
-    good = {"good": True, "defective": False}.get(decided)
-    values = {
-        # A withdrawal leaves a row in the chain, and that row is superseded next.
-        "decision": None if decided == "withdrawn" else decided,
-        "decision_id": row["id"],
-        "differs": None not in (passes, good) and passes != good,
-        "is_open": decided == "unsure" or (decided == "withdrawn" and (doubtful or found.sampled)),
-    }
+    values = review_of(
+        row,
+        product=found.product,
+        verdict=found.verdict,
+        error=found.error,
+        sampled=found.sampled,
+    )
+    assert values is not None  # there is a decision
     if state is None:
-        connection.execute(
-            insert(review).values(
-                inspection_id=inspection_id, product=found.product, reason="decided", **values
-            )
-        )
+        connection.execute(insert(review).values(inspection_id=inspection_id, **values))
     else:
         connection.execute(
             update(review).where(review.c.inspection_id == inspection_id).values(**values)
@@ -251,8 +244,3 @@ def add_session(
 def remove_session(connection: Connection, id: str) -> None:
     """End a session."""
     connection.execute(delete(session).where(session.c.id == id))
-
-
-def _is_doubtful(verdict: str | None, error: str | None) -> bool:
-    """Whether a person should look at a part: in doubt, or not inspected."""
-    return verdict in _NEEDS_REVIEW or error is not None

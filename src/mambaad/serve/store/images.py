@@ -12,18 +12,26 @@ import hashlib
 import os
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mambaad.errors import DataError
 from mambaad.serve.store.rows import NewPart
 from mambaad.serve.store.writer import StoreError, StoreFull
 
 _ID = re.compile(r"[0-9a-f-]{36}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FORMAT = re.compile(r"[A-Z]{3,5}")
+_KEPT = ("images", "maps", "thumbnails")
+_AT_A_TIME = 500
+
+
+class ImageChanged(DataError):
+    """A stored image has not the SHA-256 of the part that was inspected."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +58,17 @@ class ImageStore:
     Args:
         folder: the service's data.
         min_free: bytes of the disk that are left alone: parts are refused before it is full.
+        make: create what is not there; else it is only read.
     """
 
-    def __init__(self, folder: Path, min_free: float) -> None:
+    def __init__(self, folder: Path, min_free: float = 0.0, *, make: bool = True) -> None:
         self.folder, self._min_free = folder, min_free
-        with _writing():
-            for name in ("spool", "images", "maps", "thumbnails"):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+        # Between whether an image is of use to another part, and its removal, none may join it.
+        self._lock = threading.Lock()
+        if make:
+            with _writing():
+                for name in ("spool", *_KEPT):
+                    (folder / name).mkdir(parents=True, exist_ok=True)
 
     def check_space(self) -> None:
         """Refuse to write where the disk is nearly full (StoreFull)."""
@@ -86,17 +98,21 @@ class ImageStore:
     def spooled(self, part: NewPart) -> bytes:
         """Read the image of a part that is not inspected yet (StoreError)."""
         try:
-            return self._spooled(part.id, part.sha256, part.format).read_bytes()
+            content = self._spooled(part.id, part.sha256, part.format).read_bytes()
         except OSError as error:
             raise StoreError(f"part {part.id}: its image is gone ({error.strerror})") from error
+        if hashlib.sha256(content).hexdigest() != part.sha256:
+            raise StoreError(f"part {part.id}: its image was changed in the spool")
+        return content
 
     def keep(self, part: NewPart, map: bytes | None, thumbnail: bytes | None) -> None:
         """Keep a spooled image, before its record is written."""
         target = self.image(part.sha256, part.format)
         with _writing():
             target.parent.mkdir(exist_ok=True)
-            _link(self._spooled(part.id, part.sha256, part.format), target)
-            os.utime(target)  # it may be there from an equal image
+            with self._lock:
+                _link(self._spooled(part.id, part.sha256, part.format), target)
+                os.utime(target)  # it may be there from an equal image
             for path, content in ((self.map(part.id), map), (self.thumbnail(part.id), thumbnail)):
                 if content is not None:
                     path.parent.mkdir(exist_ok=True)
@@ -114,6 +130,40 @@ class ImageStore:
         """Take a part out of the spool, after its record was written, or as it was refused."""
         with suppress(OSError):
             self._spooled(part.id, part.sha256, part.format).unlink(missing_ok=True)
+
+    def discard(self, part: NewPart, is_used: Callable[[str], bool]) -> None:
+        """Remove all files of a part that was not kept.
+
+        Args:
+            part: has no record and no job.
+            is_used: whether any part with a record has an image of a digest.
+        """
+        with suppress(OSError):
+            self._remove(part.id, part.sha256, part.format, is_used)
+            self.release(part)
+
+    def _remove(
+        self, part_id: str, sha256: str, format: str, is_used: Callable[[str], bool]
+    ) -> None:
+        for path in (self.map(part_id), self.thumbnail(part_id)):
+            path.unlink(missing_ok=True)
+        with self._lock:
+            others = (self.folder / "spool").glob(f"*.{sha256}.*")
+            # First those in work: they have a record before they leave the spool.
+            if all(other.name.startswith(part_id) for other in others) and not is_used(sha256):
+                self.image(sha256, format).unlink(missing_ok=True)
+
+    def read_image(self, sha256: str, format: str) -> bytes | None:
+        """Read an image; None if it is not kept (ImageChanged: it is another than inspected)."""
+        path = self.image(sha256, format)
+        try:
+            content = path.read_bytes()
+        except OSError:
+            return None
+        if hashlib.sha256(content).hexdigest() != sha256:
+            name = path.relative_to(self.folder).as_posix()
+            raise ImageChanged(f"{name} is not the image that was inspected; restore it")
+        return content
 
     def image(self, sha256: str, format: str) -> Path:
         """The path of an image, which may be gone."""
@@ -156,16 +206,55 @@ class ImageStore:
                     continue
                 if not is_kept(part_id):
                     removed += 1
-                    others = [self.map(part_id), self.thumbnail(part_id)]
-                    if not is_used(sha256):
-                        others.append(self.image(sha256, suffix.upper()))
-                    for other in others:
-                        other.unlink(missing_ok=True)
+                    self._remove(part_id, sha256, suffix.upper(), is_used)
                 path.unlink()
-            for folder in ("maps", "thumbnails", "images"):
+            for folder in _KEPT:
                 for leftover in (self.folder / folder).glob("*/*.tmp"):
                     leftover.unlink(missing_ok=True)
         return waiting, removed
+
+    def reconcile(
+        self, known: Callable[[str, list[str]], set[str]], before: float, go_on: Callable[[], bool]
+    ) -> int:
+        """Remove files that no part with a record has; returns their number.
+
+        Args:
+            known: of some names in a folder (``images``: digests; else ids of parts), those that
+                parts with a record have.
+            before: files that were written later are left alone (seconds since 1970).
+            go_on: is asked from time to time.
+        """
+        removed = 0
+        for folder in _KEPT:
+            pattern = _DIGEST if folder == "images" else _ID
+            for inner in sorted((self.folder / folder).iterdir()):
+                if not go_on():
+                    return removed
+                paths = {
+                    path.stem: path
+                    for path, stat in _files_in(inner)
+                    if stat.st_mtime < before and pattern.fullmatch(path.stem)
+                }
+                names = sorted(paths)
+                kept = {
+                    name
+                    for start in range(0, len(names), _AT_A_TIME)
+                    for name in known(folder, names[start : start + _AT_A_TIME])
+                }
+                if len(kept) == len(names):
+                    continue
+                with self._lock:
+                    spooled = {
+                        word
+                        for path in (self.folder / "spool").iterdir()
+                        for word in path.name.split(".")
+                    }
+                    for name in paths.keys() - kept - spooled:
+                        with suppress(OSError):
+                            if paths[name].stat().st_mtime < before:
+                                paths[name].unlink()
+                                removed += 1
+        return removed
 
     def sweep(self, rule: Retention) -> int:
         """Remove images and maps that are too old or too many, the oldest first; their number."""
@@ -204,7 +293,12 @@ def _check(pattern: re.Pattern[str], text: str) -> None:
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    for path in folder.glob("*/*"):
+    for inner in folder.iterdir():
+        yield from _files_in(inner)
+
+
+def _files_in(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    for path in folder.glob("*"):
         with suppress(OSError):
             yield path, path.stat()
 

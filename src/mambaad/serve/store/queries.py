@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Select, and_, func, or_, select, true
 
@@ -134,6 +134,26 @@ def has_image(connection: Connection, sha256: str) -> bool:
     """Whether a part with a record has an image of this digest."""
     query = select(part.c.id).where(part.c.sha256 == sha256).limit(1)
     return connection.execute(query).first() is not None
+
+
+def find_known(connection: Connection, folder: str, names: Sequence[str]) -> set[str]:
+    """Of names in a folder of images, those of parts with a record.
+
+    Args:
+        connection: that reads.
+        folder: ``images``: names are digests; else they are ids of parts.
+        names: a few hundred.
+    """
+    column = part.c.sha256 if folder == "images" else part.c.id
+    return set(connection.execute(select(column).where(column.in_(names))).scalars())
+
+
+def find_state(connection: Connection, part_id: str) -> Literal["kept", "waiting"] | None:
+    """Whether a part has a record, or waits for its inspection; None if it was not kept at all."""
+    if has_part(connection, part_id):
+        return "kept"
+    waits = connection.execute(select(job.c.part_id).where(job.c.part_id == part_id)).first()
+    return "waiting" if waits else None
 
 
 def list_jobs(connection: Connection) -> list[Job]:

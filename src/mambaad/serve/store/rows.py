@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+from mambaad.errors import ConfigError
+
 Decided = Literal["good", "defective", "unsure", "withdrawn"]
 
 
 @dataclass(frozen=True)
 class NewPart:
-    """A part that was received; see the table ``part``."""
+    """A part that was received; see the table ``part``.
+
+    ``actor``: who sent it, for the audit trail alone; empty where the source says it all.
+    """
 
     id: str
     received_at: str
@@ -29,6 +34,7 @@ class NewPart:
     product_given: str | None = None
     file_name: str = ""
     idempotency_key: str | None = None
+    actor: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Job:
 class Filter:
     """Which inspections a list has; None for all. ``since``, ``until``: times, half-open.
 
+    Times are of any form of :func:`read_time` (ConfigError), and kept as the tables hold them.
     ``differs``: those whose decision differs from the verdict. ``decision``: the one that holds.
     """
 
@@ -76,6 +83,12 @@ class Filter:
     decision: str | None = None
     sampled: bool | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("since", "until"):
+            given = getattr(self, name)
+            if given is not None:
+                object.__setattr__(self, name, read_time(given, name))
+
 
 def now() -> str:
     """The time in UTC, as the tables hold it."""
@@ -85,7 +98,27 @@ def now() -> str:
 def time_text(moment: datetime) -> str:
     """A moment as the tables hold it: ``2026-01-31T12:00:00.000Z``."""
     utc = moment.astimezone(timezone.utc)
-    return utc.strftime("%Y-%m-%dT%H:%M:%S.") + f"{utc.microsecond // 1000:03}Z"
+    return utc.isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
+
+
+def read_time(text: str, name: str) -> str:
+    """Read a time or date of ISO 8601, in UTC unless it says otherwise, as the tables hold it.
+
+    Args:
+        text: such as ``2026-01-31T12:00:00Z`` or ``2026-01-31``.
+        name: of the setting, for the error.
+
+    Raises:
+        ConfigError: there is no such time.
+    """
+    try:
+        # Python 3.10 knows no Z.
+        moment = datetime.fromisoformat(f"{text[:-1]}+00:00" if text[-1:] in "Zz" else text)
+        return time_text(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc))
+    except (ValueError, OverflowError):
+        raise ConfigError(
+            f"{name}: expected a time such as 2026-01-31T12:00:00Z, got {text!r}"
+        ) from None
 
 
 _lock = threading.Lock()

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
 from mambaad.locks import locked
 from mambaad.serve.store import audit, changes, queries
-from mambaad.serve.store.database import connect, hold_lock, migrate
+from mambaad.serve.store.database import connect, migrate, reach
 from mambaad.serve.store.queries import Row
 from mambaad.serve.store.rows import Decided, Filter, Job, NewInspection, NewPart, now
-from mambaad.serve.store.tables import bundle_use, session, setting, user
+from mambaad.serve.store.tables import session, setting, user
 from mambaad.serve.store.writer import StoreError, Writer, as_store_error
 
 T = TypeVar("T")
@@ -47,10 +47,10 @@ class Store:
             self._held.enter_context(locked(folder, make=True))
             self.engine = connect(url)
             self._held.callback(self.engine.dispose)
-            self._held.enter_context(hold_lock(self.engine))
-            migrate(self.engine, folder)
             self._writing = connect(url, writes=True)
             self._held.callback(self._writing.dispose)
+            reach(self._writing)
+            migrate(self._writing, folder)
         except BaseException:
             self._held.close()
             raise
@@ -107,6 +107,18 @@ class Store:
     def has_part(self, part_id: str) -> bool:
         """Whether a part has a record."""
         return self.read(lambda c: queries.has_part(c, part_id))
+
+    def known_files(self, folder: str, names: Sequence[str]) -> set[str]:
+        """Of names in a folder of images, those of parts with a record."""
+        return self.read(lambda c: queries.find_known(c, folder, names))
+
+    def state_of(self, part_id: str) -> Future[Literal["kept", "waiting"] | None]:
+        """Whether a part has a record or a job, after all that was to be written before.
+
+        Asked by the writer, whose connection holds the lock: what a lost connection had begun is
+        then either there or will never be.
+        """
+        return self.write(lambda c: queries.find_state(c, part_id))
 
     def has_image(self, sha256: str) -> bool:
         """Whether a part with a record has an image of this digest."""
@@ -180,6 +192,10 @@ class Store:
         """The number of the last event; 0 if there is none."""
         return self.read(queries.last_event)
 
+    def head(self) -> tuple[int, str]:
+        """The number and hash of the audit trail's last row: what a witness notes."""
+        return self.read(audit.head)
+
     def verify(self, witness: str | None = None) -> audit.Verified:
         """Check the audit trail; see :func:`audit.verify`."""
         return audit.verify(self.engine, witness)
@@ -204,11 +220,6 @@ class Store:
     ) -> Future[None]:
         """Note that a bundle went into use (``start``, ``promote``, ``rollback``)."""
         return self.write(lambda c: changes.add_bundle_use(c, action, version, sha256, actor))
-
-    def bundle_uses(self, limit: int = 100) -> list[Row]:
-        """The latest uses of bundles, newest first."""
-        query = select(bundle_use).order_by(bundle_use.c.id.desc()).limit(limit)
-        return self.read(lambda c: [dict(row) for row in c.execute(query).mappings()])
 
     def put_user(self, name: str, role: str, password: str, *, actor: str) -> Future[None]:
         """Add or replace a user; ``password`` is argon2's form of it."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from mambaad.errors import MambaADError
+from mambaad.errors import MambaADError, RunError
 
 T = TypeVar("T")
 _MOST = 256  # of writes that share a transaction
@@ -23,6 +23,10 @@ class StoreError(MambaADError, RuntimeError):
 
 class StoreFull(StoreError):
     """There is no space left for the store; nothing of the request was kept."""
+
+
+class StoreInUse(StoreError, RunError):
+    """Another service writes to the database."""
 
 
 class Writer:
@@ -94,13 +98,14 @@ class Writer:
                     try:
                         with connection.begin_nested():
                             result = write(connection)
-                    except DBAPIError as error:
-                        if is_lost(error):  # the transaction as a whole is
-                            raise
-                        failed.append((future, as_store_error(error)))
                     except Exception as error:
-                        failed.append((future, error))
+                        if not is_open(connection):  # all of the batch is gone
+                            raise
+                        is_known = not isinstance(error, DBAPIError)
+                        failed.append((future, error if is_known else as_store_error(error)))
                     else:
+                        if not is_open(connection):
+                            raise StoreError("the store lost a transaction; try again")
                         done.append((future, result))
         except Exception as error:
             problem = as_store_error(error)
@@ -114,9 +119,19 @@ class Writer:
             self._committed()
 
 
-def is_lost(error: DBAPIError) -> bool:
-    """Whether no more of a transaction can be written after an error."""
-    return error.connection_invalidated or isinstance(as_store_error(error), StoreFull)
+def is_open(connection: Connection) -> bool:
+    """Whether the transaction is still there, with what was written in it.
+
+    An error may end more than its own statement: SQLite rolls the whole transaction back when it
+    has no space or memory left, and what follows would be committed without what went before.
+    """
+    if connection.invalidated:
+        return False
+    held = connection.connection.driver_connection
+    if connection.dialect.name == "sqlite":
+        return bool(getattr(held, "in_transaction", False))
+    status = getattr(getattr(held, "info", None), "transaction_status", None)
+    return getattr(status, "name", "") == "INTRANS"
 
 
 def as_store_error(error: BaseException) -> StoreError:
