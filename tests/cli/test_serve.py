@@ -85,4 +85,4 @@ def test_a_folder_in_use_is_refused(data):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     store.close()
     assert done.returncode == 1
-    assert "another mambaad serve" in done.stderr
+    assert "another mambaad process" in done.stderr

@@ -90,7 +90,12 @@ def test_events_come_as_they_happen_and_none_is_left_out(client, served, good):
         if event["data"].get("serial") == "E":
             break
     assert event["data"]["id"] == found["id"]
-    asked = threading.Timer(0.5, lambda: Client(served.url).inspect(good, serial="F"))
+
+    def ask():
+        with Client(served.url) as third:
+            third.inspect(good, serial="F")
+
+    asked = threading.Timer(0.5, ask)
     asked.start()
     with Client(served.url) as other:  # from now on, waiting
         live = next(e for e in other.events(last=event["id"]) if e["event"] == "inspection")
