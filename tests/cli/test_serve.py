@@ -120,3 +120,21 @@ def test_a_folder_in_use_is_refused(data):
     store.close()
     assert done.returncode == 1
     assert "another mambaad process" in done.stderr
+
+
+def test_recalibrate_takes_parts_since_a_time(mambaad_command, data, monkeypatch):
+    taken = []
+    open_store(data).close()
+    (data / "review.secret").write_bytes(bytes(32))
+    command = ("recalibrate", "x.mambaad", "--out", "y.mambaad", "--data", data, "--since")
+    code, _, err = mambaad_command(*command, "noon")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert "--since: expected a time such as" in err
+
+    def read(_, **wanted):
+        taken.append(wanted["since"])
+        return []
+
+    monkeypatch.setattr("mambaad.serve.review.stored.reviewed_parts", read)
+    mambaad_command(*command, "2026-01-31T13:00:00+01:00")
+    assert taken == ["2026-01-31T12:00:00.000Z"]

@@ -192,7 +192,16 @@ def test_passwords_are_hashed_by_argon2():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "root a 0123456789abcdef", "viewer a", "viewer a short", "viewer a b c"]
+    "text",
+    [
+        "",
+        "root a 0123456789abcdef",
+        "viewer a",
+        "viewer a short",
+        "viewer a b c",
+        f"viewer {'a' * 101} 0123456789abcdef",
+        "viewer a\0b 0123456789abcdef",
+    ],
 )
 def test_an_unusable_token_file_is_refused(tmp_path, text):
     path = tmp_path / "tokens"

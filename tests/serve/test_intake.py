@@ -5,6 +5,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from mambaad.serve.leftovers import reconcile
 from mambaad.serve.store.writer import StoreError, StoreFull
 
 PNG = {"content-type": "image/png"}
@@ -115,9 +116,9 @@ def test_what_former_versions_left_is_removed_at_the_start(service, running, goo
     for path in stray:
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"left")
-    running.intake._reconcile(0.0)  # all of them are newer
+    reconcile(running.store, images, 0.0, lambda: True)  # all of them are newer
     assert all(path.is_file() for path in stray)
-    running.intake._reconcile(time.time() + 10)
+    reconcile(running.store, images, time.time() + 10, lambda: True)
     assert not any(path.is_file() for path in stray)
     assert images.image(row["sha256"], "PNG").is_file()
     assert images.map(row["part_id"]).is_file()

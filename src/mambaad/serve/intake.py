@@ -18,6 +18,7 @@ from mambaad.progress import say
 from mambaad.serve.bundles import Bundles
 from mambaad.serve.inference.pool import InferencePool, PoolClosed, QueueFull
 from mambaad.serve.inference.worker import Result, Task
+from mambaad.serve.leftovers import drop, reconcile
 from mambaad.serve.metrics import Metrics
 from mambaad.serve.problems import Problem, problem_of
 from mambaad.serve.review.sampling import draw, read_secret
@@ -162,7 +163,7 @@ class Intake:
                     raise Problem(422, "not_inspected", result.refused, "send another image")
                 await self._keep(part, inspection_id, result)
             except BaseException:
-                self._threads.submit(self._drop, part)
+                self._threads.submit(drop, self._store, self._images, part)
                 raise
             self._threads.submit(self._images.release, part)
             self._metrics.seconds.observe(time.perf_counter() - started)
@@ -183,7 +184,7 @@ class Intake:
             try:
                 await self._written(part, "waiting", self._store.add_job(job))
             except BaseException:
-                self._threads.submit(self._drop, part)
+                self._threads.submit(drop, self._store, self._images, part)
                 raise
             self._begin(job)
 
@@ -200,32 +201,9 @@ class Intake:
         )
         for job in jobs:
             self._begin(job)
-        self._threads.submit(self._reconcile, time.time() - 1)
-
-    def _reconcile(self, before: float) -> None:
-        """Remove files of parts that were not kept, such as by a version that left them."""
-        try:
-            removed = self._images.reconcile(
-                self._store.known_files, before, lambda: not self.is_ending
-            )
-        except (StoreError, OSError) as error:
-            say(f"files of parts that were not kept may be left: {error}")
-        else:
-            if removed:
-                say(f"{removed} files of parts that were not kept were removed")
-
-    def _drop(self, part: NewPart) -> None:
-        """Remove what a part that was not kept has on disk.
-
-        Where nobody can say whether it was kept, its place in the spool leaves that to the next
-        start.
-        """
-        with suppress(StoreError):
-            state = self._store.state_of(part.id).result()
-            if state == "kept":
-                self._images.release(part)
-            elif state is None:
-                self._images.discard(part, self._store.has_image)
+        self._threads.submit(
+            reconcile, self._store, self._images, time.time() - 1, lambda: not self.is_ending
+        )
 
     async def _written(self, part: NewPart, state: str, writing: Future[str]) -> None:
         """Wait until a part is in a state; also where it is and the answer was lost (StoreError).

@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from mambaad.artifacts.registry import Registry
-from mambaad.serve.app import HEADERS, create_app
+from mambaad.serve.app import HEADERS, _note_head, create_app
 from mambaad.serve.settings import make_settings
 from mambaad.serve.store.tables import bundle_use
 from mambaad.serve.store.writer import StoreFull
@@ -167,3 +167,12 @@ def test_json_of_events(service, good):
     assert text.startswith(f"id: {seq}\nevent: inspection\ndata: {{")
     assert text.endswith("}\n\n")
     assert json.loads(text.split("data: ")[1])["id"] == id
+
+
+def test_the_end_of_the_trail_is_noted_in_the_log(service, good, capsys):
+    send(service, good)
+    store = service.app.state.service.store
+    _note_head(store)
+    number, digest = store.head()
+    assert f"has {number} rows; the last hash is {digest}" in capsys.readouterr().err
+    assert store.verify(digest).problem is None
