@@ -20,7 +20,7 @@ from mambaad.data.read_ahead import read_ahead
 from mambaad.data.readers.base import Split
 from mambaad.data.unread import list_data
 from mambaad.errors import DataError
-from mambaad.progress import ProgressBar, say
+from mambaad.progress import ProgressBar, say, warn
 from mambaad.types import ProductClass, Reading, Sample
 
 _LAST_UPRIGHT = 4
@@ -103,9 +103,9 @@ def check_with_progress(
             classes, skip_unreadable=skip_unreadable, progress=bar.update, tell=say
         )
     for problem in left_out:
-        say(f"left out: {problem}")
+        warn(f"left out: {problem}")
     if left_out:
-        say(f"{len(left_out)} unreadable images left out")
+        warn(f"{len(left_out)} unreadable images left out")
     return readable
 
 

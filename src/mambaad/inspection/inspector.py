@@ -26,7 +26,7 @@ from mambaad.inspection.calibration import Calibration, read_calibration
 from mambaad.inspection.decision import decide
 from mambaad.inspection.records import Record, record_of
 from mambaad.inspection.stream import Item, Observed, Pixels, observe_one, observe_stream
-from mambaad.progress import say
+from mambaad.progress import warn
 from mambaad.types import Prediction
 
 Image = str | Path | Pixels
@@ -129,7 +129,7 @@ class Inspector:
             calibration, self.weights, precision, self.engine.device, self.config.head
         )
         if problem:
-            say(f"{source}: {problem}")
+            warn(f"{source}: {problem}")
         self.calibration = None if problem else calibration
 
     def inspect(self, image: Image, product: str | None = None) -> Prediction:

@@ -21,7 +21,7 @@ from mambaad.data.read_ahead import read_ahead
 from mambaad.errors import ConfigError, DataError, MambaADError, RunError
 from mambaad.inference.engine import Engine, Observation
 from mambaad.inspection.quality import Quality, measure_quality
-from mambaad.progress import say
+from mambaad.progress import warn
 from mambaad.types import ProductClass, Reading, Sample
 
 Pixels = UInt8[np.ndarray, "h w 3"]
@@ -147,7 +147,7 @@ def readable(
             if not skip_unreadable:
                 check_images(classes)
                 raise image.error  # if the file has been repaired meanwhile
-            say(f"left out: {image.error}")
+            warn(f"left out: {image.error}")
             continue
         image.result  # noqa: B018  # raises any other error
         yield image

@@ -38,7 +38,7 @@ from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.product_settings import ProductSettings, read_product_settings
 from mambaad.inspection.rates import check_rates
 from mambaad.inspection.stream import Item, observe_stream, readable
-from mambaad.progress import ProgressBar, say
+from mambaad.progress import ProgressBar, say, warn
 from mambaad.types import ProductClass, Sample
 
 FOLDS = "cross_fit"
@@ -211,7 +211,7 @@ def _openable(c: ProductClass) -> ProductClass:
         try:
             open_regular(sample.path).close()
         except OSError as error:
-            say(f"left out: {cannot_read(sample.path, error)}")
+            warn(f"left out: {cannot_read(sample.path, error)}")
             return False
         return True
 
@@ -247,7 +247,7 @@ def _training_classes(
         return classes
     checked, skipped = check_images(classes, skip_unreadable=skip_unreadable)
     for problem in skipped:
-        say(f"left out: {problem}")
+        warn(f"left out: {problem}")
     if fingerprint(part_digests(checked)) != wanted:
         raise DataError(
             f"{data} does not hold the parts that {run} was trained on (other contents, or "

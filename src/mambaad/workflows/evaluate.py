@@ -31,7 +31,7 @@ from mambaad.metrics.names import (
     check_place,
 )
 from mambaad.metrics.protocols import ClassMetrics, image_metrics, mean_over_classes
-from mambaad.progress import ProgressBar, say
+from mambaad.progress import ProgressBar, say, warn
 from mambaad.types import ProductClass
 from mambaad.workflows.csv_text import csv_text
 from mambaad.workflows.data_figures import DataFigures, Values, figures_for
@@ -284,7 +284,7 @@ def evaluate_engine(
         raise DataError("none of the test images can be read; repair or replace them")
     for c in classes:
         if c.name not in metrics.values:
-            say(f"{c.name}: left out, none of its test images can be read")
+            warn(f"{c.name}: left out, none of its test images can be read")
     pooled = [pair for pairs in metrics.scores.values() for pair in pairs]
     return Evaluation(
         protocol,
