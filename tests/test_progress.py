@@ -10,7 +10,6 @@ import pytest
 from mambaad.progress import say, warn
 
 
-
 def run_python(code):
     env = {name: value for name, value in os.environ.items() if name != "MAMBAAD_SHOW_PROGRESS"}
     done = subprocess.run(

@@ -9,9 +9,10 @@ if TYPE_CHECKING:
     from mambaad.config import TrainConfig
     from mambaad.errors import MambaADError
     from mambaad.inspection.inspector import Inspector
+    from mambaad.inspection.prediction import Prediction
     from mambaad.models.build import build_model
     from mambaad.models.mambaad import MambaAD
-    from mambaad.types import Prediction, Verdict
+    from mambaad.types import Verdict
     from mambaad.workflows.bundle import bundle
     from mambaad.workflows.calibrate import calibrate
     from mambaad.workflows.evaluate import Evaluation, evaluate
@@ -47,7 +48,7 @@ _MODULES = {
     "Inspector": "mambaad.inspection.inspector",
     "MambaAD": "mambaad.models.mambaad",
     "MambaADError": "mambaad.errors",
-    "Prediction": "mambaad.types",
+    "Prediction": "mambaad.inspection.prediction",
     "TrainConfig": "mambaad.config",
     "Verdict": "mambaad.types",
     "build_model": "mambaad.models.build",

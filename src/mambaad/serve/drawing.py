@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from PIL import Image
 
-from mambaad.report.overlay import draw_outlines, heatmap_overlay
+from mambaad.inspection.overlay import draw_outlines, heatmap_overlay
 from mambaad.serve.inference.worker import read_pixels
 from mambaad.types import Reading
 

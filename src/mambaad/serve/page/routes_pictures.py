@@ -12,7 +12,7 @@ from PIL import Image
 
 from mambaad.data.decoding import decode
 from mambaad.data.images import to_rgb
-from mambaad.report.overlay import heatmap_layer
+from mambaad.inspection.overlay import heatmap_layer
 from mambaad.serve.page.errors import PageRoute
 from mambaad.serve.page.page import Page, page_for
 from mambaad.serve.problems import Problem
