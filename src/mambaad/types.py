@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 MAX_PIXELS = 89_478_485
 """Pixels of an image that may be decoded by default (Pillow's own limit; 0.25 GiB of RGB)."""
@@ -33,6 +34,8 @@ class Sample:
     ``defect_type``: the name of its folder; ``"good"`` for a good part.
     ``mask_path``: None for a good part, and if the data set has no mask for the image.
     ``more_masks``: further masks of the image, joined with it.
+    ``held``: where its pixels and mask are, if in no file (:class:`mambaad.data.parts.Held`); the
+    paths are then names, for messages.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Sample:
     mask_path: Path | None = None
     reading: Reading = Reading()
     more_masks: tuple[Path, ...] = ()
+    held: Any = None
 
     @property
     def files(self) -> tuple[Path, ...]:

@@ -31,7 +31,15 @@ def read_image(path: Path, reading: Reading = AUTO) -> UInt8[np.ndarray, "h w 3"
 
 def read_sample_image(sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
     """Read the image of a data set's entry, as its data set is read (:func:`read_image`)."""
-    return read_image(sample.path, sample.reading)
+    return to_rgb(decode_sample(sample), sample.path, sample.reading)
+
+
+def decode_sample(sample: Sample) -> Decoded:
+    """Decode the image of a data set's entry, be it in a file or not (DataError)."""
+    if sample.held is None:
+        return decode(sample.path, sample.reading.max_pixels)
+    decoded: Decoded = sample.held.decode(sample.reading)
+    return decoded
 
 
 def to_rgb(decoded: Decoded, path: Path, reading: Reading) -> UInt8[np.ndarray, "h w 3"]:
