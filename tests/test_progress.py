@@ -10,10 +10,15 @@ import pytest
 from mambaad.progress import say, warn
 
 
-def run_python(code):
+def run_python(code, folder=None):
     env = {name: value for name, value in os.environ.items() if name != "MAMBAAD_SHOW_PROGRESS"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=True,
+        cwd=folder,
     )
     return done.stdout, done.stderr
 
@@ -56,3 +61,20 @@ def test_odd_names_are_one_line_of_text(capsys):
     warn("100 %s")
     assert capsys.readouterr().err == "a\\nb\\x1b[31m [bold]c\n100 %s\n"
     assert logging.getLogger("mambaad.progress").parent is logging.getLogger("mambaad")
+
+
+def test_the_whole_job_from_python_prints_nothing(parts, tmp_path):
+    code = f"""
+import logging
+import mambaad
+logging.getLogger("mambaad").addHandler(logging.FileHandler("log.txt"))
+logging.getLogger("mambaad").setLevel("INFO")
+run = mambaad.train({str(parts)!r}, "run", variant="lite", encoder="resnet18",
+                    encoder_weights="random", size=32, directions=2, epochs=1, batch_size=4)
+mambaad.evaluate(run, {str(parts)!r})
+mambaad.predict(run, {str(parts / "nut" / "test")!r}, "out")
+"""
+    assert run_python(code, tmp_path) == ("", "")
+    lines = (tmp_path / "log.txt").read_text().splitlines()
+    assert lines[0] == "12 training images of 2 classes: bolt 6, nut 6"
+    assert any(line.startswith("epoch 1/1  loss ") for line in lines)

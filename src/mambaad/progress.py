@@ -46,6 +46,11 @@ def show_progress() -> None:
         _lines.addHandler(_Shown())
 
 
+def is_shown() -> bool:
+    """Whether lines and bars are shown on standard error: in commands, and not from Python."""
+    return bool(_lines.handlers)
+
+
 def say(line: str) -> None:
     """Tell how work goes on, in one line (a record of level INFO)."""
     _lines.info("%s", line)
@@ -72,7 +77,7 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=_console,
             transient=True,
-            disable=not (show and _lines.handlers and _console.is_terminal),
+            disable=not (show and is_shown() and _console.is_terminal),
         )
         self._task = self._progress.add_task(title, total=None, note="")
 

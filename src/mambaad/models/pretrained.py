@@ -19,6 +19,9 @@ from urllib.parse import urlsplit
 import timm
 import torch
 from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
+from huggingface_hub import utils as hub_utils
+
+from mambaad.progress import is_shown
 
 _SECONDS = 5.0
 """How long a server may take to answer at all."""
@@ -44,16 +47,21 @@ def reached(name: str) -> Iterator[None]:
         if reason:
             raise ConnectionError(f"{urlsplit(source).hostname} cannot be reached: {reason}")
     levels = {logger: logging.getLogger(logger).level for logger in _LOGGERS}
-    is_offline = constants.HF_HUB_OFFLINE
+    bars: Any = hub_utils
+    is_offline, has_bars = constants.HF_HUB_OFFLINE, not bars.are_progress_bars_disabled()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the error says it in one line
         for logger in levels:
             logging.getLogger(logger).setLevel(logging.CRITICAL)
         constants.HF_HUB_OFFLINE = is_offline or source is None
+        if has_bars and not is_shown():
+            bars.disable_progress_bars()
         try:
             yield
         finally:
             constants.HF_HUB_OFFLINE = is_offline
+            if has_bars:
+                bars.enable_progress_bars()
             for logger, level in levels.items():
                 logging.getLogger(logger).setLevel(level)
 
