@@ -75,7 +75,7 @@ class Decoded:
 
     One of the two is None. ``image``: of 8 bits or less a channel, in any of Pillow's modes.
     ``wide``: numbers of more than 8 bits, height x width x channels of grey or RGB, and perhaps
-    alpha: uint16, int32, or floats of any size.
+    alpha: uint16, int32, or floats of any size; or uint8 of an array that a program gives.
     ``white``: the number that is white, where the file says so (12 bits: 4095). ``is_inverted``:
     whether white is 0, and black the largest number. ``is_lossy``: see :class:`Container`.
     ``orientation``: what it was turned by, as EXIF numbers it: 1 where it was not.

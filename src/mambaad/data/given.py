@@ -188,11 +188,11 @@ def _decode_array(
         )
     array = array[..., None] if array.ndim == 2 else array
     if color == "bgr" and array.shape[2] >= 3:
-        array = array[..., [2, 1, 0, 3][: array.shape[2]]]
+        array = array[..., ::-1] if array.shape[2] == 3 else array[..., [2, 1, 0, 3]]
     if kind == "b":
         array = array.astype(np.uint8) * 255
     if array.dtype == np.uint8:
-        return Decoded(Image.fromarray(array[..., 0] if array.shape[2] == 1 else array))
+        return Decoded(None, array, white=255)
     colours = array[..., : 3 if array.shape[2] >= 3 else 1]
     if kind == "f":
         return _scaled(colours, name, reading)
@@ -233,4 +233,4 @@ def _scaled(array: Shaped[np.ndarray, "h w c"], name: str, reading: Reading) -> 
             f"{found}, expected {black:g} to {white:g}; give it before it is normalised, or state "
             "its black and white with float_range"
         )
-    return Decoded(Image.fromarray(to_rgb(Decoded(None, array), Path(name), reading)))
+    return Decoded(None, to_rgb(Decoded(None, array), Path(name), reading), white=255)

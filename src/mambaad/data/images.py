@@ -150,6 +150,8 @@ def _check_whole(colours: Shaped[np.ndarray, "h w c"], path: Path) -> None:
 
 def _scaled(colours: Shaped[np.ndarray, "h w c"], white: int) -> UInt8[np.ndarray, "h w c"]:
     """Scale whole numbers so that ``white`` becomes 255, through a table: large images fit."""
+    if colours.dtype == np.uint8 and white == 255:
+        return np.array(colours, order="C")  # a copy
     numbers = np.arange(white + 1, dtype=np.uint32)
     table = ((numbers * 255 + white // 2) // white).astype(np.uint8)
     return np.asarray(table[colours])

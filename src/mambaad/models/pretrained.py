@@ -25,7 +25,8 @@ from mambaad.progress import is_shown
 
 _SECONDS = 5.0
 """How long a server may take to answer at all."""
-_NAMES = ("model.safetensors", "pytorch_model.bin")  # of the weights on the hub
+_NAMES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
+"""Of the weights on the hub."""
 _LOGGERS = ("huggingface_hub", "timm", "httpx", "urllib3")
 
 
@@ -73,7 +74,8 @@ def _source_of(name: str) -> str | None:
         return None
     if known.hf_hub_id:
         repository, _, revision = known.hf_hub_id.partition("@")
-        names = (known.hf_hub_filename,) if known.hf_hub_filename else _NAMES
+        file = known.hf_hub_filename or _NAMES[0]
+        names = (file, f"{Path(file).stem}.safetensors", *_NAMES)  # timm takes one beside it, too
         found = [try_to_load_from_cache(repository, n, revision=revision or None) for n in names]
         if any(isinstance(path, str) for path in found):
             return None
