@@ -32,6 +32,7 @@ from mambaad.data.layouts import read_data
 from mambaad.data.splits import shuffled
 from mambaad.files import check_writable, write_text
 from mambaad.metrics.ranking import roc_auc
+from mambaad.progress import show_progress
 from mambaad.types import ProductClass, Sample
 from mambaad.workflows.suspects import find_suspects
 
@@ -231,6 +232,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     try:
         main()
     except (mambaad.MambaADError, KeyboardInterrupt) as error:

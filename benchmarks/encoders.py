@@ -21,6 +21,7 @@ from mambaad.artifacts.manifest import has_begun
 from mambaad.artifacts.run_folder import training_seconds
 from mambaad.artifacts.snapshot import opened
 from mambaad.files import check_writable, write_text
+from mambaad.progress import show_progress
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -66,6 +67,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     try:
         main()
     except (mambaad.MambaADError, KeyboardInterrupt) as error:

@@ -21,6 +21,7 @@ from mambaad.artifacts.run_folder import read_config, read_data_summary, read_lo
 from mambaad.artifacts.snapshot import opened
 from mambaad.files import check_writable, write_text
 from mambaad.metrics.names import METRICS, PROTOCOLS
+from mambaad.progress import show_progress
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -97,6 +98,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     try:
         main()
     except mambaad.MambaADError as error:

@@ -26,6 +26,7 @@ from mambaad.artifacts.snapshot import opened
 from mambaad.data.layouts import class_names
 from mambaad.files import check_writable, write_text
 from mambaad.metrics.names import METRICS
+from mambaad.progress import show_progress
 from mambaad.workflows.extend import EPOCHS, LR_SHARE, Extension, extend
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -112,6 +113,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     try:
         main()
     except mambaad.MambaADError as error:

@@ -42,6 +42,7 @@ from mambaad.inference.recorded import Recorder
 from mambaad.models.build import build_system
 from mambaad.models.mixers import ss2d as hss
 from mambaad.ops.selective_scan.dispatch import selective_scan
+from mambaad.progress import show_progress
 from mambaad.training.loss import squared_error_loss
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -317,6 +318,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     try:
         main()
     except mambaad.MambaADError as error:

@@ -31,9 +31,9 @@ from mambaad.data.masks import resize_mask_nearest
 from mambaad.files import check_writable, write_text, written_whole
 from mambaad.inference.torch_engine import TorchEngine
 from mambaad.inference.weights import load_model
+from mambaad.inspection.overlay import draw_outlines, heatmap_overlay
 from mambaad.inspection.stream import Observed
 from mambaad.metrics.ranking import average_precision
-from mambaad.report.overlay import draw_outlines, heatmap_overlay
 from mambaad.types import ProductClass, Sample
 from mambaad.workflows.evaluate import evaluate_engine
 

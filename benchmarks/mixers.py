@@ -34,6 +34,7 @@ from mambaad.models.build import build_system
 from mambaad.models.mambaad import MambaAD
 from mambaad.models.mixers.table import MIXERS
 from mambaad.process import keep_freed_memory
+from mambaad.progress import show_progress
 from mambaad.recipes import VARIANTS
 from mambaad.training.loss import cosine_loss
 
@@ -156,4 +157,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     main()

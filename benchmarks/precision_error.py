@@ -21,6 +21,7 @@ from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.files import check_writable, write_text
 from mambaad.inference.compute import PRECISIONS
 from mambaad.metrics.names import METRICS
+from mambaad.progress import show_progress
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -77,6 +78,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     try:
         main()
     except mambaad.MambaADError as error:

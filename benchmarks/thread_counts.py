@@ -22,6 +22,7 @@ from mambaad.files import check_writable, write_text
 from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
 from mambaad.process import keep_freed_memory, limit_threads
+from mambaad.progress import show_progress
 from mambaad.recipes import VARIANTS
 from mambaad.training.loss import cosine_loss
 
@@ -82,4 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     main()

@@ -27,6 +27,7 @@ from mambaad.artifacts.run_folder import is_finished, read_config, read_log
 from mambaad.artifacts.snapshot import opened
 from mambaad.files import check_writable, locked, write_text
 from mambaad.metrics.names import METRICS
+from mambaad.progress import show_progress
 
 sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
@@ -123,6 +124,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     try:
         main()
     except mambaad.MambaADError as error:

@@ -21,6 +21,7 @@ import torch
 
 from mambaad.models.build import build_model
 from mambaad.process import keep_freed_memory
+from mambaad.progress import show_progress
 from mambaad.recipes import VARIANTS
 from mambaad.training.loss import squared_error_loss
 
@@ -83,4 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     main()

@@ -24,6 +24,7 @@ from mambaad.files import check_writable, write_text
 from mambaad.inference.packed.pack import pack
 from mambaad.models.build import build_model
 from mambaad.process import keep_freed_memory
+from mambaad.progress import show_progress
 from mambaad.recipes import VARIANTS
 from mambaad.training.loss import cosine_loss
 
@@ -123,6 +124,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     try:
         main()
     except (mambaad.MambaADError, KeyboardInterrupt) as error:

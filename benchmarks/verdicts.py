@@ -32,6 +32,7 @@ from mambaad.inspection.calibration import Calibration
 from mambaad.inspection.drift import drift_evidence, first_alarm
 from mambaad.inspection.stream import Item, observe_stream
 from mambaad.inspection.thresholds import conformal_threshold
+from mambaad.progress import show_progress
 from mambaad.types import ProductClass
 from mambaad.workflows.monitor import WATCHED
 
@@ -244,6 +245,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    show_progress()
     try:
         main()
     except mambaad.MambaADError as error:

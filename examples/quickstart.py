@@ -11,6 +11,7 @@ ImageNet (``--encoder-weights timm``), the same training finds all of them.
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -91,6 +92,8 @@ def main() -> None:
     parser.add_argument("--encoder-weights", default="random")
     parser.add_argument("--epochs", type=int, default=24)
     arguments = parser.parse_args()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("mambaad").setLevel(logging.INFO)  # so that training says how far it is
 
     data, run, results = (arguments.out / name for name in ("data", "run", "results"))
     make_parts(data)

@@ -40,6 +40,7 @@ import torch  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import mambaad  # noqa: E402
+from mambaad.progress import show_progress  # noqa: E402
 from mambaad.workflows.calibrate import calibrate  # noqa: E402
 
 SHARED = Path(__file__).parents[1].parent / "shared"
@@ -203,5 +204,6 @@ def calibrated_run(many_parts: Path, tmp_path_factory: pytest.TempPathFactory) -
     return run
 
 
+show_progress()  # as the command line does: many tests read what a command says
 os.environ.setdefault("COLUMNS", "120")  # rich's help pages, the same on every terminal
 torch.set_num_threads(1)  # such small networks are slower with more

@@ -109,7 +109,7 @@ def test_only_one_module_loads_what_cpp_built():
         ("from mambaad import ops", None),
         ("import mambaad.inference.engine", None),
         ("from mambaad.training.loop import fit", "is beside"),
-        ("import mambaad.report.overlay", "is above"),
+        ("import mambaad.report.junit", "is above"),
         ("def f():\n    from mambaad.workflows import train", "is above"),
         ("if TYPE_CHECKING:\n    from mambaad.cli.app import app", "is above"),
         ("importlib.import_module('mambaad.cli')", "is above"),

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mambaad.config import TrainConfig
+    from mambaad.data.parts import Part
     from mambaad.errors import MambaADError
     from mambaad.inspection.inspector import Inspector
+    from mambaad.inspection.prediction import Prediction
     from mambaad.models.build import build_model
     from mambaad.models.mambaad import MambaAD
-    from mambaad.types import Prediction, Verdict
+    from mambaad.training.callbacks import StepEnd
+    from mambaad.types import Verdict
     from mambaad.workflows.bundle import bundle
     from mambaad.workflows.calibrate import calibrate
     from mambaad.workflows.evaluate import Evaluation, evaluate
@@ -19,15 +22,19 @@ if TYPE_CHECKING:
     from mambaad.workflows.monitor import monitor
     from mambaad.workflows.predict import predict
     from mambaad.workflows.train import train
+    from mambaad.workflows.validation import EpochEnd
 
     __version__: str
 
 __all__ = [
+    "EpochEnd",
     "Evaluation",
     "Inspector",
     "MambaAD",
     "MambaADError",
+    "Part",
     "Prediction",
+    "StepEnd",
     "TrainConfig",
     "Verdict",
     "__version__",
@@ -43,11 +50,14 @@ __all__ = [
 
 # Imported on first use: PyTorch takes seconds to load, and `mambaad --help` should not.
 _MODULES = {
+    "EpochEnd": "mambaad.workflows.validation",
     "Evaluation": "mambaad.workflows.evaluate",
     "Inspector": "mambaad.inspection.inspector",
     "MambaAD": "mambaad.models.mambaad",
     "MambaADError": "mambaad.errors",
-    "Prediction": "mambaad.types",
+    "Part": "mambaad.data.parts",
+    "Prediction": "mambaad.inspection.prediction",
+    "StepEnd": "mambaad.training.callbacks",
     "TrainConfig": "mambaad.config",
     "Verdict": "mambaad.types",
     "build_model": "mambaad.models.build",

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:  # many read data sets' names alone
-    import numpy as np
-    from jaxtyping import Bool, Float
-
+from typing import Any
 
 MAX_PIXELS = 89_478_485
 """Pixels of an image that may be decoded by default (Pillow's own limit; 0.25 GiB of RGB)."""
@@ -40,6 +34,8 @@ class Sample:
     ``defect_type``: the name of its folder; ``"good"`` for a good part.
     ``mask_path``: None for a good part, and if the data set has no mask for the image.
     ``more_masks``: further masks of the image, joined with it.
+    ``held``: where its pixels and mask are, if in no file (:class:`mambaad.data.parts.Held`); the
+    paths are then names, for messages.
     """
 
     path: Path
@@ -48,6 +44,7 @@ class Sample:
     mask_path: Path | None = None
     reading: Reading = Reading()
     more_masks: tuple[Path, ...] = ()
+    held: Any = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -103,38 +100,3 @@ class Region:
     area_mm2: float | None
     peak: float
     peak_at: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The model's result for one image, with a verdict if its product is calibrated.
-
-    ``score``: the maximum over the inspected area of the anomaly map without a residual head's
-    part; without a calibration the system's own image score, which differs from it for UniAD. The
-    higher, the more anomalous.
-    ``anomaly_map``: float32, at the model's size, about 0 where the image looks like a good part.
-    ``product``: as given, or the one that the image resembles most; None if no product is known.
-    ``product_margin``: the confidence in a product that was not given, from 0 (another is as near
-    or nearer) to 1.
-
-    From the calibration of the product, and None (or empty) without one:
-    ``verdict``, and ``reason``, which explains it in words. ``percentile``: the share of good parts
-    that score lower, 0 to 100. ``p_value``: the probability that a good part scores as high.
-    ``heatmap_range``: the map's values at both ends of the product's heatmaps; the middle is the
-    threshold of FAIL. ``regions``: the places that look defective, worst first; empty for a PASS.
-    ``region_mask``: True inside them, of the map's size. ``quality``: see
-    :class:`mambaad.inspection.quality.Quality`.
-    """
-
-    score: float
-    anomaly_map: Float[np.ndarray, "h w"]
-    product: str | None = None
-    product_margin: float | None = None
-    verdict: Verdict | None = None
-    reason: str = ""
-    percentile: float | None = None
-    p_value: float | None = None
-    heatmap_range: tuple[float, float] | None = None
-    regions: tuple[Region, ...] = ()
-    region_mask: Bool[np.ndarray, "h w"] | None = None
-    quality: Mapping[str, float] | None = None

@@ -135,3 +135,12 @@ def test_extend_replaces_the_run_or_leaves_it(mambaad_command, trained_run, part
     code, _, err = mambaad_command(*command)
     assert (code, err.count("\n")) == (1, 1)
     assert "has a product 'clip' already" in err
+
+
+def test_a_folder_that_is_not_empty_is_refused_before_all_else(mambaad_command, tmp_path):
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "mine.txt").touch()
+    code, _, said = mambaad_command("train", tmp_path / "absent", "--out", out)
+    assert code == 1
+    assert said == f"mambaad: {out} exists and is not empty; choose another --out\n"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mambaad.data import checks
+from mambaad.data import images
 from mambaad.data.checks import check_images, check_with_progress, read_checked, read_sample
 from mambaad.data.decoding import Decoded, decode
 from mambaad.data.inventory import check_data
@@ -114,7 +114,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         seen.append(path)
         return decode(path, max_pixels)
 
-    monkeypatch.setattr(checks, "decode", read)
+    monkeypatch.setattr(images, "decode", read)
     return seen
 
 

@@ -10,8 +10,9 @@ import mambaad
 import mambaad.report.inspection_page
 from mambaad.errors import DataError, RunError
 from mambaad.inference.explain import Explainer, Explanation
+from mambaad.inspection.prediction import Prediction
 from mambaad.report.inspection_page import InspectionPage, _sentences
-from mambaad.types import Prediction, Region, Verdict
+from mambaad.types import Region, Verdict
 from mambaad.workflows.calibrate import calibrate
 
 

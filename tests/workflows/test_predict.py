@@ -16,8 +16,8 @@ import mambaad
 from mambaad.artifacts.manifest import PROTOTYPES
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.inference.torch_engine import TorchEngine
+from mambaad.inspection.prediction import Prediction
 from mambaad.inspection.records import Record, read_records
-from mambaad.types import Prediction
 from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.predict import verdicts_junit
 from tests.runs import change
@@ -365,3 +365,21 @@ def test_verdicts_of_a_calibrated_run(calibrated_run, many_parts, tmp_path):
     assert root.get("failures") == str(verdicts.count("FAIL"))
     assert root.get("skipped") == str(verdicts.count("REVIEW"))
     assert len(root.findall("testsuite[@name='nut']/testcase/failure")) == verdicts.count("FAIL")
+
+
+def test_one_path_needs_no_list(trained_run, parts, tmp_path):
+    path = parts / "nut" / "test" / "good" / "000.png"
+    for number, images in enumerate((path, str(path), path.parent, [path], (str(path),))):
+        records = mambaad.predict(trained_run, images, tmp_path / str(number))
+        assert records[0].path == path.as_posix()
+        assert len(records) == (3 if images == path.parent else 1)
+
+
+@pytest.mark.parametrize("images", [5, None, [np.zeros((9, 9, 3), np.uint8)], b"part.png"])
+@pytest.mark.usefixtures("users_checks_only")
+def test_what_is_no_path_is_refused_in_one_line(trained_run, tmp_path, images):
+    with pytest.raises(
+        ConfigError, match=r"images: expected paths.* use mambaad\.Inspector\(run\)"
+    ):
+        mambaad.predict(trained_run, images, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -159,7 +159,7 @@ def test_killed_at_the_very_end_and_resumed(parts, trained_run, tmp_path, monkey
             mambaad.train(parts, run, **SMALL)
     assert len(read(read_log, run)) == SMALL["epochs"] - 1
     with monkeypatch.context() as patched:
-        patched.setattr("mambaad.workflows.train.measure_prototypes", killed)
+        patched.setattr("mambaad.training.finish.measure_prototypes", killed)
         with pytest.raises(SystemExit):
             mambaad.train(parts, run, resume=True)
     (run / ".0123.mambaad-tmp").write_bytes(b"half a checkpoint")

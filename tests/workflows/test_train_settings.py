@@ -19,6 +19,7 @@ from mambaad.workflows.bundle import bundle
 def test_every_setting_is_a_documented_parameter():
     parameters = inspect.signature(mambaad.train).parameters
     own = {"data", "out", "resume", "skip_unreadable", "device"}
+    own |= {"after_step", "after_epoch", "validate_every", "validate_on"}
     assert set(parameters) - own == set(SETTINGS) == set(TrainConfig.model_fields) - {"fold"}
     described = re.findall(
         r"^ {8}(\w+): ", mambaad.train.__doc__.split("Returns:")[0], re.MULTILINE

@@ -10,7 +10,7 @@ from typing import Any
 from mambaad.errors import DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import file_digest
-from mambaad.types import ProductClass
+from mambaad.types import ProductClass, Sample
 
 _SHORT = 16  # hexadecimal digits of a part's digest: enough to distinguish parts
 
@@ -55,19 +55,21 @@ def summarise_data(
 
 
 def part_digests(classes: Sequence[ProductClass]) -> dict[str, list[str]]:
-    """Compute the SHA-256 of each good part's file, by class.
+    """Compute the SHA-256 of each good part's file, or pixels, by class.
 
     Raises:
         DataError: a file that cannot be read.
     """
-    return {c.name: [_digest(sample.path) for sample in c.train] for c in classes}
+    return {c.name: [_digest(sample) for sample in c.train] for c in classes}
 
 
-def _digest(path: Path) -> str:
+def _digest(sample: Sample) -> str:
+    if sample.held is not None:
+        return str(sample.held.digest)
     try:
-        return file_digest(path)
+        return file_digest(sample.path)
     except OSError as error:
-        raise DataError(cannot_read(path, error, "restore it")) from error
+        raise DataError(cannot_read(sample.path, error, "restore it")) from error
 
 
 def fingerprint(digests: Mapping[str, Sequence[str]]) -> str:
@@ -82,15 +84,15 @@ def fingerprint(digests: Mapping[str, Sequence[str]]) -> str:
     return whole.hexdigest()
 
 
-def known_parts(summary: Mapping[str, Any], paths: Sequence[Path]) -> list[Path]:
-    """Find the files whose contents a run was trained on.
+def known_parts(summary: Mapping[str, Any], samples: Sequence[Sample]) -> list[Path]:
+    """Find the parts that a run was trained on, by their contents; returns their paths.
 
     Args:
         summary: of the run's data (:func:`summarise_data`).
-        paths: of the files.
+        samples: the parts.
 
     Raises:
         DataError: a file that cannot be read.
     """
     known = {digest for digests in summary["parts"].values() for digest in digests}
-    return [path for path in paths if _digest(path)[:_SHORT] in known]
+    return [sample.path for sample in samples if _digest(sample)[:_SHORT] in known]

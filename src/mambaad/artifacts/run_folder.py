@@ -55,7 +55,7 @@ def new_folder(folder: Path) -> Iterator[None]:
         RunError: the path exists and is not an empty folder, cannot be written, or another process
             is writing it.
     """
-    _check_new(folder)
+    check_new(folder)
     with locked(folder, make=True):
         yield
 
@@ -73,7 +73,7 @@ def create_run(
     Raises:
         RunError: the folder is not empty, or cannot be written.
     """
-    _check_new(folder)
+    check_new(folder)
     versions = {name: version(name) for name in ("mambaad", "torch", "timm")}
     commit(
         folder,
@@ -86,7 +86,8 @@ def create_run(
     )
 
 
-def _check_new(folder: Path) -> None:
+def check_new(folder: Path) -> None:
+    """Refuse to make a run where something is (RunError)."""
     if not folder.exists():
         return
     hint = "resume it (--resume), or " if has_begun(folder) else ""
@@ -169,6 +170,7 @@ class EpochRecord(BaseModel):
     seconds: Annotated[float, Field(ge=0)]
     waited: Annotated[float, Field(ge=0)] = 0.0
     gpu_percent: float = 0.0
+    validation: dict[str, float | None] = {}
 
 
 class HeadRecord(BaseModel):

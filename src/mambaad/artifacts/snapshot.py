@@ -41,7 +41,7 @@ from mambaad.documents import MAX_JSON, DocumentError, parse_json
 from mambaad.errors import RunError
 from mambaad.file_errors import cannot_read
 from mambaad.files import open_regular, printable
-from mambaad.progress import say
+from mambaad.progress import warn
 
 _TRIES = 20
 """How often a run is opened anew that is replaced while it is opened."""
@@ -345,7 +345,7 @@ def _former_files(folder: Path) -> dict[str, tuple[str, None]]:
         )
     if folder not in _TOLD:
         _TOLD.add(folder)
-        say(
+        warn(
             f"{folder} was made by a former version of mambaad, without digests of its files, so "
             "they cannot be verified; the next command that writes into it adds them"
         )

@@ -28,6 +28,7 @@ from mambaad.cli.output import show
 from mambaad.errors import MambaADError
 from mambaad.files import printable
 from mambaad.process import is_out_of_memory
+from mambaad.progress import show_progress
 
 app = typer.Typer(
     cls=InterruptibleGroup,
@@ -89,6 +90,7 @@ NO_MEMORY = (
 
 def main() -> None:
     """Run the command line; every error that a user can cause is one line and exit code 1."""
+    show_progress()
     codecs.register_error("mambaad", _escape)
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done then
     for stream in (sys.stdout, sys.stderr):

@@ -111,7 +111,7 @@ def check_training(
     Raises:
         ConfigError, DataError, RunError: one line that says what was expected.
     """
-    from mambaad.artifacts.run_folder import is_finished, read_config
+    from mambaad.artifacts.run_folder import check_new, is_finished, read_config
     from mambaad.artifacts.snapshot import opened
     from mambaad.config import check_names, make_config
     from mambaad.data.exclusion import leave_out
@@ -121,7 +121,9 @@ def check_training(
     check_device(device)
     check_names(settings)
     started, has_ended = {}, False
-    if resume:
+    if not resume:
+        check_new(out)
+    else:
         with opened(out) as run:
             started, has_ended = read_config(run).model_dump(), is_finished(run)
     config = make_config({**started, **settings})

@@ -11,16 +11,17 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from mambaad.data.decoding import Decoded, decode
+from mambaad.data.decoding import Decoded
 from mambaad.data.depth import depth_notes, find_depth, with_reading
 from mambaad.data.exclusion import leave_out, without
-from mambaad.data.images import AUTO, check_pixels, depth_evidence, to_rgb
+from mambaad.data.images import AUTO, check_pixels, decode_sample, depth_evidence, to_rgb
 from mambaad.data.mask_files import MaskFile, read_mask_file
+from mambaad.data.parts import Parts
 from mambaad.data.read_ahead import read_ahead
 from mambaad.data.readers.base import Split
 from mambaad.data.unread import list_data
-from mambaad.errors import DataError
-from mambaad.progress import ProgressBar, say
+from mambaad.errors import ConfigError, DataError
+from mambaad.progress import ProgressBar, say, warn
 from mambaad.types import ProductClass, Reading, Sample
 
 _LAST_UPRIGHT = 4
@@ -51,12 +52,12 @@ def read_sample(sample: Sample) -> tuple[UInt8[np.ndarray, "h w 3"], Joined | No
         DataError: one of them cannot be read.
         MaskSizeError: the mask is of another size than the image.
     """
-    decoded = decode(sample.path, sample.reading.max_pixels)
+    decoded = decode_sample(sample)
     return to_rgb(decoded, sample.path, sample.reading), join_masks(sample, decoded)
 
 
-def read_checked(
-    root: Path,
+def list_to_check(
+    root: Path | Parts,
     classes: Sequence[str] | None = None,
     *,
     split: Split = "train",
@@ -66,12 +67,11 @@ def read_checked(
     skip_unreadable: bool = False,
     reading: Reading = AUTO,
 ) -> list[ProductClass]:
-    """List the images of a data set in any known layout, after decoding each of them once.
-
-    A progress bar shows how far it is; each image left out is named on standard error.
+    """List the images of a data set in any known layout, for :func:`check_with_progress`.
 
     Args:
-        root, classes, split, layout: see :func:`mambaad.data.unread.list_data`.
+        root, classes, split, layout: see :func:`mambaad.data.unread.list_data`; or the data set of
+            a program, which has no layout.
         exclude: names of training images to leave out, which are not decoded.
         may_be_gone: whether those names need not be there.
         skip_unreadable: leave unreadable images and folders out instead of raising.
@@ -79,13 +79,44 @@ def read_checked(
 
     Raises:
         ConfigError, DataError: see :func:`mambaad.data.unread.list_data` and
-            :func:`mambaad.data.exclusion.leave_out`.
-        DataError: see :func:`check_images`.
+            :func:`mambaad.data.exclusion.leave_out`; or :meth:`mambaad.data.parts.Parts.classes`.
     """
+    if isinstance(root, Parts):
+        for name, given in (("layout", layout), ("exclude", exclude)):
+            if given:
+                raise ConfigError(f"{name} is for data sets in folders; omit it")
+        return root.classes(classes, split=split, reading=reading, skip_unreadable=skip_unreadable)
     root = Path(root)
     found = list_data(root, classes, split=split, layout=layout, skip_unreadable=skip_unreadable)
     listed = (without if may_be_gone else leave_out)(found, root, exclude or ())
-    return check_with_progress(with_reading(listed, reading), skip_unreadable=skip_unreadable)
+    return with_reading(listed, reading)
+
+
+def read_checked(
+    root: Path | Parts,
+    classes: Sequence[str] | None = None,
+    *,
+    split: Split = "train",
+    layout: str | None = None,
+    exclude: Collection[str] | None = None,
+    skip_unreadable: bool = False,
+    reading: Reading = AUTO,
+) -> list[ProductClass]:
+    """List the images of a data set, after decoding each of them once.
+
+    Raises:
+        ConfigError, DataError: see :func:`list_to_check` and :func:`check_images`.
+    """
+    listed = list_to_check(
+        root,
+        classes,
+        split=split,
+        layout=layout,
+        exclude=exclude,
+        skip_unreadable=skip_unreadable,
+        reading=reading,
+    )
+    return check_with_progress(listed, skip_unreadable=skip_unreadable)
 
 
 def check_with_progress(
@@ -103,9 +134,9 @@ def check_with_progress(
             classes, skip_unreadable=skip_unreadable, progress=bar.update, tell=say
         )
     for problem in left_out:
-        say(f"left out: {problem}")
+        warn(f"left out: {problem}")
     if left_out:
-        say(f"{len(left_out)} unreadable images left out")
+        warn(f"{len(left_out)} unreadable images left out")
     return readable
 
 
@@ -186,6 +217,12 @@ def join_masks(sample: Sample, image: Decoded) -> Joined | None:
     """
     if sample.mask_path is None:
         return None
+    if sample.held is not None:
+        marked = sample.held.mask(sample.reading)
+        if marked.shape != image.size:
+            found = MaskFile(marked, 1.0, 1)
+            raise MaskSizeError(_size_problem(sample.mask_path, found, sample.path, image))
+        return Joined(marked, empty=None if marked.any() else sample.mask_path)
     joined: Bool[np.ndarray, "h w"] | None = None
     apart, empty = False, None
     for path in (sample.mask_path, *sample.more_masks):
@@ -249,7 +286,7 @@ def check_masks(classes: Iterable[ProductClass]) -> None:
 def _examine(sample: Sample) -> tuple[str | None, int | None]:
     """Say what makes an image unreadable, and its largest number where that decides its depth."""
     try:
-        decoded = decode(sample.path, sample.reading.max_pixels)
+        decoded = decode_sample(sample)
         is_open = sample.reading.bit_depth is None
         highest = depth_evidence(decoded, sample.path) if is_open else None
         if highest is None:

@@ -75,7 +75,7 @@ class Decoded:
 
     One of the two is None. ``image``: of 8 bits or less a channel, in any of Pillow's modes.
     ``wide``: numbers of more than 8 bits, height x width x channels of grey or RGB, and perhaps
-    alpha: uint16, int32, or floats of any size.
+    alpha: uint16, int32, or floats of any size; or uint8 of an array that a program gives.
     ``white``: the number that is white, where the file says so (12 bits: 4095). ``is_inverted``:
     whether white is 0, and black the largest number. ``is_lossy``: see :class:`Container`.
     ``orientation``: what it was turned by, as EXIF numbers it: 1 where it was not.
@@ -155,12 +155,12 @@ def decode_bytes(content: bytes, path: Path, max_pixels: int) -> Decoded:
         raise DataError(f"{path} has {what}; convert it to PNG")
     try:
         if pages and (decoded := _rare_tiff(content, pages[0], path, max_pixels)):
-            return _turned(decoded, pages[0].get(tiff.ORIENTATION, (1,))[0])
+            return turned(decoded, pages[0].get(tiff.ORIENTATION, (1,))[0])
         image = _opened(kind, container.content)
-        _check_pixels(path, image.size, max_pixels)
+        check_size(path, image.size, max_pixels)
         decoded = _loaded(image, container, path)
         _check_whole(image, container.content)
-        decoded = _turned(decoded, container.orientation)
+        decoded = turned(decoded, container.orientation)
         if kind == "TIFF" and pages and container.content is content:  # turned by Pillow
             return replace(decoded, orientation=pages[0].get(tiff.ORIENTATION, (1,))[0])
         return decoded
@@ -201,22 +201,28 @@ def _opened(kind: Format, content: bytes) -> ImageFile.ImageFile:
 
 def _loaded(image: ImageFile.ImageFile, container: Container, path: Path) -> Decoded:
     """Decode an image that was opened."""
+    wide = None if image.mode == "LAB" else _wide_colours(image, container.content, path)
+    return Decoded(None, wide) if wide is not None else loaded(image, path, container.is_lossy)
+
+
+def loaded(image: Image.Image, path: Path, is_lossy: bool = False) -> Decoded:
+    """Take the pixels of a Pillow image as they are stored, not turned; ``path`` is for messages.
+
+    Of colours of 16 bits Pillow keeps the upper 8.
+    """
     tags: Any = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
-    is_inverted = tags.get(tiff.PHOTOMETRIC) == tiff_kinds.GREY_WHITE_IS_ZERO
     if image.mode == "LAB":
         raise DataError(f"{path} has colours in CIELAB, expected RGB or grey; convert it to RGB")
-    wide = _wide_colours(image, container.content, path)
-    if wide is not None:
-        return Decoded(None, wide)
     if image.mode in _WIDE_MODES:
         bits = tags.get(tiff.BITS, (16,))[0]
+        is_inverted = tags.get(tiff.PHOTOMETRIC) == tiff_kinds.GREY_WHITE_IS_ZERO
         image.load()
         numbers = np.asarray(image)[..., None]
         return Decoded(None, numbers, 2**bits - 1 if bits < 16 else None, is_inverted)
     image.load()
     if isinstance(alphas := image.info.get("transparency"), bytes):
         image.info["transparency"] = alphas[:256]  # Pillow fails on those of no colour
-    return Decoded(image, is_lossy=container.is_lossy)
+    return Decoded(image, is_lossy=is_lossy)
 
 
 def _check_whole(image: ImageFile.ImageFile, content: bytes) -> None:
@@ -298,7 +304,7 @@ def _rare_tiff(content: bytes, page: tiff.Directory, path: Path, max_pixels: int
     ):
         return None
     if page.get(tiff.WIDTH) and page.get(tiff.HEIGHT):
-        _check_pixels(path, (page[tiff.WIDTH][0], page[tiff.HEIGHT][0]), max_pixels)
+        check_size(path, (page[tiff.WIDTH][0], page[tiff.HEIGHT][0]), max_pixels)
     try:
         samples = tiff.read_samples(content, page)
     except KeyError:
@@ -311,7 +317,8 @@ def _rare_tiff(content: bytes, page: tiff.Directory, path: Path, max_pixels: int
     return Decoded(None, samples, white, is_inverted)
 
 
-def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+def check_size(path: Path, size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse an image, of a width and a height, that has too many pixels (DataError)."""
     width, height = size
     if width * height > max_pixels:
         raise DataError(
@@ -320,8 +327,8 @@ def _check_pixels(path: Path, size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def _turned(decoded: Decoded, orientation: int) -> Decoded:
-    """Turn an image upright."""
+def turned(decoded: Decoded, orientation: int) -> Decoded:
+    """Turn an image upright, whose orientation is given as EXIF numbers it."""
     turn = _TURNS.get(orientation)
     if turn is None:
         return decoded

@@ -31,7 +31,15 @@ def read_image(path: Path, reading: Reading = AUTO) -> UInt8[np.ndarray, "h w 3"
 
 def read_sample_image(sample: Sample) -> UInt8[np.ndarray, "h w 3"]:
     """Read the image of a data set's entry, as its data set is read (:func:`read_image`)."""
-    return read_image(sample.path, sample.reading)
+    return to_rgb(decode_sample(sample), sample.path, sample.reading)
+
+
+def decode_sample(sample: Sample) -> Decoded:
+    """Decode the image of a data set's entry, be it in a file or not (DataError)."""
+    if sample.held is None:
+        return decode(sample.path, sample.reading.max_pixels)
+    decoded: Decoded = sample.held.decode(sample.reading)
+    return decoded
 
 
 def to_rgb(decoded: Decoded, path: Path, reading: Reading) -> UInt8[np.ndarray, "h w 3"]:
@@ -142,6 +150,8 @@ def _check_whole(colours: Shaped[np.ndarray, "h w c"], path: Path) -> None:
 
 def _scaled(colours: Shaped[np.ndarray, "h w c"], white: int) -> UInt8[np.ndarray, "h w c"]:
     """Scale whole numbers so that ``white`` becomes 255, through a table: large images fit."""
+    if colours.dtype == np.uint8 and white == 255:
+        return np.array(colours, order="C")  # a copy
     numbers = np.arange(white + 1, dtype=np.uint32)
     table = ((numbers * 255 + white // 2) // white).astype(np.uint8)
     return np.asarray(table[colours])

@@ -53,7 +53,11 @@ def read_mask_file(path: Path, max_pixels: int = MAX_PIXELS) -> MaskFile:
     Raises:
         DataError: see :func:`mambaad.data.decoding.decode`; or there is no safe reading.
     """
-    decoded = decode(path, max_pixels)
+    return mask_of(decode(path, max_pixels), path)
+
+
+def mask_of(decoded: Decoded, path: Path) -> MaskFile:
+    """Read a mask that was decoded; ``path`` is for messages. See :func:`read_mask_file`."""
     levels, alpha, colours = _levels(decoded)
     if levels.dtype.kind == "f" and not np.isfinite(levels).all():
         raise DataError(f"{path} has values that are not finite, expected a mask; save it again")

@@ -15,7 +15,7 @@ from mambaad.inference.device import first_line, is_lost
 from mambaad.inference.recorded import Recorder
 from mambaad.models.system import System
 from mambaad.process import is_out_of_memory
-from mambaad.progress import say
+from mambaad.progress import warn
 
 _COMPILED = "_is_compiled"
 Result = TypeVar("Result")
@@ -92,7 +92,7 @@ def or_plain(
     _undo(system)
     for recorder in recorders:
         recorder.forget()
-    say(f"torch.compile failed ({reason}); continuing without it (--compile off)")
+    warn(f"torch.compile failed ({reason}); continuing without it (--compile off)")
     return work()
 
 

@@ -12,7 +12,7 @@ from mambaad.errors import ConfigError
 from mambaad.inference.compute import check_device
 from mambaad.ops.selective_scan import operator, selective_scan
 from mambaad.process import is_out_of_memory
-from mambaad.progress import say
+from mambaad.progress import warn
 
 OLDEST = (7, 5)
 """The lowest compute capability of an NVIDIA GPU that the Triton kernels are compiled for in CI."""
@@ -39,7 +39,7 @@ def find_device(name: str = "auto") -> torch.device:
             problems.append(found)
         if _has_driver() and problems[0] not in _said:
             _said.add(problems[0])
-            say(f"the GPU is not used ({problems[0]}); computing on the CPU")
+            warn(f"the GPU is not used ({problems[0]}); computing on the CPU")
         name = "cpu"
     if name == "cpu" and operator.triton_on_cpu and os.environ.get("TRITON_INTERPRET") != "1":
         raise ConfigError(

@@ -10,7 +10,7 @@ import torch
 
 from mambaad.errors import MambaADError
 from mambaad.inference.device import first_line, is_lost
-from mambaad.progress import say
+from mambaad.progress import warn
 
 Tensors = tuple[torch.Tensor, ...]
 WARM_UP = 3
@@ -125,4 +125,4 @@ class Recorder:
         # Older releases leave the allocator so too; later ones refuse this, as it has ended.
         with contextlib.suppress(AttributeError, RuntimeError):
             torch._C._cuda_endAllocateToPool(index, self._pool)
-        say(f"the CUDA graph could not be recorded ({reason}); continuing without (--compile off)")
+        warn(f"the CUDA graph could not be recorded ({reason}); continuing without (--compile off)")

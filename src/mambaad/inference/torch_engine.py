@@ -40,7 +40,7 @@ from mambaad.models.normalise import normalise
 from mambaad.models.scoring import measure
 from mambaad.models.system import Reconstruction, System
 from mambaad.process import is_out_of_memory, limit_threads
-from mambaad.progress import say
+from mambaad.progress import warn
 
 _GPU_PIXELS = 16 * 256 * 256
 """Pixels of a batch on a GPU: enough to fill it, in a few GiB."""
@@ -166,7 +166,7 @@ class TorchEngine:
                 if self._spare is None:
                     raise RunError(f"the GPU failed ({first_line(error)}); start again") from error
                 reason = first_line(error)
-            say(f"the GPU failed ({reason}); going on on the CPU")
+            warn(f"the GPU failed ({reason}); going on on the CPU")
             # Not copied back: nothing can be read from that GPU any more.
             model, self._spare = self._spare, None
             self._move(model, torch.device("cpu"), "off")
@@ -189,7 +189,7 @@ class TorchEngine:
                         "--device"
                     ) from error
             self.batch_size //= 2
-            say(f"{memory_of(self._place)} is too small: {self.batch_size} images at a time now")
+            warn(f"{memory_of(self._place)} is too small: {self.batch_size} images at a time now")
             self._recorder.forget()
             if self._place.type == "cuda":
                 with contextlib.suppress(RuntimeError):  # after a recording that failed

@@ -11,10 +11,11 @@ from jaxtyping import Float
 
 from mambaad.inference.engine import Observation
 from mambaad.inspection.calibration import Calibration, ClassCalibration, inspected_map
+from mambaad.inspection.prediction import Prediction
 from mambaad.inspection.quality import Quality
 from mambaad.inspection.regions import find_regions
 from mambaad.inspection.thresholds import p_value, percentile
-from mambaad.types import Prediction, Verdict
+from mambaad.types import Verdict
 
 
 def nearest_product(

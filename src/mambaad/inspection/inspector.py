@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import numpy as np
+from PIL.Image import Image as PillowImage
 
 from mambaad.artifacts.manifest import WEIGHTS
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import read_config, read_data_summary
 from mambaad.artifacts.snapshot import opened
+from mambaad.data.given import Color, Tensor, check_color, check_float_range, given_pixels
 from mambaad.errors import ConfigError
 from mambaad.inference.compute import (
     Compilation,
@@ -24,12 +27,16 @@ from mambaad.inference.compute import (
 )
 from mambaad.inspection.calibration import Calibration, read_calibration
 from mambaad.inspection.decision import decide
+from mambaad.inspection.prediction import Origin, Prediction
 from mambaad.inspection.records import Record, record_of
 from mambaad.inspection.stream import Item, Observed, Pixels, observe_one, observe_stream
-from mambaad.progress import say
-from mambaad.types import Prediction
+from mambaad.progress import warn
+from mambaad.types import Reading
 
-Image = str | Path | Pixels
+Image = str | os.PathLike[str] | bytes | bytearray | memoryview | PillowImage | np.ndarray | Tensor
+"""An image as a program has it; see :meth:`Inspector.inspect`."""
+BitDepth = Literal[8, 10, 12, 14, 16]
+BIT_DEPTHS: tuple[BitDepth, ...] = (8, 10, 12, 14, 16)
 
 
 class Inspected(NamedTuple):
@@ -136,28 +143,84 @@ class Inspector:
             calibration, self.weights, precision, self.engine.device, self.config.head
         )
         if problem:
-            say(f"{source}: {problem}")
+            warn(f"{source}: {problem}")
         self.calibration = None if problem else calibration
 
-    def inspect(self, image: Image, product: str | None = None) -> Prediction:
-        """Score one image, and decide on a verdict if its class is calibrated.
+    @overload
+    def inspect(  # type: ignore[overload-overlap]  # a text is a path, not a sequence of images
+        self,
+        image: Image,
+        product: str | None = None,
+        *,
+        color: Color = "rgb",
+        bit_depth: BitDepth | None = None,
+        float_range: tuple[float, float] | None = None,
+    ) -> Prediction: ...
+
+    @overload
+    def inspect(
+        self,
+        image: Sequence[Image],
+        product: str | None = None,
+        *,
+        color: Color = "rgb",
+        bit_depth: BitDepth | None = None,
+        float_range: tuple[float, float] | None = None,
+    ) -> list[Prediction]: ...
+
+    def inspect(
+        self,
+        image: Image | Sequence[Image],
+        product: str | None = None,
+        *,
+        color: Color = "rgb",
+        bit_depth: BitDepth | None = None,
+        float_range: tuple[float, float] | None = None,
+    ) -> Prediction | list[Prediction]:
+        """Score one image, and decide on a verdict if its class is calibrated; or a batch of them.
+
+        An array, a tensor, a Pillow image or the bytes of a file give the same as the file that
+        they come from. Only of 16-bit colours Pillow itself keeps but the upper 8 bits.
 
         Args:
-            image: a file, or 8-bit RGB pixels, h x w x 3, of any size.
-            product: its class, if known. Without it the prediction names the class with the
-                nearest prototype, or says that none is near enough.
+            image: of any size: a path; bytes of an image file; a Pillow image, turned as its EXIF
+                says; a NumPy array, h x w or h x w x c; a torch tensor, h x w or c x h x w, on any
+                device. c is 1 (grey), 2 (grey and alpha), 3 or 4 (alpha, which is dropped). Or a
+                list (or tuple) of these, of one size or several: the predictions are those of the
+                images one by one, on a GPU up to rounding.
+            product: its class, if known; in a batch that of all. Without it the prediction names
+                the class with the nearest prototype, or says that none is near enough.
+            color: the order of the channels of arrays and tensors: ``"rgb"``, or ``"bgr"`` as
+                OpenCV has it.
+            bit_depth: bits in use of pixels stored with more than 8; by default as in training.
+            float_range: the values of black and white in floats: required for arrays of floats,
+                unless training had it. By default 0 and 1 for tensors.
 
         Raises:
-            DataError: a file that is not an image.
-            ConfigError: pixels of another shape or type, or a product the model does not know.
+            DataError: a file that is not an image, or values out of range; names it.
+            ConfigError: something else, a shape or type that is no image, or a product the model
+                does not know; says what was expected.
             RunError: the model's values are not finite.
         """
         self.check_product(product)
-        item = self.item(image, product)
-        return _prediction(self.judge(observe_one(self.engine, item), product))
+        given = _Given(self.reading, color, bit_depth, float_range)
+        if not isinstance(image, (list, tuple)):
+            item = given.item(image, "image", product)
+            return _prediction(self.judge(observe_one(self.engine, item), product), self)
+        items = (given.item(one, f"images[{i}]", product) for i, one in enumerate(image))
+        stream = observe_stream(
+            self.engine, items, batch_size=self.engine.batch_size, is_live=False
+        )
+        return [_prediction(self.judge(observed, product), self) for observed in stream]
 
     def inspect_many(
-        self, images: Iterable[Image], product: str | None = None
+        self,
+        images: Iterable[Image],
+        product: str | None = None,
+        *,
+        color: Color = "rgb",
+        bit_depth: BitDepth | None = None,
+        float_range: tuple[float, float] | None = None,
     ) -> Iterator[Prediction]:
         """Inspect images one after another; files are read ahead.
 
@@ -169,14 +232,13 @@ class Inspector:
             which documents the arguments and errors.
         """
         self.check_product(product)
-        items = (
-            self.item(image.copy() if isinstance(image, np.ndarray) else image, product)
-            for image in images
-        )
-        yield from map(_prediction, self.stream(items))
+        given = _Given(self.reading, color, bit_depth, float_range)
+        items = (given.item(one, f"image {i}", product) for i, one in enumerate(images))
+        for inspected in self.stream(items):
+            yield _prediction(inspected, self)
 
-    def item(self, image: Image, product: str | None = None) -> Item:
-        """Make an item of an image, whose file is read as the training images were."""
+    def item(self, image: str | Path | Pixels, product: str | None = None) -> Item:
+        """Make an item of a file, which is read as the training images were, or of RGB pixels."""
         return Item(
             image if isinstance(image, np.ndarray) else Path(image), product, reading=self.reading
         )
@@ -222,12 +284,55 @@ class Inspector:
             )
 
 
-def _prediction(inspected: Inspected) -> Prediction:
-    """The prediction of an image; or its error, raised."""
-    if inspected.observed.error:
-        raise inspected.observed.error
-    assert inspected.prediction is not None  # without an error there is one
-    return inspected.prediction
+class _Given:
+    """How images that a program gives are read; see :meth:`Inspector.inspect`."""
+
+    def __init__(
+        self,
+        reading: Reading,
+        color: Color,
+        bit_depth: BitDepth | None,
+        float_range: tuple[float, float] | None,
+    ) -> None:
+        check_color(color)
+        self._color: Color = color
+        self._float_range = float_range
+        if bit_depth is not None:
+            if bit_depth not in BIT_DEPTHS:
+                raise ConfigError(
+                    f"bit_depth: expected one of {', '.join(map(str, BIT_DEPTHS))}, got {bit_depth}"
+                )
+            reading = replace(reading, bit_depth=bit_depth)
+        if float_range is not None:
+            check_float_range(float_range)
+            reading = replace(reading, float_range=float_range)
+        self._reading = reading
+
+    def item(self, image: Any, name: str, product: str | None) -> Item:
+        """Make an item: of a path a file to be read, of all else its pixels."""
+        if isinstance(image, (str, os.PathLike)):
+            if self._color != "rgb":
+                raise ConfigError(
+                    f"color: {os.fspath(image)} is a file, which says itself what its channels "
+                    "are; omit color, or give an array"
+                )
+            return Item(Path(image), product, reading=self._reading)
+        pixels = given_pixels(
+            image, name, self._reading, color=self._color, float_range=self._float_range
+        )
+        return Item(pixels, product)
+
+
+def _prediction(inspected: Inspected, inspector: Inspector) -> Prediction:
+    """The prediction of an image, with what it is drawn of; or its error, raised."""
+    observed, prediction = inspected.observed, inspected.prediction
+    if observed.error:
+        raise observed.error
+    assert prediction is not None  # without an error there is one
+    assert observed.pixels is not None
+    record = inspected.record.model_dump(mode="json")
+    origin = Origin(observed.pixels, record, inspector.range_of(prediction))
+    return replace(prediction, _origin=origin)
 
 
 def _mismatch(

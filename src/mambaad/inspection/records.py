@@ -16,9 +16,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mambaad.documents import DocumentError, parse_json
 from mambaad.errors import DataError
 from mambaad.files import open_regular, printable
+from mambaad.inspection.prediction import Prediction
 from mambaad.inspection.quality import Quality
 from mambaad.setting_checks import problem_of
-from mambaad.types import Prediction, Verdict
+from mambaad.types import Verdict
 
 SCHEMA: Literal[1] = 1
 _MOST_BYTES = 2**24  # of a line

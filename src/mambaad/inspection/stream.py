@@ -21,7 +21,7 @@ from mambaad.data.read_ahead import read_ahead
 from mambaad.errors import ConfigError, DataError, MambaADError, RunError
 from mambaad.inference.engine import Engine, Observation
 from mambaad.inspection.quality import Quality, measure_quality
-from mambaad.progress import say
+from mambaad.progress import warn
 from mambaad.types import ProductClass, Reading, Sample
 
 Pixels = UInt8[np.ndarray, "h w 3"]
@@ -78,18 +78,19 @@ class Observed:
 
 
 def observe_stream(
-    engine: Engine, items: Iterable[Item], *, batch_size: int = 1
+    engine: Engine, items: Iterable[Item], *, batch_size: int = 1, is_live: bool = True
 ) -> Iterator[Observed]:
     """Observe images in their order.
 
-    Files are decoded ahead. The observation of pixels is yielded before the next item is requested:
-    a camera may wait for it.
+    Files are decoded ahead. The observation of pixels is yielded before the next item is requested,
+    as a camera may wait for it; unless ``is_live`` is False: then they are observed as files are.
 
     Args:
         engine: runs the model.
         items: the images, requested as they are needed.
         batch_size: how many files are observed together: 1 for the lowest latency, the engine's own
             for the highest throughput. On a GPU, values differ by rounding between batch sizes.
+        is_live: whether an item of pixels comes only after the observation of the one before.
 
     Yields:
         Each image once; with an error if it cannot be read (DataError) or the model's values are
@@ -103,8 +104,11 @@ def observe_stream(
     def prepare(item: Item) -> tuple[Observed, Pixels | None]:
         return _prepare(item, engine.size)
 
-    for are_pixels, group in groupby(items, lambda item: isinstance(item.image, np.ndarray)):
-        if are_pixels:
+    def is_alone(item: Item) -> bool:
+        return is_live and isinstance(item.image, np.ndarray)
+
+    for are_alone, group in groupby(items, is_alone):
+        if are_alone:
             for prepared in map(prepare, group):
                 yield from _observe(engine, [prepared])
             continue
@@ -147,7 +151,7 @@ def readable(
             if not skip_unreadable:
                 check_images(classes)
                 raise image.error  # if the file has been repaired meanwhile
-            say(f"left out: {image.error}")
+            warn(f"left out: {image.error}")
             continue
         image.result  # noqa: B018  # raises any other error
         yield image

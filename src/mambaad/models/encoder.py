@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from mambaad.errors import ConfigError
 from mambaad.models.encoder_weights import load_weights
+from mambaad.models.pretrained import reached
 from mambaad.models.token_grid import TokenGrid, middle_halves
 from mambaad.size import SIZE_MULTIPLE
 
@@ -205,12 +207,16 @@ def _create_grid(
 def _create(name: str, indices: tuple[int, ...], *, pretrained: bool, **more: bool) -> Any:
     create: Any = timm.create_model  # its type takes no arguments of the architecture's own
     try:
-        return create(name, features_only=True, out_indices=indices, pretrained=pretrained, **more)
+        with reached(name) if pretrained else contextlib.nullcontext():
+            return create(
+                name, features_only=True, out_indices=indices, pretrained=pretrained, **more
+            )
     except Exception as error:  # the hub's client raises errors of many kinds
+        reason = str(error) if isinstance(error, ConnectionError) else type(error).__name__
         raise ConfigError(
             f"--encoder-weights: timm's pretrained weights for '{name}' could not be loaded "
-            f"({type(error).__name__}); give a local file with --encoder-weights FILE, or use the "
-            f"encoder that comes with mambaad with --encoder {EMBEDDED}"
+            f"({reason}); give a local file with --encoder-weights FILE, or use the encoder that "
+            f"comes with mambaad with --encoder {EMBEDDED}"
         ) from error
 
 

@@ -20,6 +20,8 @@ from mambaad.files import write_text, written_whole
 from mambaad.inference.explain import Explainer, Explanation, GoodMatch, ReferenceParts
 from mambaad.inspection.calibration import inspected_map
 from mambaad.inspection.inspector import Inspected, Inspector
+from mambaad.inspection.overlay import draw_outlines, heatmap_overlay
+from mambaad.inspection.prediction import Prediction
 from mambaad.inspection.records import Record
 from mambaad.report.inspection_rendering import (
     PAGE,
@@ -29,8 +31,7 @@ from mambaad.report.inspection_rendering import (
     Gallery,
     gallery_page,
 )
-from mambaad.report.overlay import draw_outlines, heatmap_overlay
-from mambaad.types import Prediction, Sample, Verdict
+from mambaad.types import Sample, Verdict
 
 _SIDE = 256  # of each picture, in pixels
 _CROP = 0.25  # side of a close-up, as a share of the image's smaller side

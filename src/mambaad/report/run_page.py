@@ -8,9 +8,9 @@ from typing import Any
 
 from mambaad.config import TrainConfig
 from mambaad.files import write_text
+from mambaad.inspection.overlay import heatmap_overlay
 from mambaad.inspection.stream import Observed
 from mambaad.recipes import SYSTEMS
-from mambaad.report.overlay import heatmap_overlay
 from mambaad.report.run_rendering import Example, Report, Scores, html_report
 
 _GOOD, _DEFECTIVE = 2, 7  # examples of each class

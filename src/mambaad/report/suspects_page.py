@@ -13,7 +13,7 @@ from PIL import Image
 
 from mambaad.data.exclusion import relative_name
 from mambaad.data.images import read_sample_image
-from mambaad.report.overlay import heatmap_overlay
+from mambaad.inspection.overlay import heatmap_overlay
 from mambaad.report.run_rendering import picture, svg_of, templates
 from mambaad.training.suspects import ScoredClass
 

@@ -42,7 +42,7 @@ def draw_heatmap(content: bytes, found: KeptMap, reading: Reading) -> bytes:
         reading: how images are read.
     """
     # Here, so that the service starts without matplotlib and SciPy, which take half a second.
-    from mambaad.report.overlay import draw_outlines, heatmap_overlay
+    from mambaad.inspection.overlay import draw_outlines, heatmap_overlay
 
     pixels = read_pixels(content, reading)
     drawn = heatmap_overlay(pixels, found.map, found.range)

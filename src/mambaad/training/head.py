@@ -33,7 +33,7 @@ from mambaad.models.normalise import normalise
 from mambaad.models.scoring import measure
 from mambaad.models.system import System
 from mambaad.process import is_out_of_memory, keep_freed_memory, limit_threads, on_signals
-from mambaad.progress import ProgressBar, say
+from mambaad.progress import ProgressBar, say, warn
 from mambaad.training.checkpoint import (
     Position,
     check_position,
@@ -122,7 +122,7 @@ def fit_head(
                     raise
                 failure = f"{memory_of(device)} is too small for its {BATCH} images a step"
             if failure:  # nothing of what has been trained before is lost
-                say(f"residual head: {failure}, so it is silenced")
+                warn(f"residual head: {failure}, so it is silenced")
                 head.begin()
                 return _end(model, position, used=False)
             position.step += 1
@@ -146,7 +146,7 @@ def fit_head(
     )
     used = 1 - with_head <= MOST_LEFT * (1 - without)
     if not used:
-        say("residual head: hardly better, so it is silenced; more head_steps may help")
+        warn("residual head: hardly better, so it is silenced; more head_steps may help")
     return _end(model, position, used=used, without_head=without, with_head=with_head)
 
 

@@ -14,7 +14,7 @@ from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from mambaad.config import TrainConfig
 from mambaad.errors import ConfigError
 from mambaad.files import read_regular, write_text
-from mambaad.progress import say
+from mambaad.progress import warn
 
 LoggerName = Literal["none", "tensorboard", "mlflow"]
 MLFLOW_RUN = "mlflow_run.txt"
@@ -108,7 +108,7 @@ class MLflowLogger(Logger):
         try:
             getattr(self._client, method)(self._run_id, *arguments, **named)
         except Exception as error:  # whatever a server or its network raises
-            say(f"mlflow: {_short(error)}; training continues")
+            warn(f"mlflow: {_short(error)}; training continues")
 
 
 def _short(error: Exception) -> str:

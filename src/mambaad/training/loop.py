@@ -9,7 +9,7 @@ import contextlib
 import functools
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from mambaad.inference.weights import weights_content
 from mambaad.models.system import System
 from mambaad.process import keep_freed_memory, limit_threads, on_signals
 from mambaad.training.batches import TrainingBatch, TrainingBatches, make_batches
+from mambaad.training.callbacks import NO_CALLBACKS, Callbacks, StepEnd
 from mambaad.training.checkpoint import (
     Position,
     check_position,
@@ -72,13 +73,19 @@ class _Training:
     batches: TrainingBatches
     position: Position
     stop: threading.Event
+    callbacks: Callbacks
     # Of images, and of the encoder's maps: the loss, the maps, and the gradients in the weights.
     from_images: Recorder
     from_maps: Recorder
 
 
 def fit(
-    fabric: Fabric, config: TrainConfig, model: System, samples: Sequence[Sample], out: Path
+    fabric: Fabric,
+    config: TrainConfig,
+    model: System,
+    samples: Sequence[Sample],
+    out: Path,
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> bool:
     """Train a model to the end (True), or to an interruption (False), from a checkpoint if any.
 
@@ -91,12 +98,14 @@ def fit(
         samples: good parts, of all classes.
         out: the run folder, which gets weights, log and checkpoint after each epoch; the caller
             holds its lock.
+        callbacks: called on one device only.
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
         DataError, RunError: an image that cannot be read, a process that ended, no room.
     """
-    work = functools.partial(_fit, config=config, samples=samples, out=out)
+    called = callbacks if config.devices == 1 else NO_CALLBACKS
+    work = functools.partial(_fit, config=config, samples=samples, out=out, callbacks=called)
     finished = run_on_devices(fabric, model, config.devices, config.precision, work)
     if fabric.device.type == "cuda":
         with contextlib.suppress(RuntimeError):  # after a recording that failed
@@ -111,6 +120,7 @@ def _fit(
     config: TrainConfig,
     samples: Sequence[Sample],
     out: Path,
+    callbacks: Callbacks,
     when_ready: Callable[[], None],
 ) -> bool:
     """:func:`fit` in this process."""
@@ -144,7 +154,16 @@ def _fit(
             for function in (_gradients_from_images, _gradients_from_maps)
         ]
         training = _Training(
-            fabric, config, model, network, optimizer, batches, position, stop, *recorders
+            fabric,
+            config,
+            model,
+            network,
+            optimizer,
+            batches,
+            position,
+            stop,
+            callbacks,
+            *recorders,
         )
         with on_signals(stop.set):
             when_ready()
@@ -158,9 +177,25 @@ def _fit(
                     commit(out, changed)
                 if not finished:
                     return False
+                if callbacks.after_epoch:
+                    _after_epoch(training, callbacks.after_epoch(position.log[-1]), out)
         for logger in fabric.loggers:
             logger.finalize("success")
         return True
+
+
+def _after_epoch(
+    training: _Training, figures: Mapping[str, float | None] | None, out: Path
+) -> None:
+    """Log the figures of a validation, if there was one."""
+    if figures is None:
+        return
+    position = training.position
+    position.log[-1] = {**position.log[-1], "validation": dict(figures)}
+    content = checkpoint_content(training.model, training.optimizer, position)
+    commit(out, {CHECKPOINT: content, LOG: records_content(position.log)})
+    known = {f"validation/{name}": value for name, value in figures.items() if value is not None}
+    training.fabric.log_dict(known, position.epoch)
 
 
 def _position(
@@ -205,6 +240,9 @@ def _train_epoch(training: _Training) -> bool:
             easy = loose_share(config, epoch, position.step / len(everyones))
             loss, interrupted = _train_step(training, batch, rate, easy)
             log.add_step(loss, training.batches.waited - waited_before)
+            if training.callbacks.after_step:
+                done = epoch + 1, config.epochs, position.step, len(everyones)
+                training.callbacks.after_step(StepEnd(*done, loss, rate))
             if interrupted:
                 return False
     record = log.end(learning_rate(config, epoch))  # that at the start of the epoch

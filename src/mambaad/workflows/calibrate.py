@@ -18,6 +18,7 @@ from mambaad.config import TrainConfig
 from mambaad.data.checks import check_images
 from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import without
+from mambaad.data.parts import Parts, PartSequence, as_source
 from mambaad.data.splits import hold_out
 from mambaad.data.unread import list_data
 from mambaad.errors import ConfigError, DataError
@@ -37,7 +38,7 @@ from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.product_settings import ProductSettings, read_product_settings
 from mambaad.inspection.rates import check_rates
 from mambaad.inspection.stream import Item, observe_stream, readable
-from mambaad.progress import ProgressBar, say
+from mambaad.progress import ProgressBar, say, warn
 from mambaad.types import ProductClass, Sample
 
 FOLDS = "cross_fit"
@@ -55,7 +56,7 @@ class _Source:
 
 def calibrate(
     run: str | Path,
-    data: str | Path,
+    data: str | Path | PartSequence,
     *,
     target_fpr: float = 0.01,
     review_fpr: float = 0.05,
@@ -74,8 +75,9 @@ def calibrate(
     ``new_parts``, those of another data set.
 
     Args:
-        run: the run folder, whose ``calibration-*.safetensors`` is written.
-        data: the folder it was trained on, or with ``new_parts`` another with the same classes.
+        run: the run folder, which gets ``calibration-*.safetensors``.
+        data: the folder, or the parts, that it was trained on; or with ``new_parts`` others of the
+            same classes.
         target_fpr: share of good parts that may FAIL, in (0, 1).
         review_fpr: share of good parts that may be anything but a PASS, at least ``target_fpr``.
         cross_fit: number of further models, 2 or more. Each takes about as long to train as the
@@ -93,7 +95,7 @@ def calibrate(
         ConfigError, DataError, RunError: wrong arguments, parts or run; nothing is written.
         Interrupted: after Ctrl-C while a model of cross-fitting is trained.
     """
-    run, data = Path(run), Path(data)
+    run, source = Path(run), as_source(data)
     check_precision(precision)
     check_device(device)
     check_rates(target_fpr, review_fpr)
@@ -113,7 +115,7 @@ def calibrate(
     with locked(run):  # so that the thresholds are of the weights that stay
         calibration = _calibrate(
             run,
-            data,
+            source,
             (target_fpr, review_fpr),
             cross_fit,
             new_parts,
@@ -130,7 +132,7 @@ def calibrate(
 
 def _calibrate(
     run: Path,
-    data: Path,
+    data: Path | Parts,
     rates: tuple[float, float],
     cross_fit: int | None,
     new_parts: bool,
@@ -150,12 +152,15 @@ def _calibrate(
     most = reading.max_pixels
     given = read_product_settings(Path(products), names, config.size, most) if products else {}
     settings = {name: given.get(name, ProductSettings()) for name in names}
-    classes = list_data(data, names, layout=config.layout, skip_unreadable=skip_unreadable)
-    classes = with_reading(classes, reading)
-    if not new_parts:
-        classes = without(classes, data, config.exclude or ())
-    if skip_unreadable:
-        classes = [_openable(c) for c in classes]
+    if isinstance(data, Parts):
+        classes = data.classes(names, reading=reading, skip_unreadable=skip_unreadable)
+    else:
+        classes = list_data(data, names, layout=config.layout, skip_unreadable=skip_unreadable)
+        classes = with_reading(classes, reading)
+        if not new_parts:
+            classes = without(classes, data, config.exclude or ())
+        if skip_unreadable:
+            classes = [_openable(c) for c in classes]
     method: Method = "new parts" if new_parts else "cross-fit" if cross_fit else "hold-out"
     if new_parts:
         sources = [_Source(run, {c.name: _good_samples((*c.train, *c.test)) for c in classes})]
@@ -209,7 +214,7 @@ def _openable(c: ProductClass) -> ProductClass:
         try:
             open_regular(sample.path).close()
         except OSError as error:
-            say(f"left out: {cannot_read(sample.path, error)}")
+            warn(f"left out: {cannot_read(sample.path, error)}")
             return False
         return True
 
@@ -231,7 +236,7 @@ def _held_out_source(
 def _training_classes(
     run: Path,
     summary: Mapping[str, Any],
-    data: Path,
+    data: Path | Parts,
     classes: list[ProductClass],
     skip_unreadable: bool,
 ) -> list[ProductClass]:
@@ -245,7 +250,7 @@ def _training_classes(
         return classes
     checked, skipped = check_images(classes, skip_unreadable=skip_unreadable)
     for problem in skipped:
-        say(f"left out: {problem}")
+        warn(f"left out: {problem}")
     if fingerprint(part_digests(checked)) != wanted:
         raise DataError(
             f"{data} does not hold the parts that {run} was trained on (other contents, or "
@@ -254,9 +259,9 @@ def _training_classes(
     return checked
 
 
-def _check_new(run: Path, summary: Mapping[str, Any], data: Path, source: _Source) -> None:
-    paths = [sample.path for parts in source.parts.values() for sample in parts]
-    known = known_parts(summary, paths)
+def _check_new(run: Path, summary: Mapping[str, Any], data: Path | Parts, source: _Source) -> None:
+    samples = [sample for parts in source.parts.values() for sample in parts]
+    known = known_parts(summary, samples)
     if known:
         raise DataError(
             f"{data} holds {len(known)} of the parts that {run} was trained on, such as "
@@ -266,7 +271,7 @@ def _check_new(run: Path, summary: Mapping[str, Any], data: Path, source: _Sourc
 
 def _train_fold(
     config: TrainConfig,
-    data: Path,
+    data: Path | Parts,
     folder: Path,
     fold: tuple[int, int],
     device: str,

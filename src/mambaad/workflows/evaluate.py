@@ -14,6 +14,7 @@ from mambaad.data.checks import check_masks
 from mambaad.data.depth import with_reading
 from mambaad.data.inventory import note_labels
 from mambaad.data.layouts import class_names, find_layout
+from mambaad.data.parts import Parts, PartSequence, as_source
 from mambaad.data.unread import list_data
 from mambaad.errors import ConfigError, DataError
 from mambaad.files import locked
@@ -31,7 +32,7 @@ from mambaad.metrics.names import (
     check_place,
 )
 from mambaad.metrics.protocols import ClassMetrics, image_metrics, mean_over_classes
-from mambaad.progress import ProgressBar, say
+from mambaad.progress import ProgressBar, say, warn
 from mambaad.types import ProductClass
 from mambaad.workflows.csv_text import csv_text
 from mambaad.workflows.data_figures import DataFigures, Values, figures_for
@@ -132,7 +133,7 @@ class Evaluation:
 
 def evaluate(
     run: str | Path | Inspector,
-    data: str | Path,
+    data: str | Path | PartSequence,
     *,
     protocol: Protocol = "exact",
     at: At = "map",
@@ -149,7 +150,8 @@ def evaluate(
 
     Args:
         run: a run folder or a bundle; or an inspector, whose own precision and device apply.
-        data: a folder in any known layout; classes that the model was not trained on are skipped.
+        data: a folder in any known layout, or a sequence of :class:`mambaad.Part`, good and
+            defective; classes that the model was not trained on are skipped.
         protocol: ``"exact"``, or ``"ader-paper"`` to compare with published numbers.
         at: ``"map"``: masks are resized to the anomaly map, and a region that has no pixel left
             gets one; ``"mask"``: maps are resized to the masks (protocol ``"exact"`` only).
@@ -170,9 +172,9 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
     check_place(at, protocol)
-    data = Path(data)
-    if not data.is_dir():
-        class_names(data, split="test")  # raises, before a model is loaded
+    source = as_source(data)
+    if isinstance(source, Path) and not source.is_dir():
+        class_names(source, split="test")  # raises, before a model is loaded
     if isinstance(run, Inspector):
         inspector = run
     else:
@@ -189,8 +191,11 @@ def evaluate(
     if protocol == "ader-paper" and inspector.size != (256, 256):
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published result is comparable at {size}")
-    classes = _test_classes(inspector, data, skip_unreadable)
-    figures = figures_for(find_layout(data, inspector.config.layout).name, inspector, data, at)
+    classes = _test_classes(inspector, source, skip_unreadable)
+    figures = None
+    if isinstance(source, Path):
+        layout = find_layout(source, inspector.config.layout).name
+        figures = figures_for(layout, inspector, source, at)
     sinks = [*sinks, *([figures.add] if figures else [])]
     measure = functools.partial(
         evaluate_engine,
@@ -209,7 +214,8 @@ def evaluate(
         if report is not None:
             from mambaad.report.inspection_page import InspectionPage  # imports PyTorch
 
-            page = InspectionPage(Path(report), inspector, data)
+            good = source if isinstance(source, Path) else None
+            page = InspectionPage(Path(report), inspector, good)
 
         def judge(observed: Observed) -> None:
             judged = measurement.add(observed)
@@ -221,7 +227,7 @@ def evaluate(
         if page:
             facts = {
                 "Model": Path(inspector.source).name,
-                "Data": data.name,
+                "Data": source.name if isinstance(source, Path) else str(source),
                 "Products": ", ".join(evaluation.classes),
                 "Thresholds": f"calibrated ({calibration.method})",
             }
@@ -284,7 +290,7 @@ def evaluate_engine(
         raise DataError("none of the test images can be read; repair or replace them")
     for c in classes:
         if c.name not in metrics.values:
-            say(f"{c.name}: left out, none of its test images can be read")
+            warn(f"{c.name}: left out, none of its test images can be read")
     pooled = [pair for pairs in metrics.scores.values() for pair in pairs]
     return Evaluation(
         protocol,
@@ -347,27 +353,38 @@ class _ClassByClass:
         self._metrics = None
 
 
-def _test_classes(inspector: Inspector, data: Path, skip_unreadable: bool) -> list[ProductClass]:
-    wanted = None
-    layout = inspector.config.layout
-    if inspector.products and data.is_dir():
+def _test_classes(
+    inspector: Inspector, data: Path | Parts, skip_unreadable: bool
+) -> list[ProductClass]:
+    layout, classes = inspector.config.layout, None
+    if isinstance(data, Parts):
+        classes = data.classes(
+            split="test", reading=inspector.reading, skip_unreadable=skip_unreadable
+        )
+        available = [c.name for c in classes]
+    elif inspector.products and data.is_dir():
         available = class_names(data, split="test", layout=layout)
-        wanted = [name for name in available if name in inspector.products]
-        if available and not wanted:
-            raise DataError(
-                f"{data} has none of the classes that the model was trained on, "
-                f"{', '.join(inspector.products)}; give their test images"
-            )
-        for name in available:
-            if name not in wanted:
-                say(f"{name}: skipped, the model was not trained on it")
-        for name in inspector.products:
-            if available and name not in available:
-                say(f"{name}: missing from {data}, so the mean is without it")
-    classes = list_data(
-        data, wanted or None, split="test", layout=layout, skip_unreadable=skip_unreadable
-    )
-    classes = with_reading(classes, inspector.reading)
+    else:
+        available = []
+    wanted = [name for name in available if name in inspector.products or not inspector.products]
+    if available and not wanted:
+        raise DataError(
+            f"{data} has none of the classes that the model was trained on, "
+            f"{', '.join(inspector.products)}; give their test images"
+        )
+    for name in available:
+        if name not in wanted:
+            say(f"{name}: skipped, the model was not trained on it")
+    for name in inspector.products:
+        if available and name not in available:
+            say(f"{name}: missing from {data}, so the mean is without it")
+    if isinstance(data, Path):
+        classes = list_data(
+            data, wanted or None, split="test", layout=layout, skip_unreadable=skip_unreadable
+        )
+        classes = with_reading(classes, inspector.reading)
+    assert classes is not None
+    classes = [c for c in classes if c.name in wanted or not wanted]
     tested = [c for c in classes if c.test]
     for c in classes:
         if not c.test:

@@ -41,11 +41,12 @@ from mambaad.inspection.inspector import Inspector
 from mambaad.metrics.names import HEADINGS, METRICS, MetricValues
 from mambaad.progress import say
 from mambaad.training.devices import make_fabric
+from mambaad.training.finish import finish
 from mambaad.training.loop import fit
 from mambaad.types import ProductClass, Sample
 from mambaad.workflows.calibrate import FOLDS
 from mambaad.workflows.evaluate import evaluate_engine
-from mambaad.workflows.train import Interrupted, finish
+from mambaad.workflows.train import Interrupted
 
 EPOCHS = 3
 LR_SHARE = 0.5

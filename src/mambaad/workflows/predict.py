@@ -14,17 +14,17 @@ import numpy as np
 from PIL import Image
 
 from mambaad.data.walk import Unread
-from mambaad.errors import RunError
+from mambaad.errors import ConfigError, RunError
 from mambaad.file_errors import cannot_write
 from mambaad.files import check_regular, locked, printable, write_text, written_whole
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inspection.inspector import Inspected, Inspector
+from mambaad.inspection.overlay import draw_outlines, heatmap_overlay
 from mambaad.inspection.records import Record, record_of
 from mambaad.inspection.stream import Item, Observed
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import ProgressBar, say
 from mambaad.report.junit import Case, junit_xml
-from mambaad.report.overlay import draw_outlines, heatmap_overlay
 from mambaad.types import Verdict
 from mambaad.workflows.csv_text import csv_text
 from mambaad.workflows.predict_inputs import (
@@ -47,7 +47,7 @@ NO_VERDICT = "no verdict: the class has no calibration; run mambaad calibrate wi
 
 def predict(
     source: str | Path | Inspector,
-    images: Iterable[str | Path],
+    images: str | Path | Iterable[str | Path],
     out: str | Path,
     *,
     product: str | None = None,
@@ -71,8 +71,9 @@ def predict(
     Args:
         source: a run folder or a bundle, calibrated if verdicts are wanted; or an inspector, whose
             own precision and device apply.
-        images: files, and folders that are searched for images at any depth
-            (:mod:`mambaad.data.walk`), except for results of this and earlier calls inside.
+        images: a file, or a folder that is searched for images at any depth
+            (:mod:`mambaad.data.walk`), except for results of this and earlier calls inside; or
+            several of them.
         out: the folder to write to.
         product: the product of all images, if known.
         precision, device, compile: see :class:`mambaad.Inspector`.
@@ -93,7 +94,7 @@ def predict(
             written, or is being written by another process, which is not disturbed.
     """
     out, page_folder = Path(out), Path(report) if report else None
-    inputs = find_inputs([Path(image) for image in images], out, page_folder)
+    inputs = find_inputs(_paths(images), out, page_folder)
     if isinstance(source, Inspector):
         inspector = source
     else:
@@ -123,6 +124,17 @@ def predict(
             page = InspectionPage(page_folder, inspector, Path(good) if good else None)
         with sigterm_as_interrupt():
             return _inspect(inspector, inputs, out, page, product, need_verdicts)
+
+
+def _paths(images: str | Path | Iterable[str | Path]) -> list[Path]:
+    several = [images] if isinstance(images, (str, os.PathLike)) else images
+    try:
+        return [Path(image) for image in several]
+    except TypeError:
+        raise ConfigError(
+            "images: expected paths of files and folders, such as 'part.png' or ['a.png', 'b']; "
+            "to inspect arrays and other images in memory, use mambaad.Inspector(run).inspect"
+        ) from None
 
 
 def _inspect(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
@@ -12,42 +12,40 @@ import torch
 
 from mambaad.artifacts.fingerprint import summarise_data
 from mambaad.artifacts.generations import commit
-from mambaad.artifacts.manifest import CHECKPOINT, HEAD_CHECKPOINT, HEAD_LOG, PROTOTYPES, WEIGHTS
-from mambaad.artifacts.prototypes import prototypes_content
+from mambaad.artifacts.manifest import CHECKPOINT
 from mambaad.artifacts.run_folder import (
+    check_new,
     create_run,
     is_finished,
     new_folder,
     read_config,
     read_data_summary,
-    records_content,
 )
 from mambaad.artifacts.snapshot import Snapshot, opened
 from mambaad.config import SETTINGS, TrainConfig, make_config, named
-from mambaad.data.checks import read_checked
+from mambaad.data.checks import check_with_progress, list_to_check
 from mambaad.data.depth import decided_depth
 from mambaad.data.exclusion import read_exclusions
 from mambaad.data.layout_file import as_setting
+from mambaad.data.parts import Parts, PartSequence, as_source
 from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import locked
 from mambaad.inference.device import find_device, find_type
-from mambaad.inference.weights import load_model, weights_content
 from mambaad.models.build import build_system
 from mambaad.models.licences import licence_notice
 from mambaad.progress import say
-from mambaad.training.devices import make_fabric, one_line_errors
-from mambaad.training.head import fit_head
+from mambaad.training.callbacks import NO_CALLBACKS, Callbacks, StepEnd
+from mambaad.training.devices import make_fabric
+from mambaad.training.finish import CHECKPOINTS, finish
 from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
 from mambaad.training.preparation import prepare
-from mambaad.training.prototypes import measure_prototypes
-from mambaad.types import ProductClass, Sample
+from mambaad.workflows.validation import EpochEnd, make_callbacks
 
 _MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
 """Settings that may change when resuming: the weights do not depend on them, but for rounding."""
 
-_CHECKPOINTS = (CHECKPOINT, HEAD_CHECKPOINT)
 _MOST_SHOWN = 8
 
 
@@ -56,12 +54,16 @@ class Interrupted(KeyboardInterrupt):
 
 
 def train(
-    data: str | Path,
+    data: str | Path | PartSequence,
     out: str | Path,
     *,
     resume: bool = False,
     skip_unreadable: bool = False,
     device: str = "auto",
+    after_step: Callable[[StepEnd], object] | None = None,
+    after_epoch: Callable[[EpochEnd], object] | None = None,
+    validate_every: int | None = None,
+    validate_on: str | Path | PartSequence | None = None,
     system: Literal["mambaad", "rd4ad", "uniad"] | None = None,
     recipe: Literal["paper", "fast"] | None = None,
     variant: Literal["base", "lite"] | None = None,
@@ -119,13 +121,22 @@ def train(
     resumed run keeps its own settings.
 
     Args:
-        data: a folder in any known layout (``docs/datasets.md``).
+        data: a folder in any known layout (``docs/datasets.md``), or a sequence of
+            :class:`mambaad.Part`, all of them good; the same when resuming.
         out: the run folder to make (see :mod:`mambaad.artifacts.run_folder`).
         resume: continue an interrupted run, to the same weights as if it had not been (on a GPU
             up to the rounding of atomic sums).
         skip_unreadable: leave unreadable images out instead of stopping.
         device: where to compute, see :class:`mambaad.Inspector`; with several ``devices`` their
             type. Resuming may use another.
+        after_step: called with a :class:`mambaad.StepEnd` after each step; on one device only, as
+            the next three. What a callback raises ends the training; it can be resumed.
+        after_epoch: called with a :class:`mambaad.EpochEnd` after each epoch; the run has its
+            weights then.
+        validate_every: evaluate the model after every so many epochs. The figures are logged, and
+            given to ``after_epoch``. The weights are the same as without.
+        validate_on: what on: a folder or a sequence of parts, good and defective; by default the
+            test images of ``data``.
 
         system: ``"mambaad"``, or a baseline, with defaults of its own. ["mambaad"]
         recipe: the published training, or a much shorter one. ["paper"]
@@ -215,21 +226,27 @@ def train(
     """
     arguments = locals()
     given = {name: arguments[name] for name in SETTINGS if arguments[name] is not None}
-    out = Path(out)
-    if exclude is not None:
-        given["exclude"] = read_exclusions(exclude, Path(data))
+    out, source = Path(out), as_source(data)
+    if not resume:
+        check_new(out)
+    if exclude is not None and isinstance(source, Path):
+        given["exclude"] = read_exclusions(exclude, source)
     if resume and given.get("bit_depth") == "auto":
         del given["bit_depth"]  # it has been decided
     if layout is not None:
         given["layout"] = as_setting(layout)
-    settings = {**_settings(out), **given} if resume else given
+    config = make_config({**_settings(out), **given} if resume else given)
+    callbacks = make_callbacks(
+        out, config, source, device, after_step, after_epoch, validate_every, validate_on
+    )
     return train_run(
         data,
         out,
-        make_config(settings),
+        config,
         resume=resume,
         skip_unreadable=skip_unreadable,
         device=device,
+        callbacks=callbacks,
     )
 
 
@@ -239,30 +256,33 @@ def _settings(out: Path) -> dict[str, Any]:
 
 
 def train_run(
-    data: str | Path,
+    data: str | Path | PartSequence,
     out: str | Path,
     config: TrainConfig,
     *,
     resume: bool = False,
     skip_unreadable: bool = False,
     device: str = "auto",
+    callbacks: Callbacks = NO_CALLBACKS,
 ) -> Path:
     """Train as :func:`train` does, with settings that are checked and complete.
 
     Resumed, ``config`` must be the run's own, but for caches and logger.
     """
     with ExitStack() as held:
-        _train_run(Path(data), Path(out), config, resume, skip_unreadable, device, held)
+        source = as_source(data)
+        _train_run(source, Path(out), config, resume, skip_unreadable, device, callbacks, held)
     return Path(out)
 
 
 def _train_run(
-    data: Path,
+    data: Path | Parts,
     out: Path,
     config: TrainConfig,
     resume: bool,
     skip_unreadable: bool,
     device: str,
+    callbacks: Callbacks,
     held: ExitStack,
 ) -> None:
     """:func:`train_run`, which holds the run's lock in ``held`` as soon as there is a run."""
@@ -276,11 +296,11 @@ def _train_run(
             # The checkpoint's: the file that it once came from may be gone.
             has_encoder = run.has(CHECKPOINT)
         if has_ended:
-            commit(out, {}, removed=_CHECKPOINTS)  # which former versions deleted last
+            commit(out, {}, removed=CHECKPOINTS)  # which former versions deleted last
             say(f"{out} is finished: nothing to resume")
             return
 
-    everything = read_checked(
+    listed = list_to_check(
         data,
         config.classes,
         layout=config.layout,
@@ -290,6 +310,10 @@ def _train_run(
         skip_unreadable=skip_unreadable,
         reading=config.reading,
     )
+    # Before all images are read: its encoder may have to be downloaded.
+    torch.manual_seed(config.seed)
+    model = build_system(config, "random" if has_encoder else config.encoder_weights)
+    everything = check_with_progress(listed, skip_unreadable=skip_unreadable)
     # What was decided for these images is part of the run, for those that it will inspect.
     if depth := decided_depth(everything):
         config = config.model_copy(update={"bit_depth": depth})
@@ -299,6 +323,8 @@ def _train_run(
     samples = tuple(sample for c in classes for sample in c.train)
     if len(samples) < config.devices:
         raise ConfigError(f"--devices {config.devices} is more than the {len(samples)} images")
+    if config.devices > 1 and any(sample.held for sample in samples):
+        raise ConfigError(f"--devices {config.devices} needs images in files; give their paths")
 
     summary = summarise_data(everything, held_out, excluded=config.exclude or ())
     if resume and summary["fingerprint"] != fingerprint:
@@ -306,8 +332,6 @@ def _train_run(
             f"{data} does not hold the images that {out} was trained on (other contents, or "
             "another order); give the same ones, or start a new run"
         )
-    torch.manual_seed(config.seed)
-    model = build_system(config, "random" if has_encoder else config.encoder_weights)
     if not resume and (notice := licence_notice(config.encoder, config.encoder_weights)):
         say(notice)
     check_logger(config.logger)
@@ -326,44 +350,12 @@ def _train_run(
 
     command = ["mambaad", "train", str(data), "--out", str(out), "--resume"]
     command += ["--skip-unreadable"] if skip_unreadable else []
-    interrupted = Interrupted(f"interrupted; resume with: {shlex.join(command)}")
-    if not fit(fabric, config, model, samples, out):
+    how = shlex.join(command) if isinstance(data, Path) else "mambaad.train(..., resume=True)"
+    interrupted = Interrupted(f"interrupted; resume with: {how}")
+    if not fit(fabric, config, model, samples, out, callbacks):
         raise interrupted
     if not finish(out, config, samples, classes, fabric.device):
         raise interrupted
-
-
-def finish(
-    out: Path,
-    config: TrainConfig,
-    samples: Sequence[Sample],
-    classes: Sequence[ProductClass],
-    device: torch.device,
-) -> bool:
-    """End a training whose epochs are done: the head if there is one, prototypes, no checkpoints.
-
-    Args:
-        out: the run folder, with weights; the caller holds its lock.
-        config: its settings.
-        samples: the images that it was trained on, now for the head.
-        classes: of whose good parts the prototypes are measured.
-        device: where to compute.
-
-    Returns:
-        False if it was interrupted; the head's state is saved then.
-    """
-    with one_line_errors(config, device):
-        with opened(out) as run:
-            model = load_model(run).to(device)
-        files = {}
-        if model.head is not None:
-            log = fit_head(config, model, samples, out, device)
-            if log is None:
-                return False
-            files = {HEAD_LOG: records_content(log), WEIGHTS: weights_content(model)}
-        prototypes = measure_prototypes(model, classes, config.size)
-        commit(out, {**files, PROTOTYPES: prototypes_content(prototypes)}, removed=_CHECKPOINTS)
-    return True
 
 
 def _check_resumed(run: Snapshot, config: TrainConfig) -> None:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from fastapi.responses import FileResponse, Response
 from PIL import Image
 
-from mambaad.report.overlay import heatmap_layer
+from mambaad.inspection.overlay import heatmap_layer
 from mambaad.serve.drawing import read_map
 from mambaad.serve.inference.worker import read_pixels
 from mambaad.serve.page.errors import PageRoute

@@ -20,7 +20,7 @@ import torch
 from mambaad.errors import RunError
 from mambaad.files import read_regular, written_whole
 from mambaad.ops import native
-from mambaad.progress import say
+from mambaad.progress import warn
 
 CHANNELS, STATES = 16, 16
 """Of a program: as in tile.cuh."""
@@ -57,7 +57,7 @@ def _is_available(device: torch.device) -> bool:
         problem = str(error).splitlines()[0]
     else:
         return True
-    say(f"the scan runs by Triton's kernels, half as fast: {problem}")
+    warn(f"the scan runs by Triton's kernels, half as fast: {problem}")
     return False
 
 

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from mambaad.report.overlay import draw_outlines, heatmap_layer, heatmap_overlay
+from mambaad.inspection.overlay import draw_outlines, heatmap_layer, heatmap_overlay
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 
@@ -47,7 +47,7 @@ def test_bands_of_rows_are_drawn_as_the_whole(monkeypatch):
     image = random.integers(0, 256, (50, 33, 3), dtype=np.uint8)
     anomaly_map = random.random((16, 16), dtype=np.float32)
     whole = heatmap_overlay(image, anomaly_map, (0.1, 0.9))
-    monkeypatch.setattr("mambaad.report.overlay._BAND", 100)
+    monkeypatch.setattr("mambaad.inspection.overlay._BAND", 100)
     assert np.array_equal(heatmap_overlay(image, anomaly_map, (0.1, 0.9)), whole)
 
 
