@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from mambaad.artifacts.registry import Registry
@@ -12,10 +13,14 @@ from mambaad.artifacts.run_folder import read_config
 from mambaad.artifacts.snapshot import opened
 from mambaad.serve.inference.pool import InferencePool
 from mambaad.serve.inference.worker import Loaded, Plan
+from mambaad.serve.product_setting import ProductSetting
 from mambaad.serve.settings import ServeSettings
 from mambaad.serve.store.changes import SERVICE, Conflict
+from mambaad.serve.store.rows import time_text
 from mambaad.serve.store.store import Store
 from mambaad.serve.store.writer import StoreError
+
+_PATIENCE = 60.0  # seconds that a change of a setting waits for another one
 
 
 class Bundles:
@@ -133,23 +138,48 @@ class Bundles:
         used = self._line_now()
         return next((number for number in reversed(used) if number != used[-1]), None)
 
-    def apply_settings(self) -> None:
-        """Have the bundle in use inspect with the settings of products as they are stored now.
+    def change_setting(
+        self, product: str, change: Callable[[ProductSetting], ProductSetting], *, actor: str
+    ) -> None:
+        """Have a product inspected with another setting from now on, and keep it.
+
+        It is kept once the processes have it, so that what the store says is what inspects.
+
+        Args:
+            product: whose.
+            change: makes it from the present one, which nobody else changes meanwhile; what it
+                raises is passed on.
+            actor: who.
 
         Raises:
-            Conflict: another change is under way.
-            RunError: it cannot be loaded, and the former settings stay in force.
+            Conflict: another change has been under way for long.
+            RunError: it cannot be loaded; the former setting stays in force and is kept.
         """
-        with self._change() as pool:
-            pool.switch(self._plan(pool.loaded.source))
+        with self._change(_PATIENCE) as pool:
+            row = self._store.setting(product)
+            before = ProductSetting.model_validate_json(row["content"]) if row else ProductSetting()
+            after = change(before)
+
+            def keep(_: Loaded) -> None:
+                kept = after
+                if after.shapes != before.shapes:
+                    # Parts in work end with the former area, and are not counted to this one.
+                    wait = timedelta(seconds=self._settings.part_seconds)
+                    since = time_text(datetime.now(timezone.utc) + wait)
+                    kept = after.model_copy(update={"area_changed": since})
+                content = kept.model_dump(mode="json")
+                self._store.put_setting(product, content, actor=actor).result()
+
+            settings = {**self._store.settings(), product: after.model_dump_json()}
+            pool.switch(self._plan(pool.loaded.source, settings), keep)
 
     @contextmanager
-    def _change(self) -> Iterator[InferencePool]:
-        """Take the turn to change what inspects (Conflict)."""
+    def _change(self, wait: float = 0.0) -> Iterator[InferencePool]:
+        """Take the turn to change what inspects, within some seconds (Conflict)."""
         pool = self.pool
         if pool is None:
             raise Conflict("the service is not ready; try again")
-        if not self._turn.acquire(blocking=False):
+        if not self._turn.acquire(timeout=wait):
             raise Conflict("another change of the bundle is under way; wait for it")
         try:
             yield pool
@@ -181,7 +211,7 @@ class Bundles:
 
         pool.switch(self._plan(self.path_of(number)), before_use)
 
-    def _plan(self, source: Path) -> Plan:
+    def _plan(self, source: Path, of_products: dict[str, str] | None = None) -> Plan:
         settings = self._settings
         return Plan(
             source,
@@ -189,7 +219,7 @@ class Bundles:
             device=settings.device,
             precision=settings.precision,
             max_pixels=settings.max_pixels,
-            settings=self._store.settings(),
+            settings=self._store.settings() if of_products is None else of_products,
         )
 
     def _loaded(self) -> Loaded:

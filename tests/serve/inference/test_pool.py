@@ -182,3 +182,39 @@ def test_another_bundle_takes_over_without_a_lost_part(line, uncalibrated, good,
     pool.close()
     with pytest.raises(PoolClosed):
         pool.submit(Task(good))
+
+
+def test_a_process_that_dies_with_nothing_to_do_costs_no_part_an_attempt(line, good):
+    pool = make_pool(line, processes=2)
+    try:
+        dead = pool.pids
+        for pid in dead:
+            os.kill(pid, signal.SIGKILL)
+        results = [pool.submit(Task(good, "bolt")) for _ in range(2)]
+        for result in results:
+            found = result.result(60)
+            assert json.loads(found.record)["error"] is None
+        wait_until(lambda: len(pool.pids) == 2 and not set(pool.pids) & set(dead))
+        assert pool.restarts == 2
+    finally:
+        pool.close()
+
+
+def test_a_process_that_takes_no_image_is_killed_in_time(line, good):
+    pool = make_pool(line, part_seconds=2.0)
+    try:
+        (pid,) = pool.pids
+        os.kill(pid, signal.SIGSTOP)
+        large = good + bytes(2**21)  # more than a pipe holds
+        result = pool.submit(Task(large, "bolt")).result(60)
+        assert result.attempts == 2
+        assert json.loads(result.record)["error"] is None
+    finally:
+        pool.close()
+
+
+def wait_until(holds, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)

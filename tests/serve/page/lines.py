@@ -164,6 +164,15 @@ def make_parts(folder, database=None, **settings):
     store = Store(folder, settings.database_url)
     model = Model(("bolt", "metal nut"), calibration(), SIZE, Reading())
     changed = []
+
+    def change_setting(product, change, actor):
+        before = parts.setting(product)
+        after = change(before)
+        if after.shapes != before.shapes:
+            after = after.model_copy(update={"area_changed": minutes_ago(0)})
+        store.put_setting(product, after.model_dump(mode="json"), actor=actor).result()
+        changed.append(product)
+
     parts = PageParts(
         store=store,
         auth=Auth(store, settings),
@@ -172,7 +181,7 @@ def make_parts(folder, database=None, **settings):
         in_use=lambda: Bundle(folder / "line.mambaad", BUNDLE),
         promote=lambda number, actor: None,
         rollback=lambda actor, expected: 1,
-        settings_changed=changed.append,
+        change_setting=change_setting,
         read_model=lambda path: model,
     )
     parts.changed = changed

@@ -379,3 +379,20 @@ def test_roles_decide_what_is_shown_and_done(tmp_path):
     assert engineer.post("/logout", data={"csrf_token": token}).url.path == "/login"
     assert engineer.get("/").url.path == "/login"
     parts.store.close()
+
+
+def test_two_who_decide_at_once_do_not_overwrite_each_other(fresh):
+    client, path = client_of(fresh), f"/parts/{inspection_id(3)}"
+    assert 'name="holds" value=""' in client.get(path).text
+    json = {"accept": "application/json"}
+    review = f"/review/{inspection_id(3)}"
+    first = client.post(review, data={"decision": "good", "holds": ""}, headers=json).json()
+    second = client.post(review, data={"decision": "defective", "holds": ""}, headers=json)
+    assert second.status_code == 409
+    assert fresh.store.inspection(inspection_id(3))["decision"] == "good"
+    assert f'name="holds" value="{first["holds"]}"' in client.get(path).text
+    changed = {"decision": "defective", "holds": first["holds"]}
+    assert client.post(f"{path}/decide", data=changed).status_code == 200
+    undone = client.post("/review/undo", data={"part": inspection_id(3), "holds": first["holds"]})
+    assert undone.status_code == 409  # somebody else's decision is not withdrawn
+    assert fresh.store.inspection(inspection_id(3))["decision"] == "defective"

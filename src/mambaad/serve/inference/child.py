@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -57,12 +58,31 @@ class Child:
         """By how many MiB its memory has grown since it loaded the model; 0 where unknown."""
         return self._resident_now() - self._resident
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.is_alive()
+
     def work(self, task: Task, seconds: float) -> Result:
-        """Inspect an image (EOFError, OSError: the process died; TimeoutError)."""
-        self.pipe.send(task)
-        if not self.pipe.poll(seconds):
-            raise TimeoutError
-        result = self.pipe.recv()
+        """Inspect an image (EOFError, OSError: the process died; TimeoutError: it was killed)."""
+        is_late = threading.Event()
+
+        def stop() -> None:
+            is_late.set()
+            self._process.kill()
+
+        # A process that is stopped takes no image either, so that sending one may take as long.
+        timer = threading.Timer(seconds, stop)
+        timer.start()
+        try:
+            self.pipe.send(task)
+            result = self.pipe.recv()
+        except (EOFError, OSError) as error:
+            if is_late.is_set():
+                raise TimeoutError from error
+            raise
+        finally:
+            timer.cancel()
         assert isinstance(result, Result)
         return result
 

@@ -17,6 +17,7 @@ from mambaad.serve.inference.worker import Loaded, Plan, Result, Task, failure
 
 _ATTEMPTS = 2
 _ENDING = "the service is ending; try again later"
+_LOOK = 0.5  # seconds between looks at a process that has nothing to do
 _LONGEST_PAUSE = 30.0  # between attempts to start a process
 GROWTH = 2048.0
 """MiB by which a process may grow before another one takes its place."""
@@ -127,7 +128,7 @@ class InferencePool:
             if len(self._queue) >= self.limit:
                 raise QueueFull(self.retry_after)
             self._queue.append(_Waiting(task, future, time.perf_counter()))
-            self._changed.notify()
+            self._changed.notify_all()  # who waits for something else waits on
         return future
 
     def switch(self, plan: Plan, then: Callable[[Loaded], None] | None = None) -> Loaded:
@@ -199,15 +200,18 @@ class InferencePool:
             thread.start()
         return generation
 
-    def _take(self, generation: _Generation, next_one: Future[Child] | None) -> _Waiting | None:
-        """Wait for a part; None if there is no more to do, or the next process is there."""
+    def _take(
+        self, generation: _Generation, process: Child, next_one: Future[Child] | None
+    ) -> _Waiting | None:
+        """Wait for a part; None if there is no more to do, the process died, or the next one is
+        there."""
         with self._changed:
             while self._current is generation and not (next_one and next_one.done()):
+                if not process.is_alive or (self._is_closed and not self._queue):
+                    return None
                 if self._queue:
                     return self._queue.popleft()
-                if self._is_closed:
-                    return None
-                self._changed.wait()
+                self._changed.wait(_LOOK)
         return None
 
     def _serve(self, generation: _Generation, process: Child) -> None:
@@ -218,12 +222,12 @@ class InferencePool:
         not_before = 0.0
         try:
             while True:
-                waiting = self._take(generation, next_one)
-                if waiting is None:
-                    if next_one is None or not next_one.done():
-                        break
+                waiting = self._take(generation, process, next_one)
+                if waiting is None and next_one is not None and next_one.done():
                     process, next_one = self._relieved(process, next_one), None
-                elif not self._work(generation, process, waiting):
+                elif waiting is None and (process.is_alive or self._is_over(generation)):
+                    break
+                elif waiting is None or not self._work(generation, process, waiting):
                     self._working[me] = None
                     process.kill()
                     replaced = self._replace(generation)
@@ -243,6 +247,10 @@ class InferencePool:
             self._working.pop(me, None)
             if next_one is not None:
                 next_one.add_done_callback(_end)
+
+    def _is_over(self, generation: _Generation) -> bool:
+        """Whether another bundle inspects, or nothing will."""
+        return self._current is not generation or self._is_closed
 
     def _loading(self, generation: _Generation) -> Future[Child]:
         """Begin to load a process that will take the place of another."""

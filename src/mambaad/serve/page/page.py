@@ -95,8 +95,8 @@ class PageParts:
     ``promote``: puts a version of the registry into use, and ``rollback`` the one before; both for
     an actor, and they end when the new version inspects; ``rollback`` is given the version that it
     is to leave, too (Conflict if another one is in use). ``before``: the version that it returns
-    to, if any. ``settings_changed``: has the workers
-    take the settings of a product up. ``registry``, ``line``: None with a single bundle.
+    to, if any. ``change_setting``: changes the setting of a product by a function, for an actor.
+    ``registry``, ``line``: None with a single bundle.
     """
 
     store: Store
@@ -106,7 +106,7 @@ class PageParts:
     in_use: Callable[[], Bundle]
     promote: Callable[[int, str], None]
     rollback: Callable[[str, int], int]
-    settings_changed: Callable[[str], None]
+    change_setting: Callable[[str, Callable[[ProductSetting], ProductSetting], str], None]
     registry: Registry | None = None
     line: str | None = None
     before: Callable[[], int | None] = lambda: None

@@ -64,6 +64,7 @@ def view(page: Page, row: Row) -> PartView:
         time=row["at"],
         serial=row["serial"],
         decision=row["decision"] if row["decision"] != "withdrawn" else None,
+        holds=row["decision_id"],
         digest=row["sha256"],
         bundle=row["bundle"],
         has_image=images.image(row["sha256"], row["format"]).is_file(),
@@ -246,24 +247,41 @@ async def decide(request: Request, inspection_id: str) -> Response:
     """Keep a decision from a part's own page."""
     page, fields = await form_page(request, "reviewer")
     word = fields.get("decision", "")
-    await asyncio.to_thread(keep_decision, page, inspection_id, word, fields.get("note", ""))
+    note, holds = fields.get("note", ""), fields.get("holds")
+    await asyncio.to_thread(keep_decision, page, inspection_id, word, holds, note)
     return page.go(f"/parts/{inspection_id}", "decided", word)
 
 
-def keep_decision(page: Page, inspection_id: str, word: str, note: str = "") -> None:
-    """Keep a decision, which replaces the one that holds (Problem, NotFound, Conflict)."""
+def keep_decision(
+    page: Page, inspection_id: str, word: str, holds: str | None, note: str = ""
+) -> str:
+    """Keep a decision, which replaces the one that holds; returns its id.
+
+    Args:
+        page: of who decides.
+        inspection_id: of the part.
+        word: the decision.
+        holds: the decision that was shown, empty for none; if another one holds by now, somebody
+            else has decided meanwhile. None for whichever holds.
+        note: kept with it.
+
+    Raises:
+        Problem, NotFound: no such decision or part.
+        Conflict: another decision holds.
+    """
     if word not in ("good", "defective", "unsure", "withdrawn"):
         raise Problem(422, "invalid", f"decision: expected good, defective or unsure, got {word}")
     row = page.parts.store.inspection(inspection_id)
     if row is None:
         raise Problem(404, "not_found", f"there is no inspection {inspection_id}")
-    page.parts.store.decide(
+    kept = page.parts.store.decide(
         inspection_id,
         word,  # type: ignore[arg-type]  # checked above
         actor=page.name,
         note=note[:1000],
-        supersedes=row["decision_id"],
+        supersedes=row["decision_id"] if holds is None else holds or None,
     ).result()
+    return str(kept["id"])
 
 
 @router.post("/preferences")

@@ -40,6 +40,7 @@ def _shown(page: Page, part: PartView) -> dict[str, Any]:
         "time": part.time,
         "alt": page.t("part.image_of", name=part.name) if has_image else page.t("part.no_image"),
         "size": part.size,
+        "holds": part.holds,
     }
 
 
@@ -69,7 +70,7 @@ def queue(page: ForReviewers, after: Annotated[str, Query(max_length=36)] = "") 
 async def undo(request: Request) -> Response:
     """Withdraw a decision: of a part, or the latest of whoever asks."""
     page, fields = await form_page(request, "reviewer")
-    part = fields.get("part")
+    part, holds = fields.get("part"), fields.get("holds")
     if not part:
         store = page.parts.store
         latest = await asyncio.to_thread(
@@ -77,10 +78,10 @@ async def undo(request: Request) -> Response:
         )
         if latest is None:
             return page.go("/review", "nothing_to_undo")
-        part = str(latest["inspection_id"])
-    await asyncio.to_thread(keep_decision, page, part, "withdrawn")
+        part, holds = str(latest["inspection_id"]), str(latest["id"])
+    kept = await asyncio.to_thread(keep_decision, page, part, "withdrawn", holds)
     if _wants_json(request):
-        return JSONResponse({"part": part})
+        return JSONResponse({"part": part, "holds": kept})
     return page.go(f"/review?at={part}", "undone")
 
 
@@ -89,9 +90,9 @@ async def decide(request: Request, inspection_id: str) -> Response:
     """Keep a decision, and go on to the next part."""
     page, fields = await form_page(request, "reviewer")
     word = fields.get("decision", "")
-    await asyncio.to_thread(keep_decision, page, inspection_id, word)
+    kept = await asyncio.to_thread(keep_decision, page, inspection_id, word, fields.get("holds"))
     if _wants_json(request):
-        return JSONResponse({"part": inspection_id, "decision": word})
+        return JSONResponse({"part": inspection_id, "decision": word, "holds": kept})
     return page.go("/review", "decided", word)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ from mambaad.serve.page.routes import hours_ago, view
 from mambaad.serve.problems import Problem
 from mambaad.serve.product_setting import ProductSetting, adjusted_class
 from mambaad.serve.review.recalibrate import check_decided, new_thresholds
-from mambaad.serve.shapes import MOST_SHAPES, Shape
+from mambaad.serve.shapes import Shape
 from mambaad.serve.store.reviewed import reviewed_parts
 from mambaad.serve.store.rows import Filter, time_text
 from mambaad.serve.what_if import changes, stated
@@ -192,20 +193,23 @@ def _url(product: str) -> str:
     return f"/settings/{quote(product, safe='')}"
 
 
-async def _save(page: Page, product: str, **changed: Any) -> None:
-    """Check and keep a changed setting, and have the workers take it up."""
+async def _save(
+    page: Page, product: str, change: Callable[[ProductSetting], dict[str, Any]]
+) -> None:
+    """Check and keep a changed setting, and have the workers take it up.
 
-    def save() -> None:
-        model, before = page.parts.model(), page.parts.setting(product)
-        setting = ProductSetting.model_validate({**before.model_dump(), **changed})
+    ``change``: the fields that change, of the present setting; what it raises is passed on.
+    """
+
+    def changed(before: ProductSetting) -> ProductSetting:
+        model = page.parts.model()
+        setting = ProductSetting.model_validate({**before.model_dump(), **change(before)})
         assert model.calibration is not None  # in_force raises without one
         c, bundle = model.calibration.classes[product], page.parts.in_use().sha256
         adjusted_class(c, setting, model.size, bundle)
-        content = setting.model_dump(mode="json")
-        page.parts.store.put_setting(product, content, actor=page.name).result()
-        page.parts.settings_changed(product)
+        return setting
 
-    await asyncio.to_thread(save)
+    await asyncio.to_thread(page.parts.change_setting, product, changed, page.name)
 
 
 @router.post("/settings/{product}/thresholds")
@@ -214,19 +218,21 @@ async def save_thresholds(request: Request, product: str) -> Response:
     page, fields = await form_page(request, "engineer")
     await asyncio.to_thread(in_force, page, product)
     if fields.get("reset"):
-        await _save(page, product, review=None, fail=None, sample=None, bundle=None)
+        nothing = dict.fromkeys(("review", "fail", "sample", "bundle"))
+        await _save(page, product, lambda _: nothing)
         return page.go(_url(product), "saved")
     review, fail = (_number(fields.get(name, "")) for name in ("review", "fail"))
     if review is None or fail is None or review > fail:
         return page.go(_url(product), "order")
-    await _save(page, product, review=review, fail=fail, **_same_bundle(page, product))
+    bundle = page.parts.in_use().sha256
+
+    def change(before: ProductSetting) -> dict[str, Any]:
+        values = {"review": review, "fail": fail, "bundle": bundle}
+        # A sample under another bundle is dropped.
+        return values if before.bundle == bundle else {**values, "sample": None}
+
+    await _save(page, product, change)
     return page.go(_url(product), "saved")
-
-
-def _same_bundle(page: Page, product: str) -> dict[str, Any]:
-    """The bundle that thresholds belong to; a sample under another one is dropped."""
-    bundle, before = page.parts.in_use().sha256, page.parts.setting(product)
-    return {"bundle": bundle} if before.bundle == bundle else {"bundle": bundle, "sample": None}
 
 
 @router.post("/settings/{product}/shapes")
@@ -234,25 +240,21 @@ async def save_shapes(request: Request, product: str) -> Response:
     """Add or remove a region of the inspected area."""
     page, fields = await form_page(request, "engineer")
     await asyncio.to_thread(in_force, page, product)
-    shapes = list(page.parts.setting(product).shapes)
-    try:
+
+    def change(before: ProductSetting) -> dict[str, Any]:
+        shapes = [shape.model_dump() for shape in before.shapes]
         if "remove" in fields:
             del shapes[int(fields["remove"])]
         else:
-            shapes.append(_shape(fields))
-    except (ValueError, IndexError, RecursionError):  # pydantic's errors are ValueErrors
-        return page.go(_url(product), "bad_shape")
-    if len(shapes) > MOST_SHAPES:
-        return page.go(_url(product), "bad_shape")
+            shapes.append(_shape(fields).model_dump())
+        return {"shapes": shapes}
+
     try:
-        await _save(
-            page,
-            product,
-            shapes=[shape.model_dump() for shape in shapes],
-            area_changed=time_text(datetime.now(timezone.utc)),
-        )
+        await _save(page, product, change)
     except ConfigError:
         return page.go(_url(product), "nothing_left")
+    except (ValueError, IndexError, RecursionError):  # pydantic's errors are ValueErrors
+        return page.go(_url(product), "bad_shape")
     return page.go(_url(product), "saved")
 
 
@@ -276,12 +278,11 @@ async def save_size(request: Request, product: str) -> Response:
     await asyncio.to_thread(in_force, page, product)
     scale = fields.get("mm_per_px", "").strip()
     try:
-        await _save(
-            page,
-            product,
-            min_area_px=_number(fields.get("min_area_px", "")),
-            mm_per_px=float(scale) if scale else None,
-        )
+        sizes = {
+            "min_area_px": _number(fields.get("min_area_px", "")),
+            "mm_per_px": float(scale) if scale else None,
+        }
+        await _save(page, product, lambda _: sizes)
     except (ValidationError, ValueError) as error:
         raise Problem(422, "invalid", "the smallest defect or the scale is no number") from error
     return page.go(_url(product), "saved")
@@ -306,9 +307,13 @@ async def recalibrate(request: Request, product: str) -> Response:
             for name in ("sharpness", "brightness")
         },
     }
-    bundle = page.parts.in_use().sha256
-    values = {"review": new.review.value, "fail": new.fail.value}
-    await _save(page, product, bundle=bundle, sample=sample, **values)
+    values = {
+        "review": new.review.value,
+        "fail": new.fail.value,
+        "bundle": page.parts.in_use().sha256,
+        "sample": sample,
+    }
+    await _save(page, product, lambda _: values)
     return page.go(_url(product), "recalibrated")
 
 

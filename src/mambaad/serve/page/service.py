@@ -28,7 +28,9 @@ def page_parts(service: Service) -> PageParts:
         promote=lambda number, actor: bundles.promote(number, actor=actor),
         rollback=lambda actor, expected: bundles.rollback(actor=actor, expected=expected),
         before=bundles.before,
-        settings_changed=lambda _: bundles.apply_settings(),
+        change_setting=lambda product, change, actor: bundles.change_setting(
+            product, change, actor=actor
+        ),
         registry=Registry(settings.registry) if settings.registry else None,
         line=settings.line,
     )

@@ -28,7 +28,8 @@ class PartView:
 
     ``name``: its serial number, else the end of its id. ``image``, ``heatmap``, ``thumbnail``:
     addresses; None if the image is not kept. ``explained``: the reason for the verdict in the
-    page's language. ``size``: width and height of the image. The rest is as recorded.
+    page's language. ``size``: width and height of the image. ``holds``: id of the decision that
+    holds; empty if there is none. The rest is as recorded.
     """
 
     id: str
@@ -44,6 +45,7 @@ class PartView:
     image: str | None = None
     heatmap: str | None = None
     thumbnail: str | None = None
+    holds: str = ""
 
     def __getattr__(self, name: str) -> Any:
         """Fields of the record, such as ``score``, are those of the part."""
@@ -91,6 +93,7 @@ def part_view(
     has_image: bool = False,
     has_heatmap: bool = False,
     has_thumbnail: bool = False,
+    holds: str | None = None,
 ) -> PartView:
     """Make the view of an inspection."""
     return PartView(
@@ -107,6 +110,7 @@ def part_view(
         f"/pictures/{id}" if has_image else None,
         f"/heatmaps/{id}" if has_heatmap else None,
         f"/thumbnails/{id}" if has_thumbnail else None,
+        holds or "",
     )
 
 

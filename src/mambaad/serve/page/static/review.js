@@ -93,6 +93,7 @@ function start() {
     get("waiting").textContent = new Intl.NumberFormat(document.documentElement.lang).format(
       Math.max(waiting, 0));
     if (!part) return;
+    get("decide").elements.holds.value = part.holds;
     get("decide").action = texts.decide.replace("{id}", encodeURIComponent(part.id));
     picture.replaceChildren(drawn(part));
     const field = name => page.querySelector(`[data-field="${name}"]`);
@@ -138,9 +139,10 @@ function start() {
     part.decided = word;
     show();
     say(`${texts.decided}: ${texts[word]}`);
-    entry.sent = send(texts.decide.replace("{id}", encodeURIComponent(part.id)), { decision: word });
+    entry.sent = send(texts.decide.replace("{id}", encodeURIComponent(part.id)),
+      { decision: word, holds: part.holds });
     try {
-      await entry.sent;
+      part.holds = (await entry.sent).holds;
     } catch (error) {
       decided.splice(decided.indexOf(entry), 1);
       part.decided = null;
@@ -160,7 +162,8 @@ function start() {
     show();
     try {
       await entry.sent;  // a decision on its way cannot be withdrawn yet
-      await send(texts.undo, { part: entry.part.id });
+      const undone = await send(texts.undo, { part: entry.part.id, holds: entry.part.holds });
+      entry.part.holds = undone.holds;
       say(texts.undone);
     } catch (error) {
       failed(error.message);
