@@ -184,3 +184,26 @@ def test_a_process_ends_with_the_one_that_started_it(method, tmp_path):
         assert list(temporary.iterdir())  # its socket
         sweep(temporary)  # as the next server does
     temporary.rmdir()
+
+
+def test_a_fork_leaves_the_folder_of_the_server_s_socket(tmp_path):
+    program = """
+import multiprocessing, os
+from mambaad.process import process_context
+
+def nothing():
+    pass
+
+if __name__ == "__main__":
+    process_context()
+    folder = multiprocessing.current_process()._config["tempdir"]
+    fork = multiprocessing.get_context("fork").Process(target=nothing)  # as a user's program may
+    fork.start()
+    fork.join()
+    print(os.path.isdir(folder))
+"""
+    (tmp_path / "forks.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "forks.py"], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "True\n", done.stderr

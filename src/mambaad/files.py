@@ -115,12 +115,14 @@ def temporary_beside(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
             break
         except BlockingIOError:  # another process took it for a left-over
             continue
+    maker = os.getpid()
     try:
         yield temporary
     finally:
         if descriptor is not None:
             os.close(descriptor)  # first, as removing a folder takes some of them
-        _remove(temporary)
+        if os.getpid() == maker:  # a fork of it drops what it does not use, as this generator
+            _remove(temporary)
         if os.path.lexists(temporary):  # as where there are no descriptors left
             _SWEPT.pop(path.parent, None)
 

@@ -7,6 +7,7 @@ from functools import partial
 import httpx
 import numpy as np
 import pytest
+from sqlalchemy import select
 
 from mambaad.artifacts.registry import Registry
 from mambaad.artifacts.snapshot import read_manifest
@@ -14,6 +15,7 @@ from mambaad.errors import RunError
 from mambaad.serve.app import create_app
 from mambaad.serve.review.stored import export, recalibrate
 from mambaad.serve.settings import make_settings
+from mambaad.serve.store.tables import bundle_use
 from mambaad.workflows.bundle import bundle
 from mambaad.workflows.calibrate import calibrate
 from tests.serve.page.test_browser import CHROMIUM, Served, browser, opened  # noqa: F401
@@ -134,7 +136,8 @@ def test_a_line_from_the_first_part_to_a_promotion(line, many_parts, registry, t
         assert "Version 1 is in use" in answer.text
         assert app.state.service.bundles.before() is None
         assert "Roll back" not in answer.text
-        uses = [(use["action"], use["version"]) for use in app.state.service.store.bundle_uses(4)]
+        query = select(bundle_use.c.action, bundle_use.c.version).order_by(bundle_use.c.id.desc())
+        uses = app.state.service.store.read(lambda c: c.execute(query.limit(4)).all())
         assert uses == [("rollback", 1), ("promote", 2), ("rollback", 1), ("promote", 2)]
         assert send(client, images[0])["bundle_version"] == 1
         assert "is whole" in client.post("/audit/verify").text
