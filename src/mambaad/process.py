@@ -115,6 +115,17 @@ def _sweep_sockets() -> None:
     multiprocessing.util.Finalize(None, stack.close, exitpriority=-100)  # after the server's end
 
 
+_begin: list[Callable[[], None]] = []
+
+
+def when_server_forks(call: Callable[[], None]) -> None:
+    """Have ``call`` called in each process that the server of :func:`process_context` forks.
+
+    The server itself only imports: it has one thread, and what it imports has computed nothing.
+    """
+    _begin.append(call)
+
+
 def end_with_parent() -> None:
     """Have this process, which ``multiprocessing`` started, end when the one that started it does.
 
@@ -134,6 +145,9 @@ def end_with_parent() -> None:
             os._exit(130)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     server = os.getppid()
+    if server != parent.pid:
+        for call in _begin:
+            call()
     if sys.platform == "linux" and server != parent.pid:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != server:  # it has ended before

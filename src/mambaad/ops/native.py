@@ -10,6 +10,7 @@ import os
 import torch
 
 from mambaad.errors import ConfigError
+from mambaad.process import when_server_forks
 
 try:
     from mambaad import _native
@@ -17,6 +18,9 @@ try:
     AVAILABLE = True
     VARIANTS: tuple[str, ...] = tuple(_native.variants())
     """The kernel variants that this processor can run, the fastest first."""
+    # The server has computed nothing: what it forks may have OpenMP's threads, and computes with
+    # those of torch. Threads of its own beside them took a third longer.
+    when_server_forks(_native.with_openmp)
 except ImportError:  # installed without the compiled module: the scan falls back to PyTorch
     AVAILABLE = False
     VARIANTS = ()
