@@ -1,10 +1,5 @@
 """The custom-operator library in onnxruntime, against the readable reference in float64."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch

@@ -12,6 +12,7 @@ from mambaad.artifacts.snapshot import Snapshot
 from mambaad.errors import ConfigError
 from mambaad.inference.packed.convolution import PackedConv
 from mambaad.inference.packed.pack import pack
+from mambaad.inference.packed.ss2d import SS2D
 from mambaad.inference.weights import load_model
 from mambaad.models.embedding import distances_to, embedding
 from mambaad.models.normalise import normalise
@@ -26,6 +27,10 @@ class InferenceGraph(nn.Module):
         model: packed (:func:`mambaad.inference.packed.pack.pack`); it is changed in place.
         size: height and width of its images.
         means: the products' mean embeddings, products x channels; products may be 0.
+
+    Attributes:
+        has_scan: whether our operator is in it.
+        strides: of the model's scales, in pixels.
     """
 
     def __init__(
@@ -39,6 +44,13 @@ class InferenceGraph(nn.Module):
         for module in model.modules():
             if isinstance(module, PackedConv):
                 module.use_plain_operators()
+        self.has_scan = any(isinstance(module, SS2D) for module in model.modules())
+        # What is computed once and kept (tables of orders, Gaussians) must be there before it is
+        # traced: a tracer would keep its own stand-ins.
+        with torch.no_grad():
+            features = model(normalise(self.example(1))).features
+            self(self.example(1))
+        self.strides = [size[0] // f.shape[2] for f in features]
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -84,11 +96,7 @@ def load_graph(run: Snapshot) -> InferenceGraph:
         RunError: see :func:`mambaad.inference.weights.load_model`.
     """
     means = torch.from_numpy(read_prototypes(run).means)
-    graph = InferenceGraph(pack(load_model(run)), read_config(run).size, means).eval()
-    # What is computed once and kept (tables of orders, Gaussians) must be there before tracing.
-    with torch.no_grad():
-        graph(graph.example(1))
-    return graph
+    return InferenceGraph(pack(load_model(run)), read_config(run).size, means).eval()
 
 
 def traced(graph: InferenceGraph) -> torch.export.ExportedProgram:

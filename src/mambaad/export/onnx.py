@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 MISSING = "exporting to ONNX or OpenVINO needs onnxscript: pip install 'mambaad[onnx]'"
 
 
-def onnx_model(
-    program: torch.export.ExportedProgram, outputs: tuple[str, ...]
-) -> onnx.ModelProto:
+def onnx_model(program: torch.export.ExportedProgram, outputs: tuple[str, ...]) -> onnx.ModelProto:
     """Translate a traced graph to an ONNX model, with the definition of the scan in it.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
@@ -14,6 +14,9 @@ from mambaad.data.read_ahead import reader_threads
 from mambaad.errors import RunError
 from mambaad.inference.engine import Evidence, Observation
 from mambaad.inference.exported.kernel import Kernel, kernel_choice
+
+if TYPE_CHECKING:  # it imports PyTorch
+    from mambaad.models.system import System
 
 
 class Session(Protocol):
@@ -62,13 +65,12 @@ class ExportedEngine:
         keep_evidence: give observations their evidence.
     """
 
-    device = "cpu"
-    batch_size = 1
-    trained = None
-
     def __init__(
         self, session: Session, manifest: ExportManifest, *, keep_evidence: bool = False
     ) -> None:
+        self.device = "cpu"
+        self.batch_size = 1
+        self.trained: System | None = None
         self.size = (manifest.preprocessing.height, manifest.preprocessing.width)
         self.reads_ahead = reader_threads(False)
         self.session = session
@@ -89,7 +91,9 @@ class ExportedEngine:
             found = self.session.run(image)
         except Exception as error:  # every runtime has errors of its own
             runtime = RUNTIMES[self._manifest.target]
-            raise RunError(f"{runtime} cannot run the exported model ({one_line(error)})") from error
+            raise RunError(
+                f"{runtime} cannot run the exported model ({one_line(error)})"
+            ) from error
         evidence = None
         if self._keeps_evidence:
             strides, smoothing = tuple(self._manifest.strides), self._manifest.smoothing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from jaxtyping import UInt8
 
 from mambaad.errors import ConfigError
 from mambaad.inference.exported.kernel import Kernel, without_kernel
+from mambaad.inference.exported.threads import threads
 from mambaad.inference.operator_library import library_path
 
 _ERRORS_ONLY = 3  # of onnxruntime's levels of its log
@@ -59,10 +59,3 @@ class OnnxSession:
         """See :meth:`mambaad.inference.exported.engine.Session.run`."""
         found = self._session.run(self._names, {"images": np.ascontiguousarray(images)})
         return dict(zip(self._names, found, strict=True))
-
-
-def threads() -> int:
-    """The number of threads to compute with: OMP_NUM_THREADS, as for PyTorch, or all cores."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(int(given), cores or 1) if given.isdigit() and int(given) else cores or 1

@@ -29,7 +29,7 @@ _INPUTS = ("u", "proj", "dt_weight", "dt_bias", "A", "skip", "order")
 
 
 @onnxscript.script(_OPERATORS, default_opset=op)
-def SelectiveScan(  # noqa: N802  # the operator's name
+def SelectiveScan(  # the operator's name
     u: FLOAT[...],
     proj: FLOAT[...],
     dt_weight: FLOAT[...],
