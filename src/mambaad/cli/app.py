@@ -21,6 +21,7 @@ from mambaad.cli import (
     registry,
     review,
     serve,
+    shards,
     training,
 )
 from mambaad.cli.interrupts import InterruptibleGroup
@@ -45,6 +46,7 @@ for command in (
     training.train,
     inspecting.evaluate,
     inspecting.predict,
+    shards.inspect,
     inspecting.calibrate,
     review.recalibrate,
     training.extend,
