@@ -8,7 +8,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 import ray
@@ -47,7 +47,7 @@ class Ray:
     ) -> None:
         self._workers, self._address, self._gpus = workers, address, gpus
 
-    def run(self, plan: Plan, shards: Sequence[int]) -> Iterator[Done]:
+    def run(self, plan: Plan, shards: Sequence[int]) -> Generator[Done, None, None]:
         """Have shards inspected; see :meth:`mambaad.shards.plan.Executor.run`."""
         if not shards:
             return
@@ -63,7 +63,7 @@ class Ray:
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         before = signal.getsignal(signal.SIGTERM)
-        quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+        quiet: Any = {"logging_level": logging.ERROR, "log_to_driver": False}
         try:
             if self._address is not None:
                 ray.init(address=self._address, **quiet)
@@ -81,7 +81,7 @@ class Ray:
                 signal.signal(signal.SIGTERM, before)  # Ray's own would end this process at once
 
     def _run(self, plan: Plan, shards: Sequence[int]) -> Iterator[Done]:
-        total = ray.cluster_resources()
+        total = _resources()[0]
         gpus = self._gpus if plan.device != "cpu" and total.get("GPU") else 0.0
         fitting = int(total["GPU"] / gpus) if gpus else int(total.get("CPU", 0))
         share = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
@@ -121,8 +121,14 @@ def _check_room(share: dict[str, float]) -> None:
         raise _no_room(share)
 
 
+def _resources() -> tuple[dict[str, float], dict[str, float]]:
+    """What the cluster has of each kind, and what of it is free."""
+    asked: Any = ray
+    return asked.cluster_resources(), asked.available_resources()
+
+
 def _no_room(share: dict[str, float]) -> RunError:
-    total, free = ray.cluster_resources(), ray.available_resources()
+    total, free = _resources()
     found = ", ".join(
         f"{total.get(kind, 0):g} {kind}, {free.get(kind, 0):g} of them free" for kind in share
     )
@@ -158,7 +164,7 @@ def _watched(dataset: Any, presence: Any, share: dict[str, float], count: int) -
                 if _is_anybody(presence):
                     seen, is_told = time.monotonic(), False
                 elif time.monotonic() - seen > PATIENCE and not is_told:
-                    if ray.cluster_resources().get("CPU", 0) < share["CPU"]:
+                    if _resources()[0].get("CPU", 0) < share["CPU"]:
                         raise _no_room(share) from None
                     warn(f"no worker has been at work for {PATIENCE:.0f} s; Ray starts others")
                     is_told = True

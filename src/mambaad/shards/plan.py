@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -40,7 +40,7 @@ class Executor(Protocol):
     inspected twice, no harm is done.
     """
 
-    def run(self, plan: Plan, shards: Sequence[int]) -> Iterator[Done]:
+    def run(self, plan: Plan, shards: Sequence[int]) -> Generator[Done, None, None]:
         """Have shards inspected, begun in their order; yields each when it has its marker.
 
         Closing the iterator ends the workers.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from mambaad.progress import say
 from mambaad.shards.child import Child
@@ -35,7 +35,7 @@ class Processes:
         self._workers = workers
         self.pids: list[int] = []
 
-    def run(self, plan: Plan, shards: Sequence[int]) -> Iterator[Done]:
+    def run(self, plan: Plan, shards: Sequence[int]) -> Generator[Done, None, None]:
         """Have shards inspected; see :meth:`mambaad.shards.plan.Executor.run`."""
         if not shards:
             return

@@ -223,15 +223,13 @@ def _executed(place: Place, job: Job, plan: Plan, executor: Executor) -> Summary
         say(f"{place}: {len(has)} of {job.shards} shards are done already")
     summary = Summary(place, job)
     former = read_done(place, (shard for shard in range(job.shards) if shard in has))
-    results = executor.run(plan, left) if left else iter(())
-    with ProgressBar("inspecting") as bar:
+    with ProgressBar("inspecting") as bar, closing(executor.run(plan, left)) as results:
         for done in former:
             summary.add(done)
-        with closing(results) if hasattr(results, "close") else nullcontext():
-            for done in results:
-                summary.add(done)
-                summary.inspected += done.rows
-                bar.update(summary.rows, job.rows)
+        for done in results:
+            summary.add(done)
+            summary.inspected += done.rows
+            bar.update(summary.rows, job.rows)
     if summary.rows != job.rows:
         raise RunError(
             f"{place} has records of {summary.rows} rows, expected {job.rows}; begin again in "
