@@ -20,7 +20,16 @@ STOREYS = [
 ]
 STOREY_OF = {part: number for number, parts in enumerate(STOREYS) for part in parts}
 FOUNDATION = STOREYS[0]
-WITHOUT_TORCH = (*FOUNDATION, "data", "metrics", "artifacts", "inspection", "serve", "cli")
+WITHOUT_TORCH = (
+    *FOUNDATION,
+    "data",
+    "metrics",
+    "artifacts",
+    "inspection",
+    "shards",
+    "serve",
+    "cli",
+)
 
 
 def part_of(file):

@@ -22,6 +22,7 @@ from mambaad.cli import (
     registry,
     review,
     serve,
+    shards,
     training,
 )
 from mambaad.cli.interrupts import InterruptibleGroup
@@ -46,6 +47,7 @@ for command in (
     training.train,
     inspecting.evaluate,
     inspecting.predict,
+    shards.inspect,
     inspecting.calibrate,
     review.recalibrate,
     training.extend,

@@ -134,3 +134,17 @@ def check_training(
         listed = read_data(data, config.classes, layout=config.layout)
         if not resume:
             leave_out(listed, data, config.exclude or ())
+
+
+def check_installed(module: str, extra: str, what: str) -> None:
+    """Refuse what needs a package that is not installed (ConfigError).
+
+    Args:
+        module: that it imports.
+        extra: of this package that has it.
+        what: needs it.
+    """
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise ConfigError(f"{what} needs {module}; run pip install 'mambaad[{extra}]'")

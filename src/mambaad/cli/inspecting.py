@@ -60,6 +60,10 @@ def evaluate(
         typer.Option(help="Folder for a page with every image; needs a calibrated model."),
     ] = None,
     max_pixels: MaxPixelsAs = None,
+    records: Annotated[
+        str | None,
+        typer.Option(help="Take scores and maps of these results of mambaad inspect --maps."),
+    ] = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Measure a model on test images. Seven metrics for each class, and their means."""
@@ -75,6 +79,8 @@ def evaluate(
     checks.check_test_data(source, data)
     if verdicts or report:
         checks.check_calibrated(source, precision)
+    if records is not None:
+        checks.check_installed("pyarrow", "shards", "--records")
     from mambaad.workflows.evaluate import evaluate as run_evaluation
 
     evaluation = run_evaluation(
@@ -89,6 +95,7 @@ def evaluate(
         verdicts=verdicts,
         report=report,
         max_pixels=max_pixels,
+        records=records,
     )
     show(metrics_table(evaluation))
     if evaluation.further:
