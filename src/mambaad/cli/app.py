@@ -25,7 +25,7 @@ from mambaad.cli import (
 )
 from mambaad.cli.interrupts import InterruptibleGroup
 from mambaad.cli.output import show
-from mambaad.errors import MambaADError
+from mambaad.errors import MambaADError, ToldError
 from mambaad.files import printable
 from mambaad.process import is_out_of_memory
 from mambaad.progress import show_progress
@@ -102,6 +102,8 @@ def main() -> None:
         show("mambaad: interrupted", err=True)
         sys.exit(130)
     except (MambaADError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, ToldError):
+            sys.exit(1)
         line = str(error)
         if not isinstance(error, (MambaADError, OSError)):
             if not is_out_of_memory(error):
