@@ -33,7 +33,7 @@ class Launch:
         """The command that starts these processes again, to be copied; or what to start where."""
         module = shlex.join(["-m", *arguments])
         if self.processes == self.local_processes:
-            return f"torchrun --nproc-per-node {self.processes} {module}"
+            return f"torchrun --standalone --nproc-per-node {self.processes} {module}"
         return f"torchrun as before, on every machine, {module}"
 
 

@@ -100,7 +100,8 @@ def open_shared_files(folder: Path) -> SharedFiles:
             others, the one for temporary files.
     """
     own = os.memfd_create("mambaad"), _open_on_disk(folder)
-    machine = Path("/proc/sys/kernel/random/boot_id").read_text(), os.stat("/proc/self/ns/pid")[1]
+    namespace = Path("/proc/self/ns/pid").stat().st_ino
+    machine = Path("/proc/sys/kernel/random/boot_id").read_text(), namespace
     everyones: list[tuple[object, int, tuple[int, int | None]]]
     everyones = [(None, 0, (0, None))] * distributed.get_world_size()
     distributed.all_gather_object(everyones, (machine, os.getpid(), own))
