@@ -62,7 +62,14 @@ def plan(
     checks.check_compute(precision, device, compile)
     checks.check_source(source)
     checks.check_images(sample or [])
-    from mambaad.workflows.plan import estimate, measure, numbers_of_workers, to_json, workers_for
+    from mambaad.workflows.plan import (
+        estimate,
+        measure,
+        numbers_of_workers,
+        to_json,
+        workers_for,
+        workers_of_store,
+    )
 
     rates = measure(
         source,
@@ -78,6 +85,12 @@ def plan(
     found = [estimate(rates, images, n, store_rate=rate, price=price) for n in numbers]
     show(_steps_table(rates))
     show(_estimates_table(rates, images, found, price))
+    if rate:
+        busy = workers_of_store(rates, rate)
+        show(
+            f"the store's {rate:g} MB/s keep {busy} {_worker(rates)}{'s' if busy > 1 else ''} busy; "
+            "more of them wait"
+        )
     if hours:
         show(_needed_line(rates, images, hours, needed))
     if json:

@@ -136,7 +136,7 @@ class TensorCache:
         with shared.decided(self._choose_shared) as (is_first, place):
             self.place = place
             if place is not None:
-                known, *kept = shared.mapped(place, sum(parts)).split(parts)
+                known, *kept = torch.split(shared.mapped(place, sum(parts)), parts)
                 self._known = known[: len(self._known)].numpy().view(bool)
                 self._kept = [
                     part[:size].view(rows.dtype).view(shape)

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from lightning_fabric.plugins.environments import TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 
 from mambaad.config import TrainConfig
 from mambaad.errors import DataError, RunError
 from mambaad.inference.device import first_line
 from mambaad.launch import Launch
+from mambaad.models.parallel import alone
 from mambaad.process import limit_threads
 from mambaad.training.link import JOIN_S, Link, accept, connect, listen
 from mambaad.types import Sample
@@ -98,11 +100,17 @@ def make_plan(launch: Launch, config: TrainConfig, samples: Sequence[Sample]) ->
     return Plan(config, tuple(samples), sizes)
 
 
-def go_on_alone(launch: Launch, link: Link) -> None:
-    """Do what is left in the first process alone, with the threads of all on this machine."""
+@contextmanager
+def going_on_alone(launch: Launch, link: Link) -> Iterator[None]:
+    """Do what is left in the first process alone, with the threads of all on this machine.
+
+    The others may end meanwhile.
+    """
     link.release()
     torch.set_num_threads(torch.get_num_threads() * launch.local_processes)
     limit_threads()
+    with alone():
+        yield
 
 
 def check_files(launch: Launch, plan: Plan) -> None:
@@ -141,7 +149,7 @@ def _join(launch: Launch, advice: str) -> tuple[Link, Any]:
             address = told[0]
         else:
             timeout = timedelta(seconds=JOIN_S)
-            store, _, _ = next(distributed.rendezvous("env://", timeout=timeout))
+            store, _, _ = next(rendezvous("env://", timeout=timeout))
             key = f"mambaad/{_calls}"
             if address is not None:
                 store.set(key, " ".join(map(str, address)))

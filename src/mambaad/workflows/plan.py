@@ -135,6 +135,11 @@ def workers_for(
     return needed if needed <= images else None
 
 
+def workers_of_store(rates: Rates, store_rate: float) -> int:
+    """Compute how many workers a store keeps busy; more of them wait for it."""
+    return max(1, math.floor(store_rate * rates.by_worker / rates.megabytes))
+
+
 def numbers_of_workers(rates: Rates, images: int) -> list[int]:
     """Choose numbers of workers to show: 1, this machine's cores, and powers of ten."""
     has_affinity = hasattr(os, "sched_getaffinity")

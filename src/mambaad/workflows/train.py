@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +43,7 @@ from mambaad.training.link import Link
 from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
 from mambaad.training.preparation import prepare
-from mambaad.training.together import go_on_alone, joined, make_plan
+from mambaad.training.together import going_on_alone, joined, make_plan
 from mambaad.workflows.resuming import check_resumed, how_to_resume
 from mambaad.workflows.validation import EpochEnd, make_callbacks
 
@@ -384,10 +384,9 @@ def _train_run(
         link.tell(make_plan(launch, config, samples))
     if not fit(fabric, config, model, samples, out, callbacks, launch):
         return False
-    if launch and link:
-        go_on_alone(launch, link)
-    if not finish(out, config, samples, classes, fabric.device):
-        return False
+    with going_on_alone(launch, link) if launch and link else nullcontext():
+        if not finish(out, config, samples, classes, fabric.device):
+            return False
     if link:
         link.tell(None)
     return True
