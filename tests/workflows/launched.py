@@ -16,7 +16,7 @@ from typing import Any
 import mambaad
 from mambaad.models.encoder import Encoder
 from mambaad.progress import show_progress
-from mambaad.training import batches, loop, loss
+from mambaad.training import batches, follow, loop, loss
 from mambaad.workflows import train as module
 
 
@@ -56,7 +56,7 @@ def main(data: str, run: str, said: str, given: str) -> None:
 
     loop.training_loss = observed_loss  # type: ignore[assignment]
     batches.read_sample_image = observed_read
-    module.fit = observed_fit  # type: ignore[assignment]
+    module.fit = follow.fit = observed_fit  # type: ignore[assignment]
     show_progress()
     mambaad.train(data, run, **settings)
     Path(said, f"{rank}.json").write_text(json.dumps(found))

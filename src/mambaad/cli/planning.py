@@ -86,11 +86,7 @@ def plan(
     show(_steps_table(rates))
     show(_estimates_table(rates, images, found, price))
     if rate:
-        busy = workers_of_store(rates, rate)
-        show(
-            f"the store's {rate:g} MB/s keep {busy} {_worker(rates)}{'s' if busy > 1 else ''} busy; "
-            "more of them wait"
-        )
+        show(_store_line(rates, rate, workers_of_store(rates, rate)))
     if hours:
         show(_needed_line(rates, images, hours, needed))
     if json:
@@ -137,6 +133,11 @@ def _estimates_table(rates: Rates, images: int, found: list[Estimate], price: fl
             aligned(rows, last_is_text=True),
         ]
     )
+
+
+def _store_line(rates: Rates, rate: float, busy: int) -> str:
+    workers = f"{busy} {_worker(rates)}{'s' if busy > 1 else ''}"
+    return f"{rate:g} MB/s from the store keep {workers} busy; more of them wait"
 
 
 def _needed_line(rates: Rates, images: int, hours: float, needed: int | None) -> str:
