@@ -1,11 +1,11 @@
-"""Simulates the inspection of 100 M images on 1,000 cores, from rates that ``mambaad plan`` measured.
+"""Simulates the inspection of 100 M images on 1,000 cores, from what ``mambaad plan`` measured.
 
 A discrete-event simulation (SimPy) of what ``mambaad inspect`` does: workers of one core take the
 next shard of images, read, inspect and write it. Some machines are slow, processes and machines
 fail, and their shards are done again by others. Same seed, same figures.
 
     mambaad plan BUNDLE --sample IMAGES --images 100000000 --json plan.json
-    python benchmarks/scale.py plan.json --json results/scale.json --picture ../docs/images/scale.png
+    python benchmarks/scale.py plan.json --json FILE --picture FILE
 """
 
 from __future__ import annotations
