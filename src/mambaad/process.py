@@ -20,6 +20,7 @@ from typing import Any
 
 from mambaad.file_errors import cannot_write
 from mambaad.files import temporary_beside
+from mambaad.launch import launched
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -162,14 +163,19 @@ def end_with_parent() -> None:
 
 @contextmanager
 def on_signals(react: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM call ``react``; a second signal does what it did before."""
+    """Have Ctrl-C and SIGTERM call ``react``; a second signal does what it did before.
+
+    In a process of several that a launcher has started it does nothing: launchers pass on what the
+    terminal has sent to all, and kill those that do not end.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, frame: Any) -> None:
-        signal.signal(number, before[number])
+        if launched() is None:
+            signal.signal(number, before[number])
         react()
 
     for number in before:

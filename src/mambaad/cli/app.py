@@ -19,6 +19,7 @@ from mambaad.cli import (
     exporting,
     inspecting,
     models,
+    planning,
     registry,
     review,
     serve,
@@ -27,7 +28,7 @@ from mambaad.cli import (
 )
 from mambaad.cli.interrupts import InterruptibleGroup
 from mambaad.cli.output import show
-from mambaad.errors import MambaADError
+from mambaad.errors import MambaADError, ToldError
 from mambaad.files import printable
 from mambaad.process import is_out_of_memory
 from mambaad.progress import show_progress
@@ -49,6 +50,7 @@ for command in (
     inspecting.predict,
     shards.inspect,
     inspecting.calibrate,
+    planning.plan,
     review.recalibrate,
     training.extend,
     models.bundle,
@@ -106,6 +108,8 @@ def main() -> None:
         show("mambaad: interrupted", err=True)
         sys.exit(130)
     except (MambaADError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, ToldError):
+            sys.exit(1)
         line = str(error)
         if not isinstance(error, (MambaADError, OSError)):
             if not is_out_of_memory(error):

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from mambaad.cli.output import show
+from mambaad.launch import launched
 from mambaad.process import sigterm_as_interrupt
 
 
@@ -27,7 +28,9 @@ def exit_on_interrupt(
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        show(f"mambaad: {message or str(interrupt) or otherwise}", err=True)
+        launch = launched()
+        if launch is None or launch.is_first:  # which speaks for the others
+            show(f"mambaad: {message or str(interrupt) or otherwise}", err=True)
         raise typer.Exit(130) from None
 
 

@@ -23,6 +23,7 @@ from mambaad.cli.options import (
 )
 from mambaad.cli.output import show
 from mambaad.cli.tables import aligned
+from mambaad.launch import launched
 
 if TYPE_CHECKING:
     from mambaad.workflows.extend import Extension
@@ -195,14 +196,17 @@ def train(
         )
     if isinstance(settings.get("exclude"), (str, Path)):  # else the names themselves
         settings["exclude"] = read_exclusions(settings["exclude"], data)
-    checks.check_training(data, out, settings, device, resume=resume)
+    launch = launched()
+    if launch is None or launch.is_first:  # the others hear from it what is wrong
+        checks.check_training(data, out, settings, device, resume=resume)
     with exit_on_interrupt():
         from mambaad.workflows.train import train as run_training
 
         run_training(
             data, out, resume=resume, skip_unreadable=skip_unreadable, device=device, **settings
         )
-    show(f"trained: {out}; next: {shlex.join(['mambaad', 'evaluate', str(out), str(data)])}")
+    if launch is None or launch.is_first:
+        show(f"trained: {out}; next: {shlex.join(['mambaad', 'evaluate', str(out), str(data)])}")
 
 
 def extend(

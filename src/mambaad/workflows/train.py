@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,8 +20,8 @@ from mambaad.artifacts.run_folder import (
     read_config,
     read_data_summary,
 )
-from mambaad.artifacts.snapshot import Snapshot, opened
-from mambaad.config import SETTINGS, TrainConfig, make_config, named
+from mambaad.artifacts.snapshot import opened
+from mambaad.config import SETTINGS, TrainConfig, make_config
 from mambaad.data.checks import check_with_progress, list_to_check
 from mambaad.data.depth import decided_depth
 from mambaad.data.exclusion import read_exclusions
@@ -32,21 +31,21 @@ from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import locked
 from mambaad.inference.device import find_device, find_type
+from mambaad.launch import Launch, launched
 from mambaad.models.build import build_system
 from mambaad.models.licences import licence_notice
 from mambaad.progress import say
 from mambaad.training.callbacks import NO_CALLBACKS, Callbacks, StepEnd
 from mambaad.training.devices import make_fabric
 from mambaad.training.finish import CHECKPOINTS, finish
+from mambaad.training.follow import take_part
+from mambaad.training.link import Link
 from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
 from mambaad.training.preparation import prepare
+from mambaad.training.together import going_on_alone, joined, make_plan
+from mambaad.workflows.resuming import check_resumed, how_to_resume
 from mambaad.workflows.validation import EpochEnd, make_callbacks
-
-_MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
-"""Settings that may change when resuming: the weights do not depend on them, but for rounding."""
-
-_MOST_SHOWN = 8
 
 
 class Interrupted(KeyboardInterrupt):
@@ -227,6 +226,13 @@ def train(
     arguments = locals()
     given = {name: arguments[name] for name in SETTINGS if arguments[name] is not None}
     out, source = Path(out), as_source(data)
+    if launch := launched():
+        given["devices"] = _launched_devices(launch, devices)
+        if not launch.is_first:
+            advice = how_to_resume(source, out, skip_unreadable, launch)
+            if not take_part(launch, device, out, advice):
+                raise Interrupted(f"interrupted; {advice}")
+            return out
     if not resume:
         check_new(out)
     if exclude is not None and isinstance(source, Path):
@@ -269,10 +275,28 @@ def train_run(
 
     Resumed, ``config`` must be the run's own, but for caches and logger.
     """
+    source, out = as_source(data), Path(out)
+    launch = launched()
+    advice = how_to_resume(source, out, skip_unreadable, launch)
     with ExitStack() as held:
-        source = as_source(data)
-        _train_run(source, Path(out), config, resume, skip_unreadable, device, callbacks, held)
-    return Path(out)
+        together = None
+        if launch:
+            together = launch, held.enter_context(joined(launch, advice))
+        finished = _train_run(
+            source, out, config, resume, skip_unreadable, device, callbacks, held, together
+        )
+        if not finished:
+            raise Interrupted(f"interrupted; {advice}")
+    return out
+
+
+def _launched_devices(launch: Launch, devices: int | None) -> int:
+    if devices not in (None, launch.processes):
+        raise ConfigError(
+            f"--devices {devices}: the launcher has started {launch.processes} processes, which "
+            "train together; omit it"
+        )
+    return launch.processes
 
 
 def _train_run(
@@ -284,21 +308,29 @@ def _train_run(
     device: str,
     callbacks: Callbacks,
     held: ExitStack,
-) -> None:
-    """:func:`train_run`, which holds the run's lock in ``held`` as soon as there is a run."""
+    together: tuple[Launch, Link] | None,
+) -> bool:
+    """:func:`train_run`, which holds the run's lock in ``held`` as soon as there is a run.
+
+    ``together``: what the first of several processes that were launched shares its plan by. False
+    if it was interrupted.
+    """
+    launch, link = together or (None, None)
     place = find_device(device) if config.devices == 1 else find_type(device)
     fingerprint, has_encoder = None, False
     if resume:
         held.enter_context(locked(out))
         with opened(out) as run:
-            _check_resumed(run, config)
+            check_resumed(run, config)
             has_ended, fingerprint = is_finished(run), read_data_summary(run)["fingerprint"]
             # The checkpoint's: the file that it once came from may be gone.
             has_encoder = run.has(CHECKPOINT)
         if has_ended:
             commit(out, {}, removed=CHECKPOINTS)  # which former versions deleted last
             say(f"{out} is finished: nothing to resume")
-            return
+            if link:
+                link.tell(None)
+            return True
 
     listed = list_to_check(
         data,
@@ -335,7 +367,7 @@ def _train_run(
     if not resume and (notice := licence_notice(config.encoder, config.encoder_weights)):
         say(notice)
     check_logger(config.logger)
-    fabric = make_fabric(config.devices, config.precision, place)
+    fabric = make_fabric(config.devices, config.precision, place, launch)
     if not resume:
         held.enter_context(new_folder(out))
         create_run(out, config, summary)
@@ -348,27 +380,13 @@ def _train_run(
     if config.holdout or config.fold:
         say(f"{sum(len(c.train) for c in held_out)} good parts held out for calibration")
 
-    command = ["mambaad", "train", str(data), "--out", str(out), "--resume"]
-    command += ["--skip-unreadable"] if skip_unreadable else []
-    how = shlex.join(command) if isinstance(data, Path) else "mambaad.train(..., resume=True)"
-    interrupted = Interrupted(f"interrupted; resume with: {how}")
-    if not fit(fabric, config, model, samples, out, callbacks):
-        raise interrupted
-    if not finish(out, config, samples, classes, fabric.device):
-        raise interrupted
-
-
-def _check_resumed(run: Snapshot, config: TrainConfig) -> None:
-    started = read_config(run)
-    for name in TrainConfig.model_fields:
-        if name not in _MAY_CHANGE and getattr(config, name) != getattr(started, name):
-            raise ConfigError(
-                f"{named(name)}: {run.source} was started with "
-                f"{_shown(getattr(started, name))}; omit it to resume, or start a new run"
-            )
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple) and len(value) > _MOST_SHOWN:  # of excluded images
-        return f"{value[0]} and {len(value) - 1} others"
-    return str(value)
+    if launch and link:
+        link.tell(make_plan(launch, config, samples))
+    if not fit(fabric, config, model, samples, out, callbacks, launch):
+        return False
+    with going_on_alone(launch, link) if launch and link else nullcontext():
+        if not finish(out, config, samples, classes, fabric.device):
+            return False
+    if link:
+        link.tell(None)
+    return True
