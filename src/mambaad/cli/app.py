@@ -23,44 +23,52 @@ from mambaad.cli import (
     serve,
     training,
 )
-from mambaad.cli.interrupts import InterruptibleGroup
+from mambaad.cli.commands import App
+from mambaad.cli.exit_codes import ExitCode
+from mambaad.cli.interrupts import InterruptibleGroup, again
 from mambaad.cli.output import show
 from mambaad.errors import MambaADError
 from mambaad.files import printable
-from mambaad.process import is_out_of_memory
+from mambaad.process import is_out_of_memory, wait_passively
 from mambaad.progress import show_progress
 
-app = typer.Typer(
+app = App(
+    "Multi-class visual anomaly detection: train on good parts, find defects.",
     cls=InterruptibleGroup,
-    help="Multi-class visual anomaly detection: train on good parts, find defects.",
-    no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # markup would swallow defaults such as [mambaad]
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
-for command in (
-    demo.demo,
-    training.train,
-    inspecting.evaluate,
-    inspecting.predict,
-    inspecting.calibrate,
-    review.recalibrate,
-    training.extend,
-    models.bundle,
-    models.keygen,
-    models.info,
-    inspecting.monitor,
-    data.make_data,
-    training.import_checkpoint,
-    benchmark.benchmark,
-    benchmark.profile,
-):
-    app.command()(command)
-app.add_typer(registry.app, name="registry")
-app.add_typer(data.app, name="data")
-app.add_typer(serve.app, name="serve")
+COMMANDS = {
+    "First commands, in this order": (
+        demo.demo,
+        training.train,
+        inspecting.evaluate,
+        inspecting.calibrate,
+        inspecting.predict,
+    ),
+    "Models": (models.info, training.extend, training.import_checkpoint),
+    "Production": (
+        models.bundle,
+        models.keygen,
+        inspecting.monitor,
+        review.recalibrate,
+    ),
+    "Data sets": (data.make_data,),
+    "Research": (benchmark.benchmark, benchmark.profile),
+}
+GROUPS = {
+    "Production": {"registry": registry.app, "serve": serve.app},
+    "Data sets": {"data": data.app},
+}
+"""What the help lists, by the titles of its panels; groups come last in theirs."""
+
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+    for name, group in GROUPS.get(panel, {}).items():
+        app.add_typer(group, name=name, rich_help_panel=panel)
 
 
 def _print_version(asked: bool) -> None:
@@ -89,8 +97,9 @@ NO_MEMORY = (
 
 
 def main() -> None:
-    """Run the command line; every error that a user can cause is one line and exit code 1."""
+    """Run the command line; every error that a user can cause is one line and an exit code."""
     show_progress()
+    wait_passively()
     codecs.register_error("mambaad", _escape)
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done then
     for stream in (sys.stdout, sys.stderr):
@@ -99,8 +108,8 @@ def main() -> None:
     try:
         app()
     except KeyboardInterrupt:  # before a command began
-        show("mambaad: interrupted", err=True)
-        sys.exit(130)
+        show(f"mambaad: interrupted; again with: {again()}", err=True)
+        sys.exit(ExitCode.INTERRUPTED)
     except (MambaADError, OSError, MemoryError, RuntimeError) as error:
         line = str(error)
         if not isinstance(error, (MambaADError, OSError)):
@@ -108,7 +117,7 @@ def main() -> None:
                 raise
             line = NO_MEMORY
         print(f"mambaad: {printable(line)}", file=sys.stderr)
-        sys.exit(1)
+        sys.exit(ExitCode.FAILED)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mambaad.cli.options import RequireSignature, Run, Source
-from mambaad.cli.output import show
+from mambaad.cli.output import show, show_next
 from mambaad.cli.tables import aligned
 from mambaad.documents import shortened
 
@@ -66,6 +66,7 @@ def bundle(
         else "not calibrated (it gives scores but no verdicts)"
     )
     show(f"{out}: {len(manifest.classes)} classes, {calibrated}, {size:.1f} MiB")
+    show_next("predict", out, "IMAGES", "--out", "RESULTS")
 
 
 def keygen(
@@ -77,6 +78,7 @@ def keygen(
     from mambaad.artifacts.signatures import make_keys
 
     show(f"{key}: the private key; {make_keys(key)}: the public key")
+    show_next("bundle", "RUN", "--out", "LINE.mambaad", "--sign", key)
 
 
 def run_summary(run: Snapshot) -> str:
