@@ -10,7 +10,7 @@ import functools
 import inspect
 import re
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -34,6 +34,9 @@ def _placed(name: str, *, is_argument: bool) -> str:
     for pattern, placeholder in _PLACEHOLDERS:
         name = re.sub(pattern, placeholder, name)
     return name
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
@@ -124,10 +127,10 @@ class App(typer.Typer):
             cls=cls, help=help, no_args_is_help=True, rich_markup_mode=None, **settings
         )
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:  # type: ignore[override]
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Function], Function]:
         """Declare a function as a command, as Typer does."""
 
-        def declare(function: Callable[..., Any]) -> Callable[..., Any]:
+        def declare(function: Function) -> Function:
             add: Any = super(App, self).command(name, cls=Command, **settings)
             add(_with_verbosity(function))
             return function

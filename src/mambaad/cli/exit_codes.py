@@ -16,6 +16,6 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command line could not be understood."""
     ALARM = 3
-    """What is watched has changed: drift (``monitor``), a changed audit trail (``serve verify``)."""
+    """What is watched has changed: drift (``monitor``), an audit trail (``serve verify``)."""
     INTERRUPTED = 130
     """Ctrl-C or SIGTERM; a line says what was kept and how to go on."""
