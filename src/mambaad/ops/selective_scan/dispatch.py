@@ -109,14 +109,10 @@ def _check_shapes(
 _warned: set[str] = set()  # types of devices
 
 
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
 def _warn_once(device_type: str) -> None:
+    # torch.compile cannot trace a warning: with the decorator it runs this while it traces.
     message = operator.missing_kernel(device_type)
     if message and device_type not in _warned:
         _warned.add(device_type)
         warnings.warn(message, RuntimeWarning, stacklevel=3)
-
-
-# torch.compile cannot trace a warning: so marked, it runs this while it traces. It is what
-# torch.compiler.assume_constant_result does, which imports the compiler: a second of processor
-# time for whoever only loads a model.
-_warn_once._dynamo_marked_constant = True  # type: ignore[attr-defined]
