@@ -84,13 +84,15 @@ def start(way: str) -> subprocess.Popen[str]:
     command = [sys.executable, __file__, "--work"]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env={**clean, **WAYS[way]}, **pipes)
-    assert process.stdout and process.stdout.readline() == "ready\n", way
+    assert process.stdout
+    assert process.stdout.readline() == "ready\n", way
     return process
 
 
 def ask(process: subprocess.Popen[str], task: str) -> dict[str, float]:
     """Have a process measure a task."""
-    assert process.stdin and process.stdout
+    assert process.stdin
+    assert process.stdout
     process.stdin.write(f"{task}\n")
     process.stdin.flush()
     found: dict[str, float] = json.loads(process.stdout.readline())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import codecs
 import io
+import logging
 import signal
 import sys
 from importlib.metadata import version
@@ -30,7 +31,9 @@ from mambaad.cli.output import show
 from mambaad.errors import MambaADError
 from mambaad.files import printable
 from mambaad.process import is_out_of_memory, wait_passively
-from mambaad.progress import show_progress
+from mambaad.progress import verbosity
+
+_log = logging.getLogger(__name__)
 
 app = App(
     "Multi-class visual anomaly detection: train on good parts, find defects.",
@@ -98,26 +101,27 @@ NO_MEMORY = (
 
 def main() -> None:
     """Run the command line; every error that a user can cause is one line and an exit code."""
-    show_progress()
     wait_passively()
     codecs.register_error("mambaad", _escape)
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done then
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="mambaad")
-    try:
-        app()
-    except KeyboardInterrupt:  # before a command began
-        show(f"mambaad: interrupted; again with: {again()}", err=True)
-        sys.exit(ExitCode.INTERRUPTED)
-    except (MambaADError, OSError, MemoryError, RuntimeError) as error:
-        line = str(error)
-        if not isinstance(error, (MambaADError, OSError)):
-            if not is_out_of_memory(error):
-                raise
-            line = NO_MEMORY
-        print(f"mambaad: {printable(line)}", file=sys.stderr)
-        sys.exit(ExitCode.FAILED)
+    with verbosity("normal"):
+        try:
+            app()
+        except KeyboardInterrupt:  # before a command began
+            show(f"mambaad: interrupted; again with: {again()}", err=True)
+            sys.exit(ExitCode.INTERRUPTED)
+        except (MambaADError, OSError, MemoryError, RuntimeError) as error:
+            _log.debug("where the error arose:", exc_info=error)  # with --verbose
+            line = str(error)
+            if not isinstance(error, (MambaADError, OSError)):
+                if not is_out_of_memory(error):
+                    raise
+                line = NO_MEMORY
+            print(f"mambaad: {printable(line)}", file=sys.stderr)
+            sys.exit(ExitCode.FAILED)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

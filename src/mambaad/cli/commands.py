@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from mambaad.progress import Verbosity, verbosity
+from mambaad.progress import Verbosity, show_progress
 
 _PLACEHOLDERS = (
     (r"\b(PATH|FILE|DIRECTORY)\b|<(list\[)?(path|file|directory)\]?>", "PATH"),
@@ -91,7 +91,7 @@ def _format_parameters(command: Any, ctx: Any, formatter: Any) -> None:
 def _chosen(level: Verbosity) -> Callable[[typer.Context, bool], bool]:
     def choose(context: typer.Context, asked: bool) -> bool:
         if asked and not context.resilient_parsing:
-            context.with_resource(verbosity(level))  # until the command has ended
+            show_progress(level)  # until main() has ended, which says what was wrong
         return asked
 
     return choose
