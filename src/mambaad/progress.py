@@ -110,11 +110,6 @@ def is_quiet() -> bool:
     return _verbosity() == "quiet"
 
 
-def detail(line: str) -> None:
-    """Tell what ``--verbose`` shows (a record of level DEBUG)."""
-    _lines.debug("%s", line)
-
-
 def say(line: str) -> None:
     """Tell how work goes on, in one line (a record of level INFO)."""
     _lines.info("%s", line)
