@@ -29,6 +29,49 @@ _LONGEST_BASE = 58
 """The most bytes of the temporary folder's path: a socket's, below it, has at most 103."""
 
 
+SPIN_COUNT = 1000
+"""How often a thread of GNU's OpenMP looks for work before it sleeps: some microseconds. Where
+threads outnumber cores the runtime uses as many by itself; otherwise it looks 300,000 times."""
+
+
+def wait_passively() -> None:
+    """Have OpenMP's idle threads sleep, so that they take no core from other programs.
+
+    They spin by default. Beside a busy program that is worse than no gain: the threads at work
+    wait for the core on which another spins. OpenMP reads its environment once, as it is loaded
+    with PyTorch; so this is for the command line, which calls it before, and not for programs that
+    import this package. What the user has set there is left as it is.
+    """
+    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys()
+    if not chosen and "torch" not in sys.modules:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
+
+
+def use_threads(count: int) -> int:
+    """Compute with so many threads, in this process and those that it starts from now on.
+
+    Returns:
+        The number in use: at most the cores that this process may use.
+    """
+    count = min(count, available_cores())
+    for name in THREAD_VARIABLES:  # which the libraries read as they are loaded
+        os.environ[name] = str(count)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(count)
+    return count
+
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def available_cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def limit_threads() -> None:
     """Lower PyTorch's number of threads to the number of cores this process may use.
 
@@ -37,8 +80,8 @@ def limit_threads() -> None:
     """
     import torch  # here, so that signals and memory are handled without it
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if cores and torch.get_num_threads() > cores:
+    cores = available_cores()
+    if torch.get_num_threads() > cores:
         torch.set_num_threads(cores)
 
 

@@ -39,7 +39,8 @@ WEIGHTS, PROTOTYPES = "weights.safetensors", "good_parts.safetensors"
 CHECKPOINT, CALIBRATION = "checkpoint.safetensors", "calibration.safetensors"
 HEAD_LOG, HEAD_CHECKPOINT = "head.jsonl", "head_checkpoint.safetensors"
 FIRST = (CONFIG, DATA, VERSION)
-"""Files that are made with the run, under their plain names; only ``extend`` changes them."""
+"""Files that are made with the run, under their plain names; they change when it is extended, or
+trained longer."""
 NAMES = (
     *FIRST,
     *(LOG, WEIGHTS, PROTOTYPES, CHECKPOINT, CALIBRATION, HEAD_LOG, HEAD_CHECKPOINT),

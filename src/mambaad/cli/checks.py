@@ -54,6 +54,30 @@ def check_calibrated(source: Path, precision: str) -> None:
         raise RunError(f"{source} has no calibration for {precision}; run mambaad calibrate first")
 
 
+def calibration_of(source: Path) -> str | None:
+    """The precision that a run or bundle is calibrated for; None if it is not (RunError)."""
+    from mambaad.artifacts.manifest import CALIBRATION
+    from mambaad.artifacts.run_folder import read_config
+    from mambaad.artifacts.snapshot import opened
+
+    with opened(source) as run:
+        if not run.has(CALIBRATION):
+            return None
+        from mambaad.inspection.calibration import read_calibration
+
+        calibration = read_calibration(run, read_config(run).size)
+        return calibration.precision if calibration else None
+
+
+def how_to_calibrate(source: Path) -> list[str]:
+    """The flags of mambaad calibrate that suit a run: none where it has parts held out."""
+    from mambaad.artifacts.run_folder import read_config
+    from mambaad.artifacts.snapshot import opened
+
+    with opened(source) as run:
+        return [] if read_config(run).holdout else ["--cross-fit", "3"]
+
+
 def check_protocol(protocol: str) -> None:
     """Refuse an unknown protocol of metrics (ConfigError)."""
     from mambaad.metrics.names import PROTOCOLS
@@ -112,7 +136,7 @@ def check_training(
     Raises:
         ConfigError, DataError, RunError: one line that says what was expected.
     """
-    from mambaad.artifacts.run_folder import check_new, is_finished, read_config
+    from mambaad.artifacts.run_folder import check_longer, check_new, is_finished, read_config
     from mambaad.artifacts.snapshot import opened
     from mambaad.config import check_names, make_config
     from mambaad.data.exclusion import leave_out
@@ -127,6 +151,8 @@ def check_training(
     else:
         with opened(out) as run:
             started, has_ended = read_config(run).model_dump(), is_finished(run)
+            if "epochs" in settings:
+                has_ended = not check_longer(run, settings["epochs"]) and has_ended
     config = make_config({**started, **settings})
     if not resume and config.encoder_weights not in ("timm", "random"):
         check_file(Path(config.encoder_weights), "--encoder-weights")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -59,6 +60,7 @@ from mambaad.training.schedule import (
 from mambaad.training.trimming import trimmed
 from mambaad.types import Sample
 
+_log = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
 
 
@@ -130,6 +132,7 @@ def _fit(
     with one_line_errors(config, fabric.device):
         keep_freed_memory()
         limit_threads()
+        _log.debug("training on %s with %d threads", fabric.device, torch.get_num_threads())
         adamw = make_optimizer(model, config, fused=True)
         compilation = choose_compilation(config.compile, fabric.device, config.devices)
         if fabric.device.type == "cuda":  # as the decoder's maps are

@@ -337,9 +337,30 @@ def calibration_rows(calibration: Calibration) -> list[list[str]]:
     return rows
 
 
+def calibration_notes(calibration: Calibration) -> list[str]:
+    """Say for which classes both thresholds are the same, so that no part is ever in REVIEW."""
+    same = {
+        name: len(c.scores)
+        for name, c in calibration.classes.items()
+        if c.review.value == c.fail.value
+    }
+    if not same:
+        return []
+    asked = next(iter(calibration.classes.values())).fail.asked
+    shown = ", ".join(f"{name} ({count} good parts)" for name, count in same.items())
+    return [
+        f"REVIEW and FAIL begin at the same score for {shown}: no part of these is ever in REVIEW; "
+        f"calibrate on more good parts ({_needed(asked)} or more for a rate of {asked:.1%}), or "
+        "with rates further apart"
+    ]
+
+
+def _needed(rate: float) -> int:
+    return math.ceil(1 / rate - 1e-9) - 1  # 1e-9: rounding must not add a part
+
+
 def _shortfall(c: ClassCalibration) -> str:
     short = [t for t in (c.review, c.fail) if not t.is_reached]
     if not short:
         return ""
-    needed = math.ceil(1 / short[-1].asked - 1e-9) - 1  # 1e-9: rounding must not add a part
-    return f"{short[-1].asked:.1%} needs {needed} good parts"
+    return f"{short[-1].asked:.1%} needs {_needed(short[-1].asked)} good parts"

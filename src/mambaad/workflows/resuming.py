@@ -12,8 +12,9 @@ from mambaad.data.parts import Parts
 from mambaad.errors import ConfigError
 from mambaad.launch import Launch
 
-_MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
-"""Settings that may change when resuming: the weights do not depend on them, but for rounding."""
+_MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger", "epochs")
+"""Settings that may change when resuming: the weights do not depend on them, but for rounding. But
+with more epochs a run is trained longer."""
 
 _MOST_SHOWN = 8
 

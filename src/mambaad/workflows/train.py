@@ -13,6 +13,7 @@ from mambaad.artifacts.fingerprint import summarise_data
 from mambaad.artifacts.generations import commit
 from mambaad.artifacts.manifest import CHECKPOINT
 from mambaad.artifacts.run_folder import (
+    check_longer,
     check_new,
     create_run,
     is_finished,
@@ -34,14 +35,16 @@ from mambaad.inference.device import find_device, find_type
 from mambaad.launch import Launch, launched
 from mambaad.models.build import build_system
 from mambaad.models.licences import licence_notice
-from mambaad.progress import say
+from mambaad.progress import say, warn
 from mambaad.training.callbacks import NO_CALLBACKS, Callbacks, StepEnd
 from mambaad.training.devices import make_fabric
 from mambaad.training.finish import CHECKPOINTS, finish
 from mambaad.training.follow import take_part
 from mambaad.training.link import Link
 from mambaad.training.loggers import check_logger
+from mambaad.training.longer import lengthen
 from mambaad.training.loop import fit
+from mambaad.training.notes import notes_on_length
 from mambaad.training.preparation import prepare
 from mambaad.training.together import going_on_alone, joined, make_plan
 from mambaad.workflows.resuming import check_resumed, how_to_resume
@@ -124,7 +127,8 @@ def train(
             :class:`mambaad.Part`, all of them good; the same when resuming.
         out: the run folder to make (see :mod:`mambaad.artifacts.run_folder`).
         resume: continue an interrupted run, to the same weights as if it had not been (on a GPU
-            up to the rounding of atomic sums).
+            up to the rounding of atomic sums); or with more ``epochs`` train one longer, which may
+            have ended (:func:`mambaad.training.longer.lengthen` says at which learning rate).
         skip_unreadable: leave unreadable images out instead of stopping.
         device: where to compute, see :class:`mambaad.Inspector`; with several ``devices`` their
             type. Resuming may use another.
@@ -273,7 +277,7 @@ def train_run(
 ) -> Path:
     """Train as :func:`train` does, with settings that are checked and complete.
 
-    Resumed, ``config`` must be the run's own, but for caches and logger.
+    Resumed, ``config`` must be the run's own, but for caches, logger, and more epochs.
     """
     source, out = as_source(data), Path(out)
     launch = launched()
@@ -317,17 +321,18 @@ def _train_run(
     """
     launch, link = together or (None, None)
     place = find_device(device) if config.devices == 1 else find_type(device)
-    fingerprint, has_encoder = None, False
+    fingerprint, has_encoder, is_longer = None, False, False
     if resume:
         held.enter_context(locked(out))
         with opened(out) as run:
             check_resumed(run, config)
+            is_longer = check_longer(run, config.epochs)
             has_ended, fingerprint = is_finished(run), read_data_summary(run)["fingerprint"]
-            # The checkpoint's: the file that it once came from may be gone.
-            has_encoder = run.has(CHECKPOINT)
-        if has_ended:
+            # The checkpoint's, or the weights': the file that it once came from may be gone.
+            has_encoder = run.has(CHECKPOINT) or has_ended
+        if has_ended and not is_longer:
             commit(out, {}, removed=CHECKPOINTS)  # which former versions deleted last
-            say(f"{out} is finished: nothing to resume")
+            say(f"{out} is finished: nothing to resume; to train it longer, give more --epochs")
             if link:
                 link.tell(None)
             return True
@@ -371,6 +376,8 @@ def _train_run(
     if not resume:
         held.enter_context(new_folder(out))
         create_run(out, config, summary)
+    elif is_longer:
+        lengthen(out, config, samples)
     if not has_encoder:
         prepare(model, samples, config.size)
     counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
@@ -379,6 +386,9 @@ def _train_run(
         say(f"{len(config.exclude)} training images left out (--exclude)")
     if config.holdout or config.fold:
         say(f"{sum(len(c.train) for c in held_out)} good parts held out for calibration")
+    if not resume:
+        for line in notes_on_length(config, classes):
+            warn(line)
 
     if launch and link:
         link.tell(make_plan(launch, config, samples))
