@@ -41,6 +41,7 @@ from mambaad.training.finish import CHECKPOINTS, finish
 from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
 from mambaad.training.preparation import prepare
+from mambaad.workflows.training_pages import TrainingPages
 from mambaad.workflows.validation import EpochEnd, make_callbacks
 
 _MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
@@ -352,10 +353,12 @@ def _train_run(
     command += ["--skip-unreadable"] if skip_unreadable else []
     how = shlex.join(command) if isinstance(data, Path) else "mambaad.train(..., resume=True)"
     interrupted = Interrupted(f"interrupted; resume with: {how}")
-    if not fit(fabric, config, model, samples, out, callbacks):
+    page = TrainingPages(out, is_wanted=config.fold is None)
+    if not fit(fabric, config, model, samples, out, page.after_each_epoch(callbacks)):
         raise interrupted
     if not finish(out, config, samples, classes, fabric.device):
         raise interrupted
+    page.write_last(classes, held_out, device)
 
 
 def _check_resumed(run: Snapshot, config: TrainConfig) -> None:
