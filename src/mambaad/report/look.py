@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import re
 
 import jinja2
 import matplotlib as mpl
@@ -70,11 +72,15 @@ def themed_svg(figure: Figure) -> str:
     figure.patch.set_visible(False)
     for axes in figure.axes:
         axes.patch.set_visible(False)
-        axes.tick_params(color=INK, labelcolor=INK)
+        axes.tick_params(which="both", color=INK, labelcolor=INK)
         axes.spines[:].set_color(INK)
     for written in figure.findobj(Text):
         written.set_color(INK)
     svg = svg_of(figure)
     for colour, on_page in _ON_PAGES.items():
         svg = svg.replace(colour, on_page)
-    return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    # A page has several plots, but an id once: groups need none, others get a name of their own.
+    own = hashlib.sha256(svg.encode()).hexdigest()[:8]
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}", svg)
