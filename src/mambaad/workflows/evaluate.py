@@ -242,9 +242,13 @@ def evaluate(
                 "Products": ", ".join(evaluation.classes),
                 "Thresholds": f"calibrated ({calibration.method})",
             }
-            title = "Verdicts, product given, in per cent of good and of defective parts"
-            rows = verdict_evaluation.to_rows(verdict_evaluation.given)
-            page.write("Inspection of test images", facts, {title: rows})
+            page.write(
+                "Inspection of test images",
+                facts,
+                {"What was found": verdict_evaluation.plain_rows()},
+                lead=verdict_evaluation.lead(),
+                warnings=verdict_evaluation.warnings(),
+            )
     return _with_further(replace(evaluation, verdicts=verdict_evaluation), figures)
 
 

@@ -14,7 +14,7 @@ from mambaad.data.walk import Unread, walk
 from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import is_own, sweep
-from mambaad.report.inspection_rendering import PAGE, PICTURES
+from mambaad.report.inspection_rendering import PAGE, PICTURE_NAME, PICTURES
 
 TABLE, RECORDS = "predictions.csv", "predictions.jsonl"
 HEATMAP, MAP = ".heatmap.png", ".map.npy"
@@ -142,7 +142,7 @@ def _is_result(path: Path) -> bool:
         return path.with_name(path.name.removesuffix(HEATMAP) + MAP).is_file()
     if path.name == PAGE:
         return (path.parent / PICTURES).is_dir()
-    is_picture = re.fullmatch(r"\d{6}(\.why)?\.jpg", path.name) is not None
+    is_picture = re.fullmatch(PICTURE_NAME, path.name) is not None
     return is_picture and path.parent.name == PICTURES and (path.parent.parent / PAGE).is_file()
 
 

@@ -48,6 +48,7 @@ from mambaad.training.notes import notes_on_length
 from mambaad.training.preparation import prepare
 from mambaad.training.together import going_on_alone, joined, make_plan
 from mambaad.workflows.resuming import check_resumed, how_to_resume
+from mambaad.workflows.training_pages import TrainingPages
 from mambaad.workflows.validation import EpochEnd, make_callbacks
 
 
@@ -392,11 +393,13 @@ def _train_run(
 
     if launch and link:
         link.tell(make_plan(launch, config, samples))
-    if not fit(fabric, config, model, samples, out, callbacks, launch):
+    page = TrainingPages(out, is_wanted=config.fold is None)
+    if not fit(fabric, config, model, samples, out, page.after_each_epoch(callbacks), launch):
         return False
     with going_on_alone(launch, link) if launch and link else nullcontext():
         if not finish(out, config, samples, classes, fabric.device):
             return False
+        page.write_last(classes, held_out, device)
     if link:
         link.tell(None)
     return True
