@@ -9,6 +9,8 @@ import importlib.metadata
 import subprocess
 import sys
 from inspect import formatannotation
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from docutils import nodes
 from math_core import LatexToMathML
@@ -73,12 +75,20 @@ def commands() -> str:
     return described.split("\n", 1)[1]
 
 
+def values(kind: Any) -> str:
+    """What a setting may be, without the None of those whose default depends on others."""
+    if get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(kind))
+    if get_origin(kind) in (Union, UnionType):
+        return " or ".join(values(each) for each in get_args(kind) if each is not NoneType)
+    return f"`{formatannotation(kind)}`"
+
+
 def settings() -> str:
-    """A table of all settings: name, type, default and meaning."""
-    rows = ["| setting | type | default | |", "|---|---|---|---|"]
+    """A table of all settings: name, values, default and meaning."""
+    rows = ["| setting | values | default | |", "|---|---|---|---|"]
     for name, field in TrainConfig.model_fields.items():
-        kind = formatannotation(field.annotation).replace("Literal", "")
-        cells = (f"`{name}`", f"`{kind}`", f"`{field.default}`", field.description or "")
+        cells = (f"`{name}`", values(field.annotation), f"`{field.default}`", field.description)
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 

@@ -72,7 +72,7 @@ def test_the_inspection_engineers(reader):
     assert Path("page", "index.html").exists()
     assert Path("results", "predictions.csv").exists()
     service = httpx.get(f"{reader.service.url}/v1/inspections").json()
-    assert len(service["inspections"]) == 1
+    assert len(service["items"]) == 1
 
 
 def test_the_ml_engineers(reader):
