@@ -88,7 +88,12 @@ def settings() -> str:
     """A table of all settings: name, values, default and meaning."""
     rows = ["| setting | values | default | |", "|---|---|---|---|"]
     for name, field in TrainConfig.model_fields.items():
-        cells = (f"`{name}`", values(field.annotation), f"`{field.default}`", field.description)
+        cells = (
+            f"`{name}`",
+            values(field.annotation),
+            f"`{field.default}`",
+            field.description or "",
+        )
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 
