@@ -255,7 +255,8 @@ def make_data(
     size: Annotated[
         int,
         typer.Option(
-            help="Side in pixels, a multiple of 32; over 1024 of 512: panels with defects of 8 to 24 pixels."
+            help="Side in pixels, a multiple of 32; over 1024 of 512: panels of many parts with "
+            "defects of 8 to 24 pixels."
         ),
     ] = 256,
     seed: Annotated[int, typer.Option(help="Seed; another one draws other parts.")] = 0,
