@@ -21,6 +21,7 @@ from mambaad.cli.options import (
     Run,
     SkipUnreadable,
     Source,
+    Tiles,
 )
 from mambaad.cli.output import show
 from mambaad.cli.tables import aligned, further_table, metrics_table, verdict_tables
@@ -60,6 +61,7 @@ def evaluate(
         typer.Option(help="Folder for a page with every image; needs a calibrated model."),
     ] = None,
     max_pixels: MaxPixelsAs = None,
+    tiles: Tiles = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Measure a model on test images. Seven metrics for each class, and their means."""
@@ -71,6 +73,7 @@ def evaluate(
     checks.check_protocol(protocol)
     checks.check_place(at, protocol)
     checks.check_compute(precision, device, compile)
+    checks.check_tiles(tiles)
     checks.check_source(source)
     checks.check_test_data(source, data)
     if verdicts or report:
@@ -89,6 +92,7 @@ def evaluate(
         verdicts=verdicts,
         report=report,
         max_pixels=max_pixels,
+        tiles=tiles,
     )
     show(metrics_table(evaluation))
     if evaluation.further:
@@ -138,6 +142,7 @@ def predict(
     device: Device = "auto",
     compile: Compile = "auto",
     max_pixels: MaxPixelsAs = None,
+    tiles: Tiles = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Inspect images. Heatmaps, and scores and verdicts in predictions.csv and .jsonl."""
@@ -148,6 +153,7 @@ def predict(
     if junit:
         check_writable(junit)
     checks.check_compute(precision, device, compile)
+    checks.check_tiles(tiles)
     checks.check_source(source, product=product)
     checks.check_images(images)
     if junit:
@@ -168,6 +174,7 @@ def predict(
         good=good,
         need_verdicts=junit is not None,
         max_pixels=max_pixels,
+        tiles=tiles,
     )
     skipped = [record for record in records if record.skipped]
     failed = [record for record in records if record.error and not record.skipped]
@@ -223,11 +230,13 @@ def calibrate(
     device: Device = "auto",
     skip_unreadable: SkipUnreadable = False,
     max_pixels: MaxPixelsAs = None,
+    tiles: Tiles = None,
 ) -> None:
     """Set the thresholds of PASS, REVIEW and FAIL. Uses good parts that were not trained on."""
     from mambaad.inspection.rates import check_rates
 
     checks.check_compute(precision, device)
+    checks.check_tiles(tiles)
     check_rates(target_fpr, review_fpr)
     checks.check_source(run)
     with exit_on_interrupt("interrupted; run the same command again to resume"):
@@ -246,6 +255,7 @@ def calibrate(
             device=device,
             skip_unreadable=skip_unreadable,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     show(aligned(calibration_rows(calibration), last_is_text=True))
     show(

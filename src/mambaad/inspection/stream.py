@@ -6,7 +6,7 @@ stream (predict, evaluate, calibrate, reports) add each image to their sinks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -18,13 +18,16 @@ from jaxtyping import Bool, UInt8
 from mambaad.data.checks import MaskSizeError, check_images, read_sample
 from mambaad.data.images import AUTO, read_image, resize_image
 from mambaad.data.read_ahead import read_ahead
+from mambaad.data.strips import ArrayStrips
 from mambaad.errors import ConfigError, DataError, MambaADError, RunError
 from mambaad.inference.engine import Engine, Observation
 from mambaad.inspection.quality import Quality, measure_quality
+from mambaad.inspection.tiles import TiledEngine
 from mambaad.progress import warn
 from mambaad.types import ProductClass, Reading, Sample
 
 Pixels = UInt8[np.ndarray, "h w 3"]
+Region = Bool[np.ndarray, "h w"]
 
 MOST_WAITING = 2**28
 """Bytes of decoded images from which on no more are read ahead, or put into one batch."""
@@ -77,8 +80,22 @@ class Observed:
         return self.observation, self.quality
 
 
+RegionOf = Callable[[Item, Observation], Region | None]
+"""Where an image is inspected, given the observation of the whole; None: everywhere."""
+
+
+def everywhere(item: Item, whole: Observation) -> Region | None:
+    """Every image is inspected everywhere (a :data:`RegionOf`)."""
+    return None
+
+
 def observe_stream(
-    engine: Engine, items: Iterable[Item], *, batch_size: int = 1, is_live: bool = True
+    engine: Engine,
+    items: Iterable[Item],
+    *,
+    batch_size: int = 1,
+    is_live: bool = True,
+    region_of: RegionOf = everywhere,
 ) -> Iterator[Observed]:
     """Observe images in their order.
 
@@ -91,6 +108,7 @@ def observe_stream(
         batch_size: how many files are observed together: 1 for the lowest latency, the engine's own
             for the highest throughput. On a GPU, values differ by rounding between batch sizes.
         is_live: whether an item of pixels comes only after the observation of the one before.
+        region_of: says where an image is inspected; tiles elsewhere are not looked at.
 
     Yields:
         Each image once; with an error if it cannot be read (DataError) or the model's values are
@@ -110,7 +128,7 @@ def observe_stream(
     for are_alone, group in groupby(items, is_alone):
         if are_alone:
             for prepared in map(prepare, group):
-                yield from _observe(engine, [prepared])
+                yield from _observe(engine, [prepared], region_of)
             continue
         ahead = max(2, batch_size)
         files = read_ahead(
@@ -123,12 +141,12 @@ def observe_stream(
         )
         with closing(files) as read:
             while batch := _next_batch(read, batch_size):
-                yield from _observe(engine, batch)
+                yield from _observe(engine, batch, region_of)
 
 
-def observe_one(engine: Engine, item: Item) -> Observed:
+def observe_one(engine: Engine, item: Item, region_of: RegionOf = everywhere) -> Observed:
     """Observe one image, in the caller's thread; see :func:`observe_stream`."""
-    (observed,) = _observe(engine, [_prepare(item, engine.size)])
+    (observed,) = _observe(engine, [_prepare(item, engine.size)], region_of)
     return observed
 
 
@@ -206,11 +224,21 @@ def _check_pixels(pixels: np.ndarray) -> Pixels:
     return pixels
 
 
-def _observe(engine: Engine, batch: list[tuple[Observed, Pixels | None]]) -> Iterator[Observed]:
+def _observe(
+    engine: Engine, batch: list[tuple[Observed, Pixels | None]], region_of: RegionOf
+) -> Iterator[Observed]:
     readable = [resized for _, resized in batch if resized is not None]
     observations = iter(engine.observe(np.stack(readable)) if readable else [])
     for image, resized in batch:
-        yield image if resized is None else _with_observation(image, next(observations))
+        if resized is None:
+            yield image
+            continue
+        observation = next(observations)
+        if isinstance(engine, TiledEngine):
+            assert image.pixels is not None  # as it was resized
+            region = region_of(image.item, observation)
+            observation = engine.with_tiles(observation, ArrayStrips(image.pixels), region)
+        yield _with_observation(image, observation)
 
 
 def _with_observation(image: Observed, observation: Observation) -> Observed:

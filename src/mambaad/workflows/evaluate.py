@@ -144,6 +144,7 @@ def evaluate(
     verdicts: bool = False,
     report: str | Path | None = None,
     max_pixels: int | None = None,
+    tiles: str | tuple[int, int] | None = None,
     sinks: Sequence[Callable[[Observed], None]] = (),
 ) -> Evaluation:
     """Compute the metrics of a run on the test images of its classes.
@@ -161,6 +162,7 @@ def evaluate(
         report: a folder for a page that shows all images, judged with their product given, and
             explains the flagged ones; needs a calibrated model.
         max_pixels: images with more are refused; by default as in training.
+        tiles: of large images, see :class:`mambaad.Inspector`.
         sinks: called with each observed image, in order.
 
     Raises:
@@ -185,6 +187,7 @@ def evaluate(
             compile=compile,
             keep_trained=report is not None,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     needs_verdicts = verdicts or report is not None
     calibration = check_calibrated(inspector) if needs_verdicts else None

@@ -29,6 +29,8 @@ from mambaad.data.exclusion import read_exclusions
 from mambaad.data.layout_file import as_setting
 from mambaad.data.parts import Parts, PartSequence, as_source
 from mambaad.data.splits import hold_out
+from mambaad.data.tile_views import training_views
+from mambaad.data.tiling import Tiling
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import locked
 from mambaad.inference.device import find_device, find_type
@@ -41,6 +43,7 @@ from mambaad.training.finish import CHECKPOINTS, finish
 from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
 from mambaad.training.preparation import prepare
+from mambaad.types import ProductClass, Sample
 from mambaad.workflows.validation import EpochEnd, make_callbacks
 
 _MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
@@ -73,6 +76,9 @@ def train(
     bit_depth: Literal["auto", 8, 10, 12, 14, 16] | None = None,
     float_range: str | tuple[float, float] | None = None,
     max_pixels: int | None = None,
+    tiles: str | tuple[int, int] | None = None,
+    tile_views: int | None = None,
+    tile_positions: Literal["random", "grid"] | None = None,
     holdout: float | None = None,
     size: int | str | tuple[int, int] | None = None,
     encoder: str | None = None,
@@ -153,6 +159,11 @@ def train(
         float_range: values of black and white in images of floats: "0,1" or two numbers. [none:
             such images are refused]
         max_pixels: images with more are refused, as unsafe to decode. [89478485]
+        tiles: size and stride of the tiles in which images larger than one are seen, beside the
+            image as a whole, such as "512:384" (``docs/tiles.md``); ``size`` is then theirs.
+            [none]
+        tile_views: tiles of an image that are trained on, on average. [16]
+        tile_positions: of these: ``"random"``, or those of the grid. ["random"]
         holdout: share of the good parts, 0 to 0.9, held out for calibration. [0]
         size: pixels to which images are resized, multiples of 32, or with ``encoder_groups`` of
             the patch size: 256, "224x320" or (height, width). [256; DINO's ViTs: 28 patches]
@@ -320,7 +331,7 @@ def _train_run(
     classes, held_out = hold_out(
         everything, share=config.holdout, fold=config.fold, seed=config.seed
     )
-    samples = tuple(sample for c in classes for sample in c.train)
+    samples = training_samples(classes, config)
     if len(samples) < config.devices:
         raise ConfigError(f"--devices {config.devices} is more than the {len(samples)} images")
     if config.devices > 1 and any(sample.held for sample in samples):
@@ -342,7 +353,10 @@ def _train_run(
     if not has_encoder:
         prepare(model, samples, config.size)
     counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
-    say(f"{len(samples)} training images of {len(classes)} classes: {counts}")
+    images = sum(len(c.train) for c in classes)
+    say(f"{images} training images of {len(classes)} classes: {counts}")
+    if config.tiles:
+        say(f"{len(samples)} views of them, tiles of {config.tiles[0]} pixels and whole images")
     if config.exclude:
         say(f"{len(config.exclude)} training images left out (--exclude)")
     if config.holdout or config.fold:
@@ -356,6 +370,19 @@ def _train_run(
         raise interrupted
     if not finish(out, config, samples, classes, fabric.device):
         raise interrupted
+
+
+def training_samples(classes: Sequence[ProductClass], config: TrainConfig) -> tuple[Sample, ...]:
+    """List what a configuration trains on of the classes' good parts: images, or views of them."""
+    if config.tiles is None:
+        return tuple(sample for c in classes for sample in c.train)
+    return training_views(
+        classes,
+        Tiling(*config.tiles),
+        views=config.tile_views,
+        positions=config.tile_positions,
+        seed=config.seed,
+    )
 
 
 def _check_resumed(run: Snapshot, config: TrainConfig) -> None:
