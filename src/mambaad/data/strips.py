@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
 
+@runtime_checkable
 class Strips(Protocol):
     """An image whose rows are read from top to bottom."""
 

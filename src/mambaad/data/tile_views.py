@@ -96,7 +96,7 @@ class TileView:
         if self.positions == "grid":
             places = self.tiling.places(shape)
             order = np.random.default_rng(self.seed).permutation(len(places))
-            return places[order[self.turn % len(places)]]
+            return places[int(order[self.turn % len(places)])]
         random = np.random.default_rng((*self.seed, self.turn))
         # The last one on the grid, as tilings have it.
         lasts = [Tiling(self.tiling.size, self.tiling.stride).offsets(side)[-1] for side in shape]

@@ -47,7 +47,7 @@ class Tiling:
         return [(row, column) for row in rows for column in columns]
 
 
-def cut(pixels: Pixels, row: int, column: int, size: int) -> Pixels:
+def cut(pixels: Pixels, row: int, column: int, size: int) -> UInt8[np.ndarray, "s s 3"]:
     """Cut a square out of an image; what lies beyond its lower and right edge is mirrored.
 
     Args:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from mambaad.data.masks import resize_map, resize_mask_nearest
@@ -28,7 +28,7 @@ CELL = 4
 """Pixels of the image for one value of its map, down and across."""
 
 Map = Float[np.ndarray, "h w"]
-Region = Bool[np.ndarray, "h w"]
+Region = Bool[np.ndarray, "h2 w2"]
 
 
 def choose_tiling(
@@ -122,7 +122,7 @@ class Merged:
         top, left = row // CELL, column // CELL
         return slice(top, top + cells), slice(left, left + cells)
 
-    def add(self, row: int, column: int, maps: Float[np.ndarray, "layers h w"]) -> None:
+    def add(self, row: int, column: int, maps: Float[np.ndarray, "l s s"]) -> None:
         """Add the maps of the tile at a place, which have a value for each of its pixels."""
         layers, height, width = maps.shape
         cells = maps.reshape(layers, height // CELL, CELL, width // CELL, CELL).mean(axis=(2, 4))
@@ -273,7 +273,9 @@ class TiledEngine:
                 yield [(row, column) for column in some], tiles
 
 
-def window_at_peak(pixels: Pixels, scored_map: Map, size: tuple[int, int]) -> tuple[Pixels, Map]:
+def window_at_peak(
+    pixels: Pixels, scored_map: Float[np.ndarray, "h3 w3"], size: tuple[int, int]
+) -> tuple[UInt8[np.ndarray, "s s 3"], Float[np.ndarray, "s s"]]:
     """Cut the highest place of a map out of its image, as large as a tile, for explanations.
 
     Args:
@@ -300,7 +302,9 @@ def window_at_peak(pixels: Pixels, scored_map: Map, size: tuple[int, int]) -> tu
     return cut(pixels, row, column, size[0]), whole.repeat(CELL, axis=0).repeat(CELL, axis=1)
 
 
-def _grown(region: Region | None, shape: tuple[int, int], sigma: float) -> Region | None:
+def _grown(
+    region: Region | None, shape: tuple[int, int], sigma: float
+) -> Bool[np.ndarray, "h w"] | None:
     """The region at the map's size, and as far around it as smoothing reaches."""
     if region is None:
         return None

@@ -23,6 +23,7 @@ from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.overlay import draw_outlines, heatmap_overlay
 from mambaad.inspection.prediction import Prediction
 from mambaad.inspection.records import Record
+from mambaad.inspection.tiles import window_at_peak
 from mambaad.report.inspection_rendering import (
     PAGE,
     PICTURES,
@@ -225,10 +226,15 @@ class InspectionPage:
         calibration = self._inspector.calibration
         c = calibration.classes[prediction.product or ""] if calibration else None
         inspected = inspected_map(scored_map, c.settings) if c else None
+        tiling, references = self._inspector.tiling, self._references
+        if tiling and tiling.splits(pixels.shape[:2]):
+            searched = scored_map if inspected is None else inspected
+            pixels, inspected = window_at_peak(pixels, searched, self._inspector.size)
+            references = None  # they are known as a whole, and this is a tile
         found = explainer.explain(pixels, inspected)
         match = None
-        if self._references:
-            match = self._references.nearest(prediction.product or "", pixels, found.at)
+        if references:
+            match = references.nearest(prediction.product or "", pixels, found.at)
         bounds = self._inspector.range_of(prediction)
         count = len(found.scale_maps)
         scale_bounds = (

@@ -29,8 +29,6 @@ from mambaad.data.exclusion import read_exclusions
 from mambaad.data.layout_file import as_setting
 from mambaad.data.parts import Parts, PartSequence, as_source
 from mambaad.data.splits import hold_out
-from mambaad.data.tile_views import training_views
-from mambaad.data.tiling import Tiling
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import locked
 from mambaad.inference.device import find_device, find_type
@@ -43,7 +41,7 @@ from mambaad.training.finish import CHECKPOINTS, finish
 from mambaad.training.loggers import check_logger
 from mambaad.training.loop import fit
 from mambaad.training.preparation import prepare
-from mambaad.types import ProductClass, Sample
+from mambaad.training.samples import training_samples
 from mambaad.workflows.validation import EpochEnd, make_callbacks
 
 _MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
@@ -370,19 +368,6 @@ def _train_run(
         raise interrupted
     if not finish(out, config, samples, classes, fabric.device):
         raise interrupted
-
-
-def training_samples(classes: Sequence[ProductClass], config: TrainConfig) -> tuple[Sample, ...]:
-    """List what a configuration trains on of the classes' good parts: images, or views of them."""
-    if config.tiles is None:
-        return tuple(sample for c in classes for sample in c.train)
-    return training_views(
-        classes,
-        Tiling(*config.tiles),
-        views=config.tile_views,
-        positions=config.tile_positions,
-        seed=config.seed,
-    )
 
 
 def _check_resumed(run: Snapshot, config: TrainConfig) -> None:
