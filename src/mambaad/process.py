@@ -67,7 +67,23 @@ def process_context(*modules: str) -> ForkServerContext | SpawnContext:
     _sweep_sockets()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
+    _start_server()
     return context
+
+
+def _start_server() -> None:
+    """Start the server with Ctrl-C held back: while it imports, it would end with a traceback.
+
+    Its processes begin so, too, until they call :func:`end_with_parent`.
+    """
+    from multiprocessing import forkserver, resource_tracker  # not on every system
+
+    resource_tracker.ensure_running()  # which would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -107,10 +123,16 @@ def end_with_parent() -> None:
     lock; on Linux the kernel kills this process where that is safe, which is under a fork server
     (it ends with the parent): the kernel waits for the *thread* that has forked, and a server has
     one alone.
+
+    From here on Ctrl-C reaches this process; if it was pressed before, the process ends.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
+    if hasattr(signal, "pthread_sigmask"):
+        if signal.SIGINT in signal.sigpending():
+            os._exit(130)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     server = os.getppid()
     if sys.platform == "linux" and server != parent.pid:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
