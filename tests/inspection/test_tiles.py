@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
+from mambaad.data import strips
 from mambaad.data.strips import ArrayStrips
 from mambaad.data.tiling import Tiling
 from mambaad.errors import ConfigError, RunError
@@ -219,3 +221,34 @@ def test_a_bundle_refuses_other_tiles_than_its_own(tmp_path: Path, given: str) -
     assert choose_tiling(bundle, (128, 128), (128, 64), "128:64") == Tiling(128, 64)
     with pytest.raises(RunError, match=rf"made with 128:64, got {given}; omit it"):
         choose_tiling(bundle, (128, 128), (128, 64), given)
+
+
+def test_a_file_that_is_read_by_strips_is_observed_as_one_that_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(5).integers(0, 256, (300, 260, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    tiled = TiledEngine(LocalEngine(128), Tiling(128, 64))
+    decoded = observe_one(tiled, Item(tmp_path / "a.png"))
+    monkeypatch.setattr(strips, "STREAMED", 1000)
+    monkeypatch.setattr(strips, "SHOWN", 150)
+    read = observe_one(tiled, Item(tmp_path / "a.png"))
+    assert read.pixels is not None
+    assert read.pixels.shape == (150, 130, 3)
+    (ours, quality), (theirs, expected) = read.result, decoded.result
+    assert (quality.height, quality.width) == (expected.height, expected.width) == (300, 260)
+    inner = slice(12, -12), slice(12, -12)  # the whole is resized in two steps, and shows less
+    assert np.abs(ours.anomaly_map - theirs.anomaly_map)[inner].max() < 0.05
+    assert ours.anomaly_map.shape == theirs.anomaly_map.shape
+
+
+def test_a_file_that_is_damaged_further_down_is_an_image_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strips, "STREAMED", 1000)
+    path = tmp_path / "a.png"
+    random = np.random.default_rng(5)
+    Image.fromarray(random.integers(0, 256, (300, 260, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-20000])
+    observed = observe_one(TiledEngine(LocalEngine(128), Tiling(128, 64)), Item(path))
+    assert "a.png cannot be read as an image" in str(observed.error)

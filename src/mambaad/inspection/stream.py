@@ -18,7 +18,7 @@ from jaxtyping import Bool, UInt8
 from mambaad.data.checks import MaskSizeError, check_images, read_sample
 from mambaad.data.images import AUTO, read_image, resize_image
 from mambaad.data.read_ahead import read_ahead
-from mambaad.data.strips import ArrayStrips
+from mambaad.data.strips import ArrayStrips, FileStrips, open_strips, reduced
 from mambaad.errors import ConfigError, DataError, MambaADError, RunError
 from mambaad.inference.engine import Engine, Observation
 from mambaad.inspection.quality import Quality, measure_quality
@@ -59,7 +59,8 @@ class Observed:
 
     ``pixels``: the original image, 8-bit RGB; None if it could not be read. ``mask``: of the
     sample's defect, at the image's size; None without one. ``turned_apart``: whether image and
-    mask may not lie one on the other (:class:`mambaad.data.checks.Joined`).
+    mask may not lie one on the other (:class:`mambaad.data.checks.Joined`). ``strips``: of an image
+    too large to be kept, of which ``pixels`` are a smaller one (:mod:`mambaad.data.strips`).
     """
 
     item: Item
@@ -69,6 +70,7 @@ class Observed:
     observation: Observation | None = None
     error: MambaADError | None = None
     turned_apart: bool = False
+    strips: FileStrips | None = None
 
     @property
     def result(self) -> tuple[Observation, Quality]:
@@ -120,7 +122,7 @@ def observe_stream(
     """
 
     def prepare(item: Item) -> tuple[Observed, Pixels | None]:
-        return _prepare(item, engine.size)
+        return _prepare(item, engine)
 
     def is_alone(item: Item) -> bool:
         return is_live and isinstance(item.image, np.ndarray)
@@ -146,7 +148,7 @@ def observe_stream(
 
 def observe_one(engine: Engine, item: Item, region_of: RegionOf = everywhere) -> Observed:
     """Observe one image, in the caller's thread; see :func:`observe_stream`."""
-    (observed,) = _observe(engine, [_prepare(item, engine.size)], region_of)
+    (observed,) = _observe(engine, [_prepare(item, engine)], region_of)
     return observed
 
 
@@ -192,14 +194,16 @@ def _next_batch(
     return batch
 
 
-def _prepare(item: Item, size: tuple[int, int]) -> tuple[Observed, Pixels | None]:
+def _prepare(item: Item, engine: Engine) -> tuple[Observed, Pixels | None]:
     """Read an image; returns it unobserved, and its pixels at the engine's size."""
-    joined = None
+    joined = strips = None
     if isinstance(item.image, np.ndarray):
         pixels = _check_pixels(item.image)
     else:
         try:
-            if item.sample is None:
+            if isinstance(engine, TiledEngine) and (large := _large(item)):
+                pixels, strips = large
+            elif item.sample is None:
                 pixels = read_image(item.image, item.reading)
             else:
                 pixels, joined = read_sample(item.sample)
@@ -207,12 +211,28 @@ def _prepare(item: Item, size: tuple[int, int]) -> tuple[Observed, Pixels | None
             raise
         except DataError as error:
             return Observed(item, error=error), None
-    resized = resize_image(pixels, size)
-    quality = measure_quality(resized, pixels.shape[:2])
+    resized = resize_image(pixels, engine.size)
+    quality = measure_quality(resized, strips.shape if strips else pixels.shape[:2])
     if joined is None:
-        return Observed(item, pixels, quality=quality), resized
+        return Observed(item, pixels, quality=quality, strips=strips), resized
     found = Observed(item, pixels, joined.marked, quality, turned_apart=joined.turned_apart)
     return found, resized
+
+
+def _large(item: Item) -> tuple[Pixels, FileStrips] | None:
+    """What is kept of an image that is read by strips, and its strips; None of any other."""
+    sample = item.sample
+    if not isinstance(item.image, Path) or (sample and (sample.held or sample.mask_path)):
+        return None
+    reading = sample.reading if sample else item.reading
+    first = open_strips(item.image, reading)
+    if first is None:
+        return None
+    pixels = reduced(first)
+    again = open_strips(item.image, reading)
+    if again is None or again.shape != first.shape:
+        raise DataError(f"{item.image} has changed while it was read; inspect it again")
+    return pixels, again
 
 
 def _check_pixels(pixels: np.ndarray) -> Pixels:
@@ -237,7 +257,12 @@ def _observe(
         if isinstance(engine, TiledEngine):
             assert image.pixels is not None  # as it was resized
             region = region_of(image.item, observation)
-            observation = engine.with_tiles(observation, ArrayStrips(image.pixels), region)
+            strips = image.strips or ArrayStrips(image.pixels)
+            try:
+                observation = engine.with_tiles(observation, strips, region)
+            except DataError as error:  # of a file that is read while it is observed
+                yield replace(image, error=error)
+                continue
         yield _with_observation(image, observation)
 
 

@@ -14,7 +14,7 @@ from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import without
 from mambaad.data.images import read_sample_image
 from mambaad.data.layouts import read_data
-from mambaad.errors import RunError
+from mambaad.errors import DataError, RunError
 from mambaad.file_errors import cannot_write
 from mambaad.files import write_text, written_whole
 from mambaad.inference.explain import Explainer, Explanation, GoodMatch, ReferenceParts
@@ -23,7 +23,7 @@ from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.overlay import draw_outlines, heatmap_overlay
 from mambaad.inspection.prediction import Prediction
 from mambaad.inspection.records import Record
-from mambaad.inspection.tiles import window_at_peak
+from mambaad.inspection.tiles import map_shape, window_at_peak
 from mambaad.report.inspection_rendering import (
     PAGE,
     PICTURES,
@@ -228,6 +228,8 @@ class InspectionPage:
         inspected = inspected_map(scored_map, c.settings) if c else None
         tiling, references = self._inspector.tiling, self._references
         if tiling and tiling.splits(pixels.shape[:2]):
+            if map_shape(pixels.shape[:2]) != scored_map.shape:
+                raise DataError("the image is larger than what is kept of it")
             searched = scored_map if inspected is None else inspected
             pixels, inspected = window_at_peak(pixels, searched, self._inspector.size)
             references = None  # they are known as a whole, and this is a tile
