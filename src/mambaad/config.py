@@ -31,7 +31,7 @@ from mambaad.recipes import (
     encoder_defaults,
     patch_size,
 )
-from mambaad.setting_checks import Settings, are_blocks, check_stages, parse_range, problem_of
+from mambaad.setting_checks import TileSettings, are_blocks, check_stages, parse_range, problem_of
 from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
 from mambaad.types import MAX_PIXELS, Reading
 
@@ -41,7 +41,7 @@ _WITH_FLAG = (
     *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
     *("mixer", "scan", "directions", "head", "epochs", "batch_size", "lr", "holdout", "seed"),
     *("devices", "precision", "cache_features", "cache_images", "compile", "logger"),
-    *("exclude", "trim", "bit_depth", "float_range", "max_pixels"),
+    *("exclude", "trim", "bit_depth", "float_range", "max_pixels", "tiles"),
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
@@ -60,7 +60,7 @@ def named(setting: str) -> str:
     return f"{setting} (in the file of settings)"
 
 
-class TrainConfig(Settings):
+class TrainConfig(TileSettings):
     """The settings of one run; the defaults are those of the released code, except for ``epochs``.
 
     Its 100 epochs are those of the authors' later benchmark; the paper has 500, the released
@@ -239,7 +239,8 @@ class TrainConfig(Settings):
                 )
         encoder = str(given.get("encoder", "")) if system == "mambaad" else ""
         of_encoder = encoder_defaults(encoder)
-        return {**defaults, **of_encoder, **chosen, **of_recipe, **given}
+        of_tiles = cls.size_of_tiles(given.get("tiles"))
+        return {**defaults, **of_encoder, **chosen, **of_recipe, **of_tiles, **given}
 
     @field_validator("head", "loose_loss", mode="before")
     @classmethod
@@ -290,6 +291,7 @@ class TrainConfig(Settings):
     def _check_together(self) -> TrainConfig:
         patch = patch_size(self.encoder) if self.encoder_groups else None
         check_size(self.size, patch or SIZE_MULTIPLE)
+        self.check_tiled(self.size, patch, self.devices)
         if self.encoder == "embedded" and self.encoder_weights != "timm":
             raise ValueError(
                 f"--encoder-weights: the embedded encoder has its own weights, got "
@@ -384,7 +386,7 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
         raise ConfigError(f"{named(setting)}: {problem}") from None
 
 
-_COUNTS = {"depths": "four", "size": "two", "fold": "two"}
+_COUNTS = {"depths": "four", "size": "two", "fold": "two", "tiles": "two"}
 
 
 def check_names(settings: Iterable[str]) -> None:

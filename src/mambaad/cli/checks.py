@@ -102,6 +102,14 @@ def check_compute(precision: str, device: str, compile: str = "auto") -> None:
     check_compilation(compile)
 
 
+def check_tiles(tiles: str | None) -> None:
+    """Refuse tiles that no image can be seen in (ConfigError)."""
+    from mambaad.size import parse_tiles
+
+    if tiles is not None:
+        parse_tiles(tiles)
+
+
 def check_images(images: Iterable[Path]) -> None:
     """Refuse images and folders that do not exist (DataError)."""
     for path in images:

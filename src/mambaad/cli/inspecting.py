@@ -22,6 +22,7 @@ from mambaad.cli.options import (
     SkipUnreadable,
     Source,
     Threads,
+    Tiles,
 )
 from mambaad.cli.output import STANDARD_OUTPUT, check_results, show, show_next, write_results
 from mambaad.cli.tables import aligned, further_table, metrics_table, verdict_tables
@@ -68,6 +69,7 @@ def evaluate(
         str | None,
         typer.Option(help="Take scores and maps of these results of mambaad inspect --maps."),
     ] = None,
+    tiles: Tiles = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Measure a model on test images. Seven metrics for each class, and their means."""
@@ -77,6 +79,7 @@ def evaluate(
     checks.check_protocol(protocol)
     checks.check_place(at, protocol)
     checks.check_compute(precision, device, compile)
+    checks.check_tiles(tiles)
     checks.check_source(source)
     checks.check_test_data(source, data)
     if verdicts or report:
@@ -98,6 +101,7 @@ def evaluate(
         report=report,
         max_pixels=max_pixels,
         records=records,
+        tiles=tiles,
     )
     show(metrics_table(evaluation))
     if evaluation.further:
@@ -164,6 +168,7 @@ def predict(
     threads: Threads = None,
     compile: Compile = "auto",
     max_pixels: MaxPixelsAs = None,
+    tiles: Tiles = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Inspect images. Heatmaps, and scores and verdicts in predictions.csv and .jsonl."""
@@ -172,6 +177,7 @@ def predict(
     if junit:
         check_writable(junit)
     checks.check_compute(precision, device, compile)
+    checks.check_tiles(tiles)
     checks.check_source(source, product=product)
     checks.check_images(images)
     if good and not report:
@@ -196,6 +202,7 @@ def predict(
             good=good,
             need_verdicts=junit is not None,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     skipped = [record for record in records if record.skipped]
     failed = [record for record in records if record.error and not record.skipped]
@@ -261,11 +268,13 @@ def calibrate(
     threads: Threads = None,
     skip_unreadable: SkipUnreadable = False,
     max_pixels: MaxPixelsAs = None,
+    tiles: Tiles = None,
 ) -> None:
     """Set the thresholds of PASS, REVIEW and FAIL. Uses good parts that were not trained on."""
     from mambaad.inspection.rates import check_rates
 
     checks.check_compute(precision, device)
+    checks.check_tiles(tiles)
     check_rates(target_fpr, review_fpr)
     checks.check_source(run)
     kept = "the models trained so far are kept" if cross_fit else "nothing was changed"
@@ -285,6 +294,7 @@ def calibrate(
             device=device,
             skip_unreadable=skip_unreadable,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     show(aligned(calibration_rows(calibration), last_is_text=True))
     show(

@@ -77,6 +77,13 @@ def train(
             help="Height and width of images: 256, or 224x320. [256; DINO's ViTs: 28 patches]"
         ),
     ] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Size and stride of the tiles in which images larger than one are seen, such as "
+            "512:384; size is then theirs. [none]"
+        ),
+    ] = None,
     mixer: Annotated[
         str | None,
         typer.Option(
@@ -176,6 +183,7 @@ def train(
         "encoder": encoder,
         "encoder_weights": encoder_weights,
         "size": size,
+        "tiles": tiles,
         "mixer": mixer,
         "scan": scan,
         "directions": directions,

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mambaad.artifacts.export_folder import ExportPrecision
 from mambaad.data.checks import check_masks
 from mambaad.data.layouts import class_names, find_layout
 from mambaad.data.parts import PartSequence, as_source
@@ -63,7 +64,7 @@ class Evaluation:
     """
 
     protocol: Protocol
-    precision: Precision
+    precision: ExportPrecision
     size: tuple[int, int]
     classes: dict[str, MetricValues]
     mean: MetricValues
@@ -143,6 +144,7 @@ def evaluate(
     report: str | Path | None = None,
     max_pixels: int | None = None,
     records: str | Path | None = None,
+    tiles: str | tuple[int, int] | None = None,
     sinks: Sequence[Callable[[Observed], None]] = (),
 ) -> Evaluation:
     """Compute the metrics of a run on the test images of its classes.
@@ -162,6 +164,7 @@ def evaluate(
         max_pixels: images with more are refused; by default as in training.
         records: what ``mambaad inspect`` has written of these images with this model: its scores
             and maps are taken, and no image is inspected; gives no verdicts and no page.
+        tiles: of large images, see :class:`mambaad.Inspector`.
         sinks: called with each observed image, in order.
 
     Raises:
@@ -190,6 +193,7 @@ def evaluate(
             compile=compile,
             keep_trained=report is not None,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     needs_verdicts = verdicts or report is not None
     calibration = check_calibrated(inspector) if needs_verdicts else None
@@ -264,7 +268,7 @@ def evaluate_engine(
     engine: Engine,
     classes: Sequence[ProductClass],
     protocol: Protocol,
-    precision: Precision = "float32",
+    precision: ExportPrecision = "float32",
     *,
     at: At = "map",
     skip_unreadable: bool = False,

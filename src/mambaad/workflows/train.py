@@ -46,6 +46,7 @@ from mambaad.training.longer import lengthen
 from mambaad.training.loop import fit
 from mambaad.training.notes import notes_on_length
 from mambaad.training.preparation import prepare
+from mambaad.training.samples import training_samples
 from mambaad.training.together import going_on_alone, joined, make_plan
 from mambaad.workflows.resuming import check_resumed, how_to_resume
 from mambaad.workflows.training_pages import TrainingPages
@@ -76,6 +77,9 @@ def train(
     bit_depth: Literal["auto", 8, 10, 12, 14, 16] | None = None,
     float_range: str | tuple[float, float] | None = None,
     max_pixels: int | None = None,
+    tiles: str | tuple[int, int] | None = None,
+    tile_views: int | None = None,
+    tile_positions: Literal["random", "grid"] | None = None,
     holdout: float | None = None,
     size: int | str | tuple[int, int] | None = None,
     encoder: str | None = None,
@@ -157,6 +161,11 @@ def train(
         float_range: values of black and white in images of floats: "0,1" or two numbers. [none:
             such images are refused]
         max_pixels: images with more are refused, as unsafe to decode. [89478485]
+        tiles: size and stride of the tiles in which images larger than one are seen, beside the
+            image as a whole, such as "512:384" (``docs/tiles.md``); ``size`` is then theirs.
+            [none]
+        tile_views: tiles of an image that are trained on, on average. [16]
+        tile_positions: of these: ``"random"``, or those of the grid. ["random"]
         holdout: share of the good parts, 0 to 0.9, held out for calibration. [0]
         size: pixels to which images are resized, multiples of 32, or with ``encoder_groups`` of
             the patch size: 256, "224x320" or (height, width). [256; DINO's ViTs: 28 patches]
@@ -358,7 +367,7 @@ def _train_run(
     classes, held_out = hold_out(
         everything, share=config.holdout, fold=config.fold, seed=config.seed
     )
-    samples = tuple(sample for c in classes for sample in c.train)
+    samples = training_samples(classes, config)
     if len(samples) < config.devices:
         raise ConfigError(f"--devices {config.devices} is more than the {len(samples)} images")
     if config.devices > 1 and any(sample.held for sample in samples):
@@ -382,7 +391,10 @@ def _train_run(
     if not has_encoder:
         prepare(model, samples, config.size)
     counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
-    say(f"{len(samples)} training images of {len(classes)} classes: {counts}")
+    images = sum(len(c.train) for c in classes)
+    say(f"{images} training images of {len(classes)} classes: {counts}")
+    if config.tiles:
+        say(f"{len(samples)} views of them, tiles of {config.tiles[0]} pixels and whole images")
     if config.exclude:
         say(f"{len(config.exclude)} training images left out (--exclude)")
     if config.holdout or config.fold:
