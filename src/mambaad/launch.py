@@ -29,6 +29,15 @@ class Launch:
         """Whether this is the process that reads, writes and speaks for all."""
         return self.rank == 0
 
+    def devices(self, asked: int | None) -> int:
+        """The number of devices, one for each process (ConfigError: another was asked for)."""
+        if asked not in (None, self.processes):
+            raise ConfigError(
+                f"--devices {asked}: the launcher has started {self.processes} processes, which "
+                "train together; omit it"
+            )
+        return self.processes
+
     def command(self, arguments: Sequence[str]) -> str:
         """The command that starts these processes again, to be copied; or what to start where."""
         module = shlex.join(["-m", *arguments])

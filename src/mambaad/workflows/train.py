@@ -44,7 +44,7 @@ from mambaad.training.link import Link
 from mambaad.training.loggers import check_logger
 from mambaad.training.longer import lengthen
 from mambaad.training.loop import fit
-from mambaad.training.notes import notes_on_length
+from mambaad.training.notes import notes_on_images, notes_on_length
 from mambaad.training.preparation import prepare
 from mambaad.training.samples import training_samples
 from mambaad.training.together import going_on_alone, joined, make_plan
@@ -241,7 +241,7 @@ def train(
     given = {name: arguments[name] for name in SETTINGS if arguments[name] is not None}
     out, source = Path(out), as_source(data)
     if launch := launched():
-        given["devices"] = _launched_devices(launch, devices)
+        given["devices"] = launch.devices(devices)
         if not launch.is_first:
             advice = how_to_resume(source, out, skip_unreadable, launch)
             if not take_part(launch, device, out, advice):
@@ -302,15 +302,6 @@ def train_run(
         if not finished:
             raise Interrupted(f"interrupted; {advice}")
     return out
-
-
-def _launched_devices(launch: Launch, devices: int | None) -> int:
-    if devices not in (None, launch.processes):
-        raise ConfigError(
-            f"--devices {devices}: the launcher has started {launch.processes} processes, which "
-            "train together; omit it"
-        )
-    return launch.processes
 
 
 def _train_run(
@@ -390,15 +381,8 @@ def _train_run(
         lengthen(out, config, samples)
     if not has_encoder:
         prepare(model, samples, config.size)
-    counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
-    images = sum(len(c.train) for c in classes)
-    say(f"{images} training images of {len(classes)} classes: {counts}")
-    if config.tiles:
-        say(f"{len(samples)} views of them, tiles of {config.tiles[0]} pixels and whole images")
-    if config.exclude:
-        say(f"{len(config.exclude)} training images left out (--exclude)")
-    if config.holdout or config.fold:
-        say(f"{sum(len(c.train) for c in held_out)} good parts held out for calibration")
+    for line in notes_on_images(config, classes, held_out, len(samples)):
+        say(line)
     if not resume:
         for line in notes_on_length(config, classes):
             warn(line)
