@@ -315,10 +315,9 @@ def _train_run(
     held: ExitStack,
     together: tuple[Launch, Link] | None,
 ) -> bool:
-    """:func:`train_run`, which holds the run's lock in ``held`` as soon as there is a run.
+    """:func:`train_run`, which holds the run's lock in ``held``; False if it was interrupted.
 
-    ``together``: what the first of several processes that were launched shares its plan by. False
-    if it was interrupted.
+    ``together``: what the first of several processes that were launched shares its plan by.
     """
     launch, link = together or (None, None)
     place = find_device(device) if config.devices == 1 else find_type(device)
