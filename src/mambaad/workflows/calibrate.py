@@ -130,13 +130,43 @@ def calibrate(
     return calibration
 
 
+def calibrate_export(
+    folder: Path, data: str | Path, before: Calibration | None, *, new_parts: bool
+) -> Calibration:
+    """Set the thresholds of an export, whose values are not those of its model.
+
+    Args:
+        folder: of the export.
+        data: the data set that the model was trained on, some of it held out; or with
+            ``new_parts`` another one of the same classes.
+        before: the model's calibration, whose rates and settings of products are used again.
+        new_parts: all good parts of ``data`` are new to the model.
+
+    Raises:
+        ConfigError, DataError, RunError: see :func:`calibrate`.
+    """
+    rates, settings = (0.01, 0.05), None
+    if before:
+        first = next(iter(before.classes.values()))
+        rates = (first.fail.asked, first.review.asked)
+        settings = {name: c.settings for name, c in before.classes.items()}
+    found = _calibrate(
+        *(folder, as_source(data), rates, None, new_parts, settings),
+        *("float32", "cpu", False, None),  # an export has its own precision
+    )
+    with opened(folder) as run:
+        export = run.export
+    assert export is not None
+    return replace(found, precision=export.precision, runtime=export.target)
+
+
 def _calibrate(
     run: Path,
     data: Path | Parts,
     rates: tuple[float, float],
     cross_fit: int | None,
     new_parts: bool,
-    products: str | Path | None,
+    products: str | Path | Mapping[str, ProductSettings] | None,
     precision: Precision,
     device: str,
     skip_unreadable: bool,
@@ -150,7 +180,11 @@ def _calibrate(
     if max_pixels is not None:
         reading = replace(reading, max_pixels=max_pixels)
     most = reading.max_pixels
-    given = read_product_settings(Path(products), names, config.size, most) if products else {}
+    given: Mapping[str, ProductSettings] = {}
+    if isinstance(products, Mapping):
+        given = products
+    elif products:
+        given = read_product_settings(Path(products), names, config.size, most)
     settings = {name: given.get(name, ProductSettings()) for name in names}
     if isinstance(data, Parts):
         classes = data.classes(names, reading=reading, skip_unreadable=skip_unreadable)
