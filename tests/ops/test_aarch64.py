@@ -3,7 +3,6 @@
 Needs Debian's packages g++-aarch64-linux-gnu, qemu-user-static and cmake.
 """
 
-import os
 import re
 import shutil
 import subprocess
@@ -189,4 +188,4 @@ def test_library_for_onnxruntime_is_built_too(build):
     head = library.read_bytes()[:20]
     assert head[:4] == b"\x7fELF"
     assert int.from_bytes(head[18:20], "little") == 183  # EM_AARCH64
-    assert os.stat(library).st_size < 400_000
+    assert library.stat().st_size < 400_000
