@@ -98,7 +98,7 @@ def test_only_one_module_loads_what_cpp_built():
             for _, name in imports_of(file.read_text(encoding="utf-8"))
         )
     ]
-    assert found == ["ops/native.py"]
+    assert found == ["ops/native_module.py"]
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ def check_calibrated(source: Path, precision: str) -> None:
             from mambaad.inspection.calibration import read_calibration
 
             calibration = read_calibration(run, size)
+            precision = run.export.precision if run.export else precision
             found = calibration is not None and calibration.precision == precision
     if not found:
         raise RunError(f"{source} has no calibration for {precision}; run mambaad calibrate first")

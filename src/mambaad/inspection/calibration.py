@@ -24,6 +24,8 @@ from mambaad.inspection.thresholds import Threshold, conformal_threshold
 
 FORMAT = 2
 """In format 1 scores were maxima of the whole anomaly map, a residual head's part included."""
+TORCH = "torch"
+"""The runtime of runs and bundles; that of an export is its target."""
 OUTLINED = 0.005
 """Share of the good parts' map pixels that lie above the outline threshold."""
 UNKNOWN = 0.4
@@ -84,8 +86,8 @@ class Calibration:
 
     ``method``: where the good parts came from. ``folds``: the number of cross-fitting folds, else
     0. ``precision``: the precision that the model ran in. ``weights``: the SHA-256 of its weights.
-    ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``. ``format``: of the file
-    that it was read from.
+    ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``. ``runtime``: what ran
+    it, :data:`TORCH` or the target of an export. ``format``: of the file that it was read from.
     """
 
     classes: Mapping[str, ClassCalibration]
@@ -95,6 +97,7 @@ class Calibration:
     weights: str
     device: str = "cpu"
     format: int = FORMAT
+    runtime: str = TORCH
 
 
 def inspected_map(
@@ -210,6 +213,7 @@ class _Record:
     weights: str
     classes: dict[str, _ClassRecord]
     device: str = "cpu"
+    runtime: str = TORCH
 
 
 def calibration_content(calibration: Calibration) -> Content:
@@ -240,6 +244,8 @@ def calibration_content(calibration: Calibration) -> Content:
         "device": calibration.device,
         "classes": classes,
     }
+    if calibration.runtime != TORCH:  # a name that versions without exports do not read
+        about["runtime"] = calibration.runtime
     return tensors_content(tensors, about)
 
 
@@ -284,6 +290,7 @@ def read_calibration(run: Snapshot, size: tuple[int, int]) -> Calibration | None
         record.weights,
         record.device,
         record.format,
+        record.runtime,
     )
 
 

@@ -25,8 +25,9 @@ from mambaad.inference.compute import (
     check_device,
     check_precision,
 )
-from mambaad.inspection.calibration import Calibration, read_calibration
+from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.decision import decide
+from mambaad.inspection.loading import load_engine, mismatch
 from mambaad.inspection.prediction import Origin, Prediction
 from mambaad.inspection.records import Record, record_of
 from mambaad.inspection.stream import Item, Observed, Pixels, observe_one, observe_stream
@@ -66,9 +67,11 @@ class Inspector:
     """A trained model, ready to inspect images.
 
     Args:
-        source: the run folder that training wrote, or a bundle (``.mambaad``) made from it.
+        source: the run folder that training wrote, or a bundle (``.mambaad``) or an export made
+            from it. An export is run by its own runtime, on the CPU, without PyTorch.
         precision: ``"float32"``, or ``"bfloat16"`` for matrix products and convolutions: faster
-            where the processor has it, to about three digits; on a GPU by autocast.
+            where the processor has it, to about three digits; on a GPU by autocast. An export has
+            the one that it was made with.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` is the first NVIDIA or
             AMD GPU that works, else the CPU.
         compile: ``"default"`` or ``"cuda-graphs"`` compile the network with torch.compile, see
@@ -81,7 +84,8 @@ class Inspector:
             with its private key (``mambaad bundle --sign``).
 
     Attributes:
-        source, precision: as given.
+        source: as given.
+        precision: as given, or that of the export.
         engine: runs the model (:class:`mambaad.inference.engine.Engine`).
         config: the settings that it was trained with.
         products: the classes that the model was trained on; empty if not known.
@@ -116,15 +120,12 @@ class Inspector:
         check_device(device)
         check_compilation(compile)
         self.source = source
-        self.precision = precision
         with opened(source, require_signature) as run:  # all of one generation
             self.config = read_config(run)
             self.reading = self.config.reading
             if max_pixels is not None:
                 self.reading = replace(self.reading, max_pixels=max_pixels)
-            from mambaad.inference.torch_engine import load_engine  # PyTorch takes seconds to load
-
-            self.engine = load_engine(
+            self.engine, self.precision, runtime = load_engine(
                 run,
                 precision,
                 device=device,
@@ -139,8 +140,12 @@ class Inspector:
             calibration = read_calibration(run, self.size)
         self.heatmap_range = prototypes.heatmap_range
         self.is_finished = not self.products or bool(prototypes.products)
-        problem = calibration and _mismatch(
-            calibration, self.weights, precision, self.engine.device, self.config.head
+        problem = calibration and mismatch(
+            calibration,
+            self.weights,
+            self.precision,
+            (runtime, self.engine.device),
+            self.config.head,
         )
         if problem:
             warn(f"{source}: {problem}")
@@ -333,28 +338,3 @@ def _prediction(inspected: Inspected, inspector: Inspector) -> Prediction:
     record = inspected.record.model_dump(mode="json")
     origin = Origin(observed.pixels, record, inspector.range_of(prediction))
     return replace(prediction, _origin=origin)
-
-
-def _mismatch(
-    calibration: Calibration, weights: str, precision: Precision, device: str, head: str
-) -> str | None:
-    """The reason why a calibration does not apply to this model; None if it does."""
-    if calibration.weights != weights:
-        return "trained further after calibration, so there are no verdicts; calibrate again"
-    if calibration.format == 1 and head != "off":
-        return (
-            "calibrated when the residual head still counted in the score, so there are no "
-            "verdicts; calibrate again"
-        )
-    if calibration.precision != precision:
-        return (
-            f"calibrated with --precision {calibration.precision}, so there are no verdicts "
-            f"with {precision}; use {calibration.precision}, or calibrate again"
-        )
-    if precision != "float32" and device != calibration.device:
-        return (
-            f"calibrated with bfloat16 on '{calibration.device}', whose rounding is not that of "
-            f"'{device}', so there are no verdicts; use --device {calibration.device}, or "
-            "calibrate with float32"
-        )
-    return None
