@@ -23,14 +23,8 @@ from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.overlay import draw_outlines, heatmap_overlay
 from mambaad.inspection.prediction import Prediction
 from mambaad.inspection.records import Record
-from mambaad.report.inspection_rendering import (
-    PAGE,
-    PICTURES,
-    Card,
-    ClassSummary,
-    Gallery,
-    gallery_page,
-)
+from mambaad.report.inspection_rendering import Card, ClassSummary, Gallery, gallery_page
+from mambaad.report.page_files import PAGE, PICTURES
 from mambaad.types import Sample, Verdict
 
 _SIDE = 256  # of each picture, in pixels

@@ -16,7 +16,6 @@ from matplotlib.figure import Figure
 from mambaad.files import printable
 from mambaad.report.run_rendering import svg_of, templates
 
-PAGE, PICTURES = "index.html", "pictures"
 _SCORES, _THRESHOLDS = "#2a78a5", "#c4472b"
 
 

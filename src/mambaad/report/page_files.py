@@ -1,0 +1,3 @@
+"""The names of an inspection page's files, for those who only look for them."""
+
+PAGE, PICTURES = "index.html", "pictures"
