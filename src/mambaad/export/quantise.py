@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mambaad.errors import ConfigError
+from mambaad.inference.exported.engine import one_line
 from mambaad.ops.scan_operator import DOMAIN, VERSION
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ def quantised(model: onnx.ModelProto, images: UInt8[np.ndarray, "n h w 3"]) -> o
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
             )
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise ConfigError(f"onnxruntime cannot quantise this model ({error})") from error
+        except Exception as error:  # onnxruntime has errors of its own
+            reason = one_line(error)
+            raise ConfigError(f"onnxruntime cannot quantise this model ({reason})") from error
         found = onnx.load(str(made))
     del found.functions[:]
     found.functions.extend(model.functions)
