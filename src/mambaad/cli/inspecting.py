@@ -280,7 +280,7 @@ def calibrate(
     kept = "the models trained so far are kept" if cross_fit else "nothing was changed"
     with exit_on_interrupt(f"interrupted; {kept}; go on with: {again()}"):
         from mambaad.workflows.calibrate import calibrate as run_calibration
-        from mambaad.workflows.calibrate import calibration_notes, calibration_rows
+        from mambaad.workflows.calibration_table import calibration_notes, calibration_rows
 
         calibration = run_calibration(
             run,

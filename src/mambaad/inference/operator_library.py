@@ -19,6 +19,8 @@ def library_path() -> Path:
     skip (k, d) in float32 and order (k, l) in int32; output y (b, l, d) in float32; all as in
     :func:`mambaad.ops.selective_scan.selective_scan`. It works on the session's intra-op threads,
     with the fastest kernel that the processor can run or that ``MAMBAAD_KERNEL`` names.
+    onnxruntime runs it in graphs that ask for a later version as well: who loads a graph checks
+    the version that it imports.
 
     Raises:
         ConfigError: this installation has no such file.

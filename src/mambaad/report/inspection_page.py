@@ -23,14 +23,8 @@ from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.prediction import Prediction
 from mambaad.inspection.records import Record
 from mambaad.report.explaining import Explained, Explaining
-from mambaad.report.inspection_rendering import (
-    PAGE,
-    PICTURES,
-    Card,
-    ClassSummary,
-    Gallery,
-    gallery_page,
-)
+from mambaad.report.inspection_rendering import Card, ClassSummary, Gallery, gallery_page
+from mambaad.report.page_files import PAGE, PICTURES
 from mambaad.report.pictures import TRUE, Shot, heat_file, image_file, outline_file
 from mambaad.report.spool import MapSpool
 from mambaad.report.words import how_sure, outcome, what, where

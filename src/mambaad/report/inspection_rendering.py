@@ -16,9 +16,6 @@ from mambaad.report.look import templates
 from mambaad.report.pictures import Shot
 from mambaad.report.plots import histogram
 
-PAGE, PICTURES = "index.html", "pictures"
-PICTURE_NAME = r"\d{6}(\.(heat|outline|truth|near|scales))?\.(jpg|png|webp)"
-"""What the files in the folder of pictures are called, as a regular expression."""
 _OWN = ("shot", "near", "scales")  # addresses that this package made
 
 

@@ -23,7 +23,7 @@ from mambaad.inspection.records import Record
 from mambaad.inspection.stream import Observed
 from mambaad.progress import say
 from mambaad.report.inspection_page import InspectionPage
-from mambaad.report.inspection_rendering import PAGE
+from mambaad.report.page_files import PAGE
 from mambaad.report.run_page import RunPage, example_of
 from mambaad.report.run_rendering import Example
 from mambaad.workflows.calibrate import calibrate

@@ -14,7 +14,7 @@ from mambaad.data.walk import Unread, walk
 from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import is_own, sweep
-from mambaad.report.inspection_rendering import PAGE, PICTURE_NAME, PICTURES
+from mambaad.report.page_files import PAGE, PICTURE_NAME, PICTURES
 
 TABLE, RECORDS = "predictions.csv", "predictions.jsonl"
 HEATMAP, MAP = ".heatmap.png", ".map.npy"
