@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster, each in a program of its own, as Ray leaves threads and handlers behind."""
+"""Jobs on a Ray cluster, each in a program of its own: Ray leaves threads and handlers behind."""
 
 from __future__ import annotations
 
