@@ -1,4 +1,4 @@
-"""`mambaad inspect` under kills, its speed, and its memory with a million rows: results/shards.json.
+"""`mambaad inspect` under kills, its speed, its memory of a million rows: results/shards.json.
 
 python benchmarks/shards.py small.mambaad kills                 # 20 of workers, 5 of the command
 python benchmarks/shards.py line.mambaad speed                  # processes over two threads
@@ -57,11 +57,7 @@ def contents(out: Path) -> dict[str, bytes]:
 
 
 def done_in(out: Path) -> int:
-    return (
-        sum(name.endswith(".json") for name in os.listdir(out / "done"))
-        if out.exists() and (out / "done").exists()
-        else 0
-    )
+    return len(list((out / "done").glob("*.json")))
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
