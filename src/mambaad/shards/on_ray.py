@@ -11,10 +11,6 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
-import ray
-import ray.data
-from ray.util import placement_group, remove_placement_group
-
 from mambaad.errors import MambaADError, RunError
 from mambaad.progress import say, warn
 from mambaad.shards.plan import Plan
@@ -22,6 +18,13 @@ from mambaad.shards.processes import cores
 from mambaad.shards.results import Done
 from mambaad.shards.stores import first_line
 from mambaad.shards.worker import Worker
+
+# Else a thread that asks for something at the end of a cluster starts another one.
+os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+
+import ray
+import ray.data
+from ray.util import placement_group, remove_placement_group
 
 PATIENCE = 30.0
 """Seconds without any worker after which the user is told."""
@@ -95,7 +98,8 @@ class Ray:
         context.enable_progress_bars = False
         context.print_on_execution_start = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)
-        # Items that are there need no task to read them, which would wait for a CPU for ever.
+        # Items that are there need no task to read them, which would wait for a CPU for ever; Ray
+        # starts actors that die again, and what they were at.
         items = ray.data.from_items(list(shards), override_num_blocks=len(shards))
         dataset = items.map_batches(
             _Actor,
@@ -104,8 +108,6 @@ class Ray:
             fn_constructor_args=(plan, presence),
             num_cpus=1,
             num_gpus=gpus or None,
-            max_restarts=-1,
-            max_task_retries=-1,
         )
         yield from _watched(dataset, presence, share, len(shards))
 
