@@ -46,7 +46,7 @@ def test_from_a_run_to_verdicts(mambaad_command, many_parts, tmp_path):
     assert out.startswith(f"{bundle}: 2 classes, calibrated (hold-out), ")
     code, out, _ = mambaad_command("info", bundle)
     assert code == 0
-    assert re.search(r"^calibrated +hold-out$", out, re.MULTILINE)
+    assert re.search(r"^calibration +hold-out, 15 good parts a class; ", out, re.MULTILINE)
 
     root = tmp_path / "registry"
     assert mambaad_command("registry", "add", "press", bundle, "--root", root)[0] == 0

@@ -44,7 +44,8 @@ CHECKPOINT, CALIBRATION = "checkpoint.safetensors", "calibration.safetensors"
 HEAD_LOG, HEAD_CHECKPOINT = "head.jsonl", "head_checkpoint.safetensors"
 PAGE = "run.html"
 FIRST = (CONFIG, DATA, VERSION)
-"""Files that are made with the run, under their plain names; only ``extend`` changes them."""
+"""Files that are made with the run, under their plain names; they change when it is extended, or
+trained longer."""
 NAMES = (
     *FIRST,
     *(LOG, WEIGHTS, PROTOTYPES, CHECKPOINT, CALIBRATION, HEAD_LOG, HEAD_CHECKPOINT),

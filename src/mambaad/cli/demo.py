@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.interrupts import again, exit_on_interrupt
+from mambaad.cli.options import Threads
 from mambaad.cli.output import show
 from mambaad.cli.tables import aligned, metrics_table
 
@@ -23,10 +23,11 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="Use fewer and smaller images, for a first look.")
     ] = False,
+    threads: Threads = None,
 ) -> None:
     """Train, calibrate and inspect synthetic parts. Writes a report; needs no network."""
-    command = f"mambaad demo --out {shlex.quote(str(out))}" + (" --quick" if quick else "")
-    with exit_on_interrupt(f"interrupted; resume with: {command}"):
+    kept = f"interrupted; what was done is kept in {out}; resume with: {again()}"
+    with exit_on_interrupt(kept):
         from mambaad.workflows.demo import demo as run_demo
 
         found = run_demo(out, quick=quick)

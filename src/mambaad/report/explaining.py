@@ -11,11 +11,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from mambaad.data.images import read_sample_image
+from mambaad.errors import DataError
 from mambaad.inference.explain import Explainer, Explanation, ReferenceParts
 from mambaad.inspection.calibration import inspected_map
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.overlay import heatmap_overlay
 from mambaad.inspection.prediction import Prediction
+from mambaad.inspection.tiles import map_shape, window_at_peak
 from mambaad.types import Sample
 
 _SIDE = 256  # of each tile, in pixels
@@ -108,10 +110,17 @@ class Explaining:
         calibration = self._inspector.calibration
         c = calibration.classes[prediction.product or ""] if calibration else None
         inspected = inspected_map(scored_map, c.settings) if c else None
+        tiling, references = self._inspector.tiling, self._references
+        if tiling and tiling.splits(pixels.shape[:2]):
+            if map_shape(pixels.shape[:2]) != scored_map.shape:
+                raise DataError("the image is larger than what is kept of it")
+            searched = scored_map if inspected is None else inspected
+            pixels, inspected = window_at_peak(pixels, searched, self._inspector.size)
+            references = None  # they are known as a whole, and this is a tile
         found = explainer.explain(pixels, inspected)
         match = None
-        if self._references:
-            match = self._references.nearest(prediction.product or "", pixels, found.at)
+        if references:
+            match = references.nearest(prediction.product or "", pixels, found.at)
         size = self._inspector.size
         tiles = [close_up(pixels, found.at, size)]
         words = "The place"

@@ -154,11 +154,13 @@ class InspectionPage:
             files["truth"] = (f"{name}.truth.png", outline_file(mask, shape, TRUE))
         for file, content in files.values():
             self._write(file, content)
-        shot = Shot(f"{PICTURES}/{name}.jpg", f"{PICTURES}/{heat}", ratio=shape[1] / shape[0])
-        layers = {
-            kind: f"{PICTURES}/{files[kind][0]}" for kind in ("outline", "truth") if kind in files
-        }
-        return replace(shot, **layers)
+        return Shot(
+            f"{PICTURES}/{name}.jpg",
+            f"{PICTURES}/{heat}",
+            outline=f"{PICTURES}/{files['outline'][0]}" if "outline" in files else "",
+            truth=f"{PICTURES}/{files['truth'][0]}" if "truth" in files else "",
+            ratio=shape[1] / shape[0],
+        )
 
     def write(
         self,

@@ -90,8 +90,12 @@ def shot_inside(
     return Shot(
         data_url(image_file(pixels, side), "jpeg"),
         data_url(heat_file(anomaly_map, heatmap_range), "webp"),
-        data_url(outline_file(found, shape, side=side), "png") if _is_any(found) else "",
-        data_url(outline_file(true, shape, TRUE, side), "png") if _is_any(true) else "",
+        data_url(outline_file(found, shape, side=side), "png")
+        if found is not None and found.any()
+        else "",
+        data_url(outline_file(true, shape, TRUE, side), "png")
+        if true is not None and true.any()
+        else "",
         shape[1] / shape[0],
     )
 
@@ -101,8 +105,15 @@ def data_url(content: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _is_any(mask: Bool[np.ndarray, "h w"] | None) -> bool:
-    return mask is not None and bool(mask.any())
+def _outline_url(
+    mask: Bool[np.ndarray, "h w"] | None,
+    shape: tuple[int, int],
+    colour: tuple[int, int, int],
+    side: int,
+) -> str:
+    if mask is None or not mask.any():
+        return ""
+    return data_url(outline_file(mask, shape, colour, side), "png")
 
 
 def _encoded(image: Image.Image, kind: str, **how: int) -> bytes:

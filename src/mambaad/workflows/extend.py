@@ -43,6 +43,7 @@ from mambaad.progress import say
 from mambaad.training.devices import make_fabric
 from mambaad.training.finish import finish
 from mambaad.training.loop import fit
+from mambaad.training.samples import training_samples
 from mambaad.types import ProductClass, Sample
 from mambaad.workflows.calibrate import FOLDS
 from mambaad.workflows.evaluate import evaluate_engine
@@ -172,7 +173,7 @@ def extend(
         tested = _tested(old_classes, max_drop)
         classes = sorted([*old_classes, added], key=lambda c: c.name)
         trained_on, held_out = hold_out(classes, share=config.holdout, seed=config.seed)
-        samples = _replayed(trained_on, name, replay, config.seed)
+        samples = training_samples(_replayed(trained_on, name, replay, config.seed), config)
         about = {"from": weights, "product": name, "epochs": epochs, "replay": replay}
         summary = summarise_data(classes, held_out, excluded=config.exclude or ())
         stack.enter_context(_begun(work, config, {**summary, "extension": about}))
@@ -321,14 +322,14 @@ def _tested(classes: Sequence[ProductClass], max_drop: float) -> list[ProductCla
 
 def _replayed(
     classes: Sequence[ProductClass], new: str, share: float, seed: int
-) -> tuple[Sample, ...]:
+) -> list[ProductClass]:
     """Draw a share of each old product's good parts, at least one, and all of the new one's."""
-    chosen: list[Sample] = []
+    chosen: list[ProductClass] = []
     for c in classes:
         drawn = shuffled(c.name, len(c.train), seed)
         count = len(drawn) if c.name == new else math.ceil(share * len(drawn))
-        chosen += [c.train[i] for i in sorted(drawn[:count])]
-    return tuple(chosen)
+        chosen.append(replace(c, train=tuple(c.train[i] for i in sorted(drawn[:count]))))
+    return chosen
 
 
 @contextmanager

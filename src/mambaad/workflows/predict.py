@@ -58,6 +58,7 @@ def predict(
     good: str | Path | None = None,
     need_verdicts: bool = False,
     max_pixels: int | None = None,
+    tiles: str | tuple[int, int] | None = None,
 ) -> list[Record]:
     """Inspect image files, and write heatmaps, anomaly maps and records.
 
@@ -82,6 +83,7 @@ def predict(
         need_verdicts: refuse a model without calibration, and record an error for each image
             without a verdict.
         max_pixels: images with more are refused; by default as in training.
+        tiles: of large images, see :class:`mambaad.Inspector`.
 
     Returns:
         The records. An image that cannot be read or is still being written, or whose results
@@ -105,6 +107,7 @@ def predict(
             compile=compile,
             keep_trained=report is not None,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     inspector.check_product(product)
     if need_verdicts:

@@ -49,7 +49,7 @@ class Inputs:
         return {path for path, stamp in self.young.items() if _stamp(path) != stamp}
 
 
-def find_inputs(given: Sequence[Path], out: Path, report: Path | None) -> Inputs:
+def find_inputs(given: Sequence[Path], out: Path | None, report: Path | None) -> Inputs:
     """Find the images that are given, and those in folders that are given.
 
     Args:
@@ -74,7 +74,7 @@ def find_inputs(given: Sequence[Path], out: Path, report: Path | None) -> Inputs
             raise DataError(cannot_read(path, error, mend)) from error
         if path.is_dir():
             tops.append(_absolute(path))
-            results = [out, *([report, report / PICTURES] if report else [])]
+            results = [*([out] if out else []), *([report, report / PICTURES] if report else [])]
             found = walk(path, leave_out=_inside(path, results))
             for file in found.images:
                 if not _is_result(file):

@@ -1,0 +1,67 @@
+"""From a graph to the files of each target."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from mambaad.artifacts.export_folder import ExportPrecision, Target
+from mambaad.errors import ConfigError
+from mambaad.export.graph import InferenceGraph, traced
+from mambaad.export.onnx import onnx_model
+
+
+class Job(NamedTuple):
+    """What is to be written.
+
+    ``graph``: of the model. ``folder``: gets the files. ``precision``: of the products.
+    ``images``: those that int8 is quantised on, n x h x w x 3; None for other precisions.
+    """
+
+    graph: InferenceGraph
+    folder: Path
+    precision: ExportPrecision
+    images: UInt8[np.ndarray, "n h w 3"] | None
+
+
+def _write_onnx(job: Job) -> None:
+    model = onnx_model(traced(job.graph), job.graph.outputs)
+    (job.folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
+def _write_program(job: Job) -> None:
+    from mambaad.inference.exported.program_session import OUTPUTS
+
+    names = {OUTPUTS: "\n".join(job.graph.outputs)}
+    torch.export.save(traced(job.graph), job.folder / "model.pt2", extra_files=names)
+
+
+def _write_openvino(job: Job) -> None:
+    from mambaad.export.openvino import write_openvino
+
+    write_openvino(onnx_model(traced(job.graph), job.graph.outputs), job.folder)
+
+
+WRITERS: dict[tuple[Target, ExportPrecision], Callable[[Job], None]] = {
+    ("onnx", "float32"): _write_onnx,
+    ("openvino", "float32"): _write_openvino,
+    ("torch-export", "float32"): _write_program,
+}
+"""The targets and precisions that there are."""
+
+
+def check_target(target: str, precision: str) -> None:
+    """Refuse a target, or a precision of it, that there is not (ConfigError)."""
+    targets = sorted({known for known, _ in WRITERS})
+    if target not in targets:
+        raise ConfigError(f"--to: expected one of {', '.join(targets)}, got '{target}'")
+    precisions = sorted(known for name, known in WRITERS if name == target)
+    if precision not in precisions:
+        raise ConfigError(
+            f"--precision: {target} has {', '.join(precisions)}, got '{precision}'; choose one"
+        )

@@ -1,0 +1,39 @@
+"""What is said before a training that is likely to be too short, or to see too few parts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mambaad.config import TrainConfig
+from mambaad.training.schedule import epoch_batches
+from mambaad.types import ProductClass
+
+FEW_PARTS = 20
+"""With fewer good parts of a class the model sees little of how good parts vary."""
+FEW_STEPS = 100
+"""After fewer steps the loss still falls fast, whatever the recipe."""
+
+
+def notes_on_length(config: TrainConfig, classes: Sequence[ProductClass]) -> list[str]:
+    """Say which classes have few good parts, and that there are few steps; nothing else.
+
+    Args:
+        config: epochs and batch size.
+        classes: as they are trained on, held-out parts removed.
+    """
+    notes = []
+    few = [f"{c.name} {len(c.train)}" for c in classes if len(c.train) < FEW_PARTS]
+    if few:
+        notes.append(
+            f"few good parts to train on: {', '.join(few)}; good parts unlike these will look "
+            f"defective, so give {FEW_PARTS} or more of each class if you can"
+        )
+    images = sum(len(c.train) for c in classes)
+    steps = len(epoch_batches(images, config.batch_size, config.devices, config.seed, 0))
+    if config.epochs * steps < FEW_STEPS:
+        enough = -(-FEW_STEPS // steps)
+        notes.append(
+            f"few epochs: {config.epochs} of {steps} steps each; the model is likely to find "
+            f"little, so give --epochs {enough} or more"
+        )
+    return notes
