@@ -22,8 +22,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 VERSION = PROJECT["version"]
 EXTRAS = PROJECT["optional-dependencies"].values()
 DEPENDENCIES = sorted({each for group in (PROJECT["dependencies"], *EXTRAS) for each in group})
-    {*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])}
-)
 
 
 def test_one_version_everywhere():
