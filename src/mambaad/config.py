@@ -6,18 +6,13 @@ Settings without a flag are given in a file (``--config``).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import (
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from mambaad.documents import shortened
+from mambaad.documents import did_you_mean, shortened
 from mambaad.errors import ConfigError
 from mambaad.recipes import (
     FAST_LITE_EPOCHS,
@@ -161,9 +156,11 @@ class TrainConfig(TileSettings):
     fold: tuple[int, int] | None = Field(
         None, description="k, K: hold out the k-th of K equal parts instead; set by cross-fitting"
     )
-    epochs: int = Field(100, ge=1, le=10**6)
+    epochs: int = Field(100, ge=1, le=10**6, description="passes over the training images")
     batch_size: int = Field(16, ge=1, le=2**16, description="images of a step, over all devices")
-    loss: Literal["squared-error", "cosine"] = "squared-error"
+    loss: Literal["squared-error", "cosine"] = Field(
+        "squared-error", description="distance of the rebuilt maps from the encoder's"
+    )
     loose_loss: Literal["off", "quantile", "soft"] = Field(
         "off", description="scale down the gradients of cells that are rebuilt well already"
     )
@@ -171,7 +168,7 @@ class TrainConfig(TileSettings):
         0.0, ge=0, lt=0.5, description="share of the positions, those rebuilt worst, not to learn"
     )
     lr: float = Field(0.005, gt=0, description="learning rate at the start")
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW's weight decay")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient")
     beta2: float = Field(
         0.999, ge=0, lt=1, description="AdamW's decay of the mean squared gradient"
@@ -185,8 +182,8 @@ class TrainConfig(TileSettings):
     clip_grad: float = Field(
         5.0, gt=0, description="largest norm of the gradient; larger ones are scaled down"
     )
-    seed: int = Field(42, ge=0, lt=2**32)
-    devices: int = Field(1, ge=1, le=1024)
+    seed: int = Field(42, ge=0, lt=2**32, description="seed of everything random")
+    devices: int = Field(1, ge=1, le=1024, description="number of processes or GPUs")
     cache_features: Literal["auto", "device", "memory", "disk", "off"] = Field(
         "auto", description="where to keep the encoder's maps between epochs (one device only)"
     )
@@ -199,7 +196,9 @@ class TrainConfig(TileSettings):
         description="compile the network with torch.compile: auto does, with CUDA graphs, on a GPU",
     )
     logger: Literal["none", "tensorboard", "mlflow"] = "none"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = Field(
+        "32-true", description="number format of the training"
+    )
 
     @property
     def reading(self) -> Reading:
@@ -382,7 +381,7 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
 _COUNTS = {"depths": "four", "size": "two", "fold": "two", "tiles": "two"}
 
 
-def check_names(settings: Mapping[str, Any]) -> None:
+def check_names(settings: Iterable[str]) -> None:
     """Refuse a name that is not in :data:`SETTINGS` (ConfigError)."""
     for name in settings:
         if name not in SETTINGS:
@@ -392,7 +391,8 @@ def check_names(settings: Mapping[str, Any]) -> None:
 def _unknown_setting(name: str) -> ConfigError:
     if name in ("data", "out", "resume", "skip_unreadable", "device"):
         return ConfigError(f"{name} is no setting, but an argument of the command; give it there")
-    return ConfigError(f"there is no setting '{shortened(name)}'; known: {', '.join(SETTINGS)}")
+    near = did_you_mean(name, SETTINGS) or f"; known: {', '.join(SETTINGS)}"
+    return ConfigError(f"there is no setting '{shortened(name)}'{near}")
 
 
 def config_json(config: TrainConfig) -> str:

@@ -26,6 +26,8 @@ from mambaad.size import check_tiles
 
 FORMAT = 2
 """In format 1 scores were maxima of the whole anomaly map, a residual head's part included."""
+TORCH = "torch"
+"""The runtime of runs and bundles; that of an export is its target."""
 OUTLINED = 0.005
 """Share of the good parts' map pixels that lie above the outline threshold."""
 UNKNOWN = 0.4
@@ -86,6 +88,8 @@ class Calibration:
 
     ``method``: where the good parts came from. ``folds``: the number of cross-fitting folds, else
     0. ``precision``: the precision that the model ran in. ``weights``: the SHA-256 of its weights.
+    ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``. ``runtime``: what ran
+    it, :data:`TORCH` or the target of an export. ``format``: of the file that it was read from.
     ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``. ``format``: of the file
     that it was read from. ``tiles``: size and stride of the tiles that large images were seen in.
     """
@@ -97,6 +101,7 @@ class Calibration:
     weights: str
     device: str = "cpu"
     format: int = FORMAT
+    runtime: str = TORCH
     tiles: tuple[int, int] | None = None
 
 
@@ -219,6 +224,7 @@ class _Record:
     weights: str
     classes: dict[str, _ClassRecord]
     device: str = "cpu"
+    runtime: str = TORCH
     tiles: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -254,6 +260,8 @@ def calibration_content(calibration: Calibration) -> Content:
         "device": calibration.device,
         "classes": classes,
     }
+    if calibration.runtime != TORCH:  # a name that versions without exports do not read
+        about["runtime"] = calibration.runtime
     if calibration.tiles:  # unknown to former versions, which read all others
         about["tiles"] = list(calibration.tiles)
     return tensors_content(tensors, about)
@@ -300,6 +308,7 @@ def read_calibration(run: Snapshot, size: tuple[int, int]) -> Calibration | None
         record.weights,
         record.device,
         record.format,
+        record.runtime,
         record.tiles,
     )
 

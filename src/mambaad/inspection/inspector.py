@@ -26,8 +26,9 @@ from mambaad.inference.compute import (
     check_precision,
 )
 from mambaad.inference.engine import Engine, Observation
-from mambaad.inspection.calibration import Calibration, read_calibration
+from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.decision import decide, nearest_product
+from mambaad.inspection.loading import Running, load_engine, mismatch
 from mambaad.inspection.prediction import Origin, Prediction
 from mambaad.inspection.records import Record, record_of
 from mambaad.inspection.stream import (
@@ -38,7 +39,7 @@ from mambaad.inspection.stream import (
     observe_one,
     observe_stream,
 )
-from mambaad.inspection.tiles import TiledEngine, choose_tiling, tiles_text
+from mambaad.inspection.tiles import TiledEngine, choose_tiling
 from mambaad.progress import warn
 from mambaad.types import Reading
 
@@ -75,9 +76,11 @@ class Inspector:
     """A trained model, ready to inspect images.
 
     Args:
-        source: the run folder that training wrote, or a bundle (``.mambaad``) made from it.
+        source: the run folder that training wrote, or a bundle (``.mambaad``) or an export made
+            from it. An export is run by its own runtime, on the CPU, without PyTorch.
         precision: ``"float32"``, or ``"bfloat16"`` for matrix products and convolutions: faster
-            where the processor has it, to about three digits; on a GPU by autocast.
+            where the processor has it, to about three digits; on a GPU by autocast. An export has
+            the one that it was made with.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` is the first NVIDIA or
             AMD GPU that works, else the CPU.
         compile: ``"default"`` or ``"cuda-graphs"`` compile the network with torch.compile, see
@@ -93,7 +96,8 @@ class Inspector:
             with its private key (``mambaad bundle --sign``).
 
     Attributes:
-        source, precision: as given.
+        source: as given.
+        precision: as given, or that of the export.
         tiling: where the tiles of large images lie; None: they are only seen as a whole.
         engine: runs the model (:class:`mambaad.inference.engine.Engine`).
         config: the settings that it was trained with.
@@ -132,7 +136,6 @@ class Inspector:
         check_device(device)
         check_compilation(compile)
         self.source = source
-        self.precision = precision
         with opened(source, require_signature) as run:  # all of one generation
             self.config = read_config(run)
             self.reading = self.config.reading
@@ -142,9 +145,7 @@ class Inspector:
             calibration = read_calibration(run, self.size)
             made = calibration.tiles if calibration else self.config.tiles
             self.tiling = choose_tiling(source, self.size, made, tiles)
-            from mambaad.inference.torch_engine import load_engine  # PyTorch takes seconds to load
-
-            engine = load_engine(
+            engine, self.precision, runtime = load_engine(
                 run,
                 precision,
                 device=device,
@@ -160,7 +161,15 @@ class Inspector:
             self.weights = run.digest(WEIGHTS)
         self.heatmap_range = prototypes.heatmap_range
         self.is_finished = not self.products or bool(prototypes.products)
-        problem = calibration and _mismatch(calibration, self)
+        running = Running(
+            self.weights,
+            self.precision,
+            runtime,
+            self.engine.device,
+            self.config.head,
+            (self.tiling.size, self.tiling.stride) if self.tiling else None,
+        )
+        problem = calibration and mismatch(calibration, running)
         if problem:
             warn(f"{source}: {problem}")
         self.calibration = None if problem else calibration
@@ -366,33 +375,3 @@ def _prediction(inspected: Inspected, inspector: Inspector) -> Prediction:
     record = inspected.record.model_dump(mode="json")
     origin = Origin(observed.pixels, record, inspector.range_of(prediction))
     return replace(prediction, _origin=origin)
-
-
-def _mismatch(calibration: Calibration, inspector: Inspector) -> str | None:
-    """The reason why a calibration does not apply to this model; None if it does."""
-    precision, device = inspector.precision, inspector.engine.device
-    tiling = inspector.tiling
-    if calibration.tiles != (tiling and (tiling.size, tiling.stride)):
-        return (
-            f"calibrated with --tiles {tiles_text(calibration.tiles)}, so there are no verdicts; "
-            "omit --tiles, or calibrate again"
-        )
-    if calibration.weights != inspector.weights:
-        return "trained further after calibration, so there are no verdicts; calibrate again"
-    if calibration.format == 1 and inspector.config.head != "off":
-        return (
-            "calibrated when the residual head still counted in the score, so there are no "
-            "verdicts; calibrate again"
-        )
-    if calibration.precision != precision:
-        return (
-            f"calibrated with --precision {calibration.precision}, so there are no verdicts "
-            f"with {precision}; use {calibration.precision}, or calibrate again"
-        )
-    if precision != "float32" and device != calibration.device:
-        return (
-            f"calibrated with bfloat16 on '{calibration.device}', whose rounding is not that of "
-            f"'{device}', so there are no verdicts; use --device {calibration.device}, or "
-            "calibrate with float32"
-        )
-    return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +28,6 @@ from mambaad.inference.engine import Engine, Observation
 from mambaad.inspection.calibration import (
     Calibration,
     CalibrationPart,
-    ClassCalibration,
     Method,
     calibrate_class,
     calibration_content,
@@ -138,13 +136,44 @@ def calibrate(
     return calibration
 
 
+def calibrate_export(
+    folder: Path, data: str | Path, before: Calibration | None, *, new_parts: bool
+) -> Calibration:
+    """Set the thresholds of an export, whose values are not those of its model.
+
+    Args:
+        folder: of the export.
+        data: the data set that the model was trained on, some of it held out; or with
+            ``new_parts`` another one of the same classes.
+        before: the model's calibration, whose rates and settings of products are used again.
+        new_parts: all good parts of ``data`` are new to the model.
+
+    Raises:
+        ConfigError, DataError, RunError: see :func:`calibrate`.
+    """
+    rates, settings = (0.01, 0.05), None
+    if before:
+        first = next(iter(before.classes.values()))
+        rates = (first.fail.asked, first.review.asked)
+        settings = {name: c.settings for name, c in before.classes.items()}
+    found = _calibrate(
+        *(folder, as_source(data), rates, None, new_parts, settings),
+        # An export has its own precision; it inspects in the tiles that were calibrated.
+        *("float32", "cpu", False, None, before.tiles if before else None),
+    )
+    with opened(folder) as run:
+        export = run.export
+    assert export is not None
+    return replace(found, precision=export.precision, runtime=export.target)
+
+
 def _calibrate(
     run: Path,
     data: Path | Parts,
     rates: tuple[float, float],
     cross_fit: int | None,
     new_parts: bool,
-    products: str | Path | None,
+    products: str | Path | Mapping[str, ProductSettings] | None,
     precision: Precision,
     device: str,
     skip_unreadable: bool,
@@ -159,7 +188,11 @@ def _calibrate(
     if max_pixels is not None:
         reading = replace(reading, max_pixels=max_pixels)
     most = reading.max_pixels
-    given = read_product_settings(Path(products), names, config.size, most) if products else {}
+    given: Mapping[str, ProductSettings] = {}
+    if isinstance(products, Mapping):
+        given = products
+    elif products:
+        given = read_product_settings(Path(products), names, config.size, most)
     settings = {name: given.get(name, ProductSettings()) for name in names}
     if isinstance(data, Parts):
         classes = data.classes(names, reading=reading, skip_unreadable=skip_unreadable)
@@ -344,25 +377,3 @@ def _observe(
                 bar.update(done, sum(counts.values()), name)
             used = engine.device
     return summaries, used
-
-
-def calibration_rows(calibration: Calibration) -> list[list[str]]:
-    """Make a heading and a row per class: good parts, and both thresholds with their rates."""
-    rows = [
-        ["class", "good parts", "REVIEW above", "rate", "95 %", "FAIL above", "rate", "95 %", ""]
-    ]
-    for name, c in calibration.classes.items():
-        row = [name, str(len(c.scores))]
-        for threshold in (c.review, c.fail):
-            low, high = threshold.interval
-            row += [f"{threshold.value:.4f}", f"{threshold.rate:.1%}", f"{low:.1%}-{high:.1%}"]
-        rows.append([*row, _shortfall(c)])
-    return rows
-
-
-def _shortfall(c: ClassCalibration) -> str:
-    short = [t for t in (c.review, c.fail) if not t.is_reached]
-    if not short:
-        return ""
-    needed = math.ceil(1 / short[-1].asked - 1e-9) - 1  # 1e-9: rounding must not add a part
-    return f"{short[-1].asked:.1%} needs {needed} good parts"

@@ -15,7 +15,7 @@ import torch
 
 from mambaad.artifacts.fingerprint import fingerprint, part_digests, summarise_data
 from mambaad.artifacts.generations import commit
-from mambaad.artifacts.manifest import NAMES, WEIGHTS, has_begun
+from mambaad.artifacts.manifest import NAMES, PAGE, WEIGHTS, has_begun
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import (
     create_run,
@@ -48,6 +48,7 @@ from mambaad.types import ProductClass, Sample
 from mambaad.workflows.calibrate import FOLDS
 from mambaad.workflows.evaluate import evaluate_engine
 from mambaad.workflows.train import Interrupted
+from mambaad.workflows.training_pages import TrainingPages
 
 EPOCHS = 3
 LR_SHARE = 0.5
@@ -196,6 +197,7 @@ def extend(
         if not found.is_accepted:
             return found
         _replace(run, work, former)
+        TrainingPages(run).write_last(trained_on, held_out, device)
     return replace(found, run=run)
 
 
@@ -213,6 +215,7 @@ def _replace(run: Path, work: Path, former: Path) -> None:
     remove_folder(run / FOLDS)  # of an interrupted calibration of the former weights
     try:
         with opened(work) as after:
+            (run / PAGE).unlink(missing_ok=True)  # of the former run
             commit(run, _contents(after), removed=set(NAMES) - set(after.names()))
     except RunError:
         with opened(run) as before:

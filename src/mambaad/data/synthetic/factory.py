@@ -28,14 +28,13 @@ from mambaad.data.synthetic.settings import LARGEST_PART, PRODUCT_NAMES, check_d
 from mambaad.errors import DataError, RunError
 from mambaad.file_errors import cannot_write
 from mambaad.files import folder_written_whole, is_empty
-from mambaad.process import end_with_parent
+from mambaad.process import THREAD_VARIABLES, end_with_parent
 from mambaad.progress import ProgressBar
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 _CHUNK = 8  # images a process draws before it reports
 _WORTH_PROCESSES = 64  # starting processes takes as long as drawing this many
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -236,8 +235,8 @@ def _for_workers() -> Iterator[None]:
 
     A terminal sends Ctrl-C to all processes; only this one reacts, and stops the others in order.
     """
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:
