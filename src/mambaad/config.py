@@ -215,9 +215,8 @@ class TrainConfig(TileSettings):
         recipe, variant = str(given.get("recipe", "paper")), str(given.get("variant", "base"))
         system = str(given.get("system", "mambaad"))
         if system not in SYSTEMS:
-            raise ValueError(
-                f"--system: expected one of {', '.join(SYSTEMS)}, got '{shortened(system)}'"
-            )
+            known = ", ".join(SYSTEMS)
+            raise ValueError(f"--system: expected one of {known}, got '{shortened(system)}'")
         defaults, only_loss = SYSTEMS[system].settings, SYSTEMS[system].only_loss
         of_recipe = SYSTEMS[system].fast if recipe == "fast" else {}
         together = {"epochs": FAST_LITE_EPOCHS} if (recipe, variant) == ("fast", "lite") else {}
