@@ -195,7 +195,9 @@ class TrainConfig(TileSettings):
         "auto",
         description="compile the network with torch.compile: auto does, with CUDA graphs, on a GPU",
     )
-    logger: Literal["none", "tensorboard", "mlflow"] = "none"
+    logger: Literal["none", "tensorboard", "mlflow"] = Field(
+        "none", description="where the curves of the training go"
+    )
     precision: Literal["32-true", "bf16-mixed"] = Field(
         "32-true", description="number format of the training"
     )

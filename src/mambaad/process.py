@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any
@@ -126,8 +126,24 @@ def _start_server() -> None:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
+        _end_server_at_exit()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@functools.cache
+def _end_server_at_exit() -> None:
+    """Have the server end with this process, though it may import for seconds to come."""
+    from multiprocessing import forkserver
+
+    def end() -> None:
+        # Nothing else tells its process; in one that it forked there is none.
+        server = getattr(forkserver, "_forkserver", None)
+        if pid := getattr(server, "_forkserver_pid", None):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    multiprocessing.util.Finalize(None, end, exitpriority=-50)  # after the ends of its processes
 
 
 def is_out_of_memory(error: BaseException) -> bool:

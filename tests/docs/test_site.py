@@ -100,6 +100,7 @@ def test_every_public_name_and_setting_is_in_the_reference(site):
     assert "mambaad.__version__" in text_of(site / "docs" / "reference" / "python.html")
     settings = text_of(site / "docs" / "reference" / "settings.html")
     assert all(name in settings for name in TrainConfig.model_fields)
+    assert all(field.description for field in TrainConfig.model_fields.values())
 
 
 def test_equations_are_drawn_by_the_browser_itself(site):

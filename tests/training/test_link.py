@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -18,19 +19,30 @@ from mambaad.training.link import Link, LostError, accept, connect, listen
 ADVICE = "resume with: the command"
 
 
-def linked(processes: int, machine: int = 99) -> list[Link]:
-    """The ends of all processes, the first one's first; ``machine`` of them on each machine."""
-    local = min(machine, processes)
-    launches = [Launch(rank, processes, rank % local, local) for rank in range(processes)]
-    server, address = listen("127.0.0.1")
-    links = []
-    accepting = threading.Thread(
-        target=lambda: links.append(accept(server, address, launches[0], ADVICE))
-    )
-    accepting.start()
-    others = [connect(address, launch, ADVICE) for launch in launches[1:]]
-    accepting.join()
-    return [*links, *others]
+@pytest.fixture
+def linked() -> Iterator[Callable[..., list[Link]]]:
+    """Make the ends of all processes, the first one's first."""
+    made: list[Link] = []
+
+    def link(processes: int, machine: int = 99, strangers: Sequence[bytes] = ()) -> list[Link]:
+        local = min(machine, processes)
+        launches = [Launch(rank, processes, rank % local, local) for rank in range(processes)]
+        server, address = listen("127.0.0.1")
+        accepting = threading.Thread(
+            target=lambda: made.append(accept(server, address, launches[0], ADVICE))
+        )
+        accepting.start()
+        for said in strangers:
+            with socket.create_connection(address[:2]) as stranger:
+                stranger.sendall(said)
+        others = [connect(address, launch, ADVICE) for launch in launches[1:]]
+        accepting.join()
+        made.extend(others)
+        return made
+
+    yield link
+    for each in made:
+        each.close("the end of the test")
 
 
 def cut(link: Link) -> None:
@@ -47,7 +59,7 @@ def close(links: list[Link]) -> None:
         thread.join()
 
 
-def test_what_the_first_says_all_others_hear_in_order():
+def test_what_the_first_says_all_others_hear_in_order(linked):
     first, *others = linked(3)
     first.tell({"images": list(range(100_000))})
     first.tell(None)
@@ -59,7 +71,7 @@ def test_what_the_first_says_all_others_hear_in_order():
     assert time.monotonic() - began < 5  # nobody waits for one who has closed
 
 
-def test_the_first_says_who_is_gone_and_the_others_are_told():
+def test_the_first_says_who_is_gone_and_the_others_are_told(linked):
     first, second, third = linked(3)
     cut(second)
     with pytest.raises(LostError, match=r"process 1 of 3 is gone .*; resume with: the command"):
@@ -68,14 +80,14 @@ def test_the_first_says_who_is_gone_and_the_others_are_told():
         third.hear()
 
 
-def test_the_others_say_that_the_first_is_gone():
+def test_the_others_say_that_the_first_is_gone(linked):
     first, second = linked(2)
     cut(first)
     with pytest.raises(LostError, match=r"process 0 of 2 is gone .*; resume with: the command"):
         second.hear()
 
 
-def test_a_failure_is_said_with_its_reason_once_a_machine():
+def test_a_failure_is_said_with_its_reason_once_a_machine(linked):
     first, *others = linked(4, machine=2)
     others[0].close("no room")
     with pytest.raises(LostError, match=r"process 1 of 4 failed \(no room\)"):
@@ -86,7 +98,7 @@ def test_a_failure_is_said_with_its_reason_once_a_machine():
         others[2].hear()
 
 
-def test_who_goes_on_alone_does_not_mind_an_end():
+def test_who_goes_on_alone_does_not_mind_an_end(linked):
     first, second = linked(2)
     first.release()
     cut(second)
@@ -96,7 +108,7 @@ def test_who_goes_on_alone_does_not_mind_an_end():
     close([first, second])
 
 
-def test_who_waits_for_the_first_hears_that_it_has_closed():
+def test_who_waits_for_the_first_hears_that_it_has_closed(linked):
     first, second = linked(2)
     first.release()
     threading.Thread(target=first.close).start()
@@ -105,22 +117,10 @@ def test_who_waits_for_the_first_hears_that_it_has_closed():
     second.close()
 
 
-def test_a_stranger_is_none_of_us():
-    launch = Launch(0, 2, 0, 2)
-    server, (host, port, token) = listen("127.0.0.1")
-    links = []
-    accepting = threading.Thread(
-        target=lambda: links.append(accept(server, (host, port, token), launch, ADVICE))
-    )
-    accepting.start()
-    for said in (b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x05wrong", b""):
-        with socket.create_connection((host, port)) as stranger:
-            stranger.sendall(said)
-    other = connect((host, port, token), Launch(1, 2, 1, 2), ADVICE)
-    accepting.join()
-    links[0].tell("hello")
-    assert other.hear() == "hello"
-    close([*links, other])
+def test_a_stranger_is_none_of_us(linked):
+    first, second = linked(2, strangers=(b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x05wrong", b""))
+    first.tell("hello")
+    assert second.hear() == "hello"
 
 
 def test_who_does_not_come_is_named(monkeypatch):
@@ -164,6 +164,7 @@ def test_a_process_that_waits_for_one_that_is_gone_is_ended_with_a_line():
     process.send_signal(signal.SIGCONT)
     cut(first)
     _, said = process.communicate(timeout=60)
+    first.close("the end of the test")
     assert process.returncode == 1
     assert said.startswith("mambaad: process 0 of 2 is gone")
     assert said.endswith("resume with: the command\n")

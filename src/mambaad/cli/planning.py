@@ -109,7 +109,7 @@ def _steps_table(rates: Rates) -> str:
             f"measured here, {where}: {rates.measured} {what}, {rates.megabytes:.2f} MB each",
             aligned(rows),
             f"{1 / rates.by_worker:.2f} images/s a {_worker(rates)}; a process is ready after "
-            f"{rates.start:.0f} s",
+            f"{rates.start:.0f} s of a core",
         ]
     )
 

@@ -90,12 +90,8 @@ def shot_inside(
     return Shot(
         data_url(image_file(pixels, side), "jpeg"),
         data_url(heat_file(anomaly_map, heatmap_range), "webp"),
-        data_url(outline_file(found, shape, side=side), "png")
-        if found is not None and found.any()
-        else "",
-        data_url(outline_file(true, shape, TRUE, side), "png")
-        if true is not None and true.any()
-        else "",
+        _outline_url(found, shape, FOUND, side),
+        _outline_url(true, shape, TRUE, side),
         shape[1] / shape[0],
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -29,7 +30,8 @@ class MapSpool:
     """Keeps maps in a temporary file, and colours those of each group by their own values."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # it lives as long as the page
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  # gone with this object
+        weakref.finalize(self, self._file.close)
         self._entries: list[_Entry] = []
 
     def add(self, group: str, file: str, anomaly_map: Float[np.ndarray, "h w"]) -> None:

@@ -51,6 +51,11 @@ class Peer(NamedTuple):
         with contextlib.suppress(OSError):
             self.messages.send((kind, message))
 
+    def close(self) -> None:
+        """Close both."""
+        self.messages.close()
+        self.socket.close()
+
 
 class Link:
     """Connections of the first process with all others, or of another with the first.
@@ -111,8 +116,7 @@ class Link:
                 peer.socket.shutdown(socket.SHUT_RDWR)  # wakes the thread, if it still waits
         self._thread.join(_GRACE_S)
         for peer in self._peers.values():
-            peer.messages.close()
-            peer.socket.close()
+            peer.close()
 
     def _send(self, kind: str, message: Any, but: int | None = None) -> None:
         with self._sending:
@@ -182,21 +186,20 @@ def accept(server: socket.socket, address: Address, launch: Launch, advice: str)
         while len(peers) < launch.processes - 1:
             server.settimeout(max(until - time.monotonic(), 0.001))
             try:
-                connection, _ = server.accept()
-                peer = _peer(connection)
-                if not peer.messages.poll(10):
-                    continue  # a stranger, as below
-                token, _, rank = peer.messages.recv_bytes(_MOST_TOKEN).decode().partition(" ")
-                if secrets.compare_digest(token, address[2]) and rank.isdigit():
-                    peers[int(rank)] = peer
+                peer = _peer(server.accept()[0])
             except TimeoutError:
+                for peer in peers.values():
+                    peer.close()
                 missing = sorted(set(range(1, launch.processes)) - set(peers))
                 raise RunError(
                     f"of {launch.processes} processes {_listed(missing)} did not come within "
                     f"{JOIN_S / 60:.0f} min; see their messages, then {advice}"
                 ) from None
-            except (OSError, EOFError, UnicodeError, TypeError):
-                continue
+            rank = _rank(peer, address[2])
+            if rank is None:
+                peer.close()
+            else:
+                peers[rank] = peer
     return Link(launch, peers, advice)
 
 
@@ -212,6 +215,17 @@ def connect(address: Address, launch: Launch, advice: str) -> Link:
             f"machine's ports to the others, then {advice}"
         ) from error
     return Link(launch, {0: peer}, advice)
+
+
+def _rank(peer: Peer, token: str) -> int | None:
+    """Read which of us has connected; None: a stranger has."""
+    try:
+        if not peer.messages.poll(10):
+            return None
+        said, _, rank = peer.messages.recv_bytes(_MOST_TOKEN).decode().partition(" ")
+        return int(rank) if secrets.compare_digest(said, token) else None
+    except (OSError, EOFError, ValueError, TypeError):  # of text that is not ASCII, or no number
+        return None
 
 
 def _peer(connected: socket.socket) -> Peer:

@@ -139,11 +139,11 @@ def write_page(
         facts = {
             "Model": printable(Path(source).name),
             "Products": ", ".join(inspector.products) or "unknown",
-            "Images": f"{summary.rows - summary.skipped}, of which {done} are shown: the worst "
-            "flagged ones, and others by chance",
             "Image size": " x ".join(map(str, inspector.size)),
         }
-        return page.write("Inspection", facts, {"All images": _table(summary)})
+        images = summary.rows - summary.skipped
+        lead = f"{done} of {images} images: the worst flagged ones, and others by chance."
+        return page.write("Inspection", facts, {"All images": _table(summary)}, lead=lead)
 
 
 def _table(summary: Summary) -> list[list[str]]:

@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 from PIL import Image
 
 from mambaad.data.images import read_image, resize_image
@@ -48,11 +47,11 @@ class Rates:
         drawn: whether they were drawn, for want of real ones.
         megabytes: of an image's file.
         reading, decoding, inference, writing: seconds an image: reading its file, at best from the
-            disk itself; decoding, resizing and measuring its quality; the network and the decision;
-            its record, of a shard's. Reading by the clock, inference on a GPU too; all else is
-            processor time of one core, so that other programs change it little.
+            disk itself; decoding and resizing it; the network; the decision and the record, of a
+            shard's. Reading by the clock (the median of a megabyte's seconds), inference on a GPU
+            too; all else is processor time of one core, so that other programs change it little.
         spread: standard deviation of an image's seconds, inference on a GPU left out.
-        start: seconds until a process is ready to inspect.
+        start: seconds of a core until a process is ready to inspect.
     """
 
     device: str
@@ -194,8 +193,9 @@ def measure(
         folder = Path(name)
         files = _some(sample, folder) if sample else _draw(folder)
         inspector = Inspector(source, precision, device=device, compile=compile)
+        start = time.process_time()
         with _one_thread(inspector.engine.device):
-            return _measure(inspector, files, folder, drawn=not sample)
+            return _measure(inspector, files, folder, start, drawn=not sample)
 
 
 def _some(sample: Sequence[Path], out: Path) -> list[Path]:
@@ -224,7 +224,9 @@ def _one_thread(device: str) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _measure(inspector: Inspector, files: Sequence[Path], folder: Path, *, drawn: bool) -> Rates:
+def _measure(
+    inspector: Inspector, files: Sequence[Path], folder: Path, start: float, *, drawn: bool
+) -> Rates:
     engine = inspector.engine
     is_cpu = engine.device == "cpu"
     reading, decoding, sizes, problems = [], [], [], []
@@ -246,7 +248,6 @@ def _measure(inspector: Inspector, files: Sequence[Path], folder: Path, *, drawn
         observed.append(observe_one(engine, Item(resized)))  # lays out weights, at the first
     if not batch:
         raise problems[0]
-    start = time.time() - psutil.Process().create_time() - sum(reading) - sum(decoding)
     inference = _time_inference(inspector, batch, is_cpu=is_cpu)
     began = time.process_time()
     records = [inspector.judge(one, None).record for one in observed]
@@ -261,13 +262,19 @@ def _measure(inspector: Inspector, files: Sequence[Path], folder: Path, *, drawn
         measured=len(batch),
         drawn=drawn,
         megabytes=statistics.fmean(sizes),
-        reading=statistics.fmean(reading),
+        reading=_median_reading(reading, sizes),
         decoding=statistics.fmean(decoding),
         inference=statistics.fmean(inference),
         writing=judging + writing,
         spread=statistics.pstdev(found),
-        start=max(start, 0.0),
+        start=start,
     )
+
+
+def _median_reading(seconds: Sequence[float], sizes: Sequence[float]) -> float:
+    """Seconds of a mean image: a disk that is busy with others for a moment changes it little."""
+    each = [s / max(size, 1e-9) for s, size in zip(seconds, sizes, strict=True)]
+    return statistics.median(each) * statistics.fmean(sizes)
 
 
 def _read(file: Path) -> tuple[float, int]:
