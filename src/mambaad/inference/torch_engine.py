@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import logging
 import functools
+import logging
 import math
 import threading
 
