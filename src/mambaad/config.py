@@ -6,9 +6,7 @@ Settings without a flag are given in a file (``--config``).
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -19,7 +17,6 @@ from pydantic import (
     model_validator,
 )
 
-from mambaad.config_file import in_file, read_config_file
 from mambaad.documents import did_you_mean, shortened
 from mambaad.errors import ConfigError
 from mambaad.recipes import (
@@ -395,34 +392,6 @@ def _unknown_setting(name: str) -> ConfigError:
         return ConfigError(f"{name} is no setting, but an argument of the command; give it there")
     near = did_you_mean(name, SETTINGS) or f"; known: {', '.join(SETTINGS)}"
     return ConfigError(f"there is no setting '{shortened(name)}'{near}")
-
-
-def read_settings_file(path: Path) -> dict[str, Any]:
-    """Read a file of settings whose names are known.
-
-    Raises:
-        ConfigError: no such file, or an unknown name, with its line.
-    """
-    settings = read_config_file(path)
-    for name in settings:
-        try:
-            check_names([name])
-        except ConfigError as error:
-            raise in_file(path, [name], error) from None
-    return settings
-
-
-@contextmanager
-def naming_line(path: Path | None, names: Iterable[str]) -> Iterator[None]:
-    """Add to an error on one of these settings the file and the line that give it."""
-    try:
-        yield
-    except ConfigError as error:
-        for name in names if path else ():
-            if re.match(rf"{re.escape(named(name))}(?![\w-])", str(error)):
-                assert path is not None
-                raise in_file(path, [name], error) from None
-        raise
 
 
 def config_json(config: TrainConfig) -> str:

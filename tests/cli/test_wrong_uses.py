@@ -215,7 +215,7 @@ def test_wrong_images_are_one_line_each(mambaad_command, trained_run, tmp_path, 
 INTERRUPTED = [
     ("demo --out {empty}/demo", "mambaad.workflows.demo.demo", "what was done is kept"),
     ("train {parts} --out {empty}/run", "mambaad.workflows.train.train", "nothing was written"),
-    ("evaluate {run} {parts}", "mambaad.workflows.evaluate.evaluate", "nothing was changed"),
+    ("evaluate {run} {parts}", "mambaad.workflows.evaluate.evaluate", "no results were"),
     ("calibrate {run} {parts} --cross-fit 3", "mambaad.workflows.calibrate.calibrate", "are kept"),
     ("predict {run} {parts} --out {empty}/o", "mambaad.workflows.predict.predict", "is kept in"),
     ("info {run}", "mambaad.cli.models.run_summary", "nothing was changed"),

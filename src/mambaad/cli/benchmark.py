@@ -61,7 +61,8 @@ def profile(
     threads: Threads = None,
 ) -> None:
     """Measure each module of a system. Parameters, FLOPs and time, on one image."""
-    from mambaad.config import make_config, naming_line, read_settings_file
+    from mambaad.config import make_config
+    from mambaad.settings_file import naming_line, read_settings_file
 
     flags = {"system": system, "variant": variant, "encoder": encoder, "size": size}
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}

@@ -160,10 +160,10 @@ def train(
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train one model for all classes of a data set. Uses their good parts only."""
-    from mambaad.config import naming_line, read_settings_file
     from mambaad.data.exclusion import read_exclusions
     from mambaad.data.layout_file import as_setting
     from mambaad.data.layouts import class_names
+    from mambaad.settings_file import naming_line, read_settings_file
 
     given: dict[str, Any] = {
         "layout": layout,
