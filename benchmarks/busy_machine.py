@@ -83,10 +83,7 @@ def start(way: str) -> subprocess.Popen[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(chosen)}
     command = [sys.executable, __file__, "--work"]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, env={**clean, **WAYS[way]}, **pipes)
-    assert process.stdout
-    assert process.stdout.readline() == "ready\n", way
-    return process
+    return subprocess.Popen(command, env={**clean, **WAYS[way]}, **pipes)
 
 
 def ask(process: subprocess.Popen[str], task: str) -> dict[str, float]:
@@ -110,7 +107,10 @@ def main() -> int:
     if arguments.work:
         work()
         return 0
-    workers = {way: start(way) for way in WAYS}
+    workers = {way: start(way) for way in WAYS}  # which load PyTorch at the same time
+    for way, worker in workers.items():
+        assert worker.stdout
+        assert worker.stdout.readline() == "ready\n", way
     found: dict[str, dict[str, dict[str, list[dict[str, float]]]]] = {}
     loads = []
     try:
