@@ -13,13 +13,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any
 
 from mambaad.file_errors import cannot_write
 from mambaad.files import temporary_beside
+from mambaad.launch import launched
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -110,7 +111,39 @@ def process_context(*modules: str) -> ForkServerContext | SpawnContext:
     _sweep_sockets()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
+    _start_server()
     return context
+
+
+def _start_server() -> None:
+    """Start the server with Ctrl-C held back: while it imports, it would end with a traceback.
+
+    Its processes begin so, too, until they call :func:`end_with_parent`.
+    """
+    from multiprocessing import forkserver, resource_tracker  # not on every system
+
+    resource_tracker.ensure_running()  # which would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+        _end_server_at_exit()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@functools.cache
+def _end_server_at_exit() -> None:
+    """Have the server end with this process, though it may import for seconds to come."""
+    from multiprocessing import forkserver
+
+    def end() -> None:
+        # Nothing else tells its process; in one that it forked there is none.
+        server = getattr(forkserver, "_forkserver", None)
+        if pid := getattr(server, "_forkserver_pid", None):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    multiprocessing.util.Finalize(None, end, exitpriority=-50)  # after the ends of its processes
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -142,6 +175,17 @@ def _sweep_sockets() -> None:
     multiprocessing.util.Finalize(None, stack.close, exitpriority=-100)  # after the server's end
 
 
+_begin: list[Callable[[], None]] = []
+
+
+def when_server_forks(call: Callable[[], None]) -> None:
+    """Have ``call`` called in each process that the server of :func:`process_context` forks.
+
+    The server itself only imports: it has one thread, and what it imports has computed nothing.
+    """
+    _begin.append(call)
+
+
 def end_with_parent() -> None:
     """Have this process, which ``multiprocessing`` started, end when the one that started it does.
 
@@ -150,11 +194,20 @@ def end_with_parent() -> None:
     lock; on Linux the kernel kills this process where that is safe, which is under a fork server
     (it ends with the parent): the kernel waits for the *thread* that has forked, and a server has
     one alone.
+
+    From here on Ctrl-C reaches this process; if it was pressed before, the process ends.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
+    if hasattr(signal, "pthread_sigmask"):
+        if signal.SIGINT in signal.sigpending():
+            os._exit(130)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     server = os.getppid()
+    if server != parent.pid:
+        for call in _begin:
+            call()
     if sys.platform == "linux" and server != parent.pid:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != server:  # it has ended before
@@ -169,14 +222,19 @@ def end_with_parent() -> None:
 
 @contextmanager
 def on_signals(react: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM call ``react``; a second signal does what it did before."""
+    """Have Ctrl-C and SIGTERM call ``react``; a second signal does what it did before.
+
+    In a process of several that a launcher has started it does nothing: launchers pass on what the
+    terminal has sent to all, and kill those that do not end.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, frame: Any) -> None:
-        signal.signal(number, before[number])
+        if launched() is None:
+            signal.signal(number, before[number])
         react()
 
     for number in before:

@@ -1,4 +1,4 @@
-"""Files of settings (``--config``), whose errors name the line."""
+"""A file of a training's settings (``--config``), and errors that name its lines."""
 
 from __future__ import annotations
 

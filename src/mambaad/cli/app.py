@@ -17,18 +17,21 @@ from mambaad.cli import (
     benchmark,
     data,
     demo,
+    exporting,
     inspecting,
     models,
+    planning,
     registry,
     review,
     serve,
+    shards,
     training,
 )
 from mambaad.cli.commands import App
 from mambaad.cli.exit_codes import ExitCode
 from mambaad.cli.interrupts import InterruptibleGroup, again
 from mambaad.cli.output import show
-from mambaad.errors import MambaADError
+from mambaad.errors import MambaADError, ToldError
 from mambaad.files import printable
 from mambaad.process import is_out_of_memory, wait_passively
 from mambaad.progress import verbosity
@@ -53,7 +56,10 @@ COMMANDS = {
     ),
     "Models": (models.info, training.extend, training.import_checkpoint),
     "Production": (
+        shards.inspect,
+        planning.plan,
         models.bundle,
+        exporting.export,
         models.keygen,
         inspecting.monitor,
         review.recalibrate,
@@ -115,6 +121,8 @@ def main() -> None:
             sys.exit(ExitCode.INTERRUPTED)
         except (MambaADError, OSError, MemoryError, RuntimeError) as error:
             _log.debug("where the error arose:", exc_info=error)  # with --verbose
+            if isinstance(error, ToldError):
+                sys.exit(ExitCode.FAILED)
             line = str(error)
             if not isinstance(error, (MambaADError, OSError)):
                 if not is_out_of_memory(error):

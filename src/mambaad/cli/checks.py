@@ -48,6 +48,7 @@ def check_calibrated(source: Path, precision: str) -> None:
             from mambaad.inspection.calibration import read_calibration
 
             calibration = read_calibration(run, size)
+            precision = run.export.precision if run.export else precision
             found = calibration is not None and calibration.precision == precision
     if not found:
         raise RunError(f"{source} has no calibration for {precision}; run mambaad calibrate first")
@@ -99,6 +100,14 @@ def check_compute(precision: str, device: str, compile: str = "auto") -> None:
     check_precision(precision)
     check_device(device)
     check_compilation(compile)
+
+
+def check_tiles(tiles: str | None) -> None:
+    """Refuse tiles that no image can be seen in (ConfigError)."""
+    from mambaad.size import parse_tiles
+
+    if tiles is not None:
+        parse_tiles(tiles)
 
 
 def check_images(images: Iterable[Path]) -> None:
@@ -159,3 +168,17 @@ def check_training(
         listed = read_data(data, config.classes, layout=config.layout)
         if not resume:
             leave_out(listed, data, config.exclude or ())
+
+
+def check_installed(module: str, extra: str, what: str) -> None:
+    """Refuse what needs a package that is not installed (ConfigError).
+
+    Args:
+        module: that it imports.
+        extra: of this package that has it.
+        what: needs it.
+    """
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise ConfigError(f"{what} needs {module}; run pip install 'mambaad[{extra}]'")

@@ -252,7 +252,13 @@ def make_data(
     test: Annotated[
         int, typer.Option(help="Parts per class to test on, half of them defective.")
     ] = 40,
-    size: Annotated[int, typer.Option(help="Side in pixels, a multiple of 32.")] = 256,
+    size: Annotated[
+        int,
+        typer.Option(
+            help="Side in pixels, a multiple of 32; over 1024 of 512: panels of many parts with "
+            "defects of 8 to 24 pixels."
+        ),
+    ] = 256,
     seed: Annotated[int, typer.Option(help="Seed; another one draws other parts.")] = 0,
     difficulty: Annotated[
         float, typer.Option(help="From 0 (large, plain defects) to 1 (small, faint ones).")

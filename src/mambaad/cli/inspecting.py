@@ -22,6 +22,7 @@ from mambaad.cli.options import (
     SkipUnreadable,
     Source,
     Threads,
+    Tiles,
 )
 from mambaad.cli.output import STANDARD_OUTPUT, check_results, show, show_next, write_results
 from mambaad.cli.tables import aligned, further_table, metrics_table, verdict_tables
@@ -64,6 +65,11 @@ def evaluate(
         typer.Option(help="Folder for a page with every image; needs a calibrated model."),
     ] = None,
     max_pixels: MaxPixelsAs = None,
+    records: Annotated[
+        str | None,
+        typer.Option(help="Take scores and maps of these results of mambaad inspect --maps."),
+    ] = None,
+    tiles: Tiles = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Measure a model on test images. Seven metrics for each class, and their means."""
@@ -73,10 +79,13 @@ def evaluate(
     checks.check_protocol(protocol)
     checks.check_place(at, protocol)
     checks.check_compute(precision, device, compile)
+    checks.check_tiles(tiles)
     checks.check_source(source)
     checks.check_test_data(source, data)
     if verdicts or report:
         checks.check_calibrated(source, precision)
+    if records is not None:
+        checks.check_installed("pyarrow", "shards", "--records")
     from mambaad.workflows.evaluate import evaluate as run_evaluation
 
     with exit_on_interrupt(f"interrupted; no results were written; again with: {again()}"):
@@ -92,6 +101,8 @@ def evaluate(
             verdicts=verdicts,
             report=report,
             max_pixels=max_pixels,
+            records=records,
+            tiles=tiles,
         )
     show(metrics_table(evaluation))
     if evaluation.further:
@@ -158,6 +169,7 @@ def predict(
     threads: Threads = None,
     compile: Compile = "auto",
     max_pixels: MaxPixelsAs = None,
+    tiles: Tiles = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Inspect images. Heatmaps, and scores and verdicts in predictions.csv and .jsonl."""
@@ -166,6 +178,7 @@ def predict(
     if junit:
         check_writable(junit)
     checks.check_compute(precision, device, compile)
+    checks.check_tiles(tiles)
     checks.check_source(source, product=product)
     checks.check_images(images)
     if good and not report:
@@ -190,6 +203,7 @@ def predict(
             good=good,
             need_verdicts=junit is not None,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     skipped = [record for record in records if record.skipped]
     failed = [record for record in records if record.error and not record.skipped]
@@ -255,17 +269,19 @@ def calibrate(
     threads: Threads = None,
     skip_unreadable: SkipUnreadable = False,
     max_pixels: MaxPixelsAs = None,
+    tiles: Tiles = None,
 ) -> None:
     """Set the thresholds of PASS, REVIEW and FAIL. Uses good parts that were not trained on."""
     from mambaad.inspection.rates import check_rates
 
     checks.check_compute(precision, device)
+    checks.check_tiles(tiles)
     check_rates(target_fpr, review_fpr)
     checks.check_source(run)
     kept = "the models trained so far are kept" if cross_fit else "nothing was changed"
     with exit_on_interrupt(f"interrupted; {kept}; go on with: {again()}"):
         from mambaad.workflows.calibrate import calibrate as run_calibration
-        from mambaad.workflows.calibrate import calibration_notes, calibration_rows
+        from mambaad.workflows.calibration_table import calibration_notes, calibration_rows
 
         calibration = run_calibration(
             run,
@@ -279,6 +295,7 @@ def calibrate(
             device=device,
             skip_unreadable=skip_unreadable,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     show(aligned(calibration_rows(calibration), last_is_text=True))
     show(

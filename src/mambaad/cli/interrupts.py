@@ -14,6 +14,7 @@ import typer
 from mambaad.cli.commands import Group
 from mambaad.cli.exit_codes import ExitCode
 from mambaad.cli.output import show
+from mambaad.launch import launched
 from mambaad.process import sigterm_as_interrupt
 
 _words: list[str] = []
@@ -44,7 +45,9 @@ def exit_on_interrupt(
     except KeyboardInterrupt as interrupt:
         otherwise = otherwise or f"interrupted; nothing was changed; again with: {again()}"
         line = message() if callable(message) else message
-        show(f"mambaad: {line or str(interrupt) or otherwise}", err=True)
+        launch = launched()
+        if launch is None or launch.is_first:  # which speaks for the others
+            show(f"mambaad: {line or str(interrupt) or otherwise}", err=True)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 

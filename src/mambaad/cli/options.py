@@ -93,6 +93,15 @@ MaxPixelsAs = Annotated[
 ]
 
 
+Tiles = Annotated[
+    str | None,
+    typer.Option(
+        help="Size and stride of the tiles in which images larger than one are seen, such as "
+        "512:384, or off. [as calibrated, or trained]"
+    ),
+]
+
+
 def _require(context: typer.Context, key: Path | None) -> None:
     if key:
         from mambaad.artifacts.signatures import required

@@ -39,7 +39,7 @@ def recalibrate(
     """
     _needs_extra()
     from mambaad.serve.review import stored
-    from mambaad.workflows.calibrate import calibration_rows
+    from mambaad.workflows.calibration_table import calibration_rows
 
     calibration = stored.recalibrate(
         bundle,

@@ -24,6 +24,7 @@ from mambaad.cli.options import (
 )
 from mambaad.cli.output import show, show_next
 from mambaad.cli.tables import aligned
+from mambaad.launch import launched
 
 if TYPE_CHECKING:
     from mambaad.workflows.extend import Extension
@@ -74,6 +75,13 @@ def train(
         str | None,
         typer.Option(
             help="Height and width of images: 256, or 224x320. [256; DINO's ViTs: 28 patches]"
+        ),
+    ] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Size and stride of the tiles in which images larger than one are seen, such as "
+            "512:384; size is then theirs. [none]"
         ),
     ] = None,
     mixer: Annotated[
@@ -175,6 +183,7 @@ def train(
         "encoder": encoder,
         "encoder_weights": encoder_weights,
         "size": size,
+        "tiles": tiles,
         "mixer": mixer,
         "scan": scan,
         "directions": directions,
@@ -204,15 +213,18 @@ def train(
         )
     if isinstance(settings.get("exclude"), (str, Path)):  # else the names themselves
         settings["exclude"] = read_exclusions(settings["exclude"], data)
-    with naming_line(config, only_in_file):
-        checks.check_training(data, out, settings, device, resume=resume)
-    with exit_on_interrupt(lambda: _kept(out)):
+    launch = launched()
+    if launch is None or launch.is_first:  # the others hear from it what is wrong
+        with naming_line(config, only_in_file):
+            checks.check_training(data, out, settings, device, resume=resume)
+    with exit_on_interrupt(None if launch else lambda: _kept(out)):
         from mambaad.workflows.train import train as run_training
 
         run_training(
             data, out, resume=resume, skip_unreadable=skip_unreadable, device=device, **settings
         )
-    show_next("evaluate", out, data, done=f"trained: {out}")
+    if launch is None or launch.is_first:
+        show_next("evaluate", out, data, done=f"trained: {out}")
 
 
 def _kept(out: Path) -> str:

@@ -156,7 +156,7 @@ def _decode_pillow(image: Image.Image, name: str, reading: Reading) -> Decoded:
         raise DataError(f"{name} is a Pillow image that cannot be read ({reason})") from error
 
 
-def _array_of(tensor: Any, name: str) -> Shaped[np.ndarray, ...]:
+def _array_of(tensor: Any, name: str) -> Shaped[np.ndarray, "*shape"]:
     """Take a tensor's numbers, channels last."""
     torch = sys.modules["torch"]
     if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_complex():
@@ -178,7 +178,7 @@ def _array_of(tensor: Any, name: str) -> Shaped[np.ndarray, ...]:
 
 
 def _decode_array(
-    array: Shaped[np.ndarray, ...], name: str, reading: Reading, color: Color
+    array: Shaped[np.ndarray, "*shape"], name: str, reading: Reading, color: Color
 ) -> Decoded:
     _check_shape(array.shape, name)
     kind = array.dtype.kind

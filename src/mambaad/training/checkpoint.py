@@ -11,7 +11,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from mambaad.artifacts.snapshot import Snapshot
 from mambaad.artifacts.tensors import Content, parse_tensors, tensors_content
 from mambaad.errors import RunError
 from mambaad.inference.weights import as_numpy, as_torch, first_difference
@@ -73,17 +72,22 @@ def checkpoint_content(
 
 
 def load_checkpoint(
-    run: Snapshot, name: str, model: nn.Module, optimizer: torch.optim.Optimizer
+    content: bytearray, name: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Position:
     """Restore a model and its AdamW, and return where training stood.
 
     Nothing is changed unless every tensor is what this model and its optimizer have, in name,
     shape, dtype and number of steps.
 
+    Args:
+        content: of the file.
+        name: of the file, for messages.
+        model, optimizer: to restore.
+
     Raises:
         RunError: the file is damaged, or of another model.
     """
-    arrays, about = parse_tensors(run.read(name), run.name(name))
+    arrays, about = parse_tensors(content, name)
     try:
         position = Position(**_Position.model_validate(about).model_dump())
         tensors = as_torch(arrays)
@@ -93,7 +97,7 @@ def load_checkpoint(
         state = _optimizer_state(tensors, model, optimizer)
     except (ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise RunError(f"{run.name(name)} is of another model or version: {reason}") from error
+        raise RunError(f"{name} is of another model or version: {reason}") from error
     model.load_state_dict(weights)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

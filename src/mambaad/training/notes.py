@@ -37,3 +37,22 @@ def notes_on_length(config: TrainConfig, classes: Sequence[ProductClass]) -> lis
             f"little, so give --epochs {enough} or more"
         )
     return notes
+
+
+def notes_on_images(
+    config: TrainConfig,
+    classes: Sequence[ProductClass],
+    held_out: Sequence[ProductClass],
+    samples: int,
+) -> list[str]:
+    """Lines on what a training uses; ``samples``: images, or views of them."""
+    counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
+    images = sum(len(c.train) for c in classes)
+    lines = [f"{images} training images of {len(classes)} classes: {counts}"]
+    if config.tiles:
+        lines.append(f"{samples} views of them, tiles of {config.tiles[0]} pixels and whole images")
+    if config.exclude:
+        lines.append(f"{len(config.exclude)} training images left out (--exclude)")
+    if config.holdout or config.fold:
+        lines.append(f"{sum(len(c.train) for c in held_out)} good parts held out for calibration")
+    return lines

@@ -170,12 +170,12 @@ class _Connection:
 
     async def close(self, *, with_will: bool) -> None:
         """Disconnect, and end paho's thread; ``with_will``: so that the broker says the will."""
-        client_socket = self._client.socket() if with_will else None
-        if client_socket is None:
-            self._client.disconnect()  # in order, after which a broker forgets the will
-        else:
+        ours = self._client.socket() if with_will else None
+        if isinstance(ours, socket.socket):
             with suppress(OSError):
-                client_socket.shutdown(socket.SHUT_RDWR)
+                ours.shutdown(socket.SHUT_RDWR)
+        else:
+            self._client.disconnect()  # in order, after which a broker forgets the will
         await asyncio.to_thread(self._client.loop_stop)
         self._set_lost("closed")
 

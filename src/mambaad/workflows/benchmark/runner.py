@@ -180,8 +180,8 @@ def _run_in_process(job: Job, out: Path) -> str | None:
 
 
 def _run_job(job: Job, folder: Path) -> None:
-    end_with_parent()
     try:
+        end_with_parent()
         result = run_peer(job) if "peer" in job.settings else run_system(job, folder / RUN)
     except KeyboardInterrupt:
         sys.exit(130)
