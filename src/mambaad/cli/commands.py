@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from mambaad.progress import Verbosity, show_progress
 
 _PLACEHOLDERS = (
-    (r"\b(PATH|FILE|DIRECTORY)\b|<(list\[)?(path|file|directory)\]?>", "PATH"),
+    (r"\b(PATH|FILE|DIRECTORY)\b|<(list\[)?([pP]ath|file|directory)\]?>", "PATH"),
     (r"\bINTEGER( RANGE)?\b|<int( range)?>|<list\[int\]>", "INT"),
     (r"\bFLOAT RANGE\b|<(list\[)?float( range)?\]?>", "FLOAT"),
     (r"<(list\[)?str\]?>", "TEXT"),

@@ -24,7 +24,7 @@ def inspect(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCES",
             help="Images, folders, 'patterns/*.png', manifests (.parquet, .csv), s3://BUCKET/...",
         ),
     ],
