@@ -165,7 +165,7 @@ def test_wrong_uses_are_one_line_and_an_exit_code(places, tmp_path):
             is_line = False
         if code != expected or complaint not in err + out or "Traceback" in err or not is_line:
             wrong.append((command, code, out[-300:], err[-500:]))
-    assert wrong == []
+    assert not wrong, "\n".join(map(str, wrong))
     assert list(places["empty"].iterdir()) == []
     assert content(places["run"]) == before
 
@@ -200,7 +200,7 @@ def test_wrong_images_are_one_line_each(mambaad_command, trained_run, tmp_path, 
     code, out, err = mambaad_command("data", "check", tmp_path)
     assert "Traceback" not in err
     assert said in out
-    assert code == 1 or name == "photo.heic"
+    assert code == 1 or name in ("photo.heic", "deep.png")  # of which it gives notes
     code, out, err = mambaad_command("predict", trained_run, folder / name, "--out", tmp_path / "o")
     lines = [line for line in err.splitlines() if line.startswith("mambaad: ")]
     if name == "deep.png":  # the run knows how to read it
