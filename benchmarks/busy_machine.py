@@ -128,7 +128,9 @@ def main() -> int:
                     for task in ("training", "inspecting"):
                         for way in ways:
                             tasks = found.setdefault(f"{busy} busy", {}).setdefault(task, {})
-                            tasks.setdefault(way, []).append(ask(workers[way], task))
+                            one = ask(workers[way], task)
+                            tasks.setdefault(way, []).append(one)
+                            print(f"{task}, {busy} busy, {way}: {one}", file=sys.stderr, flush=True)
                 finally:
                     for process in endless:
                         process.kill()
