@@ -203,11 +203,8 @@ def test_wrong_images_are_one_line_each(mambaad_command, trained_run, tmp_path, 
     assert code == 1 or name in ("photo.heic", "deep.png")  # of which it gives notes
     code, out, err = mambaad_command("predict", trained_run, folder / name, "--out", tmp_path / "o")
     lines = [line for line in err.splitlines() if line.startswith("mambaad: ")]
-    if name == "deep.png":  # the run knows how to read it
-        assert (code, lines) == (0, [])
-    else:
-        assert (code, len(lines)) == (1, 1)
-        assert name in lines[0]
+    assert (code, len(lines)) == (1, 1)
+    assert name in lines[0]
     assert "Traceback" not in err
 
 
