@@ -45,8 +45,8 @@ class Command(TyperCommand):
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         for parameter in self.params:
-            is_valued = parameter.param_type_name == "option" and not parameter.is_flag
-            if is_valued and parameter.metavar is None:
+            is_valued = not getattr(parameter, "is_flag", False)
+            if parameter.param_type_name == "option" and is_valued and parameter.metavar is None:
                 parameter.metavar = _placeholder(parameter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: D102
