@@ -6,6 +6,7 @@ repository follows. Warnings are errors: of links, their anchors, and a page in 
 """
 
 import importlib.metadata
+import re
 import subprocess
 import sys
 from inspect import formatannotation
@@ -72,7 +73,9 @@ def commands() -> str:
         text=True,
         check=True,
     ).stdout
-    return described.split("\n", 1)[1]
+    # An argument's name is its placeholder, as in the commands' own help.
+    described = re.sub(r"(\* `\[?[A-Z]+\]?(\.\.\.)?) <[^>]+>`", r"\1`", described)
+    return re.sub(r"\{([A-Z]+)\}", r"\1", described).split("\n", 1)[1]
 
 
 def values(kind: Any) -> str:

@@ -9,6 +9,8 @@ import yaml
 
 from mambaad.documents import (
     DocumentError,
+    did_you_mean,
+    line_of,
     parse_json,
     parse_yaml,
     read_json,
@@ -175,3 +177,25 @@ def test_values_in_messages_are_short_lines():
     assert shortened("a\nb\x1b") == "a\\nb\\x1b"
     assert shortened([1, "x"]) == "[1, 'x']"
     assert len(shortened(["x"] * 1000)) == len(shortened("y" * 1000)) == 100
+
+
+def test_the_line_of_a_value_is_found(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("a: 1\n\nb:\n  c: {d: 3}\n  e:\n  - 4\n  - f: 5\n")
+    for keys, line in (
+        (["a"], 1),
+        (["b", "c", "d"], 4),
+        (["b", "e", 1, "f"], 7),
+        (["b", "e", 9], 5),  # as near as can be
+        (["z"], None),
+    ):
+        assert line_of(path, keys) == line, keys
+    path.write_text("a: [")
+    assert line_of(path, ["a"]) is None
+    assert line_of(tmp_path / "none", ["a"]) is None
+
+
+def test_the_nearest_name_is_asked_for():
+    known = ("epochs", "encoder", "lr")
+    assert did_you_mean("epoch", known) == "; did you mean 'epochs'?"
+    assert did_you_mean("colour", known) == ""

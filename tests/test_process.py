@@ -13,7 +13,14 @@ import pytest
 import torch
 
 from mambaad.files import sweep
-from mambaad.process import limit_threads, on_signals, sigterm_as_interrupt
+from mambaad.process import (
+    THREAD_VARIABLES,
+    available_cores,
+    limit_threads,
+    on_signals,
+    sigterm_as_interrupt,
+    use_threads,
+)
 
 PROGRAM = """
 import ctypes, resource, sys
@@ -207,6 +214,48 @@ if __name__ == "__main__":
         [sys.executable, tmp_path / "forks.py"], capture_output=True, text=True, check=False
     )
     assert done.stdout == "True\n", done.stderr
+
+
+def test_threads_can_be_fewer_than_cores_and_no_more(monkeypatch):
+    for name in THREAD_VARIABLES:
+        monkeypatch.setenv(name, "7")
+    assert use_threads(1) == 1
+    assert torch.get_num_threads() == 1
+    assert {os.environ[name] for name in THREAD_VARIABLES} == {"1"}
+    assert use_threads(10_000) == available_cores() == torch.get_num_threads()
+
+
+SPINNING = """
+import os, resource, time
+if {passive}:
+    from mambaad.process import wait_passively
+    wait_passively()
+import torch
+torch.set_num_threads(2)
+x = torch.randn(64, 4096)
+def used():
+    found = resource.getrusage(resource.RUSAGE_SELF)
+    return found.ru_utime + found.ru_stime
+for _ in range(20): x.exp()
+before = used()
+for _ in range(200):
+    x.exp()
+    time.sleep(0.002)  # while the second thread has nothing to do
+print(used() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux" or available_cores() < 2, reason="of GNU's OpenMP")
+def test_idle_threads_take_no_processor_time():
+    chosen = ("OMP_", "GOMP_", "KMP_")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(chosen)}
+
+    def processor_seconds(passive):
+        command = [sys.executable, "-c", SPINNING.format(passive=passive)]
+        return float(subprocess.run(command, env=clean, capture_output=True, check=True).stdout)
+
+    # 0.4 s of waiting: by default the second thread spins through most of it.
+    assert processor_seconds(True) < processor_seconds(False) / 2
 
 
 INTERRUPTED = """

@@ -23,11 +23,11 @@ def test_version(mambaad_command):
     ("arguments", "line"),
     [
         ("train", "missing argument 'DATA'; see mambaad train --help"),
-        ("predict run --colour", "no such option: --colour; see mambaad predict --help"),
+        ("predict run --xyz", "no such option: --xyz; see mambaad predict --help"),
         ("train data --epoch 3", "no such option: --epoch; did you mean --epochs?; see"),
         ("trian", "no such command 'trian'; did you mean 'train'?; see mambaad --help"),
         ("registry lst", "no such command 'lst'; did you mean 'list'?; see mambaad registry"),
-        ("--loud", "no such option: --loud; see mambaad --help"),
+        ("--xyz", "no such option: --xyz; see mambaad --help"),
         ("train data --out run --epochs few", "invalid value for '--epochs'"),
     ],
 )

@@ -22,13 +22,13 @@ USES = [
     ("path", "train {parts} --out {text}", 1, "exists and is not empty; choose another --out"),
     ("path", "train {parts} --out {run}", 1, "resume it (--resume), or choose another --out"),
     ("path", "train {parts} --out {empty}/run --exclude {empty}", 1, "--exclude: "),
-    ("path", "train {bolt} --out {empty}/run", 1, "has no classes"),
+    ("path", "train {empty} --out {empty}/run", 1, "has no classes"),
     ("path", "train {parts} --out {empty}/run --config {parts}", 1, "--config: "),
     ("path", "info {none}", 1, "is not a run folder"),
     ("path", "info {text}", 1, "is not a bundle"),
     ("path", "info {parts}", 1, "is not a run folder"),
     ("path", "evaluate {parts} {run}", 1, "is not a run folder"),
-    ("path", "evaluate {run} {bolt}", 1, "has no classes"),
+    ("path", "evaluate {run} {empty}", 1, "has no classes"),
     ("path", "evaluate {run} {parts} --json {empty}/a/b.json", 1, "is not a folder"),
     ("path", "evaluate {run} {parts} --csv {empty}", 1, "is no regular file"),
     ("path", "evaluate {run} {parts} --json /dev/stdout", 1, "/dev/stdout"),
@@ -45,14 +45,14 @@ USES = [
     ("path", "registry path press --root {none}", 1, "no version in use"),
     # Types, and words that there are not.
     ("type", "", 2, "Usage: "),
-    ("type", "paint", 2, "no such command 'paint'; see mambaad --help"),
+    ("type", "frobnicate", 2, "no such command 'frobnicate'; see mambaad --help"),
     ("type", "evalute {run} {parts}", 2, "did you mean 'evaluate'?"),
     ("type", "train", 2, "missing argument 'DATA'"),
     ("type", "train {parts}", 2, "missing option '--out'"),
     ("type", "train {parts} --out {empty}/run --epochs many", 2, "'--epochs'"),
     ("type", "train {parts} --out {empty}/run --lr fast", 2, "'--lr'"),
     ("type", "train {parts} --out {empty}/run --classes spoon", 1, "has no class spoon"),
-    ("type", "train {parts} --out {empty}/run --resum", 2, "did you mean --resume?"),
+    ("type", "train {parts} --out {empty}/run --resum", 2, "did you mean --resume"),
     ("type", "train {parts} --out {empty}/run --scan spiral", 1, "--scan: "),
     ("type", "train {parts} --out {empty}/run --recipe slow", 1, "--recipe: "),
     ("type", "train {parts} --out {empty}/run --device gpu", 1, "--device: expected auto, cpu"),
@@ -165,7 +165,7 @@ def test_wrong_uses_are_one_line_and_an_exit_code(places, tmp_path):
             is_line = False
         if code != expected or complaint not in err + out or "Traceback" in err or not is_line:
             wrong.append((command, code, out[-300:], err[-500:]))
-    assert wrong == []
+    assert not wrong, "\n".join(map(str, wrong))
     assert list(places["empty"].iterdir()) == []
     assert content(places["run"]) == before
 
@@ -200,14 +200,11 @@ def test_wrong_images_are_one_line_each(mambaad_command, trained_run, tmp_path, 
     code, out, err = mambaad_command("data", "check", tmp_path)
     assert "Traceback" not in err
     assert said in out
-    assert code == 1 or name == "photo.heic"
+    assert code == 1 or name in ("photo.heic", "deep.png")  # of which it gives notes
     code, out, err = mambaad_command("predict", trained_run, folder / name, "--out", tmp_path / "o")
     lines = [line for line in err.splitlines() if line.startswith("mambaad: ")]
-    if name == "deep.png":  # the run knows how to read it
-        assert (code, lines) == (0, [])
-    else:
-        assert (code, len(lines)) == (1, 1)
-        assert name in lines[0]
+    assert (code, len(lines)) == (1, 1)
+    assert name in lines[0]
     assert "Traceback" not in err
 
 
@@ -215,7 +212,7 @@ def test_wrong_images_are_one_line_each(mambaad_command, trained_run, tmp_path, 
 INTERRUPTED = [
     ("demo --out {empty}/demo", "mambaad.workflows.demo.demo", "what was done is kept"),
     ("train {parts} --out {empty}/run", "mambaad.workflows.train.train", "nothing was written"),
-    ("evaluate {run} {parts}", "mambaad.workflows.evaluate.evaluate", "nothing was changed"),
+    ("evaluate {run} {parts}", "mambaad.workflows.evaluate.evaluate", "no results were"),
     ("calibrate {run} {parts} --cross-fit 3", "mambaad.workflows.calibrate.calibrate", "are kept"),
     ("predict {run} {parts} --out {empty}/o", "mambaad.workflows.predict.predict", "is kept in"),
     ("info {run}", "mambaad.cli.models.run_summary", "nothing was changed"),

@@ -15,7 +15,7 @@ from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.thresholds import conformal_threshold
 from mambaad.workflows import calibrate as module
 from mambaad.workflows.calibrate import calibrate
-from mambaad.workflows.calibration_table import calibration_rows
+from mambaad.workflows.calibration_table import calibration_notes, calibration_rows
 from mambaad.workflows.train import train_run
 from tests.conftest import SMALL, SMALL_BASE, make_parts
 from tests.runs import change, change_tensors, content, read, tensors
@@ -66,6 +66,17 @@ def test_too_few_parts_are_refused(run, many_parts):
     assert len({len(row) for row in (heading, *rows)}) == 1
     assert rows[0][:2] == ["bolt", "15"]
     assert "1.0% needs 99 good parts" in rows[0][-1]
+    (note,) = calibration_notes(calibration)
+    assert "the same score for bolt (15 good parts), nut (15 good parts): none of these" in note
+    assert "calibrate on 39 good parts or more of each, or with a larger --review-fpr" in note
+
+
+@pytest.mark.parametrize(("count", "is_said"), [(38, True), (39, False)])
+def test_thresholds_that_coincide_are_said_until_there_are_enough_parts(count, is_said):
+    scores = np.linspace(0, 1, count)
+    review, fail = (conformal_threshold(scores, asked) for asked in (0.05, 0.01))
+    c = SimpleNamespace(review=review, fail=fail, scores=scores)
+    assert bool(calibration_notes(SimpleNamespace(classes={"bolt": c}))) == is_said
 
 
 def test_cross_fitting_scores_every_part_by_a_model_that_has_not_seen_it(

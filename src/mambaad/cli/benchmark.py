@@ -47,7 +47,7 @@ def benchmark(
             err=True,
         )
         raise typer.Exit(ExitCode.FAILED)
-    show(f"next: open {out / 'results.html'} in a browser")
+    show(f"with plots: {out / 'results.html'}   (open it in a browser)")
 
 
 def profile(

@@ -18,22 +18,22 @@ from typer.core import TyperCommand, TyperGroup
 from mambaad.progress import Verbosity, show_progress
 
 _PLACEHOLDERS = (
-    (r"\b(PATH|FILE|DIRECTORY)\b|<(list\[)?(path|file|directory)\]?>", "PATH"),
-    (r"\bINTEGER( RANGE)?\b|<int( range)?>|<list\[int\]>", "INT"),
-    (r"\bFLOAT RANGE\b|<(list\[)?float( range)?\]?>", "FLOAT"),
-    (r"<(list\[)?str\]?>", "TEXT"),
-    (r" (BOOLEAN\b|<bool>)", ""),
+    (r"path|file|directory", "PATH"),
+    (r"\bint", "INT"),
+    (r"float", "FLOAT"),
+    (r"\bstr\b|text", "TEXT"),
 )
 """What versions of Typer call the kinds of values, and what our help does."""
 
 
-def _placed(name: str, *, is_argument: bool) -> str:
-    """A parameter's name in the help, with its placeholder; an argument's name is one already."""
-    if is_argument:
-        return re.sub(r" (<[^>]+>|\[[a-z ]+\])", "", name)
-    for pattern, placeholder in _PLACEHOLDERS:
-        name = re.sub(pattern, placeholder, name)
-    return name
+def _placeholder(parameter: Any) -> str | None:
+    """The placeholder of an option's value."""
+    if hasattr(parameter, "display_type"):
+        kind: str = parameter.display_type(None)
+    else:  # before Typer 0.26
+        kind = parameter.type.name
+    found = (name for pattern, name in _PLACEHOLDERS if re.search(pattern, kind, re.IGNORECASE))
+    return next(found, None)
 
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -41,6 +41,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 class Command(TyperCommand):
     """A command whose help has upper-case placeholders."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        for parameter in self.params:
+            is_valued = not getattr(parameter, "is_flag", False)
+            if parameter.param_type_name == "option" and is_valued and parameter.metavar is None:
+                parameter.metavar = _placeholder(parameter)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: D102
         return [re.sub(r"[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]
@@ -79,7 +86,8 @@ class Group(TyperGroup):
 def _format_parameters(command: Any, ctx: Any, formatter: Any) -> None:
     for kind, title in (("argument", "Arguments"), ("option", "Options")):
         rows = [
-            (_placed(record[0], is_argument=kind == "argument"), record[1])
+            # An argument's name is a placeholder already.
+            (re.sub(r" <.+>$", "", record[0]), record[1])
             for parameter in command.get_params(ctx)
             if parameter.param_type_name == kind and (record := parameter.get_help_record(ctx))
         ]

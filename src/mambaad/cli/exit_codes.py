@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     """The command line could not be understood."""
     ALARM = 3
-    """What is watched has changed: drift (``monitor``), an audit trail (``serve verify``)."""
+    """What is compared differs: drift (``monitor``), a changed audit trail (``serve verify``), an
+    export that does not say the same (``export --check``)."""
     INTERRUPTED = 130
     """Ctrl-C or SIGTERM; a line says what was kept and how to go on."""

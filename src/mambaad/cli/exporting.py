@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from mambaad.cli import checks
-from mambaad.cli.options import RequireSignature, Source
-from mambaad.cli.output import show
+from mambaad.cli.exit_codes import ExitCode
+from mambaad.cli.interrupts import again, exit_on_interrupt
+from mambaad.cli.options import RequireSignature, Source, Threads
+from mambaad.cli.output import show, show_next
 
 _SHOWN = 20
 
@@ -44,6 +46,7 @@ def export(
             "differs. Without --to an export that is there.",
         ),
     ] = None,
+    threads: Threads = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Write a model for another runtime. It inspects from there without PyTorch."""
@@ -51,9 +54,12 @@ def export(
     if check:
         checks.check_images(check)
     if to or not check:
-        _write(source, out, to or "onnx", precision, data, calibrate_on)
+        with exit_on_interrupt(f"interrupted; nothing was written; again with: {again()}"):
+            _write(source, out, to or "onnx", precision, data, calibrate_on)
     if check:
         _compare(source, out, check)
+    else:
+        show_next("export", source, "--out", out, "--check", "IMAGES")
 
 
 def _write(
@@ -99,4 +105,4 @@ def _compare(source: Path, out: Path, images: list[Path]) -> None:
     for line in found.changed[:_SHOWN]:
         show(line)
     if not found.is_same:
-        raise typer.Exit(3)
+        raise typer.Exit(ExitCode.ALARM)

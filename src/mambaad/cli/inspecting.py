@@ -88,21 +88,22 @@ def evaluate(
         checks.check_installed("pyarrow", "shards", "--records")
     from mambaad.workflows.evaluate import evaluate as run_evaluation
 
-    evaluation = run_evaluation(
-        source,
-        data,
-        protocol=protocol,  # type: ignore[arg-type]  # checked above
-        at=at,  # type: ignore[arg-type]
-        precision=precision,  # type: ignore[arg-type]
-        device=device,
-        compile=compile,  # type: ignore[arg-type]
-        skip_unreadable=skip_unreadable,
-        verdicts=verdicts,
-        report=report,
-        max_pixels=max_pixels,
-        records=records,
-        tiles=tiles,
-    )
+    with exit_on_interrupt(f"interrupted; no results were written; again with: {again()}"):
+        evaluation = run_evaluation(
+            source,
+            data,
+            protocol=protocol,  # type: ignore[arg-type]  # checked above
+            at=at,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
+            device=device,
+            compile=compile,  # type: ignore[arg-type]
+            skip_unreadable=skip_unreadable,
+            verdicts=verdicts,
+            report=report,
+            max_pixels=max_pixels,
+            records=records,
+            tiles=tiles,
+        )
     show(metrics_table(evaluation))
     if evaluation.further:
         show(f"\n{further_table(evaluation)}")

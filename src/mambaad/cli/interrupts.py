@@ -87,6 +87,10 @@ def _one_line() -> Iterator[None]:
         problem = " ".join(error.format_message().split()).rstrip(".")
         problem = re.sub(r" \(Possible options: (.*)\)", r"; did you mean \1?", problem)
         problem = problem.replace(". Did you mean", "; did you mean").replace("?;", ";")
-        asked = error.ctx.command_path if error.ctx else "mambaad"
+        words, context = [], error.ctx
+        while context is not None and context.parent is not None:
+            words.insert(0, str(context.info_name))
+            context = context.parent
+        asked = " ".join(["mambaad", *words])
         show(f"mambaad: {problem[:1].lower()}{problem[1:]}; see {asked} --help", err=True)
         raise typer.Exit(ExitCode.USAGE) from None

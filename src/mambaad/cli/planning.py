@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mambaad.cli import checks
-from mambaad.cli.options import Compile, Device, Json, Precision, Source
-from mambaad.cli.output import show
+from mambaad.cli.options import Compile, Device, Json, Precision, Source, Threads
+from mambaad.cli.output import check_results, show, show_next, write_results
 from mambaad.cli.tables import aligned
 
 if TYPE_CHECKING:
@@ -50,15 +50,14 @@ def plan(
     precision: Precision = "float32",
     device: Device = "auto",
     compile: Compile = "auto",
+    threads: Threads = None,
     json: Json = None,
 ) -> None:
     """Plan the inspection of many images. Measures here; says hours and cost, and what limits."""
-    from mambaad.files import check_writable, write_text
     from mambaad.workflows.plan import check_asked
 
     check_asked(images, rate, price, hours)
-    if json:
-        check_writable(json)
+    check_results(json)
     checks.check_compute(precision, device, compile)
     checks.check_source(source)
     checks.check_images(sample or [])
@@ -89,11 +88,9 @@ def plan(
         show(_store_line(rates, rate, workers_of_store(rates, rate)))
     if hours:
         show(_needed_line(rates, images, hours, needed))
-    if json:
-        write_text(
-            json,
-            to_json(rates, images, found, rate=rate, price=price, hours=hours, needed=needed),
-        )
+    text = to_json(rates, images, found, rate=rate, price=price, hours=hours, needed=needed)
+    write_results(json, text)
+    show_next("inspect", source, "IMAGES", "--out", "RECORDS")
 
 
 def _steps_table(rates: Rates) -> str:

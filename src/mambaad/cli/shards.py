@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from mambaad.cli import checks
-from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.exit_codes import ExitCode
+from mambaad.cli.interrupts import again, exit_on_interrupt
 from mambaad.cli.options import Device, MaxPixelsAs, Precision, RequireSignature
 from mambaad.cli.output import show
 from mambaad.errors import ConfigError
@@ -23,7 +24,7 @@ def inspect(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCES",
             help="Images, folders, 'patterns/*.png', manifests (.parquet, .csv), s3://BUCKET/...",
         ),
     ],
@@ -74,7 +75,7 @@ def inspect(
     max_pixels: MaxPixelsAs = None,
     require_signature: RequireSignature = None,
 ) -> None:
-    """Inspect very many images, on all cores or many machines. Can be resumed."""
+    """Inspect very many images. On all cores, or on many machines; can be resumed."""
     from mambaad.files import check_writable, write_text
 
     if junit:
@@ -88,7 +89,8 @@ def inspect(
     from mambaad.workflows.inspect_page import failures, is_rejected, write_junit, write_page
 
     chosen = _executor(executor, workers, ray_address)
-    with exit_on_interrupt("interrupted; the same command with --resume goes on"):
+    kept = f"interrupted; finished shards are kept in {out}; resume with: {again('--resume')}"
+    with exit_on_interrupt(kept):
         summary = run_inspection(
             bundle,
             sources,
@@ -123,7 +125,7 @@ def inspect(
         if junit:
             write_text(junit, write_junit(summary))
     if summary.errors or (junit and is_rejected(summary)):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def _executor(name: str, workers: int | None, address: str | None):  # type: ignore[no-untyped-def]

@@ -30,12 +30,13 @@ def calibration_notes(calibration: Calibration) -> list[str]:
     }
     if not same:
         return []
-    asked = next(iter(calibration.classes.values())).fail.asked
     shown = ", ".join(f"{name} ({count} good parts)" for name, count in same.items())
+    # Of so many, the second highest score is the threshold of REVIEW, and the highest that of FAIL.
+    enough = max(_needed(calibration.classes[name].review.asked / 2) for name in same)
+    advice = f"on {enough} good parts or more of each, or " if max(same.values()) < enough else ""
     return [
-        f"REVIEW and FAIL begin at the same score for {shown}: no part of these is ever in REVIEW; "
-        f"calibrate on more good parts ({_needed(asked)} or more for a rate of {asked:.1%}), or "
-        "with rates further apart"
+        f"REVIEW and FAIL begin at the same score for {shown}: none of these is ever in REVIEW; "
+        f"to tell the two apart, calibrate {advice}with a larger --review-fpr"
     ]
 
 

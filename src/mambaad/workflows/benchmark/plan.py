@@ -174,8 +174,11 @@ def read_plan(path: Path) -> Plan:
         plan = Plan.model_validate(given)
     except ValidationError as error:
         where, problem = problem_of(error)
-        keys = error.errors(include_url=False)[0]["loc"]
-        if error.errors(include_url=False)[0]["type"] == "extra_forbidden":
+        problems = error.errors(include_url=False)
+        keys = problems[0]["loc"]
+        # A misspelt name is why another is missing.
+        for unknown in [found["loc"] for found in problems if found["type"] == "extra_forbidden"]:
+            keys, where = unknown, ".".join(shortened(str(part)) for part in unknown)
             fields = Plan.model_fields if len(keys) == 1 else DataSet.model_fields
             problem = f"there is no such field{did_you_mean(str(keys[-1]), fields)}"
         raise in_file(path, keys, f"{where}: {problem}") from None
