@@ -87,7 +87,8 @@ def _one_line() -> Iterator[None]:
         problem = " ".join(error.format_message().split()).rstrip(".")
         problem = re.sub(r" \(Possible options: (.*)\)", r"; did you mean \1?", problem)
         problem = problem.replace(". Did you mean", "; did you mean").replace("?;", ";")
-        words, context = [], error.ctx
+        words: list[str] = []
+        context = error.ctx
         while context is not None and context.parent is not None:
             words.insert(0, str(context.info_name))
             context = context.parent

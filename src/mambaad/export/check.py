@@ -105,7 +105,8 @@ def _is_near(model: Inspector, inspected: Inspected) -> bool:
     if calibration is None:
         return False
     classes = calibration.classes
-    if prediction.product in classes and _is_at(classes[prediction.product], prediction.score):
+    product = prediction.product
+    if product is not None and product in classes and _is_at(classes[product], prediction.score):
         return True
     observation, _ = inspected.observed.result
     borders = [classes[name].unknown_beyond for name in model.products if name in classes]

@@ -124,7 +124,8 @@ class LineScan:
             )
         # Never 0 inside, whatever the map is there.
         inside = np.maximum(observation.scored_map, np.float32(1e-9))
-        return np.where(prediction.region_mask, inside, np.float32(0))
+        found: Float[np.ndarray, "h w"] = np.where(prediction.region_mask, inside, np.float32(0))
+        return found
 
     def _region(self, found: _Found, width: int) -> WebRegion:
         left, top, right, bottom = (CELL * side for side in found.box)
