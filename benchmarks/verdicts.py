@@ -186,7 +186,7 @@ def inspection_times(inspector: mambaad.Inspector, image: Pixels) -> dict[str, f
 
 def markdown(results: Mapping[str, Any]) -> str:
     """Format the tables of the README."""
-    lines = ["Verdicts on test images, per cent of good and of defective parts.", ""]
+    lines = ["# Verdicts on test images", "", "Per cent of good and of defective parts.", ""]
     for title in ("given", "inferred", "unified"):
         heading, *rows = results[title]
         lines += [f"**{title}**", "", "| " + " | ".join(heading) + " |"]

@@ -6,7 +6,7 @@ Settings without a flag are given in a file (``--config``).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from mambaad.documents import shortened
+from mambaad.documents import did_you_mean, shortened
 from mambaad.errors import ConfigError
 from mambaad.recipes import (
     FAST_LITE_EPOCHS,
@@ -28,7 +28,7 @@ from mambaad.recipes import (
     encoder_defaults,
     patch_size,
 )
-from mambaad.setting_checks import Settings, are_blocks, check_stages, parse_range, problem_of
+from mambaad.setting_checks import TileSettings, are_blocks, check_stages, parse_range, problem_of
 from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
 from mambaad.types import MAX_PIXELS, Reading
 
@@ -38,7 +38,7 @@ _WITH_FLAG = (
     *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
     *("mixer", "scan", "directions", "head", "epochs", "batch_size", "lr", "holdout", "seed"),
     *("devices", "precision", "cache_features", "cache_images", "compile", "logger"),
-    *("exclude", "trim", "bit_depth", "float_range", "max_pixels"),
+    *("exclude", "trim", "bit_depth", "float_range", "max_pixels", "tiles"),
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
@@ -57,7 +57,7 @@ def named(setting: str) -> str:
     return f"{setting} (in the file of settings)"
 
 
-class TrainConfig(Settings):
+class TrainConfig(TileSettings):
     """The settings of one run; the defaults are those of the released code, except for ``epochs``.
 
     Its 100 epochs are those of the authors' later benchmark; the paper has 500, the released
@@ -161,9 +161,11 @@ class TrainConfig(Settings):
     fold: tuple[int, int] | None = Field(
         None, description="k, K: hold out the k-th of K equal parts instead; set by cross-fitting"
     )
-    epochs: int = Field(100, ge=1, le=10**6)
+    epochs: int = Field(100, ge=1, le=10**6, description="passes over the training images")
     batch_size: int = Field(16, ge=1, le=2**16, description="images of a step, over all devices")
-    loss: Literal["squared-error", "cosine"] = "squared-error"
+    loss: Literal["squared-error", "cosine"] = Field(
+        "squared-error", description="distance of the rebuilt maps from the encoder's"
+    )
     loose_loss: Literal["off", "quantile", "soft"] = Field(
         "off", description="scale down the gradients of cells that are rebuilt well already"
     )
@@ -171,7 +173,7 @@ class TrainConfig(Settings):
         0.0, ge=0, lt=0.5, description="share of the positions, those rebuilt worst, not to learn"
     )
     lr: float = Field(0.005, gt=0, description="learning rate at the start")
-    weight_decay: float = Field(1e-4, ge=0)
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW's weight decay")
     beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean gradient")
     beta2: float = Field(
         0.999, ge=0, lt=1, description="AdamW's decay of the mean squared gradient"
@@ -185,8 +187,8 @@ class TrainConfig(Settings):
     clip_grad: float = Field(
         5.0, gt=0, description="largest norm of the gradient; larger ones are scaled down"
     )
-    seed: int = Field(42, ge=0, lt=2**32)
-    devices: int = Field(1, ge=1, le=1024)
+    seed: int = Field(42, ge=0, lt=2**32, description="seed of everything random")
+    devices: int = Field(1, ge=1, le=1024, description="number of processes or GPUs")
     cache_features: Literal["auto", "device", "memory", "disk", "off"] = Field(
         "auto", description="where to keep the encoder's maps between epochs (one device only)"
     )
@@ -199,7 +201,9 @@ class TrainConfig(Settings):
         description="compile the network with torch.compile: auto does, with CUDA graphs, on a GPU",
     )
     logger: Literal["none", "tensorboard", "mlflow"] = "none"
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed"] = Field(
+        "32-true", description="number format of the training"
+    )
 
     @property
     def reading(self) -> Reading:
@@ -232,7 +236,8 @@ class TrainConfig(Settings):
                 )
         encoder = str(given.get("encoder", "")) if system == "mambaad" else ""
         of_encoder = encoder_defaults(encoder)
-        return {**defaults, **of_encoder, **chosen, **of_recipe, **given}
+        of_tiles = cls.size_of_tiles(given.get("tiles"))
+        return {**defaults, **of_encoder, **chosen, **of_recipe, **of_tiles, **given}
 
     @field_validator("head", "loose_loss", mode="before")
     @classmethod
@@ -283,6 +288,7 @@ class TrainConfig(Settings):
     def _check_together(self) -> TrainConfig:
         patch = patch_size(self.encoder) if self.encoder_groups else None
         check_size(self.size, patch or SIZE_MULTIPLE)
+        self.check_tiled(self.size, patch, self.devices)
         if self.encoder == "embedded" and self.encoder_weights != "timm":
             raise ValueError(
                 f"--encoder-weights: the embedded encoder has its own weights, got "
@@ -377,10 +383,10 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
         raise ConfigError(f"{named(setting)}: {problem}") from None
 
 
-_COUNTS = {"depths": "four", "size": "two", "fold": "two"}
+_COUNTS = {"depths": "four", "size": "two", "fold": "two", "tiles": "two"}
 
 
-def check_names(settings: Mapping[str, Any]) -> None:
+def check_names(settings: Iterable[str]) -> None:
     """Refuse a name that is not in :data:`SETTINGS` (ConfigError)."""
     for name in settings:
         if name not in SETTINGS:
@@ -390,7 +396,8 @@ def check_names(settings: Mapping[str, Any]) -> None:
 def _unknown_setting(name: str) -> ConfigError:
     if name in ("data", "out", "resume", "skip_unreadable", "device"):
         return ConfigError(f"{name} is no setting, but an argument of the command; give it there")
-    return ConfigError(f"there is no setting '{shortened(name)}'; known: {', '.join(SETTINGS)}")
+    near = did_you_mean(name, SETTINGS) or f"; known: {', '.join(SETTINGS)}"
+    return ConfigError(f"there is no setting '{shortened(name)}'{near}")
 
 
 def config_json(config: TrainConfig) -> str:

@@ -68,8 +68,14 @@ def _place(evaluation: Evaluation) -> str:
 
 
 def verdict_tables(evaluation: VerdictEvaluation, at: str = "map") -> str:
-    """How often verdicts are right: product given, product inferred, one decision for all."""
-    return f"""Verdicts, product given (per cent of the good and of the defective parts)
+    """What was found, in numbers of parts; then rates, with the product given, and inferred."""
+    warnings = "".join(f"\nWARNING: {line}" for line in evaluation.warnings())
+    return f"""{evaluation.lead()}{warnings}
+
+{aligned(evaluation.plain_rows())}
+found: FAIL or REVIEW; missed: PASS; false alarm: a good part that FAILs
+
+In detail. Verdicts, product given (per cent of the good and of the defective parts)
 {aligned(evaluation.to_rows(evaluation.given))}
 
 Verdicts, product inferred

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,15 +30,17 @@ def onnx_model(program: torch.export.ExportedProgram, outputs: tuple[str, ...]) 
     except ImportError as error:
         raise ConfigError(MISSING) from error
     try:
-        translated = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=["images"],
-            output_names=list(outputs),
-            custom_translation_table=TRANSLATIONS,
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of its own use of onnxscript
+            translated = torch.onnx.export(
+                program,
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=["images"],
+                output_names=list(outputs),
+                custom_translation_table=TRANSLATIONS,
+                verbose=False,
+            )
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).strip().splitlines()[0]
         raise ConfigError(f"PyTorch cannot translate this model to ONNX ({reason})") from error

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mambaad.errors import ConfigError
+from mambaad.inference.exported.engine import one_line
 
 if TYPE_CHECKING:
     import onnx
@@ -43,5 +44,6 @@ def write_openvino(model: onnx.ModelProto, folder: Path) -> None:
             try:
                 converted = core.read_model(path)
             except RuntimeError as error:
-                raise ConfigError(f"OpenVINO cannot convert this model ({error})") from error
-        openvino.save_model(converted, folder / f"{name}.xml", compress_to_fp16=False)
+                reason = one_line(error)
+                raise ConfigError(f"OpenVINO cannot convert this model ({reason})") from error
+            openvino.save_model(converted, folder / f"{name}.xml", compress_to_fp16=False)

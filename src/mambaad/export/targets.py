@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -34,11 +35,22 @@ def _write_onnx(job: Job) -> None:
     (job.folder / "model.onnx").write_bytes(model.SerializeToString())
 
 
+def _write_int8(job: Job) -> None:
+    from mambaad.export.quantise import quantised
+
+    assert job.images is not None  # since check_target asks for them
+    model = quantised(onnx_model(traced(job.graph), job.graph.outputs), job.images)
+    (job.folder / "model.onnx").write_bytes(model.SerializeToString())
+
+
 def _write_program(job: Job) -> None:
     from mambaad.inference.exported.program_session import OUTPUTS
 
     names = {OUTPUTS: "\n".join(job.graph.outputs)}
-    torch.export.save(traced(job.graph), job.folder / "model.pt2", extra_files=names)
+    with warnings.catch_warnings():
+        # It warns of weights that lie in one piece of memory, as halves of one do here.
+        warnings.simplefilter("ignore")
+        torch.export.save(traced(job.graph), job.folder / "model.pt2", extra_files=names)
 
 
 def _write_openvino(job: Job) -> None:
@@ -49,14 +61,18 @@ def _write_openvino(job: Job) -> None:
 
 WRITERS: dict[tuple[Target, ExportPrecision], Callable[[Job], None]] = {
     ("onnx", "float32"): _write_onnx,
+    ("onnx", "int8"): _write_int8,
     ("openvino", "float32"): _write_openvino,
     ("torch-export", "float32"): _write_program,
 }
 """The targets and precisions that there are."""
 
 
-def check_target(target: str, precision: str) -> None:
-    """Refuse a target, or a precision of it, that there is not (ConfigError)."""
+def check_target(target: str, precision: str, *, has_data: bool) -> None:
+    """Refuse a target, or a precision of it, that there is not (ConfigError).
+
+    ``has_data``: whether there are images to quantise on.
+    """
     targets = sorted({known for known, _ in WRITERS})
     if target not in targets:
         raise ConfigError(f"--to: expected one of {', '.join(targets)}, got '{target}'")
@@ -64,4 +80,10 @@ def check_target(target: str, precision: str) -> None:
     if precision not in precisions:
         raise ConfigError(
             f"--precision: {target} has {', '.join(precisions)}, got '{precision}'; choose one"
+        )
+    if (precision == "int8") != has_data:
+        raise ConfigError(
+            "--precision int8 needs the data set that the model was trained on; add --data DATA"
+            if not has_data
+            else "--data is for --precision int8; omit it, or add that"
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import UInt8
 
@@ -77,7 +79,7 @@ def check_values(
 
 
 def _differences(
-    found: dict[str, np.ndarray], index: int, expected: Observation
+    found: Mapping[str, np.ndarray], index: int, expected: Observation
 ) -> dict[str, float]:
     maps = [(found["anomaly_map"][index], expected.anomaly_map)]
     if expected.error_map is not None:

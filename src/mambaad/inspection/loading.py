@@ -10,6 +10,7 @@ from mambaad.errors import ConfigError
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inference.engine import Engine
 from mambaad.inspection.calibration import TORCH, Calibration
+from mambaad.inspection.tiles import tiles_text
 
 
 class Loaded(NamedTuple):
@@ -77,18 +78,28 @@ def _check_exported(run: Snapshot, precision: str, device: str, compile: str) ->
         raise ConfigError(f"--compile: exports are run by their runtime, got '{compile}'; omit it")
 
 
-def mismatch(
-    calibration: Calibration,
-    weights: str,
-    precision: ExportPrecision,
-    place: tuple[str, str],
-    head: str,
-) -> str | None:
-    """The reason why a calibration does not apply to this model; None if it does.
+class Running(NamedTuple):
+    """A model as it runs; a calibration applies to one that it was made with.
 
-    ``place``: the runtime and the type of device.
+    ``weights``: their SHA-256. ``head``: of the settings. ``tiles``: size and stride.
     """
-    runtime, device = place
+
+    weights: str
+    precision: ExportPrecision
+    runtime: str
+    device: str
+    head: str
+    tiles: tuple[int, int] | None
+
+
+def mismatch(calibration: Calibration, running: Running) -> str | None:
+    """The reason why a calibration does not apply to a model; None if it does."""
+    weights, precision, runtime, device, head, tiles = running
+    if calibration.tiles != tiles:
+        return (
+            f"calibrated with --tiles {tiles_text(calibration.tiles)}, so there are no verdicts; "
+            "omit --tiles, or calibrate again"
+        )
     if calibration.weights != weights:
         return "trained further after calibration, so there are no verdicts; calibrate again"
     if calibration.format == 1 and head != "off":

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from mambaad.errors import ConfigError
+from mambaad.process import when_server_forks
 
 MODULE: Any
 """``mambaad._native``; None where the package was installed without it."""
@@ -15,6 +16,9 @@ try:
     from mambaad import _native
 
     MODULE, VARIANTS = _native, tuple(_native.variants())
+    # The server has computed nothing: what it forks may have OpenMP's threads, and computes with
+    # those of torch. Threads of its own beside them took a third longer.
+    when_server_forks(_native.with_openmp)
 except ImportError:  # installed without the compiled module: the scan falls back to PyTorch
     MODULE, VARIANTS = None, ()
 

@@ -58,6 +58,7 @@ def predict(
     need_verdicts: bool = False,
     max_pixels: int | None = None,
     pictures: bool = True,
+    tiles: str | tuple[int, int] | None = None,
 ) -> list[Record]:
     """Inspect image files, and write heatmaps, anomaly maps and records.
 
@@ -83,6 +84,7 @@ def predict(
             without a verdict.
         max_pixels: images with more are refused; by default as in training.
         pictures: write heatmaps and maps; else the records alone.
+        tiles: of large images, see :class:`mambaad.Inspector`.
 
     Returns:
         The records. An image that cannot be read or is still being written, or whose results
@@ -106,6 +108,7 @@ def predict(
             compile=compile,
             keep_trained=report is not None,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     inspector.check_product(product)
     if need_verdicts:
@@ -125,7 +128,13 @@ def predict(
             page = InspectionPage(page_folder, inspector, Path(good) if good else None)
         with sigterm_as_interrupt():
             return _inspect(
-                inspector, inputs, out, page, product, need_verdicts=need_verdicts, pictures=pictures
+                inspector,
+                inputs,
+                out,
+                page,
+                product,
+                need_verdicts=need_verdicts,
+                pictures=pictures,
             )
 
 

@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from mambaad.artifacts.export_folder import GRAPHS, RUNTIMES, ExportManifest, Target
 from mambaad.artifacts.snapshot import Snapshot
 from mambaad.data.read_ahead import reader_threads
-from mambaad.errors import ConfigError, RunError
+from mambaad.errors import ConfigError, MambaADError, RunError
 from mambaad.inference.engine import Evidence, Observation
 from mambaad.inference.exported.kernel import Kernel, kernel_choice
 
@@ -132,7 +132,9 @@ def load_exported(run: Snapshot, *, keep_evidence: bool = False) -> ExportedEngi
     kernel = kernel_choice() if manifest.operator else None
     try:
         session = SESSIONS[manifest.target](files, kernel)
-    except (RuntimeError, ValueError, OSError) as error:
+    except (MambaADError, MemoryError):
+        raise
+    except Exception as error:  # every runtime has errors of its own
         runtime = RUNTIMES[manifest.target]
         raise RunError(
             f"{runtime} cannot load {run.source} ({one_line(error)}); update {runtime}, or export "

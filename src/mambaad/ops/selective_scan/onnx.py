@@ -17,6 +17,7 @@ from typing import Any
 import onnx
 import onnxscript
 import torch
+from onnx.inliner import inline_local_functions
 from onnxscript import FLOAT, INT32
 from onnxscript import opset18 as op
 
@@ -123,7 +124,10 @@ def with_definition(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def define_in(path: str | Path) -> None:
-    """Add the definition of the operator to the file of a model that names it."""
-    path = str(path)
-    onnx.save(with_definition(onnx.load(path, load_external_data=False)), path)
+def define_in(path: str | Path, *, inline: bool = False) -> None:
+    """Add the definition of the operator to the file of a model that names it.
+
+    With ``inline`` it takes the place of the operator, for OpenVINO, which reads no definitions.
+    """
+    model = with_definition(onnx.load(str(path), load_external_data=False))
+    onnx.save(inline_local_functions(model) if inline else model, str(path))
