@@ -48,8 +48,8 @@ def load_engine(
         from mambaad.inference import torch_engine  # PyTorch takes seconds to load
     except ImportError as error:  # mambaad-runtime has neither
         raise ConfigError(
-            f"{run.source} is a run or a bundle, which PyTorch runs, and this installation has none "
-            f"({error}); give an export of it (mambaad export), or install mambaad"
+            f"{run.source} is a run or a bundle, which needs PyTorch, and this installation has "
+            f"none ({error}); give an export of it (mambaad export), or install mambaad"
         ) from error
 
     loaded = torch_engine.load_engine(
