@@ -34,12 +34,8 @@ def images():
         noise = random.integers(0, 256, (height, width, 3), np.uint8)
         rows, columns = np.mgrid[:height, :width]
         waves = 127.5 + 127.5 * np.sin(np.stack([rows / 9, columns / 7, (rows + columns) / 5], -1))
-        for image in (
-            noise,
-            np.where(noise > 127, 255, 0).astype(np.uint8),
-            waves.astype(np.uint8),
-        ):
-            yield image, to
+        for image in (noise, np.where(noise > 127, 255, 0), waves):
+            yield image.astype(np.uint8), to
 
 
 def main(folder: Path) -> None:
