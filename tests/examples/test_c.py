@@ -51,13 +51,15 @@ def runtime_libraries():
 def programs(tmp_path_factory):
     """The example, linked to each onnxruntime."""
     folder = tmp_path_factory.mktemp("inspect")
-    libraries = list(runtime_libraries())
-    assert libraries
-    return [
-        compiled(folder / library.name, ["inspect.c", "resize.c"], library,
-                 f"-Wl,-rpath,{library.parent}")
-        for library in libraries
-    ]  # fmt: skip
+    programs = []
+    for number, library in enumerate(runtime_libraries()):
+        place = folder / str(number)
+        place.mkdir()
+        (place / "libonnxruntime.so.1").symlink_to(library)  # the name that the program looks for
+        rpath = f"-Wl,-rpath,{place}"
+        programs.append(compiled(place / "inspect", ["inspect.c", "resize.c"], library, rpath))
+    assert programs
+    return programs
 
 
 @pytest.fixture(scope="module")
