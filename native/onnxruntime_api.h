@@ -10,8 +10,8 @@
  * are those of its table ort_api_1_to_N, counted from 0; onnxruntime's own sources assert that
  * ReleaseCustomOpDomain, the last of version 1, is at 101, KernelContext_GetResource, the last of
  * version 16, at 265, and SessionOptionsAppendExecutionProvider_OpenVINO_V2, the last of version
- * 17, at 275. tests/inference/test_operator_library.py runs every function declared here with the
- * oldest and the newest onnxruntime.
+ * 17, at 275. tests/inference/test_operator_library.py and tests/examples/test_c.py run every
+ * function declared here with the newest onnxruntime, the former with the oldest as well.
  */
 #ifndef MAMBAAD_ONNXRUNTIME_API_H
 #define MAMBAAD_ONNXRUNTIME_API_H
@@ -55,6 +55,7 @@ typedef enum { OrtMemTypeDefault = 0 } OrtMemType;
 typedef enum { INPUT_OUTPUT_REQUIRED } OrtCustomOpInputOutputCharacteristic;
 typedef enum {
   ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT = 1,
+  ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 = 2,
   ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 = 6
 } ONNXTensorElementDataType;
 

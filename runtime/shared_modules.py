@@ -18,8 +18,8 @@ HERE = Path(__file__).resolve().parent
 OWN = HERE / "src" / "mambaad_runtime"
 SHARED = HERE.parent / "src" / "mambaad"
 PACKAGES = {
-    "PIL", "cryptography", "jaxtyping", "numpy", "onnxruntime", "pydantic", "pydantic_core", "rich", "scipy",
-    "typing_extensions", "yaml", "_native",
+    "PIL", "cryptography", "jaxtyping", "numpy", "onnxruntime", "pydantic", "pydantic_core",
+    "rich", "scipy", "typing_extensions", "yaml", "_native",
 }  # fmt: skip
 """Top-level names of the packages that the runtime depends on, by its extras too."""
 
@@ -107,6 +107,7 @@ def closure() -> tuple[set[str], set[str]]:
 
 
 def main(folder: Path) -> None:
+    """Write the copies into a folder, at the places that they have in mambaad."""
     modules, _ = closure()
     for module in sorted(modules):
         file = file_of(module)

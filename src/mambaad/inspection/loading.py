@@ -44,7 +44,13 @@ def load_engine(
         _check_exported(run, precision, device, compile)
         engine = load_exported(run, keep_evidence=keep_evidence)
         return Loaded(engine, run.export.precision, run.export.target)
-    from mambaad.inference import torch_engine  # PyTorch takes seconds to load
+    try:
+        from mambaad.inference import torch_engine  # PyTorch takes seconds to load
+    except ImportError as error:  # mambaad-runtime has neither
+        raise ConfigError(
+            f"{run.source} is a run or a bundle, which needs PyTorch, and this installation has "
+            f"none ({error}); give an export of it (mambaad export), or install mambaad"
+        ) from error
 
     loaded = torch_engine.load_engine(
         run,

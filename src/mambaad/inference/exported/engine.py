@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from mambaad.artifacts.export_folder import GRAPHS, RUNTIMES, ExportManifest, Target
 from mambaad.artifacts.snapshot import Snapshot
 from mambaad.data.read_ahead import reader_threads
-from mambaad.errors import MambaADError, RunError
+from mambaad.errors import ConfigError, MambaADError, RunError
 from mambaad.inference.engine import Evidence, Observation
 from mambaad.inference.exported.kernel import Kernel, kernel_choice
 
@@ -43,7 +43,13 @@ def _openvino(files: Mapping[str, bytearray], kernel: Kernel | None) -> Session:
 
 
 def _program(files: Mapping[str, bytearray], kernel: Kernel | None) -> Session:
-    from mambaad.inference.exported.program_session import ProgramSession
+    try:
+        from mambaad.inference.exported.program_session import ProgramSession
+    except ImportError as error:  # mambaad-runtime has no PyTorch
+        raise ConfigError(
+            f"this export is run by PyTorch, and this installation has none ({error}); export the "
+            "model for another runtime, or install mambaad"
+        ) from error
 
     return ProgramSession(files["model.pt2"])
 
