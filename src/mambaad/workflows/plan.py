@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from mambaad.data.images import read_image, resize_image
-from mambaad.data.synthetic.factory import render_part
+from mambaad.data.synthetic.render import render_part
 from mambaad.errors import ConfigError, DataError
 from mambaad.files import written_whole
 from mambaad.inference.compute import Compilation, Precision
