@@ -49,7 +49,10 @@ def main() -> None:
         "out": str(given.out.resolve()),
         "settings": settings,
     }
-    ray.init(given.address)
+    if given.address:
+        ray.init(given.address)
+    else:
+        ray.init(include_dashboard=False)
     trainer = TorchTrainer(
         train_together,
         train_loop_config=work,

@@ -1,7 +1,8 @@
 """A training for torchrun to start, which says what it did, and can be killed at a step.
 
 Arguments: the data, the run, a folder for what each process says, and JSON of settings; of
-``kill``, [rank, step], and of ``interrupt``, a step at which rank 0 has torchrun interrupted.
+``kill``, [rank, step], and ``kills_node``, whether torchrun's agent is killed too; of
+``interrupt``, a step at which rank 0 has torchrun interrupted.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from mambaad.workflows import train as module
 def main(data: str, run: str, said: str, given: str) -> None:
     settings = json.loads(given)
     killed, interrupted = settings.pop("kill", [-1, -1]), settings.pop("interrupt", -1)
+    kills_node = settings.pop("kills_node", False)
     rank = int(os.environ["RANK"])
     found: dict[str, Any] = {"decoded": 0, "encoded": 0, "steps": 0}
     fit, read, encode = loop.fit, batches.read_sample_image, Encoder.forward
@@ -47,8 +49,11 @@ def main(data: str, run: str, said: str, given: str) -> None:
     def observed_loss(*args: Any) -> Any:
         found["steps"] += 1
         found["cached"] = shared_bytes()
+        Path(said, f"step-{rank}").write_text(str(found["steps"]))
         if [rank, found["steps"]] == killed:
             Path(said, "killed").write_text(str(time.time()))
+            if kills_node:  # torchrun's agent of this machine first, that it starts nothing
+                os.kill(os.getppid(), signal.SIGKILL)
             os.kill(os.getpid(), signal.SIGKILL)
         if rank == 0 and found["steps"] == interrupted:
             os.kill(os.getppid(), signal.SIGINT)

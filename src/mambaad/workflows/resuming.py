@@ -11,10 +11,14 @@ from mambaad.config import TrainConfig, named
 from mambaad.data.parts import Parts
 from mambaad.errors import ConfigError
 from mambaad.launch import Launch
+from mambaad.progress import say
 
 _MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger", "epochs")
 """Settings that may change when resuming: the weights do not depend on them, but for rounding. But
-with more epochs a run is trained longer."""
+with more epochs a run is trained longer.
+
+So may ``devices``, where processes do not each order their own part of a batch.
+"""
 
 _MOST_SHOWN = 8
 
@@ -33,8 +37,13 @@ def how_to_resume(
 def check_resumed(run: Snapshot, config: TrainConfig) -> None:
     """Refuse to resume a run with other settings (ConfigError)."""
     started = read_config(run)
+    may_change = set(_MAY_CHANGE)
+    if not started.trim and started.loose_loss == "off":
+        may_change.add("devices")
+        if config.devices != started.devices:
+            say(f"resumed by {config.devices} processes; {started.devices} started it")
     for name in TrainConfig.model_fields:
-        if name not in _MAY_CHANGE and getattr(config, name) != getattr(started, name):
+        if name not in may_change and getattr(config, name) != getattr(started, name):
             raise ConfigError(
                 f"{named(name)}: {run.source} was started with "
                 f"{_shown(getattr(started, name))}; omit it to resume, or start a new run"

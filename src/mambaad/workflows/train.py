@@ -241,12 +241,12 @@ def train(
     given = {name: arguments[name] for name in SETTINGS if arguments[name] is not None}
     out, source = Path(out), as_source(data)
     if launch := launched():
-        given["devices"] = launch.devices(devices)
-        if not launch.is_first:
+        if not launch.is_first:  # what is wrong with the arguments, the first one says
             advice = how_to_resume(source, out, skip_unreadable, launch)
             if not take_part(launch, device, out, advice):
                 raise Interrupted(f"interrupted; {advice}")
             return out
+        given["devices"] = launch.devices(devices)
     if not resume:
         check_new(out)
     if exclude is not None and isinstance(source, Path):
