@@ -25,7 +25,7 @@ def export(
         str | None, typer.Option(help="onnx, openvino or torch-export. [onnx, without --check]")
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="float32; or int8 with --to onnx, which needs --data.")
+        str, typer.Option(help="float32; or int8, with --to onnx and --data.")
     ] = "float32",
     data: Annotated[
         Path | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # it imports PyTorch
     from mambaad.models.system import System
 
 
+@runtime_checkable
 class Session(Protocol):
     """A graph that a runtime has loaded."""
 

@@ -116,8 +116,9 @@ TRANSLATIONS: dict[Any, Any] = {torch.ops.mambaad.selective_scan.default: _named
 
 
 def with_definition(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Add the definition of the operator to a model that names it, in place; returns the model."""
-    if any(node.domain == DOMAIN for node in model.graph.node):
+    """Add the definition of the operator to a model that names and lacks it; returns the model."""
+    is_defined = any(function.domain == DOMAIN for function in model.functions)
+    if any(node.domain == DOMAIN for node in model.graph.node) and not is_defined:
         model.functions.append(SelectiveScan.to_function_proto())
         if all(opset.domain != DOMAIN for opset in model.opset_import):
             model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
