@@ -31,7 +31,7 @@ def test_a_job_with_its_page(mambaad_command, calibrated_run, images, tmp_path):
     assert code == int(bool(set(counts) - {"PASS", "REVIEW"})), err
     html = (page / "index.html").read_text()
     assert "3, of which 2 are shown" in html
-    assert len(list((page / "images").glob("??????.jpg"))) == 2
+    assert len(list((page / "pictures").glob("??????.jpg"))) == 2
     root = ElementTree.parse(junit).getroot()
     assert root.get("tests") == "3"
     assert root.get("failures") == counts.get("FAIL", "0")
