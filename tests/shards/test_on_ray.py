@@ -16,6 +16,9 @@ import logging, os, sys, threading, time
 from pathlib import Path
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
+# A busy machine takes long to start a cluster, and to answer.
+os.environ["RAY_raylet_start_wait_time_s"] = "600"
+os.environ["RAY_gcs_rpc_server_reconnect_timeout_s"] = "600"
 import ray
 from ray.cluster_utils import Cluster
 from mambaad.errors import RunError

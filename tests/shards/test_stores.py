@@ -137,7 +137,7 @@ def test_a_job_in_a_store_that_fails(store, calibrated_run, many_parts, tmp_path
     assert done.returncode == 1, done.stderr
     assert "20 images: s3://line/results" in done.stdout
     assert "mambaad: s3://line/images/damaged.png cannot be read as an image" in done.stderr
-    assert app.faults > 3
+    assert app.faults >= 2
     lines = b""
     for shard in range(3):
         with system.open_input_stream(f"line/results/jsonl/part-{shard:08}.jsonl") as stream:

@@ -65,6 +65,7 @@ class Ray:
 
     def _connect(self) -> None:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")  # of a busy machine
         before = signal.getsignal(signal.SIGTERM)
         quiet: Any = {"logging_level": logging.ERROR, "log_to_driver": False}
         try:

@@ -15,7 +15,7 @@ from mambaad.artifacts.run_folder import read_config
 from mambaad.artifacts.signatures import required_key
 from mambaad.artifacts.snapshot import opened
 from mambaad.errors import ConfigError, RunError
-from mambaad.files import locked
+from mambaad.files import locked, sweep
 from mambaad.inference.compute import Precision, check_device, check_precision
 from mambaad.inspection.records import Record
 from mambaad.process import sigterm_as_interrupt
@@ -24,7 +24,7 @@ from mambaad.shards.job import Job, read_job, write_job
 from mambaad.shards.manifest import write_manifest
 from mambaad.shards.plan import Executor, Plan
 from mambaad.shards.processes import Processes
-from mambaad.shards.results import LINES, Done, finished, part, read_done
+from mambaad.shards.results import DONE, LINES, MAPS, PARQUET, Done, finished, part, read_done
 from mambaad.shards.stores import Place, first_line, is_url, plain
 from mambaad.workflows.inspect_sources import find_rows
 
@@ -230,6 +230,9 @@ def _executed(place: Place, job: Job, plan: Plan, executor: Executor) -> Summary
             summary.add(done)
             summary.inspected += done.rows
             bar.update(summary.rows, job.rows)
+    if place.folder is not None:
+        for name in (LINES, PARQUET, MAPS, DONE):
+            sweep(place.folder / name)  # what killed workers were writing
     if summary.rows != job.rows:
         raise RunError(
             f"{place} has records of {summary.rows} rows, expected {job.rows}; begin again in "

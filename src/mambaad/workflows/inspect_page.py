@@ -13,7 +13,6 @@ from mambaad.files import locked, printable
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.records import Record
 from mambaad.progress import ProgressBar
-from mambaad.report.inspection_page import InspectionPage
 from mambaad.shards.inspecting import inspect_rows
 from mambaad.shards.manifest import read_shard
 from mambaad.shards.results import read_columns
@@ -116,6 +115,8 @@ def write_page(
     Raises:
         RunError, DataError: the model or the records cannot be read, or the page not be written.
     """
+    from mambaad.report.inspection_page import InspectionPage  # imports PyTorch
+
     job, sample = summary.job, chosen(summary, number)
     inspector = Inspector(
         source,
