@@ -105,9 +105,9 @@ def test_nothing_serious_for_accessibility(browser, pages, name, width, scheme):
             problems.append(f"{fault['id']}: {[node['html'][:150] for node in fault['nodes'][:3]]}")
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
-    page.context.close()
     assert not problems, "\n".join(problems)
     assert not page.problems
+    page.context.close()
 
 
 @pytest.mark.parametrize("name", ["verdicts", "report"])
@@ -135,8 +135,8 @@ def test_enlarged_and_switched_by_keyboard(browser, pages, name):
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
     assert page.evaluate("document.activeElement.dataset.name") == names[0]
-    page.context.close()
     assert not page.problems
+    page.context.close()
 
 
 def test_the_enlarged_picture_keeps_its_shape_and_fits_the_window(browser, pages):
@@ -168,8 +168,8 @@ def test_mistakes_first_then_filtered_and_sorted(browser, pages):
         f"nut/test/spot/00{i}.png" for i in range(3)
     ]
     assert page.inner_text("#where") == "3 images, page 1 of 1"
-    page.context.close()
     assert not page.problems
+    page.context.close()
 
 
 def test_no_word_of_a_plot_is_cut(browser, pages):

@@ -99,7 +99,8 @@ def test_results_inside_the_input_are_no_input(tmp_path: Path) -> None:
             (line / out / name).write_bytes(b"-")
     for page in ("page", "former page"):
         image(line / page / "pictures" / "000001.jpg")
-        image(line / page / "pictures" / "000001.why.jpg")
+        for name in ("000001.why.jpg", "000001.heat.webp", "000001.outline.png"):
+            image(line / page / "pictures" / name)
         (line / page / "index.html").write_text("-")
     (tmp_path / "link").symlink_to(line / "out")
     inputs = find_inputs([line], tmp_path / "link", line / "page")

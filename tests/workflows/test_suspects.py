@@ -42,7 +42,7 @@ def test_the_page_its_list_and_a_training_without_the_suspects(dirty, tmp_path):
     assert expected[0] == ODD
     assert len(expected) <= 3
     html = page.read_text(encoding="utf-8")
-    assert html.count('class="card suspect"') == len(expected)
+    assert html.count('class="card mistake"') == len(expected)
     # The command in the list is that on the page, quoted for a shell.
     (command,) = re.findall(r"^# (mambaad train .*)$", listed.read_text(), re.MULTILINE)
     assert f"'{dirty}' --out RUN --exclude {listed}" in command

@@ -127,7 +127,7 @@ def _duration(seconds: float) -> str:
 def _facts(run: Snapshot, config: TrainConfig) -> dict[str, str]:
     classes = read_data_summary(run)["classes"]
     held_out = sum(c.get("holdout", 0) for c in classes.values())
-    shown = ", ".join(f"{name} {c['train'] - c.get('holdout', 0)}" for name, c in classes.items())
+    shown = ", ".join(f"{name} {c['train']}" for name, c in classes.items())
     return {
         "Images": shown,
         "Held out": f"{held_out} good parts, for calibration" if held_out else "none",
