@@ -176,6 +176,8 @@ def main() -> None:
     given = parser.parse_args()
     bundle, folder = given.bundle, given.images
     images = sorted(folder.glob("*.png"))
+    if not images:
+        sys.exit(f"{folder} has no PNG files")
     results = Results(given.json, given.again)
     for load in (overload, soak, uploads):
         if size := getattr(given, load.__name__):

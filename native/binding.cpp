@@ -6,6 +6,7 @@
 
 #include "binding.hpp"
 #include "selective_scan.hpp"
+#include "thread_pool.hpp"
 
 using namespace mambaad;
 using namespace nb::literals;
@@ -86,6 +87,7 @@ void define(nb::module_& m, const char* name, F function, Names... arrays) {
 NB_MODULE(_native, m) {
   m.attr("CHUNK_LENGTH") = chunk_length;
   m.def("variants", &variants);
+  m.def("with_openmp", &with_openmp);
   define(m, "forward", &forward, "u", "proj", "dt_weight", "dt_bias", "A", "skip", "order", "y",
          "carry");
   define(m, "backward", &backward, "u", "proj", "dt_weight", "dt_bias", "A", "skip", "order",

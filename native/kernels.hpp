@@ -31,8 +31,10 @@ struct Kernels {
 };
 
 extern const Kernels kernels_generic;
-#if defined(MAMBAAD_X86)
+#if defined(__x86_64__)
 extern const Kernels kernels_avx2, kernels_avx512;
+#elif defined(__aarch64__)
+extern const Kernels kernels_neon;
 #endif
 
 // Throws std::invalid_argument for a variant that is not among variants().

@@ -1,3 +1,4 @@
+#define MAMBAAD_GENERIC  // without intrinsics, for processors that no other variant is for
 #include "instance_norm.hpp"
 #include "scan_backward.hpp"
 

@@ -24,6 +24,13 @@ constexpr float log2_e = 1.44269504f, ln_2 = 0.693147181f;
 // States computed on together: with their B and their C they fill one tree of row_sums.
 constexpr int group = lanes / 2;
 
+// The same where there are no such sums: as many as keep h and A in registers.
+#if defined(MAMBAAD_NEON)
+constexpr int forward_group = 4;
+#else
+constexpr int forward_group = group;
+#endif
+
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline void clear(std::vector<Vec>& v) {
@@ -192,7 +199,7 @@ void forward(const Shape& s, const Inputs& in, float* y, float* carry, int64_t b
           for (int64_t n = 0; n < s.states; ++n) blocks[i].write(to + n * s.channels, state[n]);
         }
         for (int64_t t = 0; t < chunk.size; ++t) y_chunk[t] = Vec{};
-        for_groups(s.states, [&]<int count>(int64_t n) {
+        for_groups<forward_group>(s.states, [&]<int count>(int64_t n) {
           scan_states<count>(s, chunk, parameters[i].A_log2.data(), n, state, y_chunk);
         });
         for (int64_t t = 0; t < chunk.size; ++t)

@@ -39,9 +39,16 @@ void sum_copies(float* total, const float* copy, int64_t copies, int64_t size, i
 
 void selective_scan(const std::string& variant, int threads, const Shape& s, const Inputs& in,
                     float* y, float* carry) {
+  selective_scan(variant, threads, s, in, y, carry, [&](int64_t count, const auto& task) {
+    parallel_for(count, threads, task);
+  });
+}
+
+void selective_scan(const std::string& variant, int threads, const Shape& s, const Inputs& in,
+                    float* y, float* carry, const Run& run) {
   const Kernels& kernels = kernels_of(variant);
   const Split split(s, kernels.lanes, threads);
-  parallel_for(s.batch * split.parts, threads, [&](int64_t task) {
+  run(s.batch * split.parts, [&](int64_t task) {
     const FlushDenormals flush;
     const int64_t part = task / s.batch;
     kernels.forward(s, in, y, carry, task % s.batch, split.first(part), split.first(part + 1));

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -49,6 +50,13 @@ std::vector<std::string> variants();
 // Throws std::invalid_argument for a variant that is not among variants().
 void selective_scan(const std::string& variant, int threads, const Shape&, const Inputs&,
                     float* y, float* carry);
+
+// Runs task(0) .. task(count - 1), each once, on any threads, and returns when all are done.
+using Run = std::function<void(int64_t count, const std::function<void(int64_t)>& task)>;
+
+// The same values on the caller's threads, about `threads` of them.
+void selective_scan(const std::string& variant, int threads, const Shape&, const Inputs&,
+                    float* y, float* carry, const Run&);
 
 // The same values for the same number of threads, whatever their timing.
 void selective_scan_backward(const std::string& variant, int threads, const Shape&,

@@ -110,11 +110,14 @@ class Pool {
   Tasks* tasks_ = nullptr;
 };
 
-const int64_t first_process = process_id();  // where this library was loaded
+// Where this library was loaded, or that with_openmp() was called in.
+std::atomic<int64_t> openmp_process = process_id();
 
 std::mutex pool_in_use;
 
 }  // namespace
+
+void with_openmp() { openmp_process = process_id(); }
 
 void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>& task) {
   std::unique_lock lock(pool_in_use, std::try_to_lock);
@@ -125,7 +128,7 @@ void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>
   }
   Tasks tasks(count, task);
   const int team = int(std::min<int64_t>(threads, count));
-  if (openmp() && process_id() == first_process) {
+  if (openmp() && process_id() == openmp_process) {
     openmp()([](void* all) { static_cast<Tasks*>(all)->work(); }, &tasks, unsigned(team), 0);
   } else {
     // A forked child has the memory of OpenMP's threads and of the pool's but not the threads: it

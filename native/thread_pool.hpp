@@ -11,4 +11,8 @@ namespace mambaad {
 // caller is inside, the tasks run on this thread alone.
 void parallel_for(int64_t count, int threads, const std::function<void(int64_t)>& task);
 
+// Has a forked process use OpenMP too. Call it only where the process that forked had started no
+// threads of OpenMP: a child waits for ever for threads that it has not inherited.
+void with_openmp();
+
 }  // namespace mambaad

@@ -8,13 +8,15 @@ namespace {
 
 std::vector<const Kernels*> supported() {
   std::vector<const Kernels*> found;
-#if defined(MAMBAAD_X86)
+#if defined(__x86_64__)
   __builtin_cpu_init();
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
     found.push_back(&kernels_avx512);
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
     found.push_back(&kernels_avx2);
+#elif defined(__aarch64__)
+  found.push_back(&kernels_neon);  // part of every such processor
 #endif
   found.push_back(&kernels_generic);
   return found;

@@ -7,6 +7,9 @@
 
 #if defined(__AVX2__)
 #include <immintrin.h>
+#elif defined(__aarch64__) && !defined(MAMBAAD_GENERIC)
+#include <arm_neon.h>
+#define MAMBAAD_NEON
 #endif
 
 namespace mambaad {
@@ -76,8 +79,13 @@ inline Vec select(VecInt mask, Vec yes, Vec no) {
 }
 
 // A NaN in b stays, one in a does not: what may be NaN comes second.
+#if defined(MAMBAAD_NEON)
+inline Vec max(Vec a, Vec b) { return vmaxq_f32(a, b); }  // a NaN in a stays too
+inline Vec min(Vec a, Vec b) { return vminq_f32(a, b); }
+#else
 inline Vec max(Vec a, Vec b) { return select(a > b, a, b); }
 inline Vec min(Vec a, Vec b) { return select(a < b, a, b); }
+#endif
 
 // 2^x for every float: 2^round(x) times a polynomial of degree 5 for 2^f, |f| <= 1/2, whose
 // constant is exactly 1, so that the error vanishes with x (the scan multiplies thousands of
@@ -131,6 +139,23 @@ inline Vec exp2_product(Vec a, Vec b) {
                                           load(roots + 16));
   const Vec p = _mm512_fmadd_ps(f, broadcast(0x1.ebfbe0p-3f), broadcast(0x1.62e4a2p-1f));
   return _mm512_scalef_ps(_mm512_fmadd_ps(root, p * f, root), whole);
+}
+#elif defined(MAMBAAD_NEON)
+// As exp2, without its upper limit. A multiply-add overwrites its addend here, so that each step of
+// Horner's scheme copies a constant first; by pairs of coefficients only three do, and the longest
+// chain has three multiply-adds instead of five.
+inline Vec exp2_product(Vec a, Vec b) {
+  const float32x4_t shifter = vdupq_n_f32(12582912.0f);
+  const float32x4_t x = vmaxq_f32(vdupq_n_f32(-126.0f), vmulq_f32(a, b));
+  const float32x4_t shifted = vaddq_f32(x, shifter);
+  const float32x4_t f = vsubq_f32(x, vsubq_f32(shifted, shifter));
+  const float32x4_t f2 = vmulq_f32(f, f);
+  const float32x4_t p45 = vfmaq_f32(vdupq_n_f32(0x1.3cea88p-7f), f, vdupq_n_f32(0x1.5bba14p-10f));
+  const float32x4_t p23 = vfmaq_f32(vdupq_n_f32(0x1.ebf9bcp-3f), f, vdupq_n_f32(0x1.c6b752p-5f));
+  const float32x4_t p01 = vfmaq_f32(vdupq_n_f32(1.0f), f, vdupq_n_f32(0x1.62e42ap-1f));
+  const float32x4_t p = vfmaq_f32(p01, f2, vfmaq_f32(p23, f2, p45));
+  return vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(p),
+                                         vshlq_n_s32(vreinterpretq_s32_f32(shifted), 23)));
 }
 #else
 inline Vec exp2_product(Vec a, Vec b) { return exp2(a * b); }
@@ -195,6 +220,10 @@ inline Vec row_sums(const Vec* v) {
                              _mm256_hadd_ps(v[4 * i + 2], v[4 * i + 3]));
   return _mm256_permute2f128_ps(half[0], half[1], 0x20) +
          _mm256_permute2f128_ps(half[0], half[1], 0x31);
+}
+#elif defined(MAMBAAD_NEON)
+inline Vec row_sums(const Vec* v) {
+  return vpaddq_f32(vpaddq_f32(v[0], v[1]), vpaddq_f32(v[2], v[3]));
 }
 #else
 inline Vec row_sums(const Vec* v) {

@@ -209,7 +209,7 @@ def test_baselines_keep_their_own_size_whatever_the_encoder():
         ({"precision": "8"}, "--precision: input should be '32-true' or 'bf16-mixed'"),
         (
             {"learning_rate": 1},
-            "there is no setting 'learning_rate'; known: system, recipe, variant, ",
+            "there is no setting 'learning_rate'; known: tiles, tile_views, tile_positions, ",
         ),
     ],
 )

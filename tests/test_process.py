@@ -207,3 +207,43 @@ if __name__ == "__main__":
         [sys.executable, tmp_path / "forks.py"], capture_output=True, text=True, check=False
     )
     assert done.stdout == "True\n", done.stderr
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from mambaad.process import end_with_parent, process_context
+
+SLOW = "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(1)"
+Path("slow_import.py").write_text(SLOW)
+sys.path.insert(0, os.getcwd())
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # of this process: the group gets it
+
+def work(path):
+    end_with_parent()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    Path(path).touch()
+
+if __name__ == "__main__":
+    context = process_context("slow_import")
+    while not Path("begun").exists():
+        pass
+    os.killpg(0, signal.SIGINT)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = context.Process(target=work, args=("done",))
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks here")
+def test_ctrl_c_while_the_server_imports_ends_no_server(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(INTERRUPTED)
+    command = [sys.executable, str(program)]
+    found = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, start_new_session=True, timeout=60
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+    assert (tmp_path / "done").exists()

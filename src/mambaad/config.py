@@ -6,18 +6,13 @@ Settings without a flag are given in a file (``--config``).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import (
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from mambaad.documents import shortened
+from mambaad.documents import did_you_mean, shortened
 from mambaad.errors import ConfigError
 from mambaad.recipes import (
     FAST_LITE_EPOCHS,
@@ -28,7 +23,7 @@ from mambaad.recipes import (
     encoder_defaults,
     patch_size,
 )
-from mambaad.setting_checks import Settings, are_blocks, check_stages, parse_range, problem_of
+from mambaad.setting_checks import TileSettings, are_blocks, check_stages, parse_range, problem_of
 from mambaad.size import SIZE_MULTIPLE, check_size, parse_size
 from mambaad.types import MAX_PIXELS, Reading
 
@@ -38,7 +33,7 @@ _WITH_FLAG = (
     *("classes", "layout", "system", "recipe", "variant", "encoder", "encoder_weights", "size"),
     *("mixer", "scan", "directions", "head", "epochs", "batch_size", "lr", "holdout", "seed"),
     *("devices", "precision", "cache_features", "cache_images", "compile", "logger"),
-    *("exclude", "trim", "bit_depth", "float_range", "max_pixels"),
+    *("exclude", "trim", "bit_depth", "float_range", "max_pixels", "tiles"),
 )
 """The settings that mambaad train has a flag for; the others are given in a file (--config)."""
 
@@ -57,7 +52,7 @@ def named(setting: str) -> str:
     return f"{setting} (in the file of settings)"
 
 
-class TrainConfig(Settings):
+class TrainConfig(TileSettings):
     """The settings of one run; the defaults are those of the released code, except for ``epochs``.
 
     Its 100 epochs are those of the authors' later benchmark; the paper has 500, the released
@@ -238,7 +233,8 @@ class TrainConfig(Settings):
                 )
         encoder = str(given.get("encoder", "")) if system == "mambaad" else ""
         of_encoder = encoder_defaults(encoder)
-        return {**defaults, **of_encoder, **chosen, **of_recipe, **given}
+        of_tiles = cls.size_of_tiles(given.get("tiles"))
+        return {**defaults, **of_encoder, **chosen, **of_recipe, **of_tiles, **given}
 
     @field_validator("head", "loose_loss", mode="before")
     @classmethod
@@ -289,6 +285,7 @@ class TrainConfig(Settings):
     def _check_together(self) -> TrainConfig:
         patch = patch_size(self.encoder) if self.encoder_groups else None
         check_size(self.size, patch or SIZE_MULTIPLE)
+        self.check_tiled(self.size, patch, self.devices)
         if self.encoder == "embedded" and self.encoder_weights != "timm":
             raise ValueError(
                 f"--encoder-weights: the embedded encoder has its own weights, got "
@@ -383,10 +380,10 @@ def make_config(settings: Mapping[str, Any]) -> TrainConfig:
         raise ConfigError(f"{named(setting)}: {problem}") from None
 
 
-_COUNTS = {"depths": "four", "size": "two", "fold": "two"}
+_COUNTS = {"depths": "four", "size": "two", "fold": "two", "tiles": "two"}
 
 
-def check_names(settings: Mapping[str, Any]) -> None:
+def check_names(settings: Iterable[str]) -> None:
     """Refuse a name that is not in :data:`SETTINGS` (ConfigError)."""
     for name in settings:
         if name not in SETTINGS:
@@ -396,7 +393,8 @@ def check_names(settings: Mapping[str, Any]) -> None:
 def _unknown_setting(name: str) -> ConfigError:
     if name in ("data", "out", "resume", "skip_unreadable", "device"):
         return ConfigError(f"{name} is no setting, but an argument of the command; give it there")
-    return ConfigError(f"there is no setting '{shortened(name)}'; known: {', '.join(SETTINGS)}")
+    near = did_you_mean(name, SETTINGS) or f"; known: {', '.join(SETTINGS)}"
+    return ConfigError(f"there is no setting '{shortened(name)}'{near}")
 
 
 def config_json(config: TrainConfig) -> str:

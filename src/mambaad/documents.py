@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -118,6 +119,37 @@ def parse_yaml(
         raise _error(name, line, f"the character {code:#04x} is not allowed; remove it") from None
     except RecursionError:
         raise _error(name, None, _TOO_DEEP) from None
+
+
+def line_of(path: Path, keys: Sequence[str | int]) -> int | None:
+    """Find the line of a YAML file on which a value's key stands; None where it cannot be found.
+
+    Args:
+        path: a file that :func:`read_yaml` reads.
+        keys: the names, and places in lists (from 0), that lead to the value.
+    """
+    try:
+        node = _Composer(_decoded(_read(path, MAX_YAML), str(path))).get_single_node()
+    except (DocumentError, yaml.YAMLError, RecursionError):  # it has changed since
+        return None
+    line = None
+    for key in keys:
+        found: Sequence[tuple[yaml.Node, yaml.Node]] = ()
+        if isinstance(node, yaml.MappingNode):
+            found = [(name, value) for name, value in node.value if name.value == str(key)]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int):
+            found = [(value, value) for value in node.value[key : key + 1]]
+        if not found:
+            break
+        name, node = found[0]
+        line = name.start_mark.line + 1
+    return line
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Ask for the nearest of the known names, as the end of a message; nothing if none is near."""
+    near = get_close_matches(name, list(known), 1)
+    return f"; did you mean '{near[0]}'?" if near else ""
 
 
 def shortened(value: Any) -> str:

@@ -22,3 +22,7 @@ class RunError(MambaADError, ValueError):
 
 class NonFiniteLossError(MambaADError, ArithmeticError):
     """The training loss became NaN or infinite; names the files of the batch."""
+
+
+class ToldError(RunError):
+    """Another process of this training has failed, and says why: nothing is to be said here."""

@@ -13,19 +13,63 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any
 
 from mambaad.file_errors import cannot_write
 from mambaad.files import temporary_beside
+from mambaad.launch import launched
 
 # From glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _PR_SET_PDEATHSIG = 1  # from Linux's prctl.h
 _LONGEST_BASE = 58
 """The most bytes of the temporary folder's path: a socket's, below it, has at most 103."""
+
+
+SPIN_COUNT = 1000
+"""How often a thread of GNU's OpenMP looks for work before it sleeps: some microseconds. Where
+threads outnumber cores the runtime uses as many by itself; otherwise it looks 300,000 times."""
+
+
+def wait_passively() -> None:
+    """Have OpenMP's idle threads sleep, so that they take no core from other programs.
+
+    They spin by default. Beside a busy program that is worse than no gain: the threads at work
+    wait for the core on which another spins. OpenMP reads its environment once, as it is loaded
+    with PyTorch; so this is for the command line, which calls it before, and not for programs that
+    import this package. What the user has set there is left as it is.
+    """
+    chosen = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys()
+    if not chosen and "torch" not in sys.modules:
+        os.environ["OMP_WAIT_POLICY"] = "passive"
+        os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
+
+
+def use_threads(count: int) -> int:
+    """Compute with so many threads, in this process and those that it starts from now on.
+
+    Returns:
+        The number in use: at most the cores that this process may use.
+    """
+    count = min(count, available_cores())
+    for name in THREAD_VARIABLES:  # which the libraries read as they are loaded
+        os.environ[name] = str(count)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(count)
+    return count
+
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def available_cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def limit_threads() -> None:
@@ -36,8 +80,8 @@ def limit_threads() -> None:
     """
     import torch  # here, so that signals and memory are handled without it
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if cores and torch.get_num_threads() > cores:
+    cores = available_cores()
+    if torch.get_num_threads() > cores:
         torch.set_num_threads(cores)
 
 
@@ -67,7 +111,39 @@ def process_context(*modules: str) -> ForkServerContext | SpawnContext:
     _sweep_sockets()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(modules))
+    _start_server()
     return context
+
+
+def _start_server() -> None:
+    """Start the server with Ctrl-C held back: while it imports, it would end with a traceback.
+
+    Its processes begin so, too, until they call :func:`end_with_parent`.
+    """
+    from multiprocessing import forkserver, resource_tracker  # not on every system
+
+    resource_tracker.ensure_running()  # which would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+        _end_server_at_exit()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@functools.cache
+def _end_server_at_exit() -> None:
+    """Have the server end with this process, though it may import for seconds to come."""
+    from multiprocessing import forkserver
+
+    def end() -> None:
+        # Nothing else tells its process; in one that it forked there is none.
+        server = getattr(forkserver, "_forkserver", None)
+        if pid := getattr(server, "_forkserver_pid", None):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    multiprocessing.util.Finalize(None, end, exitpriority=-50)  # after the ends of its processes
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -99,6 +175,17 @@ def _sweep_sockets() -> None:
     multiprocessing.util.Finalize(None, stack.close, exitpriority=-100)  # after the server's end
 
 
+_begin: list[Callable[[], None]] = []
+
+
+def when_server_forks(call: Callable[[], None]) -> None:
+    """Have ``call`` called in each process that the server of :func:`process_context` forks.
+
+    The server itself only imports: it has one thread, and what it imports has computed nothing.
+    """
+    _begin.append(call)
+
+
 def end_with_parent() -> None:
     """Have this process, which ``multiprocessing`` started, end when the one that started it does.
 
@@ -107,11 +194,20 @@ def end_with_parent() -> None:
     lock; on Linux the kernel kills this process where that is safe, which is under a fork server
     (it ends with the parent): the kernel waits for the *thread* that has forked, and a server has
     one alone.
+
+    From here on Ctrl-C reaches this process; if it was pressed before, the process ends.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
+    if hasattr(signal, "pthread_sigmask"):
+        if signal.SIGINT in signal.sigpending():
+            os._exit(130)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     server = os.getppid()
+    if server != parent.pid:
+        for call in _begin:
+            call()
     if sys.platform == "linux" and server != parent.pid:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != server:  # it has ended before
@@ -126,14 +222,19 @@ def end_with_parent() -> None:
 
 @contextmanager
 def on_signals(react: Callable[[], None]) -> Iterator[None]:
-    """Have Ctrl-C and SIGTERM call ``react``; a second signal does what it did before."""
+    """Have Ctrl-C and SIGTERM call ``react``; a second signal does what it did before.
+
+    In a process of several that a launcher has started it does nothing: launchers pass on what the
+    terminal has sent to all, and kill those that do not end.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     before: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, frame: Any) -> None:
-        signal.signal(number, before[number])
+        if launched() is None:
+            signal.signal(number, before[number])
         react()
 
     for number in before:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -21,8 +24,12 @@ from rich.progress import (
 
 from mambaad.files import printable
 
+Verbosity = Literal["quiet", "normal", "verbose"]
+"""What a command shows of its work: warnings; its lines and bars; details with their time."""
+
 _SHOWN = "MAMBAAD_SHOW_PROGRESS"
 """Set in the environment of a command, so that the processes that it starts show their lines."""
+_LEVELS = {"quiet": logging.WARNING, "normal": logging.INFO, "verbose": logging.DEBUG}
 
 _console = Console(stderr=True, highlight=False)
 _lines = logging.getLogger("mambaad.progress")
@@ -37,18 +44,70 @@ class _Shown(logging.Handler):
         _console.print(printable(record.getMessage()), markup=False, soft_wrap=True)
 
 
-def show_progress() -> None:
-    """Show lines and bars on standard error, here and in processes started from here."""
-    os.environ[_SHOWN] = "1"
-    _lines.setLevel(logging.INFO)
-    _lines.propagate = False
-    if not _lines.handlers:
-        _lines.addHandler(_Shown())
+class _Detailed(_Shown):
+    """Prints with each line its time and its logger, and the trace of an error if it has one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record, of which only the trace has several lines."""
+        _console.print(
+            self._time.formatTime(record, "%H:%M:%S"),
+            record.name,
+            printable(record.getMessage()),
+            markup=False,
+            soft_wrap=True,
+        )
+        if record.exc_info:
+            for line in self._time.formatException(record.exc_info).splitlines():
+                _console.print(printable(line), markup=False, soft_wrap=True)
+
+    _time = logging.Formatter()
+
+
+_package = logging.getLogger("mambaad")
+
+
+def show_progress(level: Verbosity = "normal") -> None:
+    """Show lines and bars on standard error, here and in processes started from here.
+
+    ``level``: with ``"verbose"`` all records of the logger ``mambaad`` are shown, with ``"quiet"``
+    its warnings, and no bars.
+    """
+    os.environ[_SHOWN] = level
+    logger = _package if level == "verbose" else _lines
+    for other in (_lines, _package):
+        for handler in [h for h in other.handlers if isinstance(h, _Shown)]:
+            other.removeHandler(handler)
+    logger.addHandler(_Detailed() if level == "verbose" else _Shown())
+    _lines.propagate = level == "verbose"
+    _lines.setLevel(logging.NOTSET if level == "verbose" else _LEVELS[level])
+    _package.setLevel(logging.DEBUG if level == "verbose" else logging.NOTSET)
+
+
+@contextmanager
+def verbosity(level: Verbosity) -> Iterator[None]:
+    """Show more or less within."""
+    before = _verbosity()
+    show_progress(level)
+    try:
+        yield
+    finally:
+        show_progress(before)
+
+
+def _verbosity() -> Verbosity:
+    shown = os.environ.get(_SHOWN)
+    return "quiet" if shown == "quiet" else "verbose" if shown == "verbose" else "normal"
 
 
 def is_shown() -> bool:
     """Whether lines and bars are shown on standard error: in commands, and not from Python."""
-    return bool(_lines.handlers)
+    handlers = (*_lines.handlers, *_package.handlers)
+    return not is_quiet() and any(isinstance(handler, _Shown) for handler in handlers)
+
+
+def is_quiet() -> bool:
+    """Whether a command was told to print results, warnings and errors alone."""
+    return _verbosity() == "quiet"
 
 
 def say(line: str) -> None:
@@ -99,4 +158,4 @@ class ProgressBar:
 
 
 if os.environ.get(_SHOWN):  # in a process that a command started
-    show_progress()
+    show_progress(_verbosity())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     ValidationError,
     ValidatorFunctionWrapHandler,
     field_validator,
@@ -17,6 +18,7 @@ from pydantic_core import PydanticCustomError
 
 from mambaad.documents import shortened
 from mambaad.errors import ConfigError
+from mambaad.size import SIZE_MULTIPLE, check_tiles, parse_tiles
 
 # A run's settings may come from anyone; none of them may take all memory.
 _MOST_BLOCKS = 64
@@ -38,6 +40,69 @@ class Settings(BaseModel):
             if isinstance(given, bool) and is_number:
                 raise PydanticCustomError("number", "input should be a number")
         return found
+
+
+class TileSettings(Settings):
+    """The settings of large images, which are seen in tiles (:mod:`mambaad.data.tiling`)."""
+
+    tiles: tuple[int, int] | None = Field(
+        None,
+        description="size and stride of the tiles of large images, which are seen at their own "
+        "resolution beside the image as a whole",
+    )
+    tile_views: int = Field(
+        16, ge=1, le=10**4, description="tiles of an image that are trained on, on average"
+    )
+    tile_positions: Literal["random", "grid"] = Field(
+        "random", description="where the tiles lie that are trained on"
+    )
+
+    @field_validator("tiles", mode="before")
+    @classmethod
+    def _tiles(cls, value: Any) -> Any:
+        return as_tiles(value)
+
+    @staticmethod
+    def size_of_tiles(given: Any) -> dict[str, tuple[int, int]]:
+        """The setting ``size`` that goes with tiles as they are given; none without tiles."""
+        tiles = as_tiles(given)
+        return {"size": (tiles[0], tiles[0])} if isinstance(tiles, tuple) and tiles else {}
+
+    def check_tiled(self, size: tuple[int, int], patch: int | None, devices: int) -> None:
+        """Refuse tiles that do not go with the other settings (ConfigError).
+
+        Args:
+            size: of the images that the network sees.
+            patch: side of the encoder's patches, if it is a vision transformer on one grid.
+            devices: number of processes.
+        """
+        if self.tiles is None:
+            return
+        check_tiles(self.tiles)
+        side = self.tiles[0]
+        if size != (side, side):
+            raise ConfigError(
+                f"--size: with --tiles {side} every image is seen at {side} x {side} pixels, got "
+                f"{size[0]} x {size[1]}; omit it"
+            )
+        if patch and SIZE_MULTIPLE % patch:
+            raise ConfigError(
+                f"--tiles lie on a grid of {SIZE_MULTIPLE} pixels, which patches of {patch} do not "
+                "divide; give another --encoder, or omit it"
+            )
+        if devices > 1:
+            raise ConfigError(f"--tiles: expected one device, got --devices {devices}; omit one")
+
+
+def as_tiles(value: Any) -> Any:
+    """Make two numbers of tiles as they are given, as a text or a list; else return the value.
+
+    Raises:
+        ConfigError: a text that is no such (:func:`mambaad.size.parse_tiles`).
+    """
+    if isinstance(value, str) or type(value) is int:
+        return parse_tiles(str(value))
+    return tuple(value) if isinstance(value, list) else value
 
 
 def problem_of(error: ValidationError) -> tuple[str, str]:

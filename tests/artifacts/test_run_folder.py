@@ -49,6 +49,7 @@ def test_what_is_in_a_run(trained_run):
         "weights.safetensors",
         "good_parts.safetensors",
         "log.jsonl",
+        "run.html",
     }
     log = [json.loads(line) for line in content(trained_run, LOG).splitlines()]
     manifest = json.loads((trained_run / MANIFEST).read_text())

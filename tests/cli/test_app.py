@@ -8,10 +8,9 @@ import sys
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
 import mambaad
-from mambaad.cli.app import app, main
+from mambaad.cli.app import main
 
 
 def test_version(mambaad_command):
@@ -20,9 +19,23 @@ def test_version(mambaad_command):
     assert re.fullmatch(r"mambaad \d+\.\d+\.\d+\n", out)
 
 
-def test_wrong_flags_are_an_error_of_usage():
-    for arguments in (["train"], ["predict", "run", "--colour"], ["paint"]):
-        assert CliRunner().invoke(app, arguments).exit_code == 2
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("train", "missing argument 'DATA'; see mambaad train --help"),
+        ("predict run --colour", "no such option: --colour; see mambaad predict --help"),
+        ("train data --epoch 3", "no such option: --epoch; did you mean --epochs?; see"),
+        ("trian", "no such command 'trian'; did you mean 'train'?; see mambaad --help"),
+        ("registry lst", "no such command 'lst'; did you mean 'list'?; see mambaad registry"),
+        ("--loud", "no such option: --loud; see mambaad --help"),
+        ("train data --out run --epochs few", "invalid value for '--epochs'"),
+    ],
+)
+def test_wrong_flags_are_an_error_of_usage_in_one_line(mambaad_command, arguments, line):
+    code, out, err = mambaad_command(*arguments.split())
+    assert (code, out) == (2, "")
+    assert err.startswith(f"mambaad: {line}")
+    assert err.count("\n") == 1
 
 
 def interrupted(*arguments, **named):
@@ -38,9 +51,10 @@ def test_every_command_says_that_it_was_stopped(mambaad_command, monkeypatch, tm
     monkeypatch.setattr("mambaad.artifacts.registry.Registry.lines", stop)
     monkeypatch.setattr("mambaad.data.guess.guess", stop)
     before = signal.getsignal(signal.SIGTERM)
-    for arguments in (("registry", "list"), ("data", "guess", tmp_path)):
+    for arguments in (("registry", "list"), ("data", "guess", str(tmp_path))):
         code, _, err = mambaad_command(*arguments)
-        assert (code, err) == (130, "mambaad: interrupted\n")
+        again = f"interrupted; nothing was changed; again with: mambaad {' '.join(arguments)}"
+        assert (code, err) == (130, f"mambaad: {again}\n")
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -104,12 +118,14 @@ def test_ctrl_c_is_one_line_in_every_command(mambaad_command, monkeypatch, tmp_p
     monkeypatch.setattr("mambaad.artifacts.registry.Registry.lines", interrupt)
     monkeypatch.setattr("mambaad.data.inventory.check_data", interrupt)
     code, out, err = mambaad_command(*command, tmp_path)
-    assert (code, out, err) == (130, "", "mambaad: interrupted\n")
+    again = f"nothing was changed; again with: mambaad {' '.join(command)} {tmp_path}"
+    assert (code, out, err) == (130, "", f"mambaad: interrupted; {again}\n")
 
 
 def test_ctrl_c_beside_a_command_s_work_is_one_line(mambaad_command, monkeypatch, tmp_path):
     monkeypatch.setattr("mambaad.cli.interrupts.InterruptibleGroup.invoke", interrupted)
-    assert mambaad_command("info", tmp_path) == (130, "", "mambaad: interrupted\n")
+    line = f"mambaad: interrupted; again with: mambaad info {tmp_path}\n"
+    assert mambaad_command("info", tmp_path) == (130, "", line)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")

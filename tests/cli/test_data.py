@@ -90,7 +90,8 @@ def test_make_data_interrupted(mambaad_command, monkeypatch, tmp_path):
     monkeypatch.setattr("mambaad.data.synthetic.factory._draw_all", draw)
     code, out, err = mambaad_command("make-data", tmp_path / "data")
     assert (code, out) == (130, "")
-    assert err == "mambaad: interrupted; nothing was written\n"
+    again = f"nothing was written; again with: mambaad make-data {tmp_path / 'data'}"
+    assert err == f"mambaad: interrupted; {again}\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +119,8 @@ def test_suspects_interrupted(mambaad_command, monkeypatch, parts, tmp_path):
     monkeypatch.setattr("mambaad.workflows.suspects.score_class", score)
     code, out, err = mambaad_command("data", "suspects", parts, "--out", tmp_path / "page.html")
     assert (code, out) == (130, "")
-    assert err == "mambaad: interrupted; nothing was written\n"
+    command = f"mambaad data suspects {parts} --out {tmp_path / 'page.html'}"
+    assert err == f"mambaad: interrupted; nothing was written; again with: {command}\n"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,6 +1,7 @@
 """The README's first command, as typed but for ``--quick``."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +18,17 @@ def test_quick_demo_from_beginning_to_end(tmp_path):
         text=True,
         check=True,
     )
-    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.strip()}
+    table = done.stdout[done.stdout.index("For research:") :]
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines() if line.strip()}
     headings = rows["class"]
     mean = dict(zip(headings, map(float, rows["mean"]), strict=True))
     # 89 and 86 where this was written; other processors round otherwise.
     assert mean["I-AUROC"] > 85
     assert mean["P-AUROC"] > 80
+    found = re.search(r"^(\d+) of 32 defects found, (\d+) missed; (\d+) false", done.stdout, re.M)
+    assert int(found[1]) + int(found[2]) == 32
+    # 22 and 0 where this was written.
+    assert int(found[1]) >= 16
+    assert int(found[3]) <= 6
     assert "mambaad train DATA" in done.stdout  # what to type next
     assert (tmp_path / "mambaad-demo" / "report.html").is_file()

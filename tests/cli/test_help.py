@@ -7,9 +7,11 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from mambaad.cli.app import COMMANDS as PANELS
 from mambaad.cli.app import app
 from mambaad.config import _WITH_FLAG, TrainConfig, make_config
 
+FIRST = ("demo", "train", "evaluate", "calibrate", "predict")
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -39,6 +41,37 @@ def help_of(words, columns):
 
 def test_the_tree_is_walked_to_its_leaves():
     assert {"", "train", "registry", "registry promote", "data build-coco-ad"} <= COMMANDS.keys()
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_placeholders_are_in_upper_case_and_flags_have_none(words):
+    text = help_of(words, 120)
+    assert not re.search(r"<|BOOL", text)
+    assert not re.search(r"[{}]", text.partition("\n\n")[0])  # the usage
+    for names, given in re.findall(r"^  ((?:-\w, )?--[\w-]+) (\S+)", text, re.MULTILINE):
+        assert re.fullmatch(r"[A-Z]+", given), (names, given)
+    for flag in ("--quiet", "--skip-unreadable", "--resume", "--verdicts"):
+        assert not re.search(rf"{flag} \S", text)
+
+
+def test_the_commands_stand_in_the_order_of_the_work():
+    text = help_of("", 80)
+    positions = [text.index(f"\n  {name} ") for name in FIRST]
+    assert positions == sorted(positions)
+    for name in COMMANDS.keys() - {""}:
+        if " " not in name and name not in FIRST:
+            assert text.index(f"\n  {name} ") > positions[-1]
+    panels = re.findall(r"^([A-Z].*):$", text, re.MULTILINE)
+    assert panels == ["Options", *PANELS]
+
+
+def test_every_command_can_be_quiet_and_verbose_and_those_that_compute_take_threads():
+    for words, command in COMMANDS.items():
+        if not hasattr(command, "commands"):
+            assert {"quiet", "verbose"} <= {parameter.name for parameter in command.params}, words
+    computing = ("demo", "train", "evaluate", "calibrate", "predict", "extend", "recalibrate")
+    for words in (*computing, "benchmark", "profile", "data suspects"):
+        assert "threads" in {parameter.name for parameter in COMMANDS[words].params}, words
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -86,4 +119,6 @@ def test_the_settings_with_a_flag_are_those_of_mambaad_train():
 def test_no_line_of_the_list_of_commands_is_cut_off():
     for words, command in COMMANDS.items():
         if hasattr(command, "commands"):
-            assert "..." not in help_of(words, 80).partition("Commands:")[2]
+            listed = re.split(r"^[A-Z].*:$", help_of(words, 80), flags=re.MULTILINE)[2:]
+            assert listed
+            assert "..." not in "".join(listed)

@@ -34,6 +34,10 @@ def test_from_a_run_to_verdicts(mambaad_command, many_parts, tmp_path):
         *("--report", tmp_path / "evaluated"),
     )
     assert code == 0
+    assert re.search(
+        r"^\d of 6 defects found, \d missed; \d false alarms? among 6 good", out, re.MULTILINE
+    )
+    assert re.search(r"^all +\d of 6 +\d +\d of 6 +\d$", out, re.MULTILINE)
     assert "Verdicts, product given" in out
     assert re.search(r"^true product +\d", out, re.MULTILINE)
     assert (tmp_path / "evaluated" / "index.html").is_file()
@@ -42,7 +46,7 @@ def test_from_a_run_to_verdicts(mambaad_command, many_parts, tmp_path):
     assert out.startswith(f"{bundle}: 2 classes, calibrated (hold-out), ")
     code, out, _ = mambaad_command("info", bundle)
     assert code == 0
-    assert re.search(r"^calibrated +hold-out$", out, re.MULTILINE)
+    assert re.search(r"^calibration +hold-out, 15 good parts a class; ", out, re.MULTILINE)
 
     root = tmp_path / "registry"
     assert mambaad_command("registry", "add", "press", bundle, "--root", root)[0] == 0

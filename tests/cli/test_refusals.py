@@ -66,7 +66,7 @@ AT_ONCE = [
     ("monitor {tmp}/none --bundle {run}", "has no calibration"),
     ("monitor {tmp}/none --bundle {tmp}", "is not a run folder"),
     ("profile --size 100", "--size: 100 is not a mult"),
-    ("benchmark {tmp}/no.yaml --out {tmp}/out", "--config: "),
+    ("benchmark {tmp}/no.yaml --out {tmp}/out", "PLAN: "),
     ("bundle {run} --out {tmp}/a.zip", "expected a file name that ends in .mambaad"),
     ("bundle {tmp}/none --out {tmp}/a.mambaad", "is not a run folder"),
     ("registry add a {tmp}/none --root {tmp}", "there is no bundle"),

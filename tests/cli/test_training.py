@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shlex
 import shutil
 
 import pytest
@@ -89,23 +90,39 @@ def test_the_whole_job(mambaad_command, parts, tmp_path):
     assert re.search(r"^nut +5 +6$", out, re.MULTILINE)
 
 
-def test_an_interruption_names_the_next_command(mambaad_command, monkeypatch, parts, tmp_path):
-    def train(*args, **kwargs):
-        raise Interrupted("interrupted; resume with: mambaad train parts --out run --resume")
+def test_an_interruption_names_the_next_command(
+    mambaad_command, monkeypatch, parts, trained_run, tmp_path
+):
+    run = tmp_path / "the run"
 
+    def train(*args, **kwargs):
+        raise Interrupted("interrupted; resume with: mambaad.train(..., resume=True)")
+
+    def begin(*args, **kwargs):
+        shutil.copytree(trained_run, run)
+        train()
+
+    typed = f"mambaad train {parts} --out '{run}' --encoder resnet18 --device cpu"
+    words = shlex.split(typed)[1:]
     monkeypatch.setattr("mambaad.workflows.train.train", train)
-    code, out, err = mambaad_command("train", parts, "--out", tmp_path / "run")
+    code, out, err = mambaad_command(*words)
     assert (code, out) == (130, "")
-    assert err == "mambaad: interrupted; resume with: mambaad train parts --out run --resume\n"
+    assert err == f"mambaad: interrupted; nothing was written; again with: {typed}\n"
+    monkeypatch.setattr("mambaad.workflows.train.train", begin)
+    code, out, err = mambaad_command(*words)
+    assert err.endswith(f"what was trained is kept in {run}; resume with: {typed} --resume\n")
+    monkeypatch.setattr("mambaad.workflows.train.train", train)
+    monkeypatch.setattr("mambaad.cli.checks.check_training", lambda *_, **__: None)
+    assert mambaad_command(*words, "--resume")[2] == err  # once is enough
 
 
 @pytest.mark.parametrize(
     ("arguments", "interrupt", "line"),
     [
-        ({}, KeyboardInterrupt(), "interrupted"),
         ({"otherwise": "run it again"}, KeyboardInterrupt(), "run it again"),
         ({"otherwise": "run it again"}, Interrupted("resume in x"), "resume in x"),
         # demo, calibrate and benchmark: not how to resume the training within.
+        ({"message": lambda: "found then"}, KeyboardInterrupt(), "found then"),
         ({"message": "mambaad demo"}, Interrupted("mambaad train --resume"), "mambaad demo"),
     ],
 )
@@ -131,7 +148,9 @@ def test_extend_replaces_the_run_or_leaves_it(mambaad_command, trained_run, part
         assert content(run) == before
         code, out, _ = mambaad_command(*command, "--max-drop", 1)
     assert code == 0
-    assert f"extended: {run}, the former is {run}.before-clip; next: put {new}" in out
+    assert f"extended: {run}, the former is {run}.before-clip\n" in out
+    put = f"put {new} beside the other classes in {parts}, and mambaad calibrate {run} {parts}"
+    assert f"next: {put} --cross-fit 3\n" in out
     code, _, err = mambaad_command(*command)
     assert (code, err.count("\n")) == (1, 1)
     assert "has a product 'clip' already" in err

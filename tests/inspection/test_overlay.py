@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 from scipy.ndimage import binary_dilation
 
-from mambaad.inspection.overlay import draw_outlines, heatmap_layer, heatmap_overlay
+from mambaad.inspection.overlay import draw_outlines, heatmap_layer, heatmap_overlay, outline_layer
 
 GREY = np.full((40, 60, 3), 128, np.uint8)
 
@@ -61,6 +61,18 @@ def test_outlines_are_a_dilation_without_the_region(side):
     around = binary_dilation(inside, square, iterations=max(round(side / 200), 1))
     changed = (draw_outlines(image, mask) != image).any(axis=2)
     assert np.array_equal(changed, around & ~inside)
+
+
+def test_a_layer_of_outlines_hides_nothing_within():
+    mask = np.zeros((10, 10), bool)
+    mask[2:5, 3:6] = True
+    layer = outline_layer(mask, (100, 200), (1, 2, 3))
+    drawn = layer[..., 3] > 0
+    square = np.zeros((100, 200), bool)
+    square[20:50, 60:120] = True
+    assert np.array_equal(drawn, binary_dilation(square, np.ones((3, 3))) & ~square)
+    assert (layer[drawn] == (1, 2, 3, 255)).all()
+    assert not layer[~drawn].any()
 
 
 def test_a_layer_laid_over_the_image_gives_the_overlay():

@@ -3,12 +3,14 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from mambaad.ops import native
 from mambaad.ops.selective_scan.dispatch import selective_scan
 from mambaad.ops.selective_scan.reference import selective_scan_reference
+from mambaad.process import end_with_parent, process_context
 from tests.ops.conftest import (
     EXTREMES,
     FLOATS,
@@ -240,6 +242,25 @@ def test_forked_processes_scan_with_threads_of_their_own():
             child.join()
         for again, once in zip(forward_and_backward(inputs), expected, strict=True):
             np.testing.assert_array_equal(again, once)
+
+
+def count_further_threads(connection):
+    end_with_parent()
+    torch.set_num_threads(2)
+    torch.ones(2**22).exp_()  # starts those of torch
+    before = psutil.Process().num_threads()
+    forward_and_backward(make_inputs(batch=1, channels=40))
+    connection.send(psutil.Process().num_threads() - before)
+
+
+def test_processes_of_the_server_compute_with_the_threads_of_torch():
+    context = process_context("mambaad.ops.native")
+    here, there = context.Pipe()
+    process = context.Process(target=count_further_threads, args=(there,))
+    process.start()
+    assert here.poll(timeout=60)
+    assert here.recv() == 0
+    process.join()
 
 
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # its own

@@ -1,33 +1,68 @@
 import re
 
+import pytest
+
 import mambaad
 from mambaad.artifacts.run_folder import read_log
 from mambaad.report.run_page import RunPage
 from tests.runs import read
 
 
-def test_report_of_a_run(parts, trained_run, tmp_path):
-    inspector = mambaad.Inspector(trained_run)
-    examples = RunPage(inspector.heatmap_range)
-    evaluation = mambaad.evaluate(inspector, parts, sinks=[examples.add])
-    page = tmp_path / "report.html"
-    examples.write(
-        page,
+@pytest.fixture(scope="module")
+def found(calibrated_run, many_parts, tmp_path_factory):
+    """An evaluation of a calibrated run, and the page on it."""
+    inspector = mambaad.Inspector(calibrated_run)
+    page, folder = RunPage(inspector), tmp_path_factory.mktemp("page")
+
+    def add(observed):
+        page.add(inspector.judge(observed, observed.item.sample.class_name))
+
+    evaluation = mambaad.evaluate(inspector, many_parts, verdicts=True, sinks=[add])
+    page.write(
+        folder / "report.html",
         "Bolts and nuts",
-        inspector.config,
-        read(read_log, trained_run),
-        evaluation.protocol,
-        evaluation.to_rows(),
-        evaluation.scores,
+        lead=evaluation.verdicts.lead(),
+        log=read(read_log, calibrated_run),
+        protocol=evaluation.protocol,
+        metrics=evaluation.to_rows(),
+        scores=evaluation.scores,
+        found=evaluation.verdicts.plain_rows(),
     )
-    html = page.read_text(encoding="utf-8")
+    assert [path.name for path in folder.iterdir()] == ["report.html"]
+    return evaluation, (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_tables_are_those_of_the_evaluation(found):
+    evaluation, html = found
     assert "<h1>Bolts and nuts</h1>" in html
-    shown = re.findall(r"<td>([^<]*)</td>", html)
-    assert shown == [cell for row in evaluation.to_rows()[1:] for cell in row]
-    # The score below a picture is that of the evaluation: the first good part of each class.
-    for name in ("bolt", "nut"):
-        section = html[html.index(f"<h3>{name}</h3>") :]
-        first = next(score for score, bad in evaluation.scores[name] if not bad)
-        assert f"score {first:.3f}" in section[: section.index("</figcaption>")]
-    assert html.count("data:image/png") == 2  # one kind of defect a class, with its mask
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+    assert evaluation.verdicts.lead() in html
+    shown = re.findall(r'<(?:td|th scope="row")>([^<]*)<', html)
+    rows = [*evaluation.verdicts.plain_rows()[1:], *evaluation.to_rows()[1:]]
+    assert shown == [cell for row in rows for cell in row]
+
+
+def test_examples_are_the_first_of_each_kind(found):
+    _, html = found
+    examples = html[html.index("<h2>Examples") : html.index("<h2>For research")]
+    assert re.findall(r'<p class="name">([^<]*)<', examples) == [
+        f"{name}/{kind}"
+        for name in ("bolt", "nut")
+        for kind in ("good/000.png", "good/001.png", "spot/000.png")
+    ]
+    assert examples.count('class="truth"') == 2  # the true defects
+
+
+def test_every_mistake_is_shown_and_no_other_part(found):
+    evaluation, html = found
+    shown = html[html.index("<h2>Mistakes") : html.index("<h2>Examples")]
+    counts = evaluation.verdicts.given.values()
+    mistakes = sum(c.missed + c.false_alarms for c in counts)
+    assert shown.count("<article") == shown.count("card mistake") == mistakes
+
+
+def test_an_uncalibrated_model_has_examples_without_verdicts(trained_run, parts):
+    inspector = mambaad.Inspector(trained_run)
+    page = RunPage(inspector)
+    mambaad.evaluate(inspector, parts, sinks=[lambda o: page.add(inspector.judge(o, None))])
+    assert not page._mistakes["missed"]
+    assert {example.verdict for examples in page._good.values() for example in examples} == {""}

@@ -29,8 +29,8 @@ def scored(tmp_path):
     return ScoredClass(NAME, tuple(samples), scores, maps, np.arange(40) < 2, 4.8, 3.0)
 
 
-def pictures(html):
-    for data in re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html):
+def pictures(html, kind):
+    for data in re.findall(rf'src="data:image/{kind};base64,([^"]+)"', html):
         yield np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))).astype(int)
 
 
@@ -48,24 +48,27 @@ def test_names_are_escaped_and_the_page_needs_nothing_else(scored, tmp_path):
 
 def test_the_most_suspect_come_first_and_some_others_after_them(scored, tmp_path):
     html = suspects_page("Suspects", {}, [scored], tmp_path)
-    shown = re.findall(r"<p>[^<]*/(\d\d)&lt;i&gt;\.png</p>", html)
+    shown = re.findall(r'<p class="name">[^<]*/(\d\d)&lt;i&gt;\.png, score', html)
     assert shown == [f"{i:02}" for i in range(14)]
-    assert re.findall(r"<b>([^<]*)</b>", html) == ["suspect"] * 2 + ["not suspected"] * 12
+    words = re.findall(r"<b(?: class=[^>]*)?>([^<]*)</b>", html)
+    assert words == ["suspect"] * 2 + ["not suspected"] * 12
+    assert "2 of 40 training images look unlike" in html
     assert "2 of 40 images" in html
     assert "The 14 highest scores are shown." in html
     assert "score 5.000" in html
 
 
 def test_pictures_and_heatmaps(scored, tmp_path):
-    found = list(pictures(suspects_page("Suspects", {}, [scored], tmp_path)))
-    assert len(found) == 28
-    for i in range(14):
-        assert found[2 * i].shape == (30, 50, 3)
-        assert abs(found[2 * i] - (60 + 4 * i)).max() <= 3
-    overlay = found[1]
-    assert abs(overlay[:8] - 60).max() > 40  # coloured where the map is high
-    assert abs(overlay[24:] - 60).max() <= 12  # and nowhere else
-    assert abs(found[3] - 64).max() <= 3
+    html = suspects_page("Suspects", {}, [scored], tmp_path)
+    images, layers = list(pictures(html, "jpeg")), list(pictures(html, "webp"))
+    assert len(images) == len(layers) == 14
+    for i, image in enumerate(images):
+        assert image.shape == (30, 50, 3)
+        assert abs(image - (60 + 4 * i)).max() <= 3
+    opacity = layers[0][..., 3]
+    assert opacity[:2].min() > 150  # coloured where the map is high
+    assert opacity[2:].max() <= 30  # and nowhere else
+    assert layers[1][..., 3].max() <= 30
 
 
 def test_only_so_many_are_shown(scored, tmp_path, monkeypatch):
@@ -86,5 +89,5 @@ def test_equal_scores_are_drawn(scored, tmp_path):
         0.0,
     )
     html = suspects_page("Suspects", {}, [equal], tmp_path)
-    assert html.count("not suspected") == 4
+    assert html.count(">not suspected<") == 4
     assert "0 of 4 images" in html

@@ -73,9 +73,67 @@ class Mosquitto:
         self._process.kill()
         self._process.wait()
 
+    def stop(self) -> None:
+        """End it in order, so that it saves what it has acknowledged."""
+        self._process.terminate()
+        self._process.wait()
+
     def close(self) -> None:
         self.kill()
         self._log.close()
+
+
+class Proxy:
+    """Passes connections on to a port, as a network does: it may cut them, or lose answers.
+
+    ``loses``: whether an answer to the client does not arrive, by its bytes.
+    """
+
+    def __init__(self, port: int) -> None:
+        self.loses: Callable[[bytes], bool] = lambda _: False
+        self._to, self._open = port, set[socket.socket]()
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def admit(self, client: socket.socket) -> bytes | None:
+        """What the client says first, to be passed on; None if it is refused."""
+        return client.recv(65536)
+
+    def cut(self) -> None:
+        for one in list(self._open):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._server.accept()
+                hello = self.admit(client)
+                if hello is None:
+                    client.close()
+                    continue
+                server = socket.create_connection(("127.0.0.1", self._to))
+                server.sendall(hello)
+                self._open |= {client, server}
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        is_answer = source.getpeername()[1] == self._to
+        with suppress(OSError):
+            while content := source.recv(65536):
+                if not (is_answer and self.loses(content)):
+                    target.sendall(content)
+        for one in (source, target):
+            self._open.discard(one)
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def close(self) -> None:
+        self._server.close()
+        self.cut()
 
 
 class Subscriber:

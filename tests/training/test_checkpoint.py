@@ -11,6 +11,7 @@ from torch import nn
 
 from mambaad.artifacts.manifest import CHECKPOINT
 from mambaad.artifacts.run_folder import check_epochs
+from mambaad.artifacts.snapshot import opened
 from mambaad.artifacts.tensors import tensors_content
 from mambaad.errors import RunError
 from mambaad.inference.weights import as_numpy
@@ -20,7 +21,7 @@ from mambaad.training.checkpoint import (
     checkpoint_content,
     load_checkpoint,
 )
-from tests.runs import change, content, read, stored
+from tests.runs import change, content, stored
 
 
 def trained(width=3, steps=2):
@@ -40,7 +41,9 @@ def saved(folder, model, optimizer, position=None):
 
 
 def loaded(folder, model, optimizer):
-    return read(load_checkpoint, folder, CHECKPOINT, model, optimizer)
+    with opened(folder) as run:
+        content, name = run.read(CHECKPOINT), run.name(CHECKPOINT)
+    return load_checkpoint(content, name, model, optimizer)
 
 
 def test_everything_comes_back(tmp_path):

@@ -14,7 +14,8 @@ from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.thresholds import conformal_threshold
 from mambaad.workflows import calibrate as module
-from mambaad.workflows.calibrate import calibrate, calibration_rows
+from mambaad.workflows.calibrate import calibrate
+from mambaad.workflows.calibration_table import calibration_rows
 from mambaad.workflows.train import train_run
 from tests.conftest import SMALL, SMALL_BASE, make_parts
 from tests.runs import change, change_tensors, content, read, tensors

@@ -1,17 +1,19 @@
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import mambaad
 from mambaad.errors import RunError
 from mambaad.files import LOCK, locked
 from mambaad.workflows import demo as demo_module
 from mambaad.workflows.demo import QUICK, DemoSettings, demo
 from tests.runs import stored
 
-TINY = DemoSettings(QUICK.classes[:2], train=4, test=6, size=64, epochs=1, head_steps=2)
+TINY = DemoSettings(QUICK.classes[:2], train=8, test=6, size=64, epochs=1, head_steps=2)
 
 
 @pytest.fixture(scope="module")
@@ -20,13 +22,12 @@ def finished(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(demo_module, "QUICK", TINY)
         out = tmp_path_factory.mktemp("demo") / "out"
-        evaluation = demo(out, quick=True)
-        yield out, evaluation
+        yield out, demo(out, quick=True)
 
 
 def test_everything_is_there(finished):
-    out, evaluation = finished
-    assert list(evaluation.classes) == sorted(TINY.classes)
+    out, found = finished
+    assert list(found.evaluation.classes) == sorted(TINY.classes)
     assert (out / "report.html").stat().st_size > 20_000
     new = sorted(path.name for path in (out / "new").iterdir())
     assert len(new) == 4
@@ -46,10 +47,37 @@ def test_new_parts_are_in_neither_train_nor_test(finished):
         assert np.asarray(Image.open(path)).tobytes() not in seen
 
 
+def test_the_report_counts_the_mistakes_and_shows_them(finished):
+    out, found = finished
+    html = (out / "report.html").read_text()
+    assert found.verdicts.lead() in html
+    counts = found.verdicts.given.values()
+    missed, alarms = sum(c.missed for c in counts), sum(c.false_alarms for c in counts)
+    shown = html[html.index("<h2>Mistakes") : html.index("<h2>New parts")]
+    assert shown.count(">MISSED<") == missed
+    assert shown.count(">FALSE ALARM<") == alarms
+    new = html[html.index("<h2>New parts") : html.index("<h2>Examples")]
+    assert re.findall(r'<p class="name">([^<]*)<', new) == sorted(
+        path.name for path in (out / "new").iterdir()
+    )
+    assert [record.verdict.value for record in found.new] == re.findall(
+        r'<span class="verdict [A-Z]+">([A-Z ]+)<', new
+    )
+    (link,) = re.findall(r'<a href="([^"]*)"', html)
+    assert (out / link).is_file()
+
+
+def test_the_calibration_is_of_parts_that_were_not_trained_on(finished):
+    out, _ = finished
+    calibration = mambaad.Inspector(out / "run").calibration
+    assert calibration.method == "hold-out"
+    assert {len(c.scores) for c in calibration.classes.values()} == {4}
+
+
 def test_second_call_trains_nothing_and_finds_the_same(finished):
     out, first = finished
     weights = stored(out / "run").stat().st_mtime_ns
-    assert demo(out, quick=True).classes == first.classes
+    assert demo(out, quick=True).evaluation.classes == first.evaluation.classes
     assert stored(out / "run").stat().st_mtime_ns == weights
 
 

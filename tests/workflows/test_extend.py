@@ -194,7 +194,7 @@ def test_killed_while_it_replaces_the_run_is_the_old_one_or_the_new(extended, ru
     assert {path.name for path in run.parent.iterdir()} == {"run", "run.before-clip"}
     assert read(everything, run) == after
     assert read(everything, run.with_name("run.before-clip")) == before
-    assert plain_names(run) == {"manifest.json", *after}
+    assert plain_names(run) == {"manifest.json", "run.html", *after}
 
 
 def test_what_a_kill_left_is_taken_or_removed(extended, run, work, factory):

@@ -12,6 +12,7 @@ from mambaad.data.readers.mvtec import LAYOUT as MVTEC
 from mambaad.errors import DataError, RunError
 from mambaad.types import Verdict
 from mambaad.workflows.calibrate import calibrate
+from mambaad.workflows.verdicts import VerdictCounts, VerdictEvaluation
 
 
 def evaluate_verdicts(run, data, **settings):
@@ -116,6 +117,44 @@ def test_the_tables(evaluation):
     heading, *rows = evaluation.unified_rows()
     assert [row[0] for row in rows] == ["raw", "inferred product", "true product"]
     assert {len(row) for row in (heading, *rows)} == {11}
+
+
+def counted(good, defective):
+    counts = VerdictCounts()
+    for is_defective, verdicts in ((False, good), (True, defective)):
+        for verdict in verdicts:
+            counts.add(verdict, is_defective, named_right=True)
+    return counts
+
+
+def test_what_was_found_in_numbers_of_parts():
+    PASS, REVIEW, FAIL, BAD = Verdict.PASS, Verdict.REVIEW, Verdict.FAIL, Verdict.BAD_IMAGE
+    classes = {
+        "bolt": counted([PASS, PASS, REVIEW, FAIL], [FAIL, FAIL, REVIEW, PASS]),
+        "nut": counted([PASS], [PASS, PASS, FAIL]),
+        "cap": counted([PASS, PASS], []),
+    }
+    found = VerdictEvaluation(classes, {}, {})
+    assert found.lead() == (
+        "4 of 7 defects found, 3 missed; 1 false alarm among 7 good parts, 1 more to review."
+    )
+    assert found.plain_rows() == [
+        ["class", "defects found", "missed", "false alarms", "good to review"],
+        ["bolt", "3 of 4", "1", "1 of 4", "1"],
+        ["nut", "1 of 3", "2", "0 of 1", "0"],
+        ["cap", "-", "-", "0 of 2", "0"],
+        ["all", "4 of 7", "3", "1 of 7", "1"],
+    ]
+    (warning,) = found.warnings()
+    assert warning.startswith("Most defects are missed of nut (2 of 3).")
+    # What was not judged is neither found nor missed.
+    one = VerdictEvaluation({"bolt": counted([BAD], [BAD, FAIL])}, {}, {})
+    assert one.lead() == (
+        "1 of 2 defects found, 0 missed; 0 false alarms among 1 good part, 0 more to review; "
+        "2 not judged."
+    )
+    assert one.plain_rows()[1] == ["bolt", "1 of 2", "0", "0 of 1", "0", "2"]
+    assert one.warnings() == []
 
 
 def test_what_cannot_be_judged(trained_run, calibrated_run, parts, tmp_path):

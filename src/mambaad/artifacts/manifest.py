@@ -14,6 +14,10 @@
 ``manifest.json``           of each file above: its name, its size and its SHA-256
 =========================== ======================================================================
 
+Beside them is ``run.html``, a page on the training for people. It is made of these files and
+belongs to no generation: it is written after the one that it shows, always under this name,
+nothing reads it, and it may be deleted.
+
 Nothing in it refers to a path outside, so it can be moved. The star stands for the first digits of
 the file's SHA-256: a file that changes is written under a new name, and the manifest, replaced last
 and by one rename, makes a new *generation* of the run of it (``artifacts/generations.py``). So
@@ -38,8 +42,10 @@ CONFIG, DATA, VERSION, LOG = "config.json", "data.json", "version.json", "log.js
 WEIGHTS, PROTOTYPES = "weights.safetensors", "good_parts.safetensors"
 CHECKPOINT, CALIBRATION = "checkpoint.safetensors", "calibration.safetensors"
 HEAD_LOG, HEAD_CHECKPOINT = "head.jsonl", "head_checkpoint.safetensors"
+PAGE = "run.html"
 FIRST = (CONFIG, DATA, VERSION)
-"""Files that are made with the run, under their plain names; only ``extend`` changes them."""
+"""Files that are made with the run, under their plain names; they change when it is extended, or
+trained longer."""
 NAMES = (
     *FIRST,
     *(LOG, WEIGHTS, PROTOTYPES, CHECKPOINT, CALIBRATION, HEAD_LOG, HEAD_CHECKPOINT),

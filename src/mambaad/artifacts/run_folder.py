@@ -30,7 +30,7 @@ from mambaad.artifacts.snapshot import Snapshot
 from mambaad.artifacts.tensors import Content
 from mambaad.config import TrainConfig, config_json
 from mambaad.documents import DocumentError, parse_json, shortened
-from mambaad.errors import MambaADError, RunError
+from mambaad.errors import ConfigError, MambaADError, RunError
 from mambaad.files import is_own, locked
 
 
@@ -45,6 +45,25 @@ def check_finished(run: Snapshot) -> None:
         raise RunError(
             f"{run.source}: training has not ended; finish it first (mambaad train --resume)"
         )
+
+
+def check_longer(run: Snapshot, epochs: int) -> bool:
+    """Tell whether a run is to have other epochs than it was begun with.
+
+    Raises:
+        ConfigError: fewer than it has had.
+        RunError: its epochs are not those of one training: it was extended or imported.
+    """
+    before, done = read_config(run).epochs, len(read_log(run))
+    if epochs == before:
+        return False
+    if is_finished(run) and done != before:
+        raise RunError(
+            f"{run.source} was extended or imported, so it cannot be trained longer; omit --epochs"
+        )
+    if epochs <= done:
+        raise ConfigError(f"--epochs: {run.source} has had {done} epochs; give more than {done}")
+    return True
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A snapshot: the verified files of one generation of a run, or of a bundle.
+"""A snapshot: the verified files of one generation of a run, of a bundle, or of an export.
 
     with opened(source) as run:
         config = read_config(run)
@@ -20,12 +20,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from mambaad.artifacts import export_folder
 from mambaad.artifacts.bundle import Manifest, damaged_archive, read_archive
+from mambaad.artifacts.export_folder import ExportManifest, is_export, parse_export
 from mambaad.artifacts.manifest import (
     CONFIG,
     DATA,
     MANIFEST,
     NAMES,
+    WEIGHTS,
     ListedFile,
     is_former,
     parse_manifest,
@@ -63,12 +66,13 @@ class _Member:
 
 
 class Snapshot:
-    """The files of one generation of a run, or of a bundle, by their plain names.
+    """The files of one generation of a run, of a bundle, or of an export, by their plain names.
 
     Attributes:
-        source: the run folder or bundle.
-        manifest: of a bundle; None of a run.
+        source: the run folder, bundle or folder of an export.
+        manifest: of a bundle; else None.
         signature: of a bundle that has one, verified only if that was required.
+        export: the manifest of an exported model; else None.
     """
 
     def __init__(
@@ -77,12 +81,15 @@ class Snapshot:
         members: Mapping[str, _Member],
         manifest: Manifest | None = None,
         signature: Signature | None = None,
+        export: ExportManifest | None = None,
     ) -> None:
         self.source = source
         self.manifest = manifest
         self.signature = signature
+        self.export = export
         self._members = members
-        self._digests: dict[str, str] = {}
+        # An export has a graph in place of the weights, whose digest still names the model.
+        self._digests: dict[str, str] = {WEIGHTS: export.weights} if export else {}
         # Those without digits in their names can be replaced by others of the same name.
         self._small = {name: self._read(name) for name in members if not _is_large(name)}
 
@@ -136,7 +143,8 @@ class Snapshot:
 
     def damaged(self, name: str, reason: str) -> RunError:
         """Make the error for a file that is not as it should be."""
-        hint = "make it again from a sound run" if self.manifest else "restore the run from a copy"
+        is_run = self.manifest is None and self.export is None
+        hint = "restore the run from a copy" if is_run else "make it again from a sound run"
         return RunError(f"{self.name(name)} is damaged ({printable(reason)}); {hint}")
 
     def _read(self, name: str) -> bytearray:
@@ -163,7 +171,7 @@ class Snapshot:
 
     def _changed(self, name: str, what: str) -> RunError:
         """The error for a file that is not what the manifest lists."""
-        if self.manifest:
+        if self.manifest or self.export:
             return RunError(
                 f"{self.source} is damaged: {name} has changed since it was made ({what}); copy "
                 "it again"
@@ -176,7 +184,7 @@ class Snapshot:
 
 @contextmanager
 def opened(source: str | Path, signed_by: str | Path | None = None) -> Iterator[Snapshot]:
-    """Open a run folder or a bundle.
+    """Open a run folder, a bundle or an export.
 
     Args:
         source: its path.
@@ -194,10 +202,11 @@ def opened(source: str | Path, signed_by: str | Path | None = None) -> Iterator[
         if source.is_file():
             yield _open_bundle(source, key, stack)
             return
-        run = _open_run(source, stack)
+        run = _open_export(source, stack) if is_export(source) else _open_run(source, stack)
         if key:
+            kind = "an export" if run.export else "a run folder"
             raise RunError(
-                f"{source} is a run folder, which has no signature, and --require-signature {key} "
+                f"{source} is {kind}, which has no signature, and --require-signature {key} "
                 "was given; give a bundle made with mambaad bundle --sign"
             )
         yield run
@@ -251,6 +260,15 @@ def _open_bundle(source: Path, key: Path | None, stack: ExitStack) -> Snapshot:
     return run
 
 
+def _open_export(path: Path, stack: ExitStack) -> Snapshot:
+    folder = _Folder(path, stack)
+    content = folder.manifest(export_folder.MANIFEST) or b""
+    export = parse_export(content, path / export_folder.MANIFEST)
+    files = {name: (name, file) for name, file in export.files.items()}
+    members = _open_members(folder, files, export_folder.MANIFEST, stack)
+    return Snapshot(path, members, export=export)
+
+
 def _open_run(path: Path, stack: ExitStack) -> Snapshot:
     folder = _Folder(path, stack)
     content = folder.manifest()
@@ -284,15 +302,15 @@ class _Folder:
             return open_regular(self.path / name)
         return open_regular(Path(name), self._descriptor)
 
-    def manifest(self) -> bytes | None:
+    def manifest(self, name: str = MANIFEST) -> bytes | None:
         """The bytes of its manifest; None without one."""
         try:
-            with self.open(MANIFEST) as file:
+            with self.open(name) as file:
                 return file.read(MAX_JSON)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise _unreadable(self.path / MANIFEST, error) from error
+            raise _unreadable(self.path / name, error) from error
 
 
 def _open_folder(path: Path) -> int:
@@ -318,6 +336,16 @@ def _open_files(folder: _Folder, content: bytes | None, stack: ExitStack) -> dic
     else:
         listed = parse_manifest(content, folder.path / MANIFEST).files
         files = {name: (file.file, file) for name, file in listed.items()}
+    return _open_members(folder, files, MANIFEST, stack)
+
+
+def _open_members(
+    folder: _Folder,
+    files: Mapping[str, tuple[str, ListedFile | None]],
+    manifest: str,
+    stack: ExitStack,
+) -> dict[str, _Member]:
+    """Open files of a folder; ``files``: names there, and what its manifest lists, by name."""
     members = {}
     for name, (stored, expected) in files.items():
         path = folder.path / stored
@@ -325,8 +353,8 @@ def _open_files(folder: _Folder, content: bytes | None, stack: ExitStack) -> dic
             file = stack.enter_context(folder.open(stored))
         except FileNotFoundError as error:
             raise RunError(
-                f"{path} does not exist, which {folder.path / MANIFEST} lists; restore the run "
-                "from a copy"
+                f"{path} does not exist, which {folder.path / manifest} lists; restore it from a "
+                "copy"
             ) from error
         except OSError as error:
             raise _unreadable(path, error) from error
@@ -365,7 +393,7 @@ def _unreadable(path: str | Path, error: Exception) -> RunError:
 
 
 def _is_large(name: str) -> bool:
-    return name.endswith(".safetensors")
+    return not name.endswith((".json", ".jsonl"))
 
 
 def _size_of(file: IO[bytes]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import codecs
 import io
+import logging
 import signal
 import sys
 from importlib.metadata import version
@@ -16,51 +17,67 @@ from mambaad.cli import (
     benchmark,
     data,
     demo,
+    exporting,
     inspecting,
     models,
+    planning,
     registry,
     review,
     serve,
+    shards,
     training,
 )
-from mambaad.cli.interrupts import InterruptibleGroup
+from mambaad.cli.commands import App
+from mambaad.cli.exit_codes import ExitCode
+from mambaad.cli.interrupts import InterruptibleGroup, again
 from mambaad.cli.output import show
-from mambaad.errors import MambaADError
+from mambaad.errors import MambaADError, ToldError
 from mambaad.files import printable
-from mambaad.process import is_out_of_memory
-from mambaad.progress import show_progress
+from mambaad.process import is_out_of_memory, wait_passively
+from mambaad.progress import verbosity
 
-app = typer.Typer(
+_log = logging.getLogger(__name__)
+
+app = App(
+    "Multi-class visual anomaly detection: train on good parts, find defects.",
     cls=InterruptibleGroup,
-    help="Multi-class visual anomaly detection: train on good parts, find defects.",
-    no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # markup would swallow defaults such as [mambaad]
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 
-for command in (
-    demo.demo,
-    training.train,
-    inspecting.evaluate,
-    inspecting.predict,
-    inspecting.calibrate,
-    review.recalibrate,
-    training.extend,
-    models.bundle,
-    models.keygen,
-    models.info,
-    inspecting.monitor,
-    data.make_data,
-    training.import_checkpoint,
-    benchmark.benchmark,
-    benchmark.profile,
-):
-    app.command()(command)
-app.add_typer(registry.app, name="registry")
-app.add_typer(data.app, name="data")
-app.add_typer(serve.app, name="serve")
+COMMANDS = {
+    "First commands, in this order": (
+        demo.demo,
+        training.train,
+        inspecting.evaluate,
+        inspecting.calibrate,
+        inspecting.predict,
+    ),
+    "Models": (models.info, training.extend, training.import_checkpoint),
+    "Production": (
+        shards.inspect,
+        planning.plan,
+        models.bundle,
+        exporting.export,
+        models.keygen,
+        inspecting.monitor,
+        review.recalibrate,
+    ),
+    "Data sets": (data.make_data,),
+    "Research": (benchmark.benchmark, benchmark.profile),
+}
+GROUPS = {
+    "Production": {"registry": registry.app, "serve": serve.app},
+    "Data sets": {"data": data.app},
+}
+"""What the help lists, by the titles of its panels; groups come last in theirs."""
+
+for panel, commands in COMMANDS.items():
+    for command in commands:
+        app.command(rich_help_panel=panel)(command)
+    for name, group in GROUPS.get(panel, {}).items():
+        app.add_typer(group, name=name, rich_help_panel=panel)
 
 
 def _print_version(asked: bool) -> None:
@@ -89,26 +106,30 @@ NO_MEMORY = (
 
 
 def main() -> None:
-    """Run the command line; every error that a user can cause is one line and exit code 1."""
-    show_progress()
+    """Run the command line; every error that a user can cause is one line and an exit code."""
+    wait_passively()
     codecs.register_error("mambaad", _escape)
     atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)  # all is done then
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="mambaad")
-    try:
-        app()
-    except KeyboardInterrupt:  # before a command began
-        show("mambaad: interrupted", err=True)
-        sys.exit(130)
-    except (MambaADError, OSError, MemoryError, RuntimeError) as error:
-        line = str(error)
-        if not isinstance(error, (MambaADError, OSError)):
-            if not is_out_of_memory(error):
-                raise
-            line = NO_MEMORY
-        print(f"mambaad: {printable(line)}", file=sys.stderr)
-        sys.exit(1)
+    with verbosity("normal"):
+        try:
+            app()
+        except KeyboardInterrupt:  # before a command began
+            show(f"mambaad: interrupted; again with: {again()}", err=True)
+            sys.exit(ExitCode.INTERRUPTED)
+        except (MambaADError, OSError, MemoryError, RuntimeError) as error:
+            _log.debug("where the error arose:", exc_info=error)  # with --verbose
+            if isinstance(error, ToldError):
+                sys.exit(ExitCode.FAILED)
+            line = str(error)
+            if not isinstance(error, (MambaADError, OSError)):
+                if not is_out_of_memory(error):
+                    raise
+                line = NO_MEMORY
+            print(f"mambaad: {printable(line)}", file=sys.stderr)
+            sys.exit(ExitCode.FAILED)
 
 
 def _escape(error: UnicodeError) -> tuple[str, int]:

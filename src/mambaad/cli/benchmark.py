@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.exit_codes import ExitCode
+from mambaad.cli.interrupts import again, exit_on_interrupt
+from mambaad.cli.options import Threads
 from mambaad.cli.output import show
 from mambaad.cli.tables import profile_table
 
@@ -20,15 +21,16 @@ def benchmark(
     out: Annotated[
         Path, typer.Option(help="Folder for runs and tables; the same command resumes in it.")
     ],
+    threads: Threads = None,
 ) -> None:
     """Compare systems on data sets. Trains and evaluates each with each seed; writes tables."""
-    from mambaad.workflows.benchmark.plan import read_plan
+    from mambaad.workflows.benchmark.plan import check_paths, read_plan
 
     wanted = read_plan(plan)
-    command = ["mambaad", "benchmark", str(plan), "--out", str(out)]
+    check_paths(wanted, out)
     from mambaad.files import locked
 
-    resume = f"interrupted; resume with: {shlex.join(command)}"
+    resume = f"interrupted; finished jobs and epochs are kept in {out}; resume with: {again()}"
     with exit_on_interrupt(resume), locked(out, make=True):
         from mambaad.workflows.benchmark.runner import run_plan
         from mambaad.workflows.benchmark.tables import tables, to_markdown, write_tables
@@ -39,8 +41,13 @@ def benchmark(
     show("written: " + ", ".join(map(str, files)))
     failed = [outcome.job.title for outcome in outcomes if outcome.problem]
     if failed:
-        show(f"mambaad: failed: {'; '.join(failed)}", err=True)
-        raise typer.Exit(1)
+        show(
+            f"mambaad: failed: {'; '.join(failed)}; the reasons stand above, and to try these "
+            f"again: {again()}",
+            err=True,
+        )
+        raise typer.Exit(ExitCode.FAILED)
+    show(f"next: open {out / 'results.html'} in a browser")
 
 
 def profile(
@@ -51,14 +58,17 @@ def profile(
     variant: Annotated[str | None, typer.Option(help="base or lite. [base]")] = None,
     encoder: Annotated[str | None, typer.Option(help="timm architecture. [resnet34]")] = None,
     size: Annotated[str | None, typer.Option(help="256, or 224x320. [256]")] = None,
+    threads: Threads = None,
 ) -> None:
     """Measure each module of a system. Parameters, FLOPs and time, on one image."""
     from mambaad.config import make_config
-    from mambaad.config_file import read_config_file
+    from mambaad.settings_file import naming_line, read_settings_file
 
     flags = {"system": system, "variant": variant, "encoder": encoder, "size": size}
     given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
-    settings = make_config({**(read_config_file(config) if config else {}), **given})
+    of_file = read_settings_file(config) if config else {}
+    with naming_line(config, of_file.keys() - given.keys()):
+        settings = make_config({**of_file, **given})
     from mambaad.workflows.profile import profile as run_profile
 
     show(profile_table(settings, run_profile(settings)))

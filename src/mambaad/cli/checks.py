@@ -48,9 +48,34 @@ def check_calibrated(source: Path, precision: str) -> None:
             from mambaad.inspection.calibration import read_calibration
 
             calibration = read_calibration(run, size)
+            precision = run.export.precision if run.export else precision
             found = calibration is not None and calibration.precision == precision
     if not found:
         raise RunError(f"{source} has no calibration for {precision}; run mambaad calibrate first")
+
+
+def calibration_of(source: Path) -> str | None:
+    """The precision that a run or bundle is calibrated for; None if it is not (RunError)."""
+    from mambaad.artifacts.manifest import CALIBRATION
+    from mambaad.artifacts.run_folder import read_config
+    from mambaad.artifacts.snapshot import opened
+
+    with opened(source) as run:
+        if not run.has(CALIBRATION):
+            return None
+        from mambaad.inspection.calibration import read_calibration
+
+        calibration = read_calibration(run, read_config(run).size)
+        return calibration.precision if calibration else None
+
+
+def how_to_calibrate(source: Path) -> list[str]:
+    """The flags of mambaad calibrate that suit a run: none where it has parts held out."""
+    from mambaad.artifacts.run_folder import read_config
+    from mambaad.artifacts.snapshot import opened
+
+    with opened(source) as run:
+        return [] if read_config(run).holdout else ["--cross-fit", "3"]
 
 
 def check_protocol(protocol: str) -> None:
@@ -75,6 +100,14 @@ def check_compute(precision: str, device: str, compile: str = "auto") -> None:
     check_precision(precision)
     check_device(device)
     check_compilation(compile)
+
+
+def check_tiles(tiles: str | None) -> None:
+    """Refuse tiles that no image can be seen in (ConfigError)."""
+    from mambaad.size import parse_tiles
+
+    if tiles is not None:
+        parse_tiles(tiles)
 
 
 def check_images(images: Iterable[Path]) -> None:
@@ -111,7 +144,7 @@ def check_training(
     Raises:
         ConfigError, DataError, RunError: one line that says what was expected.
     """
-    from mambaad.artifacts.run_folder import check_new, is_finished, read_config
+    from mambaad.artifacts.run_folder import check_longer, check_new, is_finished, read_config
     from mambaad.artifacts.snapshot import opened
     from mambaad.config import check_names, make_config
     from mambaad.data.exclusion import leave_out
@@ -126,6 +159,8 @@ def check_training(
     else:
         with opened(out) as run:
             started, has_ended = read_config(run).model_dump(), is_finished(run)
+            if "epochs" in settings:
+                has_ended = not check_longer(run, settings["epochs"]) and has_ended
     config = make_config({**started, **settings})
     if not resume and config.encoder_weights not in ("timm", "random"):
         check_file(Path(config.encoder_weights), "--encoder-weights")
@@ -133,3 +168,17 @@ def check_training(
         listed = read_data(data, config.classes, layout=config.layout)
         if not resume:
             leave_out(listed, data, config.exclude or ())
+
+
+def check_installed(module: str, extra: str, what: str) -> None:
+    """Refuse what needs a package that is not installed (ConfigError).
+
+    Args:
+        module: that it imports.
+        extra: of this package that has it.
+        what: needs it.
+    """
+    from importlib.util import find_spec
+
+    if find_spec(module) is None:
+        raise ConfigError(f"{what} needs {module}; run pip install 'mambaad[{extra}]'")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mambaad.cli.checks import check_file
-from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.commands import App
+from mambaad.cli.exit_codes import ExitCode
+from mambaad.cli.interrupts import again, exit_on_interrupt
 from mambaad.cli.options import (
     BitDepth,
     Classes,
@@ -18,17 +19,14 @@ from mambaad.cli.options import (
     Json,
     MaxPixels,
     SkipUnreadable,
+    Threads,
     names,
     reading,
 )
-from mambaad.cli.output import show
+from mambaad.cli.output import STANDARD_OUTPUT, check_results, show, show_next, write_results
 from mambaad.cli.tables import aligned
 
-app = typer.Typer(
-    help="Check a data set; find suspects in it; make COCO-AD.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = App("Check a data set; find suspects in it; make COCO-AD.")
 
 _SHOWN = 20
 
@@ -55,11 +53,9 @@ def check(
 ) -> None:
     """Count images and report problems. Recognises the layout of the data set."""
     from mambaad.data.layouts import class_names, find_layout
-    from mambaad.files import check_writable, write_text
     from mambaad.progress import ProgressBar
 
-    if json:
-        check_writable(json)
+    check_results(json)
     if not root.is_dir():
         class_names(root, layout=layout)  # says so
     from mambaad.config import make_config
@@ -86,16 +82,16 @@ def check(
                 show(f"  {line}")
             if len(lines) > _SHOWN:
                 show(f"  and {len(lines) - _SHOWN} more: see them all with --json FILE")
-    if json:
-        write_text(json, inventory.to_json())
+    write_results(json, inventory.to_json())
     if inventory.problems:
-        raise typer.Exit(1)
-    chosen = f" --layout {shlex.quote(layout)}" if layout else ""
+        raise typer.Exit(ExitCode.FAILED)
+    chosen = ["--layout", layout] if layout else []
     for name, value in given.items():
-        chosen += f" --{name.replace('_', '-')} {shlex.quote(str(value))}"
+        chosen += [f"--{name.replace('_', '-')}", str(value)]
     if find_layout(root, layout).one_by_one:
-        chosen += f" --classes {shlex.quote(inventory.classes[0].name)}"
-    show(f"\nno problems; next: mambaad train {shlex.quote(str(root))} --out RUN{chosen}")
+        chosen += ["--classes", inventory.classes[0].name]
+    show("")
+    show_next("train", root, "--out", "RUN", *chosen, done="no problems")
 
 
 @app.command()
@@ -121,13 +117,12 @@ def guess(
     notes = note_unread(root, found.unread, found.classes, found.problems)
     for line in (*found.problems, *notes)[:_SHOWN]:
         show(f"  {line}")
-    file = shlex.quote(str(out)) if out else "FILE.yaml"
     if out:
         write_text(out, found.to_yaml())
     where = "" if out else "save the lines above to FILE.yaml, and "
-    show(
-        f"if this is what you mean: {where}mambaad data check {shlex.quote(str(root))} "
-        f"--layout {file}"
+    show_next(
+        *("data", "check", root, "--layout", out or "FILE.yaml"),
+        first=f"if this is what you mean, {where}",
     )
 
 
@@ -159,6 +154,7 @@ def suspects(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the random comparisons.")] = 0,
     device: Device = "auto",
+    threads: Threads = None,
     skip_unreadable: SkipUnreadable = False,
     bit_depth: BitDepth = None,
     float_range: FloatRange = None,
@@ -180,8 +176,9 @@ def suspects(
     check_share(share)
     check_size(parse_size(size))
     listed = list_beside(out)
-    for path in filter(None, (out, listed, json)):
+    for path in (out, listed):
         check_writable(path)
+    check_results(json)
     if encoder_weights not in (None, "timm", "random"):
         check_file(Path(encoder_weights), "--encoder-weights")
     read_as = reading(bit_depth, float_range, max_pixels)
@@ -189,8 +186,8 @@ def suspects(
     given = [name for name in classes or () if name]
     chosen = names(given or None, lambda: class_names(data, layout=layout))
     read_data(data, chosen, layout=layout)
-    with exit_on_interrupt("interrupted; nothing was written"):
-        from mambaad.workflows.suspects import find_suspects, suspect_rows
+    with exit_on_interrupt(f"interrupted; nothing was written; again with: {again()}"):
+        from mambaad.workflows.suspects import find_suspects, suspect_rows, suspects_json
 
         scored = find_suspects(
             data,
@@ -204,14 +201,17 @@ def suspects(
             seed=seed,
             device=device,
             skip_unreadable=skip_unreadable,
-            json_file=json,
+            json_file=None if json == STANDARD_OUTPUT else json,
             **read_as,
         )
+    if json == STANDARD_OUTPUT:
+        write_results(json, suspects_json(scored, data))
     show(aligned(suspect_rows(scored), last_is_text=True))
-    command = ["mambaad", "train", str(data), "--out", "RUN", "--exclude", str(listed)]
-    for name, value in read_as.items():
-        command += [f"--{name.replace('_', '-')}", str(value)]
-    show(f"look at {out}, and edit {listed}; next: {shlex.join(command)}")
+    given_again = [w for n, v in read_as.items() for w in (f"--{n.replace('_', '-')}", str(v))]
+    show_next(
+        *("train", data, "--out", "RUN", "--exclude", listed, *given_again),
+        done=f"look at {out}, and edit {listed}",
+    )
 
 
 @app.command()
@@ -232,14 +232,14 @@ def build_coco_ad(
     from mambaad.progress import ProgressBar
 
     with (
-        exit_on_interrupt("interrupted; finished splits were kept"),
+        exit_on_interrupt(f"interrupted; finished splits are kept; go on with: {again()}"),
         ProgressBar("drawing masks") as bar,
     ):
         made = run_building(root, split or SPLITS, progress=bar.update)
     built = ", ".join(f"coco_{k}" for k in made)
-    show(
-        f"made: {built or 'nothing, all splits were there'}; "
-        f"next: mambaad train {shlex.quote(str(root))} --classes coco_0 --out RUN"
+    show_next(
+        *("train", root, "--classes", "coco_0", "--out", "RUN"),
+        done=f"made: {built or 'nothing, all splits were there'}",
     )
 
 
@@ -252,7 +252,13 @@ def make_data(
     test: Annotated[
         int, typer.Option(help="Parts per class to test on, half of them defective.")
     ] = 40,
-    size: Annotated[int, typer.Option(help="Side in pixels, a multiple of 32.")] = 256,
+    size: Annotated[
+        int,
+        typer.Option(
+            help="Side in pixels, a multiple of 32; over 1024 of 512: panels of many parts with "
+            "defects of 8 to 24 pixels."
+        ),
+    ] = 256,
     seed: Annotated[int, typer.Option(help="Seed; another one draws other parts.")] = 0,
     difficulty: Annotated[
         float, typer.Option(help="From 0 (large, plain defects) to 1 (small, faint ones).")
@@ -266,9 +272,10 @@ def make_data(
     check_drawing(drawn, train, test, size, seed, difficulty)
     from mambaad.data.synthetic.factory import make_data as run_making
 
-    with exit_on_interrupt("interrupted; nothing was written"):
+    with exit_on_interrupt(f"interrupted; nothing was written; again with: {again()}"):
         run_making(out, chosen, train=train, test=test, size=size, seed=seed, difficulty=difficulty)
-    show(
-        f"made: {out}, {len(set(drawn))} classes of {train} good parts to train on and {test} to "
-        f"test on; next: mambaad train {shlex.quote(str(out))} --out RUN"
+    show_next(
+        *("train", out, "--out", "RUN"),
+        done=f"made: {out}, {len(set(drawn))} classes of {train} good parts to train on and {test} "
+        "to test on",
     )

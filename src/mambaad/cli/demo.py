@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.interrupts import again, exit_on_interrupt
+from mambaad.cli.options import Threads
 from mambaad.cli.output import show
-from mambaad.cli.tables import metrics_table
+from mambaad.cli.tables import aligned, metrics_table
 
 if TYPE_CHECKING:
-    from mambaad.workflows.evaluate import Evaluation
+    from mambaad.workflows.demo import Demo
 
 
 def demo(
@@ -23,31 +23,39 @@ def demo(
     quick: Annotated[
         bool, typer.Option("--quick", help="Use fewer and smaller images, for a first look.")
     ] = False,
+    threads: Threads = None,
 ) -> None:
-    """Train, evaluate and predict on synthetic parts. Writes a report; needs no network."""
-    command = f"mambaad demo --out {shlex.quote(str(out))}" + (" --quick" if quick else "")
-    with exit_on_interrupt(f"interrupted; resume with: {command}"):
+    """Train, calibrate and inspect synthetic parts. Writes a report; needs no network."""
+    kept = f"interrupted; what was done is kept in {out}; resume with: {again()}"
+    with exit_on_interrupt(kept):
         from mambaad.workflows.demo import demo as run_demo
 
-        evaluation = run_demo(out, quick=quick)
-    show(_summary(out, evaluation))
+        found = run_demo(out, quick=quick)
+    show(_summary(out, found))
 
 
-def _summary(out: Path, evaluation: Evaluation) -> str:
-    """Say what the demo did, and what to run next."""
-    from mambaad.workflows.demo import NEW, PREDICTIONS, REPORT, RUN
+def _summary(out: Path, found: Demo) -> str:
+    """Say what the demo found, and what to run next."""
+    from mambaad.workflows.demo import NEXT_STEPS, PREDICTIONS, REPORT, RUN
 
-    new = len(list((out / NEW).iterdir()))
+    evaluation, verdicts = found.evaluation, found.verdicts
+    warnings = "".join(f"\nWARNING: {line}" for line in verdicts.warnings())
     images = sum(len(scores) for scores in evaluation.scores.values())
-    return f"""{metrics_table(evaluation)}
+    steps = "\n".join(f"  {command}\n      {words}" for command, words in NEXT_STEPS.items())
+    return f"""
+{verdicts.lead()}{warnings}
 
-What was done: {len(evaluation.classes)} products drawn, one model trained on good parts of all of
-them, evaluated on {images} other images, and {new} new parts inspected.
+{aligned(verdicts.plain_rows())}
+found: FAIL or REVIEW; missed: PASS; false alarm: a good part that FAILs
+
+What was done: {len(evaluation.classes)} products drawn, one model trained and calibrated on good
+parts of all of them; it inspected {images} test images and {len(found.new)} new parts.
   report       {out / REPORT}   (open it in a browser)
   heatmaps     {out / PREDICTIONS}
   model        {out / RUN}
 
-With your own images (one folder per product, good parts in PRODUCT/train/good):
-  mambaad train DATA --out RUN --encoder embedded --variant lite --recipe fast
-  mambaad predict RUN IMAGES --out RESULTS
-Without --encoder embedded, timm downloads an encoder trained on ImageNet, which finds more."""
+For research:
+{metrics_table(evaluation)}
+
+With your own images:
+{steps}"""

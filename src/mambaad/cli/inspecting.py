@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mambaad.cli import checks
-from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.exit_codes import ExitCode
+from mambaad.cli.interrupts import again, exit_on_interrupt
 from mambaad.cli.options import (
     Compile,
     Csv,
@@ -21,9 +21,13 @@ from mambaad.cli.options import (
     Run,
     SkipUnreadable,
     Source,
+    Threads,
+    Tiles,
 )
-from mambaad.cli.output import show
+from mambaad.cli.output import STANDARD_OUTPUT, check_results, show, show_next, write_results
 from mambaad.cli.tables import aligned, further_table, metrics_table, verdict_tables
+from mambaad.errors import ConfigError
+from mambaad.files import check_writable, write_text
 
 _SHOWN = 20
 
@@ -50,6 +54,7 @@ def evaluate(
     csv: Csv = None,
     precision: Precision = "float32",
     device: Device = "auto",
+    threads: Threads = None,
     compile: Compile = "auto",
     skip_unreadable: SkipUnreadable = False,
     verdicts: Annotated[
@@ -60,21 +65,27 @@ def evaluate(
         typer.Option(help="Folder for a page with every image; needs a calibrated model."),
     ] = None,
     max_pixels: MaxPixelsAs = None,
+    records: Annotated[
+        str | None,
+        typer.Option(help="Take scores and maps of these results of mambaad inspect --maps."),
+    ] = None,
+    tiles: Tiles = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Measure a model on test images. Seven metrics for each class, and their means."""
-    from mambaad.files import check_writable, write_text
-
-    for path in (json, csv):
-        if path:
-            check_writable(path)
+    check_results(json, csv)
+    if json and json == csv:
+        raise ConfigError(f"--json and --csv are both {json}; give two places")
     checks.check_protocol(protocol)
     checks.check_place(at, protocol)
     checks.check_compute(precision, device, compile)
+    checks.check_tiles(tiles)
     checks.check_source(source)
     checks.check_test_data(source, data)
     if verdicts or report:
         checks.check_calibrated(source, precision)
+    if records is not None:
+        checks.check_installed("pyarrow", "shards", "--records")
     from mambaad.workflows.evaluate import evaluate as run_evaluation
 
     evaluation = run_evaluation(
@@ -89,18 +100,36 @@ def evaluate(
         verdicts=verdicts,
         report=report,
         max_pixels=max_pixels,
+        records=records,
+        tiles=tiles,
     )
     show(metrics_table(evaluation))
     if evaluation.further:
         show(f"\n{further_table(evaluation)}")
-    if json:
-        write_text(json, evaluation.to_json())
-    if csv:
-        write_text(csv, evaluation.to_csv())
+    write_results(json, evaluation.to_json())
+    write_results(csv, evaluation.to_csv())
     if evaluation.verdicts:
         show("\n" + verdict_tables(evaluation.verdicts, at))
     if report:
         show(f"report: {report / 'index.html'}")
+    _show_after_evaluation(source, data, precision, json, has_verdicts=bool(evaluation.verdicts))
+
+
+def _show_after_evaluation(
+    source: Path, data: Path, precision: str, json: Path | None, *, has_verdicts: bool
+) -> None:
+    """Name the next step to verdicts on a line: calibrate, count verdicts, bundle, inspect."""
+    calibrated = checks.calibration_of(source)
+    same = [] if precision == "float32" else ["--precision", precision]
+    if source.is_file():
+        show_next("predict", source, "IMAGES", "--out", "RESULTS", *same)
+    elif calibrated is None:
+        show_next("calibrate", source, data, *checks.how_to_calibrate(source), *same)
+    elif not has_verdicts and calibrated == precision:
+        show_next("evaluate", source, data, "--verdicts", *same)
+    else:
+        figures = ["--metrics", json] if json and json != STANDARD_OUTPUT else []
+        show_next("bundle", source, "--out", source.with_suffix(".mambaad"), *figures)
 
 
 def predict(
@@ -136,39 +165,45 @@ def predict(
     ] = None,
     precision: Precision = "float32",
     device: Device = "auto",
+    threads: Threads = None,
     compile: Compile = "auto",
     max_pixels: MaxPixelsAs = None,
+    tiles: Tiles = None,
     require_signature: RequireSignature = None,
 ) -> None:
     """Inspect images. Heatmaps, and scores and verdicts in predictions.csv and .jsonl."""
     from collections import Counter
 
-    from mambaad.files import check_writable, write_text
-
     if junit:
         check_writable(junit)
     checks.check_compute(precision, device, compile)
+    checks.check_tiles(tiles)
     checks.check_source(source, product=product)
     checks.check_images(images)
+    if good and not report:
+        raise ConfigError("--good shows good parts on a page; give --report too, or omit it")
     if junit:
         checks.check_calibrated(source, precision)
     from mambaad.workflows.predict import predict as run_prediction
     from mambaad.workflows.predict import verdicts_junit
     from mambaad.workflows.predict_inputs import RECORDS, TABLE
 
-    records = run_prediction(
-        source,
-        images,
-        out,
-        product=product,
-        precision=precision,  # type: ignore[arg-type]  # checked above
-        device=device,
-        compile=compile,  # type: ignore[arg-type]
-        report=report,
-        good=good,
-        need_verdicts=junit is not None,
-        max_pixels=max_pixels,
-    )
+    kept = f"interrupted; what was inspected is kept in {out / RECORDS}; all again with: {again()}"
+    with exit_on_interrupt(kept):
+        records = run_prediction(
+            source,
+            images,
+            out,
+            product=product,
+            precision=precision,  # type: ignore[arg-type]  # checked above
+            device=device,
+            compile=compile,  # type: ignore[arg-type]
+            report=report,
+            good=good,
+            need_verdicts=junit is not None,
+            max_pixels=max_pixels,
+            tiles=tiles,
+        )
     skipped = [record for record in records if record.skipped]
     failed = [record for record in records if record.error and not record.skipped]
     show(f"{len(records) - len(failed) - len(skipped)} images: {out / TABLE}")
@@ -189,7 +224,16 @@ def predict(
     if junit:
         write_text(junit, verdicts_junit(records))
     if failed or (junit and any(r.is_rejected for r in records)):
-        raise typer.Exit(1)
+        raise typer.Exit(ExitCode.FAILED)
+    if not counts and source.is_dir():
+        show_next(
+            *("calibrate", source, "DATA", *checks.how_to_calibrate(source)),
+            first="verdicts need thresholds: ",
+        )
+    elif counts and not report:
+        show_next("predict", source, *images, "--out", out, "--report", f"{out}-report")
+    elif counts:
+        show_next("monitor", out / RECORDS, "--bundle", source)
 
 
 def calibrate(
@@ -221,18 +265,22 @@ def calibrate(
     ] = None,
     precision: Precision = "float32",
     device: Device = "auto",
+    threads: Threads = None,
     skip_unreadable: SkipUnreadable = False,
     max_pixels: MaxPixelsAs = None,
+    tiles: Tiles = None,
 ) -> None:
     """Set the thresholds of PASS, REVIEW and FAIL. Uses good parts that were not trained on."""
     from mambaad.inspection.rates import check_rates
 
     checks.check_compute(precision, device)
+    checks.check_tiles(tiles)
     check_rates(target_fpr, review_fpr)
     checks.check_source(run)
-    with exit_on_interrupt("interrupted; run the same command again to resume"):
+    kept = "the models trained so far are kept" if cross_fit else "nothing was changed"
+    with exit_on_interrupt(f"interrupted; {kept}; go on with: {again()}"):
         from mambaad.workflows.calibrate import calibrate as run_calibration
-        from mambaad.workflows.calibrate import calibration_rows
+        from mambaad.workflows.calibration_table import calibration_notes, calibration_rows
 
         calibration = run_calibration(
             run,
@@ -246,12 +294,20 @@ def calibrate(
             device=device,
             skip_unreadable=skip_unreadable,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     show(aligned(calibration_rows(calibration), last_is_text=True))
     show(
         f"\n{calibration.method}; rate: share of good parts above the threshold, with its 95 % "
-        f"confidence interval\nnext: mambaad evaluate {shlex.quote(str(run))} DATA --verdicts"
+        "confidence interval"
     )
+    for note in calibration_notes(calibration):
+        show(note)
+    same = [] if precision == "float32" else ["--precision", precision]
+    if new_parts:  # which need not come with defective ones
+        show_next("bundle", run, "--out", run.with_suffix(".mambaad"))
+    else:
+        show_next("evaluate", run, data, "--verdicts", *same)
 
 
 def monitor(
@@ -270,11 +326,9 @@ def monitor(
     require_signature: RequireSignature = None,
 ) -> None:
     """Look for drift. Compares passed parts with calibration's; exit code 3 on an alarm."""
-    from mambaad.files import check_writable, write_text
-
-    for path in (json, plot):
-        if path:
-            check_writable(path)
+    check_results(json)
+    if plot:
+        check_writable(plot)
     checks.check_source(bundle)
     from mambaad.workflows.monitor import monitor as run_monitoring
 
@@ -286,11 +340,10 @@ def monitor(
             numbers = (f"{highest:.2f}", f"{report.level:.2f}", f"{watch.shift:+.2f}")
             rows.append([name, figure, str(watch.parts), *numbers])
     show(f"{aligned(rows)}\n{_LEGEND}\n\n{aligned(report.verdict_rows())}\n")
-    if json:
-        write_text(json, report.to_json())
+    write_results(json, report.to_json())
     problems = [*report.alarms, *report.few_passed]
     for line in [*report.notes, *problems]:
         show(line)
     if problems:
-        raise typer.Exit(3)
+        raise typer.Exit(ExitCode.ALARM)
     show("no drift" if report.is_watched else "no part passed, so there is nothing to watch")

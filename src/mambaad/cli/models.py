@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mambaad.cli.options import RequireSignature, Run, Source
-from mambaad.cli.output import show
+from mambaad.cli.output import show, show_next
 from mambaad.cli.tables import aligned
 from mambaad.documents import shortened
 
@@ -16,17 +16,8 @@ if TYPE_CHECKING:
     from mambaad.artifacts.bundle import Manifest
     from mambaad.artifacts.snapshot import Snapshot
 
-_UNSET = {
-    "classes": "all",
-    "layout": "detected",
-    "exclude": "none",
-    "float_range": "none",
-    "fold": "none",
-    "blocks": "default",
-    "encoder_groups": "none",
-    "decoder_width": "default",
-}
-"""How a setting is shown whose value is None."""
+_UNSET = {"classes": "all", "layout": "auto", "blocks": "auto", "decoder_width": "auto"}
+"""How a setting is shown whose value is None, where that does not mean "none"."""
 
 
 def info(source: Source, require_signature: RequireSignature = None) -> None:
@@ -35,6 +26,8 @@ def info(source: Source, require_signature: RequireSignature = None) -> None:
 
     with opened(source) as run:
         show(bundle_summary(run, run.manifest) if run.manifest else run_summary(run))
+        step = _next_step(run)
+    show_next(*step)
 
 
 def bundle(
@@ -66,6 +59,7 @@ def bundle(
         else "not calibrated (it gives scores but no verdicts)"
     )
     show(f"{out}: {len(manifest.classes)} classes, {calibrated}, {size:.1f} MiB")
+    show_next("predict", out, "IMAGES", "--out", "RESULTS")
 
 
 def keygen(
@@ -77,6 +71,7 @@ def keygen(
     from mambaad.artifacts.signatures import make_keys
 
     show(f"{key}: the private key; {make_keys(key)}: the public key")
+    show_next("bundle", "RUN", "--out", "LINE.mambaad", "--sign", key)
 
 
 def run_summary(run: Snapshot) -> str:
@@ -108,6 +103,7 @@ def run_summary(run: Snapshot) -> str:
             ["loss, first and last epoch", f"{epochs[0]['loss']:.4f} {epochs[-1]['loss']:.4f}"]
         )
         rows.append(["training time", f"{training_seconds(run) / 60:.1f} min"])
+    rows.append(["calibration", calibration_text(run)])
     if run.has(WEIGHTS):
         rows.append(["weights", f"{run.size(WEIGHTS) / 2**20:.1f} MiB"])
     classes = [["class", "train", "test"]]
@@ -127,7 +123,7 @@ def bundle_summary(bundle: Snapshot, manifest: Manifest) -> str:
         signed = f"with the key {bundle.signature.key[:16]}, {verified}"
     rows = [
         ["classes", ", ".join(manifest.classes)],
-        ["calibrated", manifest.calibrated or "no"],
+        ["calibration", calibration_text(bundle)],
         ["signed", signed],
         ["encoder", f"{manifest.encoder.get('name')} ({manifest.encoder.get('weights')})"],
         ["licence of its weights", manifest.encoder.get("licence", "not known")],
@@ -143,9 +139,46 @@ def bundle_summary(bundle: Snapshot, manifest: Manifest) -> str:
     return aligned(rows, last_is_text=True)
 
 
+def calibration_text(run: Snapshot) -> str:
+    """Say whether and how a model is calibrated, on how many good parts, for which rates."""
+    from mambaad.artifacts.manifest import CALIBRATION
+
+    if not run.has(CALIBRATION):
+        return "none: it gives scores, and no verdicts"
+    from mambaad.artifacts.run_folder import read_config
+    from mambaad.inspection.calibration import read_calibration
+
+    calibration = read_calibration(run, read_config(run).size)
+    assert calibration is not None
+    parts = [len(c.scores) for c in calibration.classes.values()]
+    fail, review = (
+        max(getattr(c, name).asked for c in calibration.classes.values())
+        for name in ("fail", "review")
+    )
+    counts = f"{min(parts)}" if min(parts) == max(parts) else f"{min(parts)} to {max(parts)}"
+    return (
+        f"{calibration.method}, {counts} good parts a class; aims at {fail:.1%} FAIL and "
+        f"{review:.1%} REVIEW or FAIL of good parts; {calibration.precision}"
+    )
+
+
+def _next_step(run: Snapshot) -> list[str]:
+    """What comes next for a run or bundle: the words of a command."""
+    from mambaad.artifacts.manifest import CALIBRATION
+    from mambaad.artifacts.run_folder import is_finished, read_config
+
+    source = str(run.source)
+    if run.manifest is None and not is_finished(run):
+        return ["train", "DATA", "--out", source, "--resume"]
+    if run.manifest is None and not run.has(CALIBRATION):
+        held_out = [] if read_config(run).holdout else ["--cross-fit", "3"]
+        return ["calibrate", source, "DATA", *held_out]
+    return ["predict", source, "IMAGES", "--out", "RESULTS"]
+
+
 def _text(name: str, value: object) -> str:
     if value is None:
-        return _UNSET[name]
+        return _UNSET.get(name, "none")
     if name == "exclude" and isinstance(value, tuple):
         return f"{len(value)} training images"
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

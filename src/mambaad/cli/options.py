@@ -8,7 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
+from mambaad.cli.output import STANDARD_OUTPUT, taken_by_results
 from mambaad.data.walk import text
+from mambaad.process import use_threads
+from mambaad.progress import warn
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by mambaad train.")]
 Source = Annotated[
@@ -33,8 +36,42 @@ Classes = Annotated[
     list[str] | None,
     typer.Option(help="Use these classes only: a,b,c, or one each time it is given. [all]"),
 ]
-Json = Annotated[Path | None, typer.Option(help="Write the results to this JSON file.")]
-Csv = Annotated[Path | None, typer.Option(help="Write the results to this CSV file.")]
+
+
+def _take_output(context: typer.Context, path: Path | None) -> Path | None:
+    if path == STANDARD_OUTPUT and not context.resilient_parsing:
+        context.with_resource(taken_by_results())  # until the command has ended
+    return path
+
+
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the results to this JSON file; -: to standard output.", callback=_take_output
+    ),
+]
+Csv = Annotated[
+    Path | None,
+    typer.Option(
+        help="Write the results to this CSV file; -: to standard output.", callback=_take_output
+    ),
+]
+
+
+def _limit_threads(context: typer.Context, count: int | None) -> int | None:
+    if count and not context.resilient_parsing and (used := use_threads(count)) < count:
+        warn(f"--threads {count}: this process may use {used} cores, so it computes with {used}")
+    return count
+
+
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Threads to compute with; fewer leave cores to other programs. [the cores]",
+        callback=_limit_threads,
+    ),
+]
 
 
 BitDepth = Annotated[
@@ -53,6 +90,15 @@ MaxPixels = Annotated[
 
 MaxPixelsAs = Annotated[
     int | None, typer.Option(min=1, help="Refuse images with more pixels. [as in training]")
+]
+
+
+Tiles = Annotated[
+    str | None,
+    typer.Option(
+        help="Size and stride of the tiles in which images larger than one are seen, such as "
+        "512:384, or off. [as calibrated, or trained]"
+    ),
 ]
 
 

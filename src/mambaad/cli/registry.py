@@ -7,15 +7,12 @@ from typing import Annotated
 
 import typer
 
+from mambaad.cli.commands import App
 from mambaad.cli.options import RequireSignature
-from mambaad.cli.output import show
+from mambaad.cli.output import show, show_next
 from mambaad.cli.tables import aligned
 
-app = typer.Typer(
-    help="Keep versions of bundles for each production line.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = App("Keep versions of bundles for each production line.")
 
 Root = Annotated[Path, typer.Option(help="Folder of the registry.", envvar="MAMBAAD_REGISTRY")]
 LineName = Annotated[str, typer.Argument(metavar="LINE", help="Name of the production line.")]
@@ -38,6 +35,7 @@ def add(
 
     version = Registry(root).add(line, bundle, note, check=check_bundle)
     show(f"{line}: version {version.number}, {len(version.classes)} classes")
+    show_next("registry", "promote", line, version.number, "--root", root)
 
 
 @app.command(name="list")
@@ -67,6 +65,7 @@ def promote(
 
     Registry(root).promote(line, version)
     show(f"{line}: version {version} is in use")
+    show_next("serve", "--registry", root, "--line", line)
 
 
 @app.command()

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from mambaad.cli.output import show
+from mambaad.cli.options import Threads
+from mambaad.cli.output import show, show_next
 from mambaad.cli.serve import _DATA, Data, Database, _needs_extra, app
 from mambaad.cli.tables import aligned
 
@@ -28,6 +29,7 @@ def recalibrate(
     device: Annotated[str, typer.Option(help="cpu, cuda, ...; auto: a GPU if there is one.")] = (
         "auto"
     ),
+    threads: Threads = None,
 ) -> None:
     """Set thresholds again, from reviewed parts of a service.
 
@@ -37,7 +39,7 @@ def recalibrate(
     """
     _needs_extra()
     from mambaad.serve.review import stored
-    from mambaad.workflows.calibrate import calibration_rows
+    from mambaad.workflows.calibration_table import calibration_rows
 
     calibration = stored.recalibrate(
         bundle,
@@ -50,7 +52,7 @@ def recalibrate(
         device=device,
     )
     show(aligned(calibration_rows(calibration)))
-    show(f"written: {out}")
+    show_next("registry", "add", "LINE", out, done=f"written: {out}")
 
 
 @app.command()
@@ -70,3 +72,5 @@ def export(
     counts = stored.export(data, out, database, for_calibration=for_calibration)
     found = ", ".join(f"{count} {kind}" for kind, count in counts.items()) or "no decisions"
     show(f"{out}: {found}")
+    if counts:
+        show_next("data", "check", out)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from mambaad.cli.commands import App, Group
+from mambaad.cli.exit_codes import ExitCode
 from mambaad.cli.interrupts import exit_on_interrupt
 from mambaad.cli.output import show
 from mambaad.errors import ConfigError
@@ -16,7 +17,7 @@ from mambaad.errors import ConfigError
 _RUN = "run"
 
 
-class _Group(TyperGroup):
+class _Group(Group):
     """``mambaad serve BUNDLE`` is short for ``mambaad serve run BUNDLE``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -25,23 +26,16 @@ class _Group(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(
-    help="Run an inspection service: mambaad serve BUNDLE.",
-    cls=_Group,
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
-user = typer.Typer(
-    help="Manage who may log in.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = App("Run an inspection service: mambaad serve BUNDLE.", cls=_Group)
+user = App("Manage who may log in.")
 app.add_typer(user, name="user")
 
 Data = Annotated[Path, typer.Option(help="Folder of everything that the service keeps.")]
 Database = Annotated[
     str | None,
-    typer.Option(help="URL of a PostgreSQL database, postgresql://... [SQLite in --data]"),
+    typer.Option(
+        metavar="URL", help="URL of a PostgreSQL database, postgresql://... [SQLite in --data]"
+    ),
 ]
 _DATA = Path("mambaad-data")
 
@@ -116,7 +110,9 @@ def run(
     watch_then: Annotated[
         str, typer.Option(help="What happens to them then: leave, or move.")
     ] = "leave",
-    webhook: Annotated[str | None, typer.Option(help="Post each inspection to this URL.")] = None,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Post each inspection to this URL.")
+    ] = None,
     mqtt: Annotated[
         str | None,
         typer.Option(help="Publish each inspection to this broker, mqtt://HOST or mqtts://HOST."),
@@ -165,7 +161,7 @@ def verify(
     show(f"{found.rows} rows hold; the last hash is {found.head}")
     if found.problem:
         show(f"mambaad: {found.problem}", err=True)
-        raise typer.Exit(3)
+        raise typer.Exit(ExitCode.ALARM)
 
 
 @user.command()

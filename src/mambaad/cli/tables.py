@@ -14,14 +14,18 @@ if TYPE_CHECKING:  # they import PyTorch, which mambaad info does not need
     from mambaad.workflows.verdicts import VerdictEvaluation
 
 
+_LONGEST_CELL = 800
+
+
 def aligned(rows: Sequence[Sequence[str]], *, last_is_text: bool = False) -> str:
-    """Lay out rows as a table, numbers to the right; every cell stays within its line.
+    """Lay out rows as a table, numbers to the right; every cell stays within its line, and is cut
+    where it is very long (names that were made by accident).
 
     Args:
         rows: of equal length, headings included; the first column is text.
         last_is_text: whether the last column is text too.
     """
-    rows = [list(map(printable, row)) for row in rows]
+    rows = [list(map(_cell, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     text_columns = {0, len(widths) - 1} if last_is_text else {0}
     return "\n".join(
@@ -31,6 +35,11 @@ def aligned(rows: Sequence[Sequence[str]], *, last_is_text: bool = False) -> str
         ).rstrip()
         for row in rows
     )
+
+
+def _cell(text: str) -> str:
+    text = printable(text)
+    return text if len(text) <= _LONGEST_CELL else f"{text[:_LONGEST_CELL]} ..."
 
 
 def metrics_table(evaluation: Evaluation) -> str:
@@ -68,8 +77,14 @@ def _place(evaluation: Evaluation) -> str:
 
 
 def verdict_tables(evaluation: VerdictEvaluation, at: str = "map") -> str:
-    """How often verdicts are right: product given, product inferred, one decision for all."""
-    return f"""Verdicts, product given (per cent of the good and of the defective parts)
+    """What was found, in numbers of parts; then rates, with the product given, and inferred."""
+    warnings = "".join(f"\nWARNING: {line}" for line in evaluation.warnings())
+    return f"""{evaluation.lead()}{warnings}
+
+{aligned(evaluation.plain_rows())}
+found: FAIL or REVIEW; missed: PASS; false alarm: a good part that FAILs
+
+In detail. Verdicts, product given (per cent of the good and of the defective parts)
 {aligned(evaluation.to_rows(evaluation.given))}
 
 Verdicts, product inferred

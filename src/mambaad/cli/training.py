@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mambaad.cli import checks
-from mambaad.cli.interrupts import exit_on_interrupt
+from mambaad.cli.exit_codes import ExitCode
+from mambaad.cli.interrupts import again, exit_on_interrupt
 from mambaad.cli.options import (
     BitDepth,
     Classes,
@@ -18,11 +18,13 @@ from mambaad.cli.options import (
     MaxPixels,
     Run,
     SkipUnreadable,
+    Threads,
     names,
     reading,
 )
-from mambaad.cli.output import show
+from mambaad.cli.output import show, show_next
 from mambaad.cli.tables import aligned
+from mambaad.launch import launched
 
 if TYPE_CHECKING:
     from mambaad.workflows.extend import Extension
@@ -75,6 +77,13 @@ def train(
             help="Height and width of images: 256, or 224x320. [256; DINO's ViTs: 28 patches]"
         ),
     ] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            help="Size and stride of the tiles in which images larger than one are seen, such as "
+            "512:384; size is then theirs. [none]"
+        ),
+    ] = None,
     mixer: Annotated[
         str | None,
         typer.Option(
@@ -119,6 +128,7 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random. [42]")] = None,
     device: Device = "auto",
+    threads: Threads = None,
     devices: Annotated[int | None, typer.Option(help="Number of processes or GPUs. [1]")] = None,
     precision: Annotated[str | None, typer.Option(help="32-true or bf16-mixed. [32-true]")] = None,
     cache_features: Annotated[
@@ -147,15 +157,21 @@ def train(
     config: Annotated[
         Path | None, typer.Option(help="YAML file of settings; flags override it.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Resume an interrupted run; with more --epochs, train a run longer, finished or "
+            "not.",
+        ),
+    ] = False,
     skip_unreadable: SkipUnreadable = False,
 ) -> None:
     """Train one model for all classes of a data set. Uses their good parts only."""
-    from mambaad.config import check_names
-    from mambaad.config_file import read_config_file
     from mambaad.data.exclusion import read_exclusions
     from mambaad.data.layout_file import as_setting
     from mambaad.data.layouts import class_names
+    from mambaad.settings_file import naming_line, read_settings_file
 
     given: dict[str, Any] = {
         "layout": layout,
@@ -167,6 +183,7 @@ def train(
         "encoder": encoder,
         "encoder_weights": encoder_weights,
         "size": size,
+        "tiles": tiles,
         "mixer": mixer,
         "scan": scan,
         "directions": directions,
@@ -184,9 +201,10 @@ def train(
         "compile": compile,
         "logger": logger,
     }
-    settings = read_config_file(config) if config else {}
-    settings |= {name: value for name, value in given.items() if value is not None}
-    check_names(settings)
+    settings = read_settings_file(config) if config else {}
+    flags = {name: value for name, value in given.items() if value is not None}
+    only_in_file = settings.keys() - flags.keys()
+    settings |= flags
     if "layout" in settings:
         settings["layout"] = as_setting(settings["layout"])
     if classes and any(classes):
@@ -195,14 +213,27 @@ def train(
         )
     if isinstance(settings.get("exclude"), (str, Path)):  # else the names themselves
         settings["exclude"] = read_exclusions(settings["exclude"], data)
-    checks.check_training(data, out, settings, device, resume=resume)
-    with exit_on_interrupt():
+    launch = launched()
+    if launch is None or launch.is_first:  # the others hear from it what is wrong
+        with naming_line(config, only_in_file):
+            checks.check_training(data, out, settings, device, resume=resume)
+    with exit_on_interrupt(None if launch else lambda: _kept(out)):
         from mambaad.workflows.train import train as run_training
 
         run_training(
             data, out, resume=resume, skip_unreadable=skip_unreadable, device=device, **settings
         )
-    show(f"trained: {out}; next: {shlex.join(['mambaad', 'evaluate', str(out), str(data)])}")
+    if launch is None or launch.is_first:
+        show_next("evaluate", out, data, done=f"trained: {out}")
+
+
+def _kept(out: Path) -> str:
+    """Say what an interrupted training has kept, and how to go on."""
+    from mambaad.artifacts.manifest import has_begun
+
+    if not has_begun(out):
+        return f"interrupted; nothing was written; again with: {again()}"
+    return f"interrupted; what was trained is kept in {out}; resume with: {again('--resume')}"
 
 
 def extend(
@@ -218,13 +249,15 @@ def extend(
     ] = 0.03,
     skip_unreadable: SkipUnreadable = False,
     device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Teach a trained model a further class. Refused if it forgets the others."""
     from mambaad.inference.compute import check_device
 
     check_device(device)
     checks.check_source(run)
-    with exit_on_interrupt(otherwise="interrupted; run the same command again to resume"):
+    kept = f"interrupted; {run} was not changed, and what was trained is kept beside it"
+    with exit_on_interrupt(f"{kept}; go on with: {again()}"):
         from mambaad.workflows.extend import extend as run_extension
 
         found = run_extension(
@@ -237,10 +270,10 @@ def extend(
             skip_unreadable=skip_unreadable,
             device=device,
         )
-    _report_extension(run, new, found, replay)
+    _report_extension(run, new, old, found, replay)
 
 
-def _report_extension(run: Path, new: Path, found: Extension, replay: float) -> None:
+def _report_extension(run: Path, new: Path, old: Path, found: Extension, replay: float) -> None:
     show(aligned(found.to_rows()))
     show("per cent; old classes: before > after; protocol exact, at the map's size")
     if found.untested:
@@ -258,10 +291,11 @@ def _report_extension(run: Path, new: Path, found: Extension, replay: float) -> 
             f"{' or a larger --replay' if replay < 1 else ''}",
             err=True,
         )
-        raise typer.Exit(1)
-    show(
-        f"extended: {found.run}, the former is {found.former}; next: put {new} beside the other "
-        f"classes, and mambaad calibrate {shlex.quote(str(found.run))} DATA"
+        raise typer.Exit(ExitCode.FAILED)
+    show(f"extended: {found.run}, the former is {found.former}")
+    show_next(
+        *("calibrate", found.run, old, *checks.how_to_calibrate(found.run)),
+        first=f"put {new} beside the other classes in {old}, and ",
     )
 
 
@@ -291,4 +325,4 @@ def import_checkpoint(
         encoder_weights=encoder_weights or "timm",
         scan=scan,  # type: ignore[arg-type]  # checked above
     )
-    show(f"imported: {out}; next: mambaad predict {shlex.quote(str(out))} IMAGES --out DIR")
+    show_next("predict", out, "IMAGES", "--out", "RESULTS", done=f"imported: {out}")

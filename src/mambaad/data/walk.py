@@ -44,7 +44,7 @@ _NO_IMAGES = frozenset(
         *(".txt", ".md", ".rst", ".pdf", ".doc", ".docx", ".odt", ".rtf", ".html", ".htm"),
         *(".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".xls", ".xlsx"),
         *(".log", ".ini", ".cfg", ".db", ".py", ".sh", ".bat", ".ipynb", ".md5", ".sha256"),
-        *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"),
+        *(".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".parquet"),
     ]
 )
 """Suffixes, in lower case, of files that nobody expects to be read as images."""
@@ -152,7 +152,7 @@ def walk(root: Path, *, leave_out: Collection[Path] = (), follow: Collection[Pat
             elif is_file and is_image(path):
                 found.images.append(path)
             else:
-                found.unread.append(_unread_file(path, is_file))
+                found.unread.append(unread_file(path, is_file))
     found.images.sort()
     found.unread.sort(key=lambda unread: unread.path)
     return found
@@ -209,7 +209,8 @@ def _unread_folder(path: Path) -> Unread:
     return Unread(path, kind, f"is {article}{kind}", count_files(path), is_usual=True)
 
 
-def _unread_file(path: Path, is_file: bool) -> Unread:
+def unread_file(path: Path, is_file: bool) -> Unread:
+    """Say why a file is not read that :func:`is_image` is not true of."""
     if not is_visible(path.name):
         return Unread(path, "hidden", "is hidden", is_usual=True)
     if not is_file and os.path.islink(path):  # noqa: PTH114  # of a path below a closed folder too

@@ -54,21 +54,27 @@ class Observation(NamedTuple):
 
 @runtime_checkable
 class Engine(Protocol):
-    """A trained model, ready to observe images.
+    """A trained model, ready to observe images."""
 
-    Attributes:
-        device: the type of device that it computes on: ``"cpu"``, ``"cuda"``, ...
-        size: height and width of its images and anomaly maps, in pixels.
-        batch_size: the number of images at a time that is fastest.
-        reads_ahead: the number of threads that should decode images for it.
-        trained: the model as trained, for explanations; None if it was not kept.
-    """
+    @property
+    def device(self) -> str:
+        """The type of device that it computes on: ``"cpu"``, ``"cuda"``, ..."""
 
-    device: str
-    size: tuple[int, int]
-    batch_size: int
-    reads_ahead: int
-    trained: System | None
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of its images and anomaly maps, in pixels."""
+
+    @property
+    def batch_size(self) -> int:
+        """The number of images at a time that is fastest."""
+
+    @property
+    def reads_ahead(self) -> int:
+        """The number of threads that should decode images for it."""
+
+    @property
+    def trained(self) -> System | None:
+        """The model as trained, for explanations; None if it was not kept."""
 
     def observe(self, images: UInt8[np.ndarray, "b h w 3"]) -> list[Observation]:
         """Observe one or more images, 8-bit RGB at the engine's size; returns them in order.

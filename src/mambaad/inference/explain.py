@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +163,7 @@ class ReferenceParts:
         self,
         model: System,
         size: tuple[int, int],
-        parts: dict[str, Sequence[Sample]],
+        parts: Mapping[str, Sequence[Sample]],
         most: int = 50,
     ) -> None:
         self._encoder = model.encoder

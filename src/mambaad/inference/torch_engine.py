@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import logging
 import math
 import threading
 
@@ -42,6 +43,8 @@ from mambaad.models.system import Reconstruction, System
 from mambaad.process import is_out_of_memory, limit_threads
 from mambaad.progress import warn
 
+_log = logging.getLogger(__name__)
+
 _GPU_PIXELS = 16 * 256 * 256
 """Pixels of a batch on a GPU: enough to fill it, in a few GiB."""
 _CHECKED = WARM_UP + 2
@@ -73,6 +76,9 @@ def load_engine(
     """
     place = find_device(device)
     limit_threads()
+    _log.debug(
+        "%s: %s, on %s with %d threads", run.source, precision, place, torch.get_num_threads()
+    )
     model = load_model(run)
     trained = copy.deepcopy(model) if keep_trained else None
     means = torch.from_numpy(read_prototypes(run).means)

@@ -16,14 +16,18 @@ from mambaad.artifacts.manifest import CALIBRATION
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.snapshot import Snapshot
 from mambaad.artifacts.tensors import Content, parse_tensors, tensors_content
+from mambaad.data.masks import resize_mask_nearest
 from mambaad.errors import RunError
 from mambaad.inference.engine import Observation
 from mambaad.inspection.product_settings import ProductSettings
 from mambaad.inspection.quality import Quality, QualityLimits, quality_limits
 from mambaad.inspection.thresholds import Threshold, conformal_threshold
+from mambaad.size import check_tiles
 
 FORMAT = 2
 """In format 1 scores were maxima of the whole anomaly map, a residual head's part included."""
+TORCH = "torch"
+"""The runtime of runs and bundles; that of an export is its target."""
 OUTLINED = 0.005
 """Share of the good parts' map pixels that lie above the outline threshold."""
 UNKNOWN = 0.4
@@ -84,8 +88,10 @@ class Calibration:
 
     ``method``: where the good parts came from. ``folds``: the number of cross-fitting folds, else
     0. ``precision``: the precision that the model ran in. ``weights``: the SHA-256 of its weights.
+    ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``. ``runtime``: what ran
+    it, :data:`TORCH` or the target of an export. ``format``: of the file that it was read from.
     ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``. ``format``: of the file
-    that it was read from.
+    that it was read from. ``tiles``: size and stride of the tiles that large images were seen in.
     """
 
     classes: Mapping[str, ClassCalibration]
@@ -95,15 +101,23 @@ class Calibration:
     weights: str
     device: str = "cpu"
     format: int = FORMAT
+    runtime: str = TORCH
+    tiles: tuple[int, int] | None = None
 
 
 def inspected_map(
     anomaly_map: Float[np.ndarray, "h w"], settings: ProductSettings
 ) -> Float[np.ndarray, "h w"]:
-    """Mask an anomaly or a scored map: minus infinity where defects do not count."""
-    if settings.inspected is None:
+    """Mask an anomaly or a scored map: minus infinity where defects do not count.
+
+    The map of a large image in tiles has another size than the settings' mask, which is resized.
+    """
+    inspected = settings.inspected
+    if inspected is None:
         return anomaly_map
-    return np.where(settings.inspected, anomaly_map, np.float32(-np.inf))
+    if inspected.shape != anomaly_map.shape:
+        inspected = resize_mask_nearest(inspected, *anomaly_map.shape)
+    return np.where(inspected, anomaly_map, np.float32(-np.inf))
 
 
 def summarise_part(
@@ -210,6 +224,12 @@ class _Record:
     weights: str
     classes: dict[str, _ClassRecord]
     device: str = "cpu"
+    runtime: str = TORCH
+    tiles: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.tiles is not None:
+            check_tiles(self.tiles)
 
 
 def calibration_content(calibration: Calibration) -> Content:
@@ -231,7 +251,7 @@ def calibration_content(calibration: Calibration) -> Content:
             "mm_per_px": c.settings.mm_per_px,
             "min_area_px": c.settings.min_area_px,
         }
-    about = {
+    about: dict[str, Any] = {
         "format": FORMAT,
         "method": calibration.method,
         "folds": calibration.folds,
@@ -240,6 +260,10 @@ def calibration_content(calibration: Calibration) -> Content:
         "device": calibration.device,
         "classes": classes,
     }
+    if calibration.runtime != TORCH:  # a name that versions without exports do not read
+        about["runtime"] = calibration.runtime
+    if calibration.tiles:  # unknown to former versions, which read all others
+        about["tiles"] = list(calibration.tiles)
     return tensors_content(tensors, about)
 
 
@@ -284,6 +308,8 @@ def read_calibration(run: Snapshot, size: tuple[int, int]) -> Calibration | None
         record.weights,
         record.device,
         record.format,
+        record.runtime,
+        record.tiles,
     )
 
 

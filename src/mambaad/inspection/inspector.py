@@ -25,11 +25,21 @@ from mambaad.inference.compute import (
     check_device,
     check_precision,
 )
-from mambaad.inspection.calibration import Calibration, read_calibration
-from mambaad.inspection.decision import decide
+from mambaad.inference.engine import Engine, Observation
+from mambaad.inspection.calibration import read_calibration
+from mambaad.inspection.decision import decide, nearest_product
+from mambaad.inspection.loading import Running, load_engine, mismatch
 from mambaad.inspection.prediction import Origin, Prediction
 from mambaad.inspection.records import Record, record_of
-from mambaad.inspection.stream import Item, Observed, Pixels, observe_one, observe_stream
+from mambaad.inspection.stream import (
+    Item,
+    Observed,
+    Pixels,
+    Region,
+    observe_one,
+    observe_stream,
+)
+from mambaad.inspection.tiles import TiledEngine, choose_tiling
 from mambaad.progress import warn
 from mambaad.types import Reading
 
@@ -66,9 +76,11 @@ class Inspector:
     """A trained model, ready to inspect images.
 
     Args:
-        source: the run folder that training wrote, or a bundle (``.mambaad``) made from it.
+        source: the run folder that training wrote, or a bundle (``.mambaad``) or an export made
+            from it. An export is run by its own runtime, on the CPU, without PyTorch.
         precision: ``"float32"``, or ``"bfloat16"`` for matrix products and convolutions: faster
-            where the processor has it, to about three digits; on a GPU by autocast.
+            where the processor has it, to about three digits; on a GPU by autocast. An export has
+            the one that it was made with.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``; ``"auto"`` is the first NVIDIA or
             AMD GPU that works, else the CPU.
         compile: ``"default"`` or ``"cuda-graphs"`` compile the network with torch.compile, see
@@ -77,16 +89,22 @@ class Inspector:
         keep_trained: also keep a copy of the model as trained, which explanations need.
         keep_evidence: give observations their :class:`mambaad.inference.engine.Evidence`.
         max_pixels: images with more are refused; by default as in training.
+        tiles: size and stride of the tiles in which images larger than one are seen, such as
+            ``"512:384"``; ``"off"`` for none. The size is that of the model's images. By default
+            as calibrated, or else as trained.
         require_signature: the file of a public key; refuse what is not a bundle that was signed
             with its private key (``mambaad bundle --sign``).
 
     Attributes:
-        source, precision: as given.
+        source: as given.
+        precision: as given, or that of the export.
+        tiling: where the tiles of large images lie; None: they are only seen as a whole.
         engine: runs the model (:class:`mambaad.inference.engine.Engine`).
         config: the settings that it was trained with.
         products: the classes that the model was trained on; empty if not known.
         reading: how the pixels of files are read, as in training.
-        size: height and width of the resized images and of the anomaly maps, in pixels.
+        size: height and width of the resized images and of the anomaly maps, in pixels. Maps of
+            images in tiles have their own size (:func:`mambaad.inspection.tiles.map_shape`).
         heatmap_range: the map's values at both ends of the heatmaps of classes without a
             calibration.
         calibration: the per-class thresholds; None without one, or with one that does not apply.
@@ -95,9 +113,10 @@ class Inspector:
             predictions name no product.
 
     Raises:
-        ConfigError: an unknown precision or way to compile, a device that is not available, or no
-            public key.
-        RunError: not a run or bundle, a damaged one, or one whose first epoch has not ended.
+        ConfigError: an unknown precision or way to compile, a device that is not available, no
+            public key, or tiles of another size than the model's images.
+        RunError: not a run or bundle, a damaged one, or one whose first epoch has not ended; or
+            a bundle that was made with other tiles.
     """
 
     def __init__(
@@ -110,38 +129,47 @@ class Inspector:
         keep_trained: bool = False,
         keep_evidence: bool = False,
         max_pixels: int | None = None,
+        tiles: str | tuple[int, int] | None = None,
         require_signature: str | Path | None = None,
     ) -> None:
         check_precision(precision)
         check_device(device)
         check_compilation(compile)
         self.source = source
-        self.precision = precision
         with opened(source, require_signature) as run:  # all of one generation
             self.config = read_config(run)
             self.reading = self.config.reading
             if max_pixels is not None:
                 self.reading = replace(self.reading, max_pixels=max_pixels)
-            from mambaad.inference.torch_engine import load_engine  # PyTorch takes seconds to load
-
-            self.engine = load_engine(
+            self.size = self.config.size
+            calibration = read_calibration(run, self.size)
+            made = calibration.tiles if calibration else self.config.tiles
+            self.tiling = choose_tiling(source, self.size, made, tiles)
+            engine, self.precision, runtime = load_engine(
                 run,
                 precision,
                 device=device,
                 compile=compile,
                 keep_trained=keep_trained,
-                keep_evidence=keep_evidence,
+                keep_evidence=keep_evidence or self.tiling is not None,
             )
-            self.size = self.config.size
+            self.engine: Engine = engine
+            if self.tiling:
+                self.engine = TiledEngine(engine, self.tiling, keep_evidence=keep_evidence)
             prototypes = read_prototypes(run)
             self.products = prototypes.products or tuple(read_data_summary(run)["classes"])
             self.weights = run.digest(WEIGHTS)
-            calibration = read_calibration(run, self.size)
         self.heatmap_range = prototypes.heatmap_range
         self.is_finished = not self.products or bool(prototypes.products)
-        problem = calibration and _mismatch(
-            calibration, self.weights, precision, self.engine.device, self.config.head
+        running = Running(
+            self.weights,
+            self.precision,
+            runtime,
+            self.engine.device,
+            self.config.head,
+            (self.tiling.size, self.tiling.stride) if self.tiling else None,
         )
+        problem = calibration and mismatch(calibration, running)
         if problem:
             warn(f"{source}: {problem}")
         self.calibration = None if problem else calibration
@@ -206,10 +234,15 @@ class Inspector:
         given = _Given(self.reading, color, bit_depth, float_range)
         if not isinstance(image, (list, tuple)):
             item = given.item(image, "image", product)
-            return _prediction(self.judge(observe_one(self.engine, item), product), self)
+            observed = observe_one(self.engine, item, self.region_of)
+            return _prediction(self.judge(observed, product), self)
         items = (given.item(one, f"images[{i}]", product) for i, one in enumerate(image))
         stream = observe_stream(
-            self.engine, items, batch_size=self.engine.batch_size, is_live=False
+            self.engine,
+            items,
+            batch_size=self.engine.batch_size,
+            is_live=False,
+            region_of=self.region_of,
         )
         return [_prediction(self.judge(observed, product), self) for observed in stream]
 
@@ -245,7 +278,8 @@ class Inspector:
 
     def stream(self, items: Iterable[Item], *, batch_size: int = 1) -> Iterator[Inspected]:
         """Inspect images in their order; see :func:`mambaad.inspection.stream.observe_stream`."""
-        for observed in observe_stream(self.engine, items, batch_size=batch_size):
+        stream = observe_stream(self.engine, items, batch_size=batch_size, region_of=self.region_of)
+        for observed in stream:
             yield self.judge(observed, observed.item.product)
 
     def judge(self, observed: Observed, product: str | None) -> Inspected:
@@ -270,6 +304,14 @@ class Inspector:
             error=str(observed.error) if observed.error else None,
         )
         return Inspected(record, prediction, observed)
+
+    def region_of(self, item: Item, whole: Observation) -> Region | None:
+        """Where an image is inspected, by the settings of its product; None: everywhere."""
+        product = item.product
+        if product is None:
+            product, _ = nearest_product(self.products, whole.distances, self.calibration)
+        c = self.calibration.classes.get(product or "") if self.calibration else None
+        return c.settings.inspected if c else None
 
     def range_of(self, prediction: Prediction) -> tuple[float, float]:
         """The heatmap range of an image: that of its class, or the run's if it has none."""
@@ -333,28 +375,3 @@ def _prediction(inspected: Inspected, inspector: Inspector) -> Prediction:
     record = inspected.record.model_dump(mode="json")
     origin = Origin(observed.pixels, record, inspector.range_of(prediction))
     return replace(prediction, _origin=origin)
-
-
-def _mismatch(
-    calibration: Calibration, weights: str, precision: Precision, device: str, head: str
-) -> str | None:
-    """The reason why a calibration does not apply to this model; None if it does."""
-    if calibration.weights != weights:
-        return "trained further after calibration, so there are no verdicts; calibrate again"
-    if calibration.format == 1 and head != "off":
-        return (
-            "calibrated when the residual head still counted in the score, so there are no "
-            "verdicts; calibrate again"
-        )
-    if calibration.precision != precision:
-        return (
-            f"calibrated with --precision {calibration.precision}, so there are no verdicts "
-            f"with {precision}; use {calibration.precision}, or calibrate again"
-        )
-    if precision != "float32" and device != calibration.device:
-        return (
-            f"calibrated with bfloat16 on '{calibration.device}', whose rounding is not that of "
-            f"'{device}', so there are no verdicts; use --device {calibration.device}, or "
-            "calibrate with float32"
-        )
-    return None

@@ -70,13 +70,45 @@ def draw_outlines(
     no defect.
     """
     height, width = image.shape[:2]
+    drawn: UInt8[np.ndarray, "h w 3"] = image.copy()
+    drawn[_line(mask, height, width, max(round(min(height, width) / 200), 1))] = _OUTLINE
+    return drawn
+
+
+def outline_layer(
+    mask: Bool[np.ndarray, "h w"], shape: tuple[int, int], colour: tuple[int, int, int]
+) -> UInt8[np.ndarray, "h2 w2 4"]:
+    """Outline the regions of a mask as a transparent layer (RGBA) that is laid over an image.
+
+    Args:
+        mask: resized to the layer (nearest).
+        shape: height and width of the layer.
+        colour: red, green, blue. The line is a 100th of the smaller side wide, outside the region.
+    """
+    height, width = shape
+    layer: UInt8[np.ndarray, "h2 w2 4"] = np.zeros((height, width, 4), np.uint8)
+    layer[_line(mask, height, width, max(round(min(shape) / 100), 1))] = (*colour, 255)
+    return layer
+
+
+def _line(
+    mask: Bool[np.ndarray, "h w"], height: int, width: int, wide: int
+) -> Bool[np.ndarray, "h2 w2"]:
+    """Where the outlines of a mask's regions are, in an image of another size."""
     small = Image.fromarray(mask.astype(np.uint8))
     inside = np.asarray(small.resize((width, height), Image.Resampling.NEAREST))
-    reach = 2 * max(round(min(height, width) / 200), 1) + 1
     # A square's maximum, along one side after the other: its time does not grow with the square.
     around = inside
     for axis in (0, 1):
-        around = ndimage.maximum_filter1d(around, reach, axis, mode="constant")
-    drawn: UInt8[np.ndarray, "h w 3"] = image.copy()
-    drawn[around > inside] = _OUTLINE
-    return drawn
+        around = ndimage.maximum_filter1d(around, 2 * wide + 1, axis, mode="constant")
+    outside: Bool[np.ndarray, "h2 w2"] = around > inside
+    return outside
+
+
+def colour_stops(count: int) -> list[tuple[int, int, int, float]]:
+    """The heatmap's colours at evenly spaced values: red, green, blue, opacity; for a legend."""
+    found = []
+    for share in np.linspace(0, 1, count).tolist():
+        red, green, blue = _COLOURS[round(255 * share)].round().astype(int).tolist()
+        found.append((red, green, blue, _MAX_OPACITY * share))
+    return found

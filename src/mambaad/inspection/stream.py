@@ -6,7 +6,7 @@ stream (predict, evaluate, calibrate, reports) add each image to their sinks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
@@ -18,13 +18,16 @@ from jaxtyping import Bool, UInt8
 from mambaad.data.checks import MaskSizeError, check_images, read_sample
 from mambaad.data.images import AUTO, read_image, resize_image
 from mambaad.data.read_ahead import read_ahead
+from mambaad.data.strips import ArrayStrips, FileStrips, open_strips, reduced
 from mambaad.errors import ConfigError, DataError, MambaADError, RunError
 from mambaad.inference.engine import Engine, Observation
 from mambaad.inspection.quality import Quality, measure_quality
+from mambaad.inspection.tiles import TiledEngine
 from mambaad.progress import warn
 from mambaad.types import ProductClass, Reading, Sample
 
 Pixels = UInt8[np.ndarray, "h w 3"]
+Region = Bool[np.ndarray, "h w"]
 
 MOST_WAITING = 2**28
 """Bytes of decoded images from which on no more are read ahead, or put into one batch."""
@@ -56,7 +59,8 @@ class Observed:
 
     ``pixels``: the original image, 8-bit RGB; None if it could not be read. ``mask``: of the
     sample's defect, at the image's size; None without one. ``turned_apart``: whether image and
-    mask may not lie one on the other (:class:`mambaad.data.checks.Joined`).
+    mask may not lie one on the other (:class:`mambaad.data.checks.Joined`). ``strips``: of an image
+    too large to be kept, of which ``pixels`` are a smaller one (:mod:`mambaad.data.strips`).
     """
 
     item: Item
@@ -66,6 +70,7 @@ class Observed:
     observation: Observation | None = None
     error: MambaADError | None = None
     turned_apart: bool = False
+    strips: FileStrips | None = None
 
     @property
     def result(self) -> tuple[Observation, Quality]:
@@ -77,8 +82,22 @@ class Observed:
         return self.observation, self.quality
 
 
+RegionOf = Callable[[Item, Observation], Region | None]
+"""Where an image is inspected, given the observation of the whole; None: everywhere."""
+
+
+def everywhere(item: Item, whole: Observation) -> Region | None:
+    """Every image is inspected everywhere (a :data:`RegionOf`)."""
+    return None
+
+
 def observe_stream(
-    engine: Engine, items: Iterable[Item], *, batch_size: int = 1, is_live: bool = True
+    engine: Engine,
+    items: Iterable[Item],
+    *,
+    batch_size: int = 1,
+    is_live: bool = True,
+    region_of: RegionOf = everywhere,
 ) -> Iterator[Observed]:
     """Observe images in their order.
 
@@ -91,6 +110,7 @@ def observe_stream(
         batch_size: how many files are observed together: 1 for the lowest latency, the engine's own
             for the highest throughput. On a GPU, values differ by rounding between batch sizes.
         is_live: whether an item of pixels comes only after the observation of the one before.
+        region_of: says where an image is inspected; tiles elsewhere are not looked at.
 
     Yields:
         Each image once; with an error if it cannot be read (DataError) or the model's values are
@@ -102,7 +122,7 @@ def observe_stream(
     """
 
     def prepare(item: Item) -> tuple[Observed, Pixels | None]:
-        return _prepare(item, engine.size)
+        return _prepare(item, engine)
 
     def is_alone(item: Item) -> bool:
         return is_live and isinstance(item.image, np.ndarray)
@@ -110,7 +130,7 @@ def observe_stream(
     for are_alone, group in groupby(items, is_alone):
         if are_alone:
             for prepared in map(prepare, group):
-                yield from _observe(engine, [prepared])
+                yield from _observe(engine, [prepared], region_of)
             continue
         ahead = max(2, batch_size)
         files = read_ahead(
@@ -123,12 +143,12 @@ def observe_stream(
         )
         with closing(files) as read:
             while batch := _next_batch(read, batch_size):
-                yield from _observe(engine, batch)
+                yield from _observe(engine, batch, region_of)
 
 
-def observe_one(engine: Engine, item: Item) -> Observed:
+def observe_one(engine: Engine, item: Item, region_of: RegionOf = everywhere) -> Observed:
     """Observe one image, in the caller's thread; see :func:`observe_stream`."""
-    (observed,) = _observe(engine, [_prepare(item, engine.size)])
+    (observed,) = _observe(engine, [_prepare(item, engine)], region_of)
     return observed
 
 
@@ -174,14 +194,16 @@ def _next_batch(
     return batch
 
 
-def _prepare(item: Item, size: tuple[int, int]) -> tuple[Observed, Pixels | None]:
+def _prepare(item: Item, engine: Engine) -> tuple[Observed, Pixels | None]:
     """Read an image; returns it unobserved, and its pixels at the engine's size."""
-    joined = None
+    joined = strips = None
     if isinstance(item.image, np.ndarray):
         pixels = _check_pixels(item.image)
     else:
         try:
-            if item.sample is None:
+            if isinstance(engine, TiledEngine) and (large := _large(item)):
+                pixels, strips = large
+            elif item.sample is None:
                 pixels = read_image(item.image, item.reading)
             else:
                 pixels, joined = read_sample(item.sample)
@@ -189,12 +211,28 @@ def _prepare(item: Item, size: tuple[int, int]) -> tuple[Observed, Pixels | None
             raise
         except DataError as error:
             return Observed(item, error=error), None
-    resized = resize_image(pixels, size)
-    quality = measure_quality(resized, pixels.shape[:2])
+    resized = resize_image(pixels, engine.size)
+    quality = measure_quality(resized, strips.shape if strips else pixels.shape[:2])
     if joined is None:
-        return Observed(item, pixels, quality=quality), resized
+        return Observed(item, pixels, quality=quality, strips=strips), resized
     found = Observed(item, pixels, joined.marked, quality, turned_apart=joined.turned_apart)
     return found, resized
+
+
+def _large(item: Item) -> tuple[Pixels, FileStrips] | None:
+    """What is kept of an image that is read by strips, and its strips; None of any other."""
+    sample = item.sample
+    if not isinstance(item.image, Path) or (sample and (sample.held or sample.mask_path)):
+        return None
+    reading = sample.reading if sample else item.reading
+    first = open_strips(item.image, reading)
+    if first is None:
+        return None
+    pixels = reduced(first)
+    again = open_strips(item.image, reading)
+    if again is None or again.shape != first.shape:
+        raise DataError(f"{item.image} has changed while it was read; inspect it again")
+    return pixels, again
 
 
 def _check_pixels(pixels: np.ndarray) -> Pixels:
@@ -206,11 +244,26 @@ def _check_pixels(pixels: np.ndarray) -> Pixels:
     return pixels
 
 
-def _observe(engine: Engine, batch: list[tuple[Observed, Pixels | None]]) -> Iterator[Observed]:
+def _observe(
+    engine: Engine, batch: list[tuple[Observed, Pixels | None]], region_of: RegionOf
+) -> Iterator[Observed]:
     readable = [resized for _, resized in batch if resized is not None]
     observations = iter(engine.observe(np.stack(readable)) if readable else [])
     for image, resized in batch:
-        yield image if resized is None else _with_observation(image, next(observations))
+        if resized is None:
+            yield image
+            continue
+        observation = next(observations)
+        if isinstance(engine, TiledEngine):
+            assert image.pixels is not None  # as it was resized
+            region = region_of(image.item, observation)
+            strips = image.strips or ArrayStrips(image.pixels)
+            try:
+                observation = engine.with_tiles(observation, strips, region)
+            except DataError as error:  # of a file that is read while it is observed
+                yield replace(image, error=error)
+                continue
+        yield _with_observation(image, observation)
 
 
 def _with_observation(image: Observed, observation: Observation) -> Observed:

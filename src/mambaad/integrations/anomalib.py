@@ -186,20 +186,35 @@ class MambaAD(AnomalibModule):  # type: ignore[misc]  # anomalib's types are not
         export_root: str | Path,
         model_file_name: str = "model",
         input_size: tuple[int, int] | None = None,
+        *,
+        inline: bool = False,
         **options: Any,
     ) -> Any:
-        """Export as anomalib does, with the selective scan as an ONNX ``Scan``.
+        """Export as anomalib does, with the selective scan as our operator and its definition.
+
+        Args:
+            export_root, model_file_name, input_size, options: see anomalib.
+            inline: put the definition in the place of the operator.
 
         Raises:
             ConfigError: onnxscript is not installed.
         """
         try:
-            from mambaad.ops.selective_scan.onnx import TRANSLATIONS
+            from mambaad.ops.selective_scan.onnx import OPSET, TRANSLATIONS, define_in
         except ImportError as error:
             raise ConfigError(
                 "exporting to ONNX or OpenVINO needs onnxscript: pip install 'mambaad[onnx]'"
             ) from error
         self.cpu()  # the scan is translated as its CPU operator
-        options.setdefault("opset_version", 18)  # for GatherND and ScatterElements
+        options.setdefault("opset_version", OPSET)
         options.setdefault("custom_translation_table", TRANSLATIONS)
-        return super().to_onnx(export_root, model_file_name, input_size, **options)
+        path = super().to_onnx(export_root, model_file_name, input_size, **options)
+        define_in(path, inline=inline)
+        return path
+
+    def to_openvino(
+        self, *arguments: Any, onnx_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> Any:
+        """Export as anomalib does; OpenVINO reads no definitions of operators."""
+        inlined = {**(onnx_kwargs or {}), "inline": True}
+        return super().to_openvino(*arguments, onnx_kwargs=inlined, **options)

@@ -5,15 +5,32 @@ With them, training on several devices computes the same as training on one, wit
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import distributed, nn
 
+_is_alone = False
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Have these layers act on this process's images only, though others are there: they wait."""
+    global _is_alone
+    before, _is_alone = _is_alone, True
+    try:
+        yield
+    finally:
+        _is_alone = before
+
 
 def _processes() -> tuple[int, int]:
     """The number of processes that train together, and the rank of this one."""
+    if _is_alone:
+        return 1, 0
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_world_size(), distributed.get_rank()
     return 1, 0

@@ -26,10 +26,12 @@ def instance_norm(x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c
 def instance_norm_silu_(x: Float[torch.Tensor, "b c h w"]) -> Float[torch.Tensor, "b c h w"]:
     """``silu(instance_norm(x))`` of a float32 map, without gradients; may overwrite ``x``.
 
-    The C++ kernel runs if ``x`` is on a CPU and has its channels last in memory.
+    The C++ kernel runs if ``x`` is on a CPU and has its channels last in memory; an exported
+    program has plain operators.
     """
     cells = x.permute(0, 2, 3, 1)
-    if native.AVAILABLE and x.device.type == "cpu" and cells.is_contiguous():
+    has_kernel = native.AVAILABLE and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    if has_kernel and cells.is_contiguous():
         native.instance_norm_silu_(cells.flatten(1, 2))
         return x
     return F.silu(instance_norm(x), inplace=True)

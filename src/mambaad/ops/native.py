@@ -5,28 +5,14 @@ They know nothing of autograd: only ``selective_scan/operator.py`` may call the 
 
 from __future__ import annotations
 
-import os
-
 import torch
 
-from mambaad.errors import ConfigError
+from mambaad.ops.native_module import MODULE as _native
+from mambaad.ops.native_module import VARIANTS as VARIANTS
+from mambaad.ops.native_module import variant as variant
+from mambaad.ops.native_module import wanted as wanted
 
-try:
-    from mambaad import _native
-
-    AVAILABLE = True
-    VARIANTS: tuple[str, ...] = tuple(_native.variants())
-    """The kernel variants that this processor can run, the fastest first."""
-except ImportError:  # installed without the compiled module: the scan falls back to PyTorch
-    AVAILABLE = False
-    VARIANTS = ()
-
-wanted = os.environ.get("MAMBAAD_KERNEL") or "auto"
-"""The kernel that the user wants: one of ``VARIANTS``, or for GPUs see ``operator.py``."""
-if wanted not in (_known := ("auto", "triton", "torch", *VARIANTS)):
-    raise ConfigError(f"MAMBAAD_KERNEL: expected one of {', '.join(_known)}, got '{wanted}'")
-variant: str | None = wanted if wanted in VARIANTS else next(iter(VARIANTS), None)
-"""The variant in use."""
+AVAILABLE = _native is not None
 
 
 def _contiguous(*tensors: torch.Tensor) -> list[torch.Tensor]:

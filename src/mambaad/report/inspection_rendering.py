@@ -9,25 +9,26 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-
-import numpy as np
-from matplotlib.figure import Figure
+from typing import Any
 
 from mambaad.files import printable
-from mambaad.report.run_rendering import svg_of, templates
+from mambaad.report.look import templates
+from mambaad.report.pictures import Shot
+from mambaad.report.plots import histogram
 
-PAGE, PICTURES = "index.html", "pictures"
-_SCORES, _THRESHOLDS = "#2a78a5", "#c4472b"
+_OWN = ("shot", "near", "scales")  # addresses that this package made
 
 
 @dataclass(frozen=True)
 class Card:
     """One image of the gallery.
 
-    ``picture``: the image and its heatmap side by side, a path relative to the page; None if not
-    available. ``severity``: the score on a scale of its class, 0 at good parts' median, 1 at the
-    FAIL threshold; the gallery is sorted by it. ``truth``: the label of the data set; None without
-    one. ``explanation``: sentences. ``explained``: the picture of the explanation, or None.
+    ``shot``: its picture and layers, paths relative to the page; None if not available.
+    ``severity``: the score on a scale of its class, 0 at good parts' median, 1 at the FAIL
+    threshold; the gallery is sorted by it. ``truth``: the label of the data set; None without one.
+    ``outcome``: what the verdict is worth, given the label, in the words of
+    :mod:`mambaad.report.words`; "" without. ``what``, ``where``, ``sure``: plain words.
+    ``details``: sentences. ``near``, ``scales``: pictures of an explanation, each with its words.
     """
 
     name: str
@@ -35,12 +36,17 @@ class Card:
     verdict: str
     score: float | None
     severity: float | None
-    percentile: float | None
-    reason: str
+    what: str = ""
+    where: str = ""
+    sure: str = ""
+    outcome: str = ""
     truth: str | None = None
-    picture: str | None = None
-    explanation: Sequence[str] = ()
-    explained: str | None = None
+    shot: Shot | None = None
+    details: Sequence[str] = ()
+    near: str = ""
+    near_words: str = ""
+    scales: str = ""
+    scales_words: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,30 +67,26 @@ class ClassSummary:
 class Gallery:
     """The content of the page.
 
-    ``facts``: names and values, in order. ``tables``: rows by title, the header row first.
-    ``is_calibrated``: whether the model gives verdicts, for any class.
+    ``lead``: what came out, in a sentence. ``facts``: names and values, in order. ``tables``: rows
+    by title, the header row first. ``warnings``: sentences on what is not as it should be.
+    ``hint``: how to calibrate, of a model that gives no verdicts.
     """
 
     title: str
+    lead: str
     facts: Mapping[str, str]
     tables: Mapping[str, Sequence[Sequence[str]]]
     classes: Mapping[str, ClassSummary]
     cards: Sequence[Card] = field(default_factory=list)
-    is_calibrated: bool = False
+    warnings: Sequence[str] = ()
+    hint: str = ""
 
 
 def gallery_page(gallery: Gallery) -> str:
     """Render the page as HTML; the same input gives the same text."""
-    # What a script shows passes no template; the pictures' paths are this package's own.
-    own = ("picture", "explained")
+    # What a script shows passes no template.
     cards = [
-        {
-            name: printable(value) if isinstance(value, str) and name not in own else value
-            for name, value in {
-                **asdict(card),
-                "explanation": list(map(printable, card.explanation)),
-            }.items()
-        }
+        {name: value if name in _OWN else _shown(value) for name, value in asdict(card).items()}
         for card in gallery.cards
     ]
     # In a script element "</" would end the data, and "<!--" change how they are parsed.
@@ -94,37 +96,27 @@ def gallery_page(gallery: Gallery) -> str:
         for name, summary in gallery.classes.items()
         if len(summary.scores)
     }
-    return (
-        templates()
-        .get_template("inspection.html")
-        .render(gallery=gallery, data=data, plots=plots, count=len(cards))
+    page = templates().get_template("inspection.html")
+    return page.render(
+        gallery=gallery,
+        data=data,
+        plots=plots,
+        has_truth=any(card.truth is not None for card in gallery.cards),
+        has_masks=any(card.shot is not None and card.shot.truth for card in gallery.cards),
     )
 
 
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return printable(value)
+    return [printable(line) for line in value] if isinstance(value, (list, tuple)) else value
+
+
 def _histogram(summary: ClassSummary) -> str:
-    values = [
-        *summary.calibration,
-        *summary.scores,
-        *(v for v in (summary.review, summary.fail) if v is not None),
-    ]
-    bins = np.linspace(min(values), max(max(values), min(values) + 1e-6), 31).tolist()
-    figure = Figure(figsize=(3.8, 2.1), layout="constrained")
-    axes = figure.subplots()
-    # Shares, not counts: thousands of images are inspected, but a few dozen calibrated on.
-    shares = np.full(len(summary.scores), 1 / len(summary.scores))
-    label = f"inspected ({len(summary.scores)})"
-    axes.hist(summary.scores, bins, weights=shares, color=_SCORES, alpha=0.8, label=label)
+    groups: list[tuple[str, Sequence[float], bool]] = [("inspected", summary.scores, False)]
     if len(summary.calibration):
-        shares = np.full(len(summary.calibration), 1 / len(summary.calibration))
-        label = f"calibration ({len(summary.calibration)})"
-        axes.hist(
-            summary.calibration, bins, weights=shares, histtype="step", color="black", label=label
-        )
-    for value, style in ((summary.review, ":"), (summary.fail, "--")):
-        if value is not None:
-            axes.axvline(value, color=_THRESHOLDS, linestyle=style, linewidth=1.2)
-    axes.set_xlabel("image score (dotted: REVIEW, dashed: FAIL)" if summary.fail else "image score")
-    axes.set_ylabel("share of images")
-    # Above the plot, since within it the legend would cover the thresholds.
-    figure.legend(frameon=False, fontsize=7, loc="outside upper left", ncols=2)
-    return svg_of(figure)
+        groups.append(("good parts of the calibration", summary.calibration, True))
+    named = (("REVIEW", summary.review), ("FAIL", summary.fail))
+    thresholds = [(name, value) for name, value in named if value is not None]
+    # Shares, not counts: thousands of images are inspected, but a few dozen calibrated on.
+    return histogram(groups, thresholds, as_shares=True)

@@ -1,144 +1,89 @@
-"""The HTML of a run's report: one file, with everything it needs inside."""
+"""The HTML of a run's report on test images: one file, with everything it needs inside."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import jinja2
-import matplotlib as mpl
-import numpy as np
-from jaxtyping import Bool, UInt8
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
-from PIL import Image
-
-from mambaad.files import printable
-
-_GOOD, _DEFECTIVE = "#2a78a5", "#c4472b"  # distinguishable with colour blindness
+from mambaad.report.look import templates
+from mambaad.report.pictures import Shot
+from mambaad.report.plots import curve, histogram
 
 
 @dataclass(frozen=True)
 class Example:
-    """An inspected test image with its heatmap and score.
+    """An inspected image as a card shows it.
 
-    ``image`` and ``overlay``: 8-bit RGB. ``mask``: True on the defect; None for a good part, and if
-    the data set has no mask.
+    ``label``: what the part is, such as ``good`` or a type of defect. ``verdict``, ``what``,
+    ``where``, ``sure``, ``outcome``: see :class:`mambaad.report.inspection_rendering.Card`; ""
+    without a calibration.
     """
 
     name: str
-    image: UInt8[np.ndarray, "h w 3"]
-    overlay: UInt8[np.ndarray, "h w 3"]
-    mask: Bool[np.ndarray, "h w"] | None
+    shot: Shot
+    label: str
     is_defective: bool
     score: float
+    verdict: str = ""
+    what: str = ""
+    where: str = ""
+    sure: str = ""
+    outcome: str = ""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The image scores of a class's test images."""
+    """The image scores of a class's test images, and its thresholds, if it is calibrated."""
 
     good: Sequence[float]
     defective: Sequence[float]
+    review: float | None = None
+    fail: float | None = None
 
 
 @dataclass(frozen=True)
 class Report:
     """The content of a report.
 
-    ``facts``: names and values, in order. ``table``: the metrics as text, the header row first.
-    ``losses``: the mean loss of each epoch. ``scores`` and ``examples``: by class.
+    ``lead``: what came out, in a sentence. ``intro``: what was done, in sentences. ``facts``: names
+    and values, in order. ``found``: numbers of defects found and missed, the header row first.
+    ``warnings``: sentences. ``mistakes``: missed defects and false alarms; ``mistakes_count``: of
+    all, of which those are some. ``new``: parts beyond the test images. ``table``: the metrics as
+    text, the header row first. ``losses``: the mean loss of each epoch. ``scores`` and
+    ``examples``: by class. ``gallery``: the address of a page with all test images, or "".
+    ``next_steps``: commands with what they do.
     """
 
     title: str
+    lead: str
     facts: Mapping[str, str]
     table: Sequence[Sequence[str]]
+    protocol: str
     losses: Sequence[float]
     scores: Mapping[str, Scores]
     examples: Mapping[str, Sequence[Example]]
-
-
-def templates(package: str = "mambaad.report") -> jinja2.Environment:
-    """Load a package's pages; all values are escaped, and a missing one is an error."""
-    return jinja2.Environment(
-        loader=jinja2.PackageLoader(package),
-        autoescape=True,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-
-
-def _shown(value: object) -> object:
-    """Make text printable, but for what is safe HTML already."""
-    return printable(value) if type(value) is str else value
+    found: Sequence[Sequence[str]]
+    intro: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    mistakes: Sequence[Example] = ()
+    mistakes_count: int = 0
+    new: Sequence[Example] = ()
+    gallery: str = ""
+    next_steps: Mapping[str, str] = field(default_factory=dict)
 
 
 def html_report(report: Report) -> str:
     """Render the report as HTML; the same input gives the same text."""
-    environment = templates()
-    environment.filters |= {"picture": picture, "mask_picture": _mask_picture}
     plots = {name: _histogram(scores) for name, scores in report.scores.items()}
-    return environment.get_template("run.html").render(
-        report=report, curve=_curve(report.losses) if report.losses else "", plots=plots
-    )
-
-
-def picture(pixels: UInt8[np.ndarray, "h w 3"]) -> str:
-    """Encode an image as a data URL."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _mask_picture(mask: Bool[np.ndarray, "h w"]) -> str:
-    file = io.BytesIO()
-    Image.fromarray(mask).save(file, format="PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+    loss = curve(report.losses, "mean loss", log=True) if report.losses else ""
+    page = templates().get_template("report.html")
+    return page.render(report=report, curve=loss, plots=plots)
 
 
 def _histogram(scores: Scores) -> str:
-    all_scores = [*scores.good, *scores.defective]
-    bins = np.linspace(min(all_scores), max(max(all_scores), min(all_scores) + 1e-6), 25).tolist()
-    figure = Figure(figsize=(3.6, 2.0), layout="constrained")
-    axes = figure.subplots()
-    for name, values, colour in (
-        ("good", scores.good, _GOOD),
-        ("defective", scores.defective, _DEFECTIVE),
-    ):
-        axes.hist(values, bins, label=f"{name} ({len(values)})", color=colour, alpha=0.75)
-    axes.set_xlabel("image score")
-    axes.set_ylabel("images")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, fontsize=8)
-    return svg_of(figure)
-
-
-def _curve(losses: Sequence[float]) -> str:
-    figure = Figure(figsize=(5.2, 2.2), layout="constrained")
-    axes = figure.subplots()
-    axes.plot(range(1, len(losses) + 1), losses, marker="o", markersize=3, color=_GOOD)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("mean loss")
-    axes.set_yscale("log")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    return svg_of(figure)
-
-
-def svg_of(figure: Figure) -> str:
-    """Render a figure as SVG to embed in a page; the same figure gives the same text."""
-    for axes in figure.axes:
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-    for written in figure.findobj(Text):
-        if (name := printable(written.get_text())) != written.get_text():  # SVG is XML
-            written.set_text(name)
-    text = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "mambaad", "svg.fonttype": "none"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    svg = text.getvalue()
-    return svg[svg.index("<svg") :]
+    named = (("REVIEW", scores.review), ("FAIL", scores.fail))
+    return histogram(
+        [("good", scores.good, False), ("defective", scores.defective, True)],
+        [(name, value) for name, value in named if value is not None],
+        bins=25,
+    )

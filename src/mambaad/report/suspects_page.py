@@ -6,33 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from PIL import Image
-
 from mambaad.data.exclusion import relative_name
 from mambaad.data.images import read_sample_image
-from mambaad.inspection.overlay import heatmap_overlay
-from mambaad.report.run_rendering import picture, svg_of, templates
+from mambaad.report.look import templates
+from mambaad.report.pictures import Shot, shot_inside
+from mambaad.report.plots import histogram
 from mambaad.training.suspects import ScoredClass
 
 MOST = 100
 """Images of a class that are shown, the most suspect first: the page holds their pictures."""
 _UNSUSPECTED = 12  # shown after the suspects, to see where they begin
-_SIDE = 256  # of each picture, in pixels
-_GOOD, _THRESHOLD = "#2a78a5", "#c4472b"
+_SIDE = 384  # of each picture, in pixels
 
 
 @dataclass(frozen=True)
 class Card:
-    """One image of the page; ``image`` and, with its heatmap, ``overlay`` are data URLs."""
+    """One image of the page; ``times``: its score, as a multiple of the threshold."""
 
     name: str
     score: float
     is_suspect: bool
-    image: str
-    overlay: str
+    times: float
+    shot: Shot
 
 
 @dataclass(frozen=True)
@@ -66,33 +61,29 @@ def suspects_page(
         for c in classes
     ]
     page = templates().get_template("suspects.html")
-    return page.render(title=title, facts=facts, sections=sections)
+    suspects, images = (sum(getattr(s, name) for s in sections) for name in ("suspects", "count"))
+    lead = f"{suspects} of {images} training images look unlike the others of their class."
+    return page.render(title=title, lead=lead, facts_of_data=facts, sections=sections)
 
 
 def _cards(c: ScoredClass, root: Path) -> list[Card]:
     shown = min(int(c.suspects.sum()) + _UNSUSPECTED, len(c.samples), MOST)
     # The threshold is the middle of the colours, as on the pages of inspections.
-    bounds = (c.median, max(2 * c.threshold - c.median, c.median + 1e-6))
+    above = max(c.threshold - c.median, 5e-7)
+    bounds = (c.median, c.median + 2 * above)
     cards = []
     for i, sample in enumerate(c.samples[:shown]):
-        image = Image.fromarray(read_sample_image(sample))
-        image.thumbnail((_SIDE, _SIDE))
-        pixels = np.asarray(image)
-        overlay = heatmap_overlay(pixels, c.maps[i], bounds)
-        name = relative_name(sample.path, root)
-        urls = picture(pixels), picture(overlay)
-        cards.append(Card(name, float(c.scores[i]), bool(c.suspects[i]), *urls))
+        shot = shot_inside(read_sample_image(sample), c.maps[i], bounds, side=_SIDE)
+        name, score = relative_name(sample.path, root), float(c.scores[i])
+        cards.append(Card(name, score, bool(c.suspects[i]), (score - c.median) / above, shot))
     return cards
 
 
 def _histogram(c: ScoredClass) -> str:
-    values = c.scores.tolist()
-    bins = np.linspace(min(values), max(max(values), min(values) + 1e-6), 41).tolist()
-    figure = Figure(figsize=(5.2, 1.9), layout="constrained")
-    axes = figure.subplots()
-    axes.hist(values, bins, color=_GOOD)
-    axes.axvline(c.threshold, color=_THRESHOLD, linestyle="--", linewidth=1.2)
-    axes.set_xlabel("score (dashed: threshold)")
-    axes.set_ylabel("images")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return svg_of(figure)
+    return histogram(
+        [("images", c.scores.tolist(), False)],
+        [("threshold", c.threshold)],
+        xlabel="score",
+        bins=41,
+        size=(5.2, 2.2),
+    )

@@ -13,6 +13,7 @@ from mambaad.config import TrainConfig
 from mambaad.data.images import read_sample_image, resize_image
 from mambaad.data.read_ahead import read_ahead, reader_threads
 from mambaad.models.normalise import normalise
+from mambaad.training.shared_files import can_share, open_shared_files
 from mambaad.training.tensor_cache import TensorCache
 from mambaad.types import Sample
 
@@ -140,8 +141,11 @@ def make_batches(
 ) -> TrainingBatches:
     """Make the batches of a run, with the caches that its configuration allows.
 
-    Several devices keep pixels only: which images each sees changes from epoch to epoch, and the
-    maps of all of them would be kept once for each. A single epoch keeps nothing.
+    The processes of one machine share them: which images each sees changes from epoch to epoch. The
+    machines do not: each keeps what its processes have seen. Where processes cannot share, and on
+    Linux they can, each keeps pixels only. A single epoch keeps nothing.
+
+    All processes that train together call this.
 
     Args:
         samples: the training images.
@@ -151,11 +155,22 @@ def make_batches(
     """
     features: TensorCache | None = None
     pixels: TensorCache | None = None
+    count, shares = len(samples), config.devices > 1 and can_share()
     if config.epochs > 1:
-        if config.cache_features != "off" and config.devices == 1:
-            features = TensorCache(len(samples), folder, config.cache_features, device=device)
+        if config.cache_features != "off" and (config.devices == 1 or shares):
+            files = open_shared_files(folder) if shares else None
+            features = TensorCache(
+                count, folder, config.cache_features, shared=files, device=device
+            )
         if config.cache_images != "off":
+            files = open_shared_files(folder) if shares else None
+            processes = 1 if shares else config.devices
             pixels = TensorCache(
-                len(samples), folder, config.cache_images, what="images", processes=config.devices
+                count,
+                folder,
+                config.cache_images,
+                what="images",
+                processes=processes,
+                shared=files,
             )
     return TrainingBatches(samples, config.size, device, features=features, pixels=pixels)

@@ -11,7 +11,6 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
-from mambaad.artifacts.snapshot import Snapshot
 from mambaad.artifacts.tensors import Content, parse_tensors, tensors_content
 from mambaad.errors import RunError
 from mambaad.inference.weights import as_numpy, as_torch, first_difference
@@ -24,7 +23,8 @@ class Position:
     ``step`` steps of epoch number ``epoch`` (from 0) are done, with a mean loss of
     ``loss_sum / step`` in ``seconds``, of which ``waited`` for images; ``log`` has a record for
     each epoch before it. (The residual head's training has no epochs: its log has a record every
-    50 steps, and ``loss_sum`` is that of the steps since.)
+    50 steps, and ``loss_sum`` is that of the steps since.) ``prior_steps`` are those before the
+    optimizer's first, in a run that ended and is trained longer.
 
     The random state is not part of it: it is derived from seed, epoch and step at every step.
     """
@@ -35,6 +35,7 @@ class Position:
     seconds: float = 0.0
     waited: float = 0.0
     log: list[dict[str, Any]] = field(default_factory=list)
+    prior_steps: int = 0
 
     def end_epoch(self, record: dict[str, Any]) -> None:
         """Go to the start of the next epoch, with a record of this one in the log."""
@@ -55,6 +56,7 @@ class _Position(BaseModel):
     seconds: Annotated[float, Field(ge=0)]
     waited: Annotated[float, Field(ge=0)] = 0.0  # former versions did not measure it
     log: list[dict[str, Any]]
+    prior_steps: Annotated[int, Field(ge=0)] = 0
 
 
 def checkpoint_content(
@@ -70,17 +72,22 @@ def checkpoint_content(
 
 
 def load_checkpoint(
-    run: Snapshot, name: str, model: nn.Module, optimizer: torch.optim.Optimizer
+    content: bytearray, name: str, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Position:
     """Restore a model and its AdamW, and return where training stood.
 
     Nothing is changed unless every tensor is what this model and its optimizer have, in name,
     shape, dtype and number of steps.
 
+    Args:
+        content: of the file.
+        name: of the file, for messages.
+        model, optimizer: to restore.
+
     Raises:
         RunError: the file is damaged, or of another model.
     """
-    arrays, about = parse_tensors(run.read(name), run.name(name))
+    arrays, about = parse_tensors(content, name)
     try:
         position = Position(**_Position.model_validate(about).model_dump())
         tensors = as_torch(arrays)
@@ -90,7 +97,7 @@ def load_checkpoint(
         state = _optimizer_state(tensors, model, optimizer)
     except (ValueError, LookupError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise RunError(f"{run.name(name)} is of another model or version: {reason}") from error
+        raise RunError(f"{name} is of another model or version: {reason}") from error
     model.load_state_dict(weights)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": state, "param_groups": groups})
@@ -131,7 +138,7 @@ def check_position(
     try:
         if not ((position.epoch < epochs and position.step <= steps) or begins_after_the_last):
             raise ValueError(f"training has {epochs} epochs of {steps} steps")
-        if done != {position.epoch * steps + position.step}:
+        if done != {position.epoch * steps + position.step - position.prior_steps}:
             raise ValueError(f"its optimizer's state is of step {done.pop()} of all")
         if len(position.log) != records:
             raise ValueError(f"its log has {len(position.log)} records, expected {records}")

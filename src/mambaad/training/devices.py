@@ -12,13 +12,18 @@ from typing import Any, Literal, Protocol
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments.lightning import find_free_network_port
+from lightning_fabric.plugins.environments.lightning import (
+    LightningEnvironment,
+    find_free_network_port,
+)
 
 from mambaad.config import TrainConfig
 from mambaad.errors import ConfigError, MambaADError, RunError
 from mambaad.inference.device import first_line, is_lost, memory_of
+from mambaad.launch import Launch
 from mambaad.models.system import System
 from mambaad.process import end_with_parent, is_out_of_memory, on_signals, process_context
+from mambaad.training.together import strategy_and_place
 
 Precision = Literal["32-true", "bf16-mixed"]
 
@@ -31,32 +36,45 @@ class Work(Protocol):
     ) -> bool: ...
 
 
-def make_fabric(devices: int, precision: Precision, device: torch.device) -> Fabric:
+def make_fabric(
+    devices: int, precision: Precision, device: torch.device, launch: Launch | None = None
+) -> Fabric:
     """Make Lightning Fabric for a number of devices and a precision.
 
     Args:
         devices: their number.
         precision: of the arithmetic.
         device: the one, or of several any: its type is what counts.
+        launch: this process's place, if a launcher has started all of them.
 
     Raises:
         ConfigError: this machine has not as many, or not that precision.
     """
-    strategy = "ddp" if devices > 1 else "auto"
-    chosen = [device.index or 0] if device.type == "cuda" and devices == 1 else devices
+    place: dict[str, Any]
+    if launch:
+        place = strategy_and_place(launch)
+    elif devices > 1:
+        place = {"strategy": "ddp", "devices": devices, "plugins": [LightningEnvironment()]}
+    else:
+        place = {"devices": [device.index or 0] if device.type == "cuda" else 1}
     try:
-        return Fabric(
-            accelerator=device.type, strategy=strategy, devices=chosen, precision=precision
-        )
+        return Fabric(accelerator=device.type, precision=precision, **place)
     except Exception as error:  # Fabric's own kinds, none of them public
         reason = " ".join(str(error).split())
         raise ConfigError(f"--devices {devices}, --precision: {reason}") from error
 
 
 def run_on_devices(
-    fabric: Fabric, model: System, devices: int, precision: Precision, work: Work
+    fabric: Fabric,
+    model: System,
+    devices: int,
+    precision: Precision,
+    work: Work,
+    launch: Launch | None = None,
 ) -> bool:
     """Run ``work`` here, or in one process for each device; True if it came to its end.
+
+    Where a launcher has started one process for each device, every one of them calls this.
 
     Ctrl-C and SIGTERM reach every process, which stop at the same step. ``work`` calls
     ``when_ready`` as soon as it reacts to them; before that, they end everything at once.
@@ -67,12 +85,15 @@ def run_on_devices(
         devices: their number.
         precision: of the arithmetic.
         work: can be pickled if there are several devices.
+        launch: this process's place, if a launcher has started all of them.
 
     Raises:
         MambaADError: from one of the processes.
         RunError: a process ended without saying why.
     """
-    if devices == 1:
+    if launch:
+        fabric.launch()
+    if devices == 1 or launch:
         return work(fabric, model, when_ready=lambda: None)
     context = process_context("mambaad.models.build", "mambaad.training.loop")
     ready, results = context.Semaphore(0), context.SimpleQueue()

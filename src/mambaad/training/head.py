@@ -157,10 +157,11 @@ def _position(
     with opened(out) as run:
         if not run.has(HEAD_CHECKPOINT):
             return Position()
-        position = load_checkpoint(run, HEAD_CHECKPOINT, head, optimizer)
+        name = run.name(HEAD_CHECKPOINT)
+        position = load_checkpoint(run.read(HEAD_CHECKPOINT), name, head, optimizer)
         check_position(
             position,
-            run.name(HEAD_CHECKPOINT),
+            name,
             optimizer,
             epochs=1,
             steps=config.head_steps,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,7 @@ from mambaad.inference.compiled import (
 )
 from mambaad.inference.recorded import Recorder, Tensors
 from mambaad.inference.weights import weights_content
+from mambaad.launch import Launch
 from mambaad.models.system import System
 from mambaad.process import keep_freed_memory, limit_threads, on_signals
 from mambaad.training.batches import TrainingBatch, TrainingBatches, make_batches
@@ -58,6 +60,7 @@ from mambaad.training.schedule import (
 from mambaad.training.trimming import trimmed
 from mambaad.types import Sample
 
+_log = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
 
 
@@ -86,10 +89,11 @@ def fit(
     samples: Sequence[Sample],
     out: Path,
     callbacks: Callbacks = NO_CALLBACKS,
+    launch: Launch | None = None,
 ) -> bool:
     """Train a model to the end (True), or to an interruption (False), from a checkpoint if any.
 
-    In one process, or in one for each device.
+    In one process, or in one for each device; each of those that a launcher has started calls it.
 
     Args:
         fabric: made by :func:`mambaad.training.devices.make_fabric` for ``config``.
@@ -97,8 +101,9 @@ def fit(
         model: as it is to start; in one process the very one that is trained.
         samples: good parts, of all classes.
         out: the run folder, which gets weights, log and checkpoint after each epoch; the caller
-            holds its lock.
+            holds its lock. Only the first of several processes reads and writes there.
         callbacks: called on one device only.
+        launch: this process's place, if a launcher has started all of them.
 
     Raises:
         NonFiniteLossError: the loss became NaN or infinite.
@@ -106,7 +111,7 @@ def fit(
     """
     called = callbacks if config.devices == 1 else NO_CALLBACKS
     work = functools.partial(_fit, config=config, samples=samples, out=out, callbacks=called)
-    finished = run_on_devices(fabric, model, config.devices, config.precision, work)
+    finished = run_on_devices(fabric, model, config.devices, config.precision, work, launch)
     if fabric.device.type == "cuda":
         with contextlib.suppress(RuntimeError):  # after a recording that failed
             torch.cuda.empty_cache()  # what recorded graphs held is free for what comes next
@@ -127,6 +132,7 @@ def _fit(
     with one_line_errors(config, fabric.device):
         keep_freed_memory()
         limit_threads()
+        _log.debug("training on %s with %d threads", fabric.device, torch.get_num_threads())
         adamw = make_optimizer(model, config, fused=True)
         compilation = choose_compilation(config.compile, fabric.device, config.devices)
         if fabric.device.type == "cuda":  # as the decoder's maps are
@@ -136,7 +142,7 @@ def _fit(
         network.mark_forward_method("reconstruct")
         network.train()
 
-        resumed = _position(config, model, adamw, len(samples), out)
+        resumed = _position(fabric, config, model, adamw, len(samples), out)
         position = resumed or Position()
         fabric.barrier()
         if fabric.is_global_zero:
@@ -199,23 +205,28 @@ def _after_epoch(
 
 
 def _position(
-    config: TrainConfig, model: System, optimizer: Any, images: int, out: Path
+    fabric: Fabric, config: TrainConfig, model: System, optimizer: Any, images: int, out: Path
 ) -> Position | None:
     """Restore the state of a run that has a checkpoint, and return its position."""
-    with opened(out) as run:
-        if not run.has(CHECKPOINT):
-            return None
-        position = load_checkpoint(run, CHECKPOINT, model, optimizer)
-        steps = epoch_batches(images, config.batch_size, config.devices, config.seed, epoch=0)
-        check_position(
-            position,
-            run.name(CHECKPOINT),
-            optimizer,
-            epochs=config.epochs,
-            steps=len(steps),
-            records=position.epoch,
-            check_log=check_epochs,
-        )
+    found: tuple[bytearray | None, str] = (None, "")
+    if fabric.is_global_zero:  # other machines need not have the run
+        with opened(out) as run:
+            if run.has(CHECKPOINT):
+                found = run.read(CHECKPOINT), run.name(CHECKPOINT)
+    content, name = fabric.broadcast(found)
+    if content is None:
+        return None
+    position = load_checkpoint(content, name, model, optimizer)
+    steps = epoch_batches(images, config.batch_size, config.devices, config.seed, epoch=0)
+    check_position(
+        position,
+        name,
+        optimizer,
+        epochs=config.epochs,
+        steps=len(steps),
+        records=position.epoch,
+        check_log=check_epochs,
+    )
     return position
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Bool
 from mambaad.errors import RunError
 from mambaad.files import TEMPORARY
 from mambaad.progress import say
+from mambaad.training.shared_files import SharedFiles, SharedPlace
 
 Place = Literal["device", "memory", "disk"]
 SHARE = 0.5
@@ -43,6 +44,9 @@ class TensorCache:
             first of them of which the cache takes at most half of what is free, else nowhere.
         what: kind of tensors, for messages; the setting is called ``cache_<what>``.
         processes: number of processes that keep as much each.
+        shared: files for a cache that is one with that of other processes of this machine, in
+            memory or on disk. Their steps must be such that none reads what another writes
+            meanwhile: no image twice in an epoch.
         device: that of ``"device"``. ``"auto"`` chooses it if it is a GPU with memory of its own.
     """
 
@@ -54,6 +58,7 @@ class TensorCache:
         *,
         what: Literal["features", "images"] = "features",
         processes: int = 1,
+        shared: SharedFiles | None = None,
         device: torch.device | None = None,
     ) -> None:
         self.place: Place | None = None
@@ -63,6 +68,7 @@ class TensorCache:
         self._folder = folder
         self._what = what
         self._processes = processes
+        self._shared = shared
         self._device = device or torch.device("cpu")
         self._known: Bool[np.ndarray, " images"] = np.zeros(images, dtype=bool)
         self._kept: list[torch.Tensor] = []
@@ -94,12 +100,12 @@ class TensorCache:
         shapes = [(count, *rows.shape[1:]) for rows in tensors]
         sizes = [count * rows[0].numel() * rows.element_size() for rows in tensors]
         self.bytes = sum(sizes)
-        self.place = self._choose()
-        self.has_no_room = self.place is None
-        where = _WHERE[self.place] if self.place else "too much to keep"
-        what = "" if self._what == "images" else f"{self._what} of "
-        say(f"{what}{count} images: {self.bytes / 2**30:.2f} GiB, {where}")
         try:
+            if self._shared:
+                self._share(self._shared, tensors, shapes, sizes)
+                return
+            self.place = self._choose()
+            self._say()
             if self.place in ("device", "memory"):
                 device = self._device if self.place == "device" else torch.device("cpu")
                 self._kept = [
@@ -118,10 +124,43 @@ class TensorCache:
                 f"({reason}); free some, or use --cache-{self._what} off"
             ) from error
 
+    def _share(
+        self,
+        shared: SharedFiles,
+        tensors: Sequence[torch.Tensor],
+        shapes: Sequence[tuple[int, ...]],
+        sizes: Sequence[int],
+    ) -> None:
+        """Reserve the whole once for all processes: which images are known, and their tensors."""
+        parts = [_aligned(size) for size in (len(self._known), *sizes)]
+        with shared.decided(self._choose_shared) as (is_first, place):
+            self.place = place
+            if place is not None:
+                known, *kept = torch.split(shared.mapped(place, sum(parts)), parts)
+                self._known = known[: len(self._known)].numpy().view(bool)
+                self._kept = [
+                    part[:size].view(rows.dtype).view(shape)
+                    for part, size, rows, shape in zip(kept, sizes, tensors, shapes, strict=True)
+                ]
+            if is_first:
+                self._say()
+        self.has_no_room = place is None
+
+    def _say(self) -> None:
+        self.has_no_room = self.place is None
+        where = _WHERE[self.place] if self.place else "too much to keep"
+        shared = ", for all processes of this machine" if self.place and self._shared else ""
+        what = "" if self._what == "images" else f"{self._what} of "
+        say(f"{what}{len(self._known)} images: {self.bytes / 2**30:.2f} GiB, {where}{shared}")
+
+    def _choose_shared(self) -> SharedPlace | None:
+        place = self._choose()
+        return "memory" if place == "device" else place
+
     def _choose(self) -> Place | None:
         if self._asked != "auto":
             return self._asked
-        if self._device.type == "cuda":
+        if self._device.type == "cuda" and not self._shared:
             free, _ = torch.cuda.mem_get_info(self._device)
             if self.bytes <= SHARE * free:
                 return "device"
@@ -131,6 +170,11 @@ class TensorCache:
         if self.bytes <= share * shutil.disk_usage(self._folder).free:
             return "disk"
         return None
+
+
+def _aligned(size: int) -> int:
+    """The bytes that ``size`` bytes take, so that what comes next begins where any type may."""
+    return -(-size // 64) * 64
 
 
 def _on_disk(folder: Path, size: int) -> torch.Tensor:

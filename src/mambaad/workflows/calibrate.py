@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,10 +24,10 @@ from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import locked, open_regular, remove_folder
 from mambaad.inference.compute import Precision, check_device, check_precision
+from mambaad.inference.engine import Engine, Observation
 from mambaad.inspection.calibration import (
     Calibration,
     CalibrationPart,
-    ClassCalibration,
     Method,
     calibrate_class,
     calibration_content,
@@ -37,7 +36,8 @@ from mambaad.inspection.calibration import (
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.product_settings import ProductSettings, read_product_settings
 from mambaad.inspection.rates import check_rates
-from mambaad.inspection.stream import Item, observe_stream, readable
+from mambaad.inspection.stream import Item, Region, observe_stream, readable
+from mambaad.inspection.tiles import choose_tiling
 from mambaad.progress import ProgressBar, say, warn
 from mambaad.types import ProductClass, Sample
 
@@ -67,6 +67,7 @@ def calibrate(
     device: str = "auto",
     skip_unreadable: bool = False,
     max_pixels: int | None = None,
+    tiles: str | tuple[int, int] | None = None,
 ) -> Calibration:
     """Set the thresholds of PASS, REVIEW and FAIL for each class, on good parts only.
 
@@ -90,6 +91,8 @@ def calibrate(
             bfloat16 on this type only.
         skip_unreadable: skip unreadable images instead of stopping.
         max_pixels: images with more are refused; by default as in training.
+        tiles: in which large images are seen, by the calibrated model too (see
+            :class:`mambaad.Inspector`); by default as in training.
 
     Raises:
         ConfigError, DataError, RunError: wrong arguments, parts or run; nothing is written.
@@ -100,8 +103,10 @@ def calibrate(
     check_device(device)
     check_rates(target_fpr, review_fpr)
     with opened(run) as snapshot:
-        holdout = read_config(snapshot).holdout
+        config = read_config(snapshot)
+        holdout = config.holdout
         check_finished(snapshot)
+    tiling = choose_tiling(run, config.size, config.tiles, tiles)
     if cross_fit is not None and (new_parts or holdout):
         other = "--new-parts" if new_parts else "the run's own hold-out"
         raise ConfigError(f"--cross-fit and {other} exclude each other; omit --cross-fit")
@@ -124,10 +129,42 @@ def calibrate(
             device,
             skip_unreadable,
             max_pixels,
+            (tiling.size, tiling.stride) if tiling else None,
         )
         commit(run, {CALIBRATION: calibration_content(calibration)})
         remove_folder(run / FOLDS)  # this calibration's, or an interrupted one's
     return calibration
+
+
+def calibrate_export(
+    folder: Path, data: str | Path, before: Calibration | None, *, new_parts: bool
+) -> Calibration:
+    """Set the thresholds of an export, whose values are not those of its model.
+
+    Args:
+        folder: of the export.
+        data: the data set that the model was trained on, some of it held out; or with
+            ``new_parts`` another one of the same classes.
+        before: the model's calibration, whose rates and settings of products are used again.
+        new_parts: all good parts of ``data`` are new to the model.
+
+    Raises:
+        ConfigError, DataError, RunError: see :func:`calibrate`.
+    """
+    rates, settings = (0.01, 0.05), None
+    if before:
+        first = next(iter(before.classes.values()))
+        rates = (first.fail.asked, first.review.asked)
+        settings = {name: c.settings for name, c in before.classes.items()}
+    found = _calibrate(
+        *(folder, as_source(data), rates, None, new_parts, settings),
+        # An export has its own precision; it inspects in the tiles that were calibrated.
+        *("float32", "cpu", False, None, before.tiles if before else None),
+    )
+    with opened(folder) as run:
+        export = run.export
+    assert export is not None
+    return replace(found, precision=export.precision, runtime=export.target)
 
 
 def _calibrate(
@@ -136,11 +173,12 @@ def _calibrate(
     rates: tuple[float, float],
     cross_fit: int | None,
     new_parts: bool,
-    products: str | Path | None,
+    products: str | Path | Mapping[str, ProductSettings] | None,
     precision: Precision,
     device: str,
     skip_unreadable: bool,
     max_pixels: int | None,
+    tiles: tuple[int, int] | None,
 ) -> Calibration:
     """:func:`calibrate`, while nothing else writes into the run."""
     with opened(run) as snapshot:
@@ -150,7 +188,11 @@ def _calibrate(
     if max_pixels is not None:
         reading = replace(reading, max_pixels=max_pixels)
     most = reading.max_pixels
-    given = read_product_settings(Path(products), names, config.size, most) if products else {}
+    given: Mapping[str, ProductSettings] = {}
+    if isinstance(products, Mapping):
+        given = products
+    elif products:
+        given = read_product_settings(Path(products), names, config.size, most)
     settings = {name: given.get(name, ProductSettings()) for name in names}
     if isinstance(data, Parts):
         classes = data.classes(names, reading=reading, skip_unreadable=skip_unreadable)
@@ -178,7 +220,7 @@ def _calibrate(
     for source in sources:
         if source.fold:
             _train_fold(config, data, source.run, source.fold, device, skip_unreadable)
-    parts, used = _observe(sources, settings, precision, device, skip_unreadable)
+    parts, used = _observe(sources, settings, precision, device, skip_unreadable, tiles)
     for name in names:
         if not parts[name]:
             raise DataError(f"none of the good parts of {name} can be read; repair or replace them")
@@ -199,6 +241,7 @@ def _calibrate(
         precision,
         weights,
         used,
+        tiles=tiles,
     )
 
 
@@ -299,17 +342,30 @@ def _observe(
     precision: Precision,
     device: str,
     skip_unreadable: bool,
+    tiles: tuple[int, int] | None,
 ) -> tuple[dict[str, list[CalibrationPart]], str]:
     """Observe the good parts, each with its source's model: summaries by class, and the device."""
     counts = {name: sum(len(source.parts[name]) for source in sources) for name in settings}
     summaries: dict[str, list[CalibrationPart]] = {name: [] for name in settings}
     done, used = 0, ""
+
+    def load(run: Path) -> Engine:
+        tiled = tiles or "off"
+        return Inspector(run, precision, device=device, tiles=tiled).engine
+
+    def region_of(item: Item, whole: Observation) -> Region | None:
+        assert item.sample is not None
+        return settings[item.sample.class_name].inspected
+
     with ProgressBar("calibrating") as bar:
         for source in sources:
-            engine = Inspector(source.run, precision, device=device).engine
+            engine = load(source.run)
             samples = [sample for parts in source.parts.values() for sample in parts]
             classes = [ProductClass(name, parts) for name, parts in source.parts.items()]
-            stream = observe_stream(engine, map(Item.of, samples), batch_size=engine.batch_size)
+            items = map(Item.of, samples)
+            stream = observe_stream(
+                engine, items, batch_size=engine.batch_size, region_of=region_of
+            )
             for image in readable(stream, classes, skip_unreadable):
                 observation, quality = image.result
                 assert image.item.sample is not None
@@ -321,25 +377,3 @@ def _observe(
                 bar.update(done, sum(counts.values()), name)
             used = engine.device
     return summaries, used
-
-
-def calibration_rows(calibration: Calibration) -> list[list[str]]:
-    """Make a heading and a row per class: good parts, and both thresholds with their rates."""
-    rows = [
-        ["class", "good parts", "REVIEW above", "rate", "95 %", "FAIL above", "rate", "95 %", ""]
-    ]
-    for name, c in calibration.classes.items():
-        row = [name, str(len(c.scores))]
-        for threshold in (c.review, c.fail):
-            low, high = threshold.interval
-            row += [f"{threshold.value:.4f}", f"{threshold.rate:.1%}", f"{low:.1%}-{high:.1%}"]
-        rows.append([*row, _shortfall(c)])
-    return rows
-
-
-def _shortfall(c: ClassCalibration) -> str:
-    short = [t for t in (c.review, c.fail) if not t.is_reached]
-    if not short:
-        return ""
-    needed = math.ceil(1 / short[-1].asked - 1e-9) - 1  # 1e-9: rounding must not add a part
-    return f"{short[-1].asked:.1%} needs {needed} good parts"

@@ -20,6 +20,7 @@ from mambaad.metrics.names import At
 from mambaad.metrics.protocols import image_metrics
 from mambaad.metrics.saturated import SaturatedOverlap
 from mambaad.types import Sample
+from mambaad.workflows.large_figures import LargeFigures
 from mambaad.workflows.pixel_pairs import map_at, small_regions
 
 Values = dict[str, float | None]
@@ -44,6 +45,8 @@ class DataFigures(Protocol):
 def figures_for(layout: str, inspector: Inspector, root: Path, at: At) -> DataFigures | None:
     """Return what collects the figures of a layout's data set; None if it has none of its own.
 
+    Data sets of large images that are seen in tiles have those of :class:`LargeFigures`.
+
     Args:
         layout: the name of the layout.
         inspector: of the model.
@@ -56,6 +59,8 @@ def figures_for(layout: str, inspector: Inspector, root: Path, at: At) -> DataFi
         "mvtec-ad-2": lambda: AD2Figures(_fail_thresholds(inspector), at),
         "real-iad": RealIADFigures,
     }
+    if layout not in makers and inspector.tiling:
+        return LargeFigures(inspector.tiling, _fail_thresholds(inspector))
     return makers[layout]() if layout in makers else None
 
 

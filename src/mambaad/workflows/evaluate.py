@@ -5,17 +5,15 @@ from __future__ import annotations
 import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from mambaad.artifacts.export_folder import ExportPrecision
 from mambaad.data.checks import check_masks
-from mambaad.data.depth import with_reading
-from mambaad.data.inventory import note_labels
 from mambaad.data.layouts import class_names, find_layout
-from mambaad.data.parts import Parts, PartSequence, as_source
-from mambaad.data.unread import list_data
+from mambaad.data.parts import PartSequence, as_source
 from mambaad.errors import ConfigError, DataError
 from mambaad.files import locked
 from mambaad.inference.compute import Compilation, Precision
@@ -38,6 +36,7 @@ from mambaad.workflows.csv_text import csv_text
 from mambaad.workflows.data_figures import DataFigures, Values, figures_for
 from mambaad.workflows.evaluation_notes import ClassRemarks, all_notes
 from mambaad.workflows.pixel_pairs import pixel_pair
+from mambaad.workflows.tested_classes import tested_classes
 from mambaad.workflows.verdicts import VerdictEvaluation, VerdictMeasurement, check_calibrated
 
 
@@ -65,7 +64,7 @@ class Evaluation:
     """
 
     protocol: Protocol
-    precision: Precision
+    precision: ExportPrecision
     size: tuple[int, int]
     classes: dict[str, MetricValues]
     mean: MetricValues
@@ -144,6 +143,8 @@ def evaluate(
     verdicts: bool = False,
     report: str | Path | None = None,
     max_pixels: int | None = None,
+    records: str | Path | None = None,
+    tiles: str | tuple[int, int] | None = None,
     sinks: Sequence[Callable[[Observed], None]] = (),
 ) -> Evaluation:
     """Compute the metrics of a run on the test images of its classes.
@@ -161,6 +162,9 @@ def evaluate(
         report: a folder for a page that shows all images, judged with their product given, and
             explains the flagged ones; needs a calibrated model.
         max_pixels: images with more are refused; by default as in training.
+        records: what ``mambaad inspect`` has written of these images with this model: its scores
+            and maps are taken, and no image is inspected; gives no verdicts and no page.
+        tiles: of large images, see :class:`mambaad.Inspector`.
         sinks: called with each observed image, in order.
 
     Raises:
@@ -172,7 +176,11 @@ def evaluate(
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected one of {', '.join(PROTOCOLS)}, got '{protocol}'")
     check_place(at, protocol)
+    if records is not None and (verdicts or report is not None):
+        raise ConfigError("--records gives no --verdicts and no --report; inspect with --report")
     source = as_source(data)
+    if records is not None and not isinstance(source, Path):
+        raise ConfigError("--records is for data sets in folders; omit it")
     if isinstance(source, Path) and not source.is_dir():
         class_names(source, split="test")  # raises, before a model is loaded
     if isinstance(run, Inspector):
@@ -185,18 +193,24 @@ def evaluate(
             compile=compile,
             keep_trained=report is not None,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     needs_verdicts = verdicts or report is not None
     calibration = check_calibrated(inspector) if needs_verdicts else None
     if protocol == "ader-paper" and inspector.size != (256, 256):
         size = " x ".join(map(str, inspector.size))
         say(f"ader-paper is defined at 256 x 256: no published result is comparable at {size}")
-    classes = _test_classes(inspector, source, skip_unreadable)
+    classes = tested_classes(inspector, source, skip_unreadable)
     figures = None
     if isinstance(source, Path):
         layout = find_layout(source, inspector.config.layout).name
         figures = figures_for(layout, inspector, source, at)
     sinks = [*sinks, *([figures.add] if figures else [])]
+    observe = None
+    if records is not None:
+        from mambaad.workflows.evaluate_records import Recorded  # needs pyarrow
+
+        observe = Recorded(str(records), inspector, classes).observe
     measure = functools.partial(
         evaluate_engine,
         inspector.engine,
@@ -205,6 +219,7 @@ def evaluate(
         inspector.precision,
         at=at,
         skip_unreadable=skip_unreadable,
+        observe=observe,
     )
     if calibration is None:
         return _with_further(measure(sinks=sinks), figures)
@@ -231,9 +246,13 @@ def evaluate(
                 "Products": ", ".join(evaluation.classes),
                 "Thresholds": f"calibrated ({calibration.method})",
             }
-            title = "Verdicts, product given, in per cent of good and of defective parts"
-            rows = verdict_evaluation.to_rows(verdict_evaluation.given)
-            page.write("Inspection of test images", facts, {title: rows})
+            page.write(
+                "Inspection of test images",
+                facts,
+                {"What was found": verdict_evaluation.plain_rows()},
+                lead=verdict_evaluation.lead(),
+                warnings=verdict_evaluation.warnings(),
+            )
     return _with_further(replace(evaluation, verdicts=verdict_evaluation), figures)
 
 
@@ -249,10 +268,11 @@ def evaluate_engine(
     engine: Engine,
     classes: Sequence[ProductClass],
     protocol: Protocol,
-    precision: Precision = "float32",
+    precision: ExportPrecision = "float32",
     *,
     at: At = "map",
     skip_unreadable: bool = False,
+    observe: Callable[[Sequence[Item]], Iterable[Observed]] | None = None,
     sinks: Sequence[Callable[[Observed], None]] = (),
 ) -> Evaluation:
     """Compute the metrics of any engine, in one pass over the test images of the classes.
@@ -264,6 +284,7 @@ def evaluate_engine(
         precision: recorded in the result; the engine has its own.
         at: where pixels are compared, see :func:`evaluate`.
         skip_unreadable: skip unreadable images instead of stopping.
+        observe: gives the observations that the engine made of images before.
         sinks: called with each observed image, in order.
 
     Raises:
@@ -276,7 +297,10 @@ def evaluate_engine(
     items = [Item.of(sample) for c in classes for sample in c.test]
     has_masks = {c.name: c.has_masks for c in classes}
     with ProgressBar("evaluating") as bar:
-        stream = observe_stream(engine, items, batch_size=engine.batch_size)
+        if observe is None:
+            stream: Iterable[Observed] = observe_stream(engine, items, batch_size=engine.batch_size)
+        else:
+            stream = observe(items)
         observed = readable(stream, classes, skip_unreadable)
         for done, image in enumerate(observed, start=1):
             name = metrics.add(image, has_masks)
@@ -351,47 +375,3 @@ class _ClassByClass:
         self.seconds += time.perf_counter() - before
         self.scores[self._name] = list(zip(self._metrics.scores, self._metrics.labels, strict=True))
         self._metrics = None
-
-
-def _test_classes(
-    inspector: Inspector, data: Path | Parts, skip_unreadable: bool
-) -> list[ProductClass]:
-    layout, classes = inspector.config.layout, None
-    if isinstance(data, Parts):
-        classes = data.classes(
-            split="test", reading=inspector.reading, skip_unreadable=skip_unreadable
-        )
-        available = [c.name for c in classes]
-    elif inspector.products and data.is_dir():
-        available = class_names(data, split="test", layout=layout)
-    else:
-        available = []
-    wanted = [name for name in available if name in inspector.products or not inspector.products]
-    if available and not wanted:
-        raise DataError(
-            f"{data} has none of the classes that the model was trained on, "
-            f"{', '.join(inspector.products)}; give their test images"
-        )
-    for name in available:
-        if name not in wanted:
-            say(f"{name}: skipped, the model was not trained on it")
-    for name in inspector.products:
-        if available and name not in available:
-            say(f"{name}: missing from {data}, so the mean is without it")
-    if isinstance(data, Path):
-        classes = list_data(
-            data, wanted or None, split="test", layout=layout, skip_unreadable=skip_unreadable
-        )
-        classes = with_reading(classes, inspector.reading)
-    assert classes is not None
-    classes = [c for c in classes if c.name in wanted or not wanted]
-    tested = [c for c in classes if c.test]
-    for c in classes:
-        if not c.test:
-            say(f"{c.name}: skipped, it has no test images")
-            continue
-        for line in note_labels(c):
-            say(line)
-    if not tested:
-        raise DataError(f"{data} has no test images; see docs/datasets.md")
-    return tested

@@ -15,7 +15,7 @@ import torch
 
 from mambaad.artifacts.fingerprint import fingerprint, part_digests, summarise_data
 from mambaad.artifacts.generations import commit
-from mambaad.artifacts.manifest import NAMES, WEIGHTS, has_begun
+from mambaad.artifacts.manifest import NAMES, PAGE, WEIGHTS, has_begun
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import (
     create_run,
@@ -43,10 +43,12 @@ from mambaad.progress import say
 from mambaad.training.devices import make_fabric
 from mambaad.training.finish import finish
 from mambaad.training.loop import fit
+from mambaad.training.samples import training_samples
 from mambaad.types import ProductClass, Sample
 from mambaad.workflows.calibrate import FOLDS
 from mambaad.workflows.evaluate import evaluate_engine
 from mambaad.workflows.train import Interrupted
+from mambaad.workflows.training_pages import TrainingPages
 
 EPOCHS = 3
 LR_SHARE = 0.5
@@ -171,7 +173,7 @@ def extend(
         tested = _tested(old_classes, max_drop)
         classes = sorted([*old_classes, added], key=lambda c: c.name)
         trained_on, held_out = hold_out(classes, share=config.holdout, seed=config.seed)
-        samples = _replayed(trained_on, name, replay, config.seed)
+        samples = training_samples(_replayed(trained_on, name, replay, config.seed), config)
         about = {"from": weights, "product": name, "epochs": epochs, "replay": replay}
         summary = summarise_data(classes, held_out, excluded=config.exclude or ())
         stack.enter_context(_begun(work, config, {**summary, "extension": about}))
@@ -195,6 +197,7 @@ def extend(
         if not found.is_accepted:
             return found
         _replace(run, work, former)
+        TrainingPages(run).write_last(trained_on, held_out, device)
     return replace(found, run=run)
 
 
@@ -212,6 +215,7 @@ def _replace(run: Path, work: Path, former: Path) -> None:
     remove_folder(run / FOLDS)  # of an interrupted calibration of the former weights
     try:
         with opened(work) as after:
+            (run / PAGE).unlink(missing_ok=True)  # of the former run
             commit(run, _contents(after), removed=set(NAMES) - set(after.names()))
     except RunError:
         with opened(run) as before:
@@ -318,14 +322,14 @@ def _tested(classes: Sequence[ProductClass], max_drop: float) -> list[ProductCla
 
 def _replayed(
     classes: Sequence[ProductClass], new: str, share: float, seed: int
-) -> tuple[Sample, ...]:
+) -> list[ProductClass]:
     """Draw a share of each old product's good parts, at least one, and all of the new one's."""
-    chosen: list[Sample] = []
+    chosen: list[ProductClass] = []
     for c in classes:
         drawn = shuffled(c.name, len(c.train), seed)
         count = len(drawn) if c.name == new else math.ceil(share * len(drawn))
-        chosen += [c.train[i] for i in sorted(drawn[:count])]
-    return tuple(chosen)
+        chosen.append(replace(c, train=tuple(c.train[i] for i in sorted(drawn[:count]))))
+    return chosen
 
 
 @contextmanager

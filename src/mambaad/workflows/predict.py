@@ -19,7 +19,6 @@ from mambaad.file_errors import cannot_write
 from mambaad.files import check_regular, locked, printable, write_text, written_whole
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inspection.inspector import Inspected, Inspector
-from mambaad.inspection.overlay import draw_outlines, heatmap_overlay
 from mambaad.inspection.records import Record, record_of
 from mambaad.inspection.stream import Item, Observed
 from mambaad.process import sigterm_as_interrupt
@@ -58,6 +57,8 @@ def predict(
     good: str | Path | None = None,
     need_verdicts: bool = False,
     max_pixels: int | None = None,
+    pictures: bool = True,
+    tiles: str | tuple[int, int] | None = None,
 ) -> list[Record]:
     """Inspect image files, and write heatmaps, anomaly maps and records.
 
@@ -82,6 +83,8 @@ def predict(
         need_verdicts: refuse a model without calibration, and record an error for each image
             without a verdict.
         max_pixels: images with more are refused; by default as in training.
+        pictures: write heatmaps and maps; else the records alone.
+        tiles: of large images, see :class:`mambaad.Inspector`.
 
     Returns:
         The records. An image that cannot be read or is still being written, or whose results
@@ -105,6 +108,7 @@ def predict(
             compile=compile,
             keep_trained=report is not None,
             max_pixels=max_pixels,
+            tiles=tiles,
         )
     inspector.check_product(product)
     if need_verdicts:
@@ -123,7 +127,15 @@ def predict(
 
             page = InspectionPage(page_folder, inspector, Path(good) if good else None)
         with sigterm_as_interrupt():
-            return _inspect(inspector, inputs, out, page, product, need_verdicts)
+            return _inspect(
+                inspector,
+                inputs,
+                out,
+                page,
+                product,
+                need_verdicts=need_verdicts,
+                pictures=pictures,
+            )
 
 
 def _paths(images: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -143,7 +155,9 @@ def _inspect(
     out: Path,
     page: InspectionPage | None,
     product: str | None,
+    *,
     need_verdicts: bool,
+    pictures: bool,
 ) -> list[Record]:
     """Inspect all images, and write everything; see :func:`predict`."""
     records: list[Record] = []
@@ -178,9 +192,10 @@ def _inspect(
             for done, (inspected, path) in enumerate(zip(stream, files, strict=True), 1):
                 if done == 1:  # so that no kill leaves its records beside this call's pictures
                     _remove_former_records(out)
-                inspected = _with_files(inspected, out / files[path], inspector)
+                if pictures:
+                    inspected = _with_files(inspected, out / files[path], inspector)
                 record = inspected.record
-                if not record.error:
+                if pictures and not record.error:
                     written.add(out / files[path])
                 if need_verdicts and not (record.verdict or record.error):
                     record.error = NO_VERDICT
@@ -281,6 +296,9 @@ def _passed_over(one: Unread, inspector: Inspector) -> Inspected:
 
 def _with_files(inspected: Inspected, target: Path, inspector: Inspector) -> Inspected:
     """Write an image's heatmap and map, and return it, with an error if that failed."""
+    # matplotlib and SciPy, which records alone do without
+    from mambaad.inspection.overlay import draw_outlines, heatmap_overlay
+
     prediction, pixels = inspected.prediction, inspected.observed.pixels
     if prediction is None or pixels is None:
         return inspected

@@ -14,7 +14,7 @@ from mambaad.data.walk import Unread, walk
 from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import is_own, sweep
-from mambaad.report.inspection_rendering import PAGE, PICTURES
+from mambaad.report.page_files import PAGE, PICTURE_NAME, PICTURES
 
 TABLE, RECORDS = "predictions.csv", "predictions.jsonl"
 HEATMAP, MAP = ".heatmap.png", ".map.npy"
@@ -49,7 +49,7 @@ class Inputs:
         return {path for path, stamp in self.young.items() if _stamp(path) != stamp}
 
 
-def find_inputs(given: Sequence[Path], out: Path, report: Path | None) -> Inputs:
+def find_inputs(given: Sequence[Path], out: Path | None, report: Path | None) -> Inputs:
     """Find the images that are given, and those in folders that are given.
 
     Args:
@@ -74,7 +74,7 @@ def find_inputs(given: Sequence[Path], out: Path, report: Path | None) -> Inputs
             raise DataError(cannot_read(path, error, mend)) from error
         if path.is_dir():
             tops.append(_absolute(path))
-            results = [out, *([report, report / PICTURES] if report else [])]
+            results = [*([out] if out else []), *([report, report / PICTURES] if report else [])]
             found = walk(path, leave_out=_inside(path, results))
             for file in found.images:
                 if not _is_result(file):
@@ -142,7 +142,7 @@ def _is_result(path: Path) -> bool:
         return path.with_name(path.name.removesuffix(HEATMAP) + MAP).is_file()
     if path.name == PAGE:
         return (path.parent / PICTURES).is_dir()
-    is_picture = re.fullmatch(r"\d{6}(\.why)?\.jpg", path.name) is not None
+    is_picture = re.fullmatch(PICTURE_NAME, path.name) is not None
     return is_picture and path.parent.name == PICTURES and (path.parent.parent / PAGE).is_file()
 
 

@@ -130,7 +130,7 @@ def find_suspects(
             write_text(listed, _list_text(scored, data, page, command))
             write_text(page, html)
     if json_file is not None:
-        write_text(Path(json_file), _json_text(scored, data))
+        write_text(Path(json_file), suspects_json(scored, data))
     return scored
 
 
@@ -161,7 +161,9 @@ def _list_text(
     return exclusion_list(names, comments)
 
 
-def _json_text(scored: Sequence[ScoredClass], data: Path) -> str:
+def suspects_json(scored: Sequence[ScoredClass], data: Path) -> str:
+    """Write all scores as JSON: of each class the threshold, and its images."""
+
     def images(c: ScoredClass) -> list[dict[str, Any]]:
         rows = zip(c.samples, c.scores.tolist(), c.suspects.tolist(), strict=True)
         return [

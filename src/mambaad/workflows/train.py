@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +13,7 @@ from mambaad.artifacts.fingerprint import summarise_data
 from mambaad.artifacts.generations import commit
 from mambaad.artifacts.manifest import CHECKPOINT
 from mambaad.artifacts.run_folder import (
+    check_longer,
     check_new,
     create_run,
     is_finished,
@@ -21,8 +21,8 @@ from mambaad.artifacts.run_folder import (
     read_config,
     read_data_summary,
 )
-from mambaad.artifacts.snapshot import Snapshot, opened
-from mambaad.config import SETTINGS, TrainConfig, make_config, named
+from mambaad.artifacts.snapshot import opened
+from mambaad.config import SETTINGS, TrainConfig, make_config
 from mambaad.data.checks import check_with_progress, list_to_check
 from mambaad.data.depth import decided_depth
 from mambaad.data.exclusion import read_exclusions
@@ -32,21 +32,25 @@ from mambaad.data.splits import hold_out
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import locked
 from mambaad.inference.device import find_device, find_type
+from mambaad.launch import Launch, launched
 from mambaad.models.build import build_system
 from mambaad.models.licences import licence_notice
-from mambaad.progress import say
+from mambaad.progress import say, warn
 from mambaad.training.callbacks import NO_CALLBACKS, Callbacks, StepEnd
 from mambaad.training.devices import make_fabric
 from mambaad.training.finish import CHECKPOINTS, finish
+from mambaad.training.follow import take_part
+from mambaad.training.link import Link
 from mambaad.training.loggers import check_logger
+from mambaad.training.longer import lengthen
 from mambaad.training.loop import fit
+from mambaad.training.notes import notes_on_images, notes_on_length
 from mambaad.training.preparation import prepare
+from mambaad.training.samples import training_samples
+from mambaad.training.together import going_on_alone, joined, make_plan
+from mambaad.workflows.resuming import check_resumed, how_to_resume
+from mambaad.workflows.training_pages import TrainingPages
 from mambaad.workflows.validation import EpochEnd, make_callbacks
-
-_MAY_CHANGE = ("cache_features", "cache_images", "compile", "logger")
-"""Settings that may change when resuming: the weights do not depend on them, but for rounding."""
-
-_MOST_SHOWN = 8
 
 
 class Interrupted(KeyboardInterrupt):
@@ -73,6 +77,9 @@ def train(
     bit_depth: Literal["auto", 8, 10, 12, 14, 16] | None = None,
     float_range: str | tuple[float, float] | None = None,
     max_pixels: int | None = None,
+    tiles: str | tuple[int, int] | None = None,
+    tile_views: int | None = None,
+    tile_positions: Literal["random", "grid"] | None = None,
     holdout: float | None = None,
     size: int | str | tuple[int, int] | None = None,
     encoder: str | None = None,
@@ -125,7 +132,8 @@ def train(
             :class:`mambaad.Part`, all of them good; the same when resuming.
         out: the run folder to make (see :mod:`mambaad.artifacts.run_folder`).
         resume: continue an interrupted run, to the same weights as if it had not been (on a GPU
-            up to the rounding of atomic sums).
+            up to the rounding of atomic sums); or with more ``epochs`` train one longer, which may
+            have ended (:func:`mambaad.training.longer.lengthen` says at which learning rate).
         skip_unreadable: leave unreadable images out instead of stopping.
         device: where to compute, see :class:`mambaad.Inspector`; with several ``devices`` their
             type. Resuming may use another.
@@ -153,6 +161,11 @@ def train(
         float_range: values of black and white in images of floats: "0,1" or two numbers. [none:
             such images are refused]
         max_pixels: images with more are refused, as unsafe to decode. [89478485]
+        tiles: size and stride of the tiles in which images larger than one are seen, beside the
+            image as a whole, such as "512:384" (``docs/tiles.md``); ``size`` is then theirs.
+            [none]
+        tile_views: tiles of an image that are trained on, on average. [16]
+        tile_positions: of these: ``"random"``, or those of the grid. ["random"]
         holdout: share of the good parts, 0 to 0.9, held out for calibration. [0]
         size: pixels to which images are resized, multiples of 32, or with ``encoder_groups`` of
             the patch size: 256, "224x320" or (height, width). [256; DINO's ViTs: 28 patches]
@@ -227,6 +240,13 @@ def train(
     arguments = locals()
     given = {name: arguments[name] for name in SETTINGS if arguments[name] is not None}
     out, source = Path(out), as_source(data)
+    if launch := launched():
+        given["devices"] = launch.devices(devices)
+        if not launch.is_first:
+            advice = how_to_resume(source, out, skip_unreadable, launch)
+            if not take_part(launch, device, out, advice):
+                raise Interrupted(f"interrupted; {advice}")
+            return out
     if not resume:
         check_new(out)
     if exclude is not None and isinstance(source, Path):
@@ -267,12 +287,21 @@ def train_run(
 ) -> Path:
     """Train as :func:`train` does, with settings that are checked and complete.
 
-    Resumed, ``config`` must be the run's own, but for caches and logger.
+    Resumed, ``config`` must be the run's own, but for caches, logger, and more epochs.
     """
+    source, out = as_source(data), Path(out)
+    launch = launched()
+    advice = how_to_resume(source, out, skip_unreadable, launch)
     with ExitStack() as held:
-        source = as_source(data)
-        _train_run(source, Path(out), config, resume, skip_unreadable, device, callbacks, held)
-    return Path(out)
+        together = None
+        if launch:
+            together = launch, held.enter_context(joined(launch, advice))
+        finished = _train_run(
+            source, out, config, resume, skip_unreadable, device, callbacks, held, together
+        )
+        if not finished:
+            raise Interrupted(f"interrupted; {advice}")
+    return out
 
 
 def _train_run(
@@ -284,21 +313,29 @@ def _train_run(
     device: str,
     callbacks: Callbacks,
     held: ExitStack,
-) -> None:
-    """:func:`train_run`, which holds the run's lock in ``held`` as soon as there is a run."""
+    together: tuple[Launch, Link] | None,
+) -> bool:
+    """:func:`train_run`, which holds the run's lock in ``held``; False if it was interrupted.
+
+    ``together``: what the first of several processes that were launched shares its plan by.
+    """
+    launch, link = together or (None, None)
     place = find_device(device) if config.devices == 1 else find_type(device)
-    fingerprint, has_encoder = None, False
+    fingerprint, has_encoder, is_longer = None, False, False
     if resume:
         held.enter_context(locked(out))
         with opened(out) as run:
-            _check_resumed(run, config)
+            check_resumed(run, config)
+            is_longer = check_longer(run, config.epochs)
             has_ended, fingerprint = is_finished(run), read_data_summary(run)["fingerprint"]
-            # The checkpoint's: the file that it once came from may be gone.
-            has_encoder = run.has(CHECKPOINT)
-        if has_ended:
+            # The checkpoint's, or the weights': the file that it once came from may be gone.
+            has_encoder = run.has(CHECKPOINT) or has_ended
+        if has_ended and not is_longer:
             commit(out, {}, removed=CHECKPOINTS)  # which former versions deleted last
-            say(f"{out} is finished: nothing to resume")
-            return
+            say(f"{out} is finished: nothing to resume; to train it longer, give more --epochs")
+            if link:
+                link.tell(None)
+            return True
 
     listed = list_to_check(
         data,
@@ -320,7 +357,7 @@ def _train_run(
     classes, held_out = hold_out(
         everything, share=config.holdout, fold=config.fold, seed=config.seed
     )
-    samples = tuple(sample for c in classes for sample in c.train)
+    samples = training_samples(classes, config)
     if len(samples) < config.devices:
         raise ConfigError(f"--devices {config.devices} is more than the {len(samples)} images")
     if config.devices > 1 and any(sample.held for sample in samples):
@@ -335,40 +372,29 @@ def _train_run(
     if not resume and (notice := licence_notice(config.encoder, config.encoder_weights)):
         say(notice)
     check_logger(config.logger)
-    fabric = make_fabric(config.devices, config.precision, place)
+    fabric = make_fabric(config.devices, config.precision, place, launch)
     if not resume:
         held.enter_context(new_folder(out))
         create_run(out, config, summary)
+    elif is_longer:
+        lengthen(out, config, samples)
     if not has_encoder:
         prepare(model, samples, config.size)
-    counts = ", ".join(f"{c.name} {len(c.train)}" for c in classes)
-    say(f"{len(samples)} training images of {len(classes)} classes: {counts}")
-    if config.exclude:
-        say(f"{len(config.exclude)} training images left out (--exclude)")
-    if config.holdout or config.fold:
-        say(f"{sum(len(c.train) for c in held_out)} good parts held out for calibration")
+    for line in notes_on_images(config, classes, held_out, len(samples)):
+        say(line)
+    if not resume:
+        for line in notes_on_length(config, classes):
+            warn(line)
 
-    command = ["mambaad", "train", str(data), "--out", str(out), "--resume"]
-    command += ["--skip-unreadable"] if skip_unreadable else []
-    how = shlex.join(command) if isinstance(data, Path) else "mambaad.train(..., resume=True)"
-    interrupted = Interrupted(f"interrupted; resume with: {how}")
-    if not fit(fabric, config, model, samples, out, callbacks):
-        raise interrupted
-    if not finish(out, config, samples, classes, fabric.device):
-        raise interrupted
-
-
-def _check_resumed(run: Snapshot, config: TrainConfig) -> None:
-    started = read_config(run)
-    for name in TrainConfig.model_fields:
-        if name not in _MAY_CHANGE and getattr(config, name) != getattr(started, name):
-            raise ConfigError(
-                f"{named(name)}: {run.source} was started with "
-                f"{_shown(getattr(started, name))}; omit it to resume, or start a new run"
-            )
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, tuple) and len(value) > _MOST_SHOWN:  # of excluded images
-        return f"{value[0]} and {len(value) - 1} others"
-    return str(value)
+    if launch and link:
+        link.tell(make_plan(launch, config, samples))
+    page = TrainingPages(out, is_wanted=config.fold is None)
+    if not fit(fabric, config, model, samples, out, page.after_each_epoch(callbacks), launch):
+        return False
+    with going_on_alone(launch, link) if launch and link else nullcontext():
+        if not finish(out, config, samples, classes, fabric.device):
+            return False
+        page.write_last(classes, held_out, device)
+    if link:
+        link.tell(None)
+    return True

@@ -40,6 +40,27 @@ class VerdictCounts:
         (self.defective if is_defective else self.good)[verdict] += 1
         self.named_right += named_right
 
+    @property
+    def found(self) -> int:
+        """Defective parts that are stopped: FAIL, or REVIEW, where a person looks."""
+        return self.defective[Verdict.FAIL] + self.defective[Verdict.REVIEW]
+
+    @property
+    def missed(self) -> int:
+        """Defective parts that PASS."""
+        return self.defective[Verdict.PASS]
+
+    @property
+    def false_alarms(self) -> int:
+        """Good parts that FAIL."""
+        return self.good[Verdict.FAIL]
+
+    @property
+    def undecided(self) -> int:
+        """Parts, good or defective, that are not judged: BAD IMAGE or UNKNOWN PRODUCT."""
+        counts = self.good, self.defective
+        return sum(c[v] for c in counts for v in (Verdict.BAD_IMAGE, Verdict.UNKNOWN_PRODUCT))
+
 
 @dataclass(frozen=True)
 class Unified:
@@ -63,17 +84,62 @@ class VerdictEvaluation:
     inferred: Mapping[str, VerdictCounts]
     unified: Mapping[str, Unified]
 
+    def lead(self) -> str:
+        """Say in a sentence how many defects were found, and how many good parts were stopped."""
+        total = _total(self.given)
+        bad, good = sum(total.defective.values()), sum(total.good.values())
+        parts = []
+        if bad:
+            parts.append(f"{total.found} of {bad} defect{_s(bad)} found, {total.missed} missed")
+        if good:
+            alarms, more = total.false_alarms, total.good[Verdict.REVIEW]
+            parts.append(
+                f"{alarms} false alarm{_s(alarms)} among {good} good part{_s(good)}, {more} more "
+                "to review"
+            )
+        if total.undecided:
+            parts.append(f"{total.undecided} not judged")
+        return "; ".join(parts) + "."
+
+    def plain_rows(self) -> list[list[str]]:
+        """Make a heading and a row per class and for all: what was found, in numbers of parts.
+
+        With the product of each part given. A defect is found if its part is stopped (FAIL or
+        REVIEW) and missed if it passes; a false alarm is a good part that fails.
+        """
+        names = ["class", "defects found", "missed", "false alarms", "good to review"]
+        counted = [*self.given.items(), ("all", _total(self.given))]
+        has_undecided = any(counts.undecided for _, counts in counted)
+        rows = [[*names, *(["not judged"] if has_undecided else [])]]
+        for name, c in counted:
+            bad, good = sum(c.defective.values()), sum(c.good.values())
+            found = [f"{c.found} of {bad}", str(c.missed)] if bad else ["-", "-"]
+            alarms = [f"{c.false_alarms} of {good}", str(c.good[Verdict.REVIEW])]
+            undecided = [str(c.undecided)] if has_undecided else []
+            rows.append([name, *found, *(alarms if good else ["-", "-"]), *undecided])
+        return rows
+
+    def warnings(self) -> list[str]:
+        """Say of which classes most defects are missed; empty if of none."""
+        most = [
+            f"{name} ({c.missed} of {bad})"
+            for name, c in self.given.items()
+            if (bad := sum(c.defective.values())) and 2 * c.missed > bad
+        ]
+        if not most:
+            return []
+        return [
+            f"Most defects are missed of {', '.join(most)}. See in the heatmaps whether they are "
+            "marked. If so, calibrate with more good parts or a higher --review-fpr; if not, "
+            "train longer, with larger images or another encoder."
+        ]
+
     def to_rows(self, which: Mapping[str, VerdictCounts]) -> list[list[str]]:
         """Make a heading and a row per class and for all classes, in per cent of their parts."""
         rows = [
             ["class", "good", "FAIL", "REVIEW", "other", "bad", "FAIL", "REVIEW", "other", "named"]
         ]
-        total = VerdictCounts()
-        for counts in which.values():
-            total.good += counts.good
-            total.defective += counts.defective
-            total.named_right += counts.named_right
-        for name, counts in [*which.items(), ("all", total)]:
+        for name, counts in [*which.items(), ("all", _total(which))]:
             row = [name]
             for verdicts in (counts.good, counts.defective):
                 number = sum(verdicts.values())
@@ -228,6 +294,19 @@ def _unified(
         max((share([key]) for key in good), default=float("nan")),
         share([key for key in parts if key[1]]),
     )
+
+
+def _total(which: Mapping[str, VerdictCounts]) -> VerdictCounts:
+    total = VerdictCounts()
+    for counts in which.values():
+        total.good += counts.good
+        total.defective += counts.defective
+        total.named_right += counts.named_right
+    return total
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
 
 
 def _percent(count: int, total: int) -> str:

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from mambaad.inference.operator_library import library_path
 from mambaad.ops import native
 from mambaad.ops.selective_scan.dispatch import selective_scan
 from mambaad.ops.selective_scan.reference import selective_scan_reference
 
 pytest.importorskip("onnxscript")
 
-from mambaad.ops.selective_scan.onnx import TRANSLATIONS
+from mambaad.ops.scan_operator import DOMAIN, OPERATOR
+from mambaad.ops.selective_scan.onnx import TRANSLATIONS, define_in
 
 pytestmark = [
     pytest.mark.skipif(not native.AVAILABLE, reason="what is translated is the native operator"),
@@ -47,11 +49,18 @@ def inputs(batch):
     return torch.randn(batch, LENGTH, CHANNELS), torch.randn(batch, LENGTH, width)
 
 
-def onnxruntime_values(path, arrays):
+def onnxruntime_values(path, arrays, library=None):
     runtime = pytest.importorskip("onnxruntime")
-    session = runtime.InferenceSession(path)
+    options = runtime.SessionOptions()
+    if library:
+        options.register_custom_ops_library(str(library))
+    session = runtime.InferenceSession(path, options)
     names = [argument.name for argument in session.get_inputs()]
     return session.run(None, dict(zip(names, arrays, strict=True)))[0]
+
+
+def kernel_values(path, arrays):
+    return onnxruntime_values(path, arrays, library_path())
 
 
 def openvino_values(path, arrays):
@@ -60,11 +69,9 @@ def openvino_values(path, arrays):
     return openvino.Core().compile_model(path, "CPU", exact)(arrays)[0]
 
 
-@pytest.mark.parametrize("values_of", [onnxruntime_values, openvino_values])
-@pytest.mark.parametrize("batches", [(2,), (1, 3)])  # exported for one batch size, or for any
-def test_values_are_those_of_the_reference(values_of, batches, tmp_path):
-    scan, path = Scan(), tmp_path / "scan.onnx"
-    axes = {0: torch.export.Dim("batch")} if len(batches) > 1 else {}
+def exported(path, dynamic):
+    scan = Scan()
+    axes = {0: torch.export.Dim("batch")} if dynamic else {}
     torch.onnx.export(
         scan,
         inputs(2),
@@ -74,8 +81,30 @@ def test_values_are_those_of_the_reference(values_of, batches, tmp_path):
         dynamic_shapes=(axes, axes),
         custom_translation_table=TRANSLATIONS,
     )
+    return scan
+
+
+@pytest.mark.parametrize("values_of", [onnxruntime_values, kernel_values, openvino_values])
+@pytest.mark.parametrize("batches", [(2,), (1, 3)])  # exported for one batch size, or for any
+def test_values_are_those_of_the_reference(values_of, batches, tmp_path):
+    path = tmp_path / "scan.onnx"
+    scan = exported(path, dynamic=len(batches) > 1)
+    define_in(path, inline=values_of is openvino_values)
     for batch in batches:
         u, proj = inputs(batch)
         expected = scan.run(selective_scan_reference, u, proj).detach().numpy()
         found = values_of(path, [u.numpy(), proj.numpy()])
         np.testing.assert_allclose(found, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_operator_is_one_node_and_its_definition_a_function(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "scan.onnx"
+    exported(path, dynamic=True)
+    define_in(path)
+    model = onnx.load(path)
+    assert [(node.domain, node.op_type) for node in model.graph.node] == [(DOMAIN, OPERATOR)]
+    assert [(f.domain, f.name) for f in model.functions] == [(DOMAIN, OPERATOR)]
+    onnx.checker.check_model(model, full_check=True)
+    define_in(path, inline=True)
+    assert not onnx.load(path).functions

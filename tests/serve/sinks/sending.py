@@ -7,11 +7,14 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+from sqlalchemy import select
+
 from mambaad.serve.metrics import Metrics
 from mambaad.serve.service import Changes
 from mambaad.serve.sinks.outbox import Outbox
 from mambaad.serve.sinks.sink import Sink
 from mambaad.serve.store.store import Store
+from mambaad.serve.store.tables import outbox
 from tests.serve.rows import new_rows
 
 
@@ -43,6 +46,9 @@ class Sending:
 
     def waiting(self) -> int:
         return sum(one["waiting"] for one in self.outbox.state())
+
+    def waiting_ids(self) -> set[str]:
+        return set(self.store.read(lambda c: c.execute(select(outbox.c.event_id)).scalars().all()))
 
     def problem(self) -> str | None:
         return self.outbox.state()[0]["problem"]

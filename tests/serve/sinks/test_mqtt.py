@@ -6,7 +6,6 @@ import socket
 import ssl
 import threading
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -14,13 +13,8 @@ from mambaad.errors import ConfigError
 from mambaad.serve.sinks.access import MqttAccess
 from mambaad.serve.sinks.mqtt import Mqtt
 from tests.serve.certificates import make_certificate
-from tests.serve.killing import free_port
-from tests.serve.receivers import Mosquitto, Subscriber, wait_for
+from tests.serve.receivers import Mosquitto, Proxy, Subscriber, wait_for
 from tests.serve.sinks.sending import Sending
-
-# These two fail now and then: the subscriber lacks a message that the broker had acknowledged
-# before it was killed, or the last status. Whose fault that is, is not known yet.
-MAY_BE_MISSED = pytest.mark.xfail(reason="the subscriber missed a message", strict=False)
 
 
 def send(ending, tmp_path, port, access=None, scheme="mqtt"):
@@ -31,8 +25,38 @@ def send(ending, tmp_path, port, access=None, scheme="mqtt"):
     return sending
 
 
-@MAY_BE_MISSED
-def test_nothing_is_lost_when_the_broker_is_killed(ending, tmp_path):
+def is_acknowledgement(answer):
+    return answer[0] >> 4 == 4  # PUBACK
+
+
+def test_nothing_is_lost_when_connections_break(ending, tmp_path):
+    broker = Mosquitto(tmp_path)
+    ending.append(broker)
+    subscriber = Subscriber(broker.port)
+    ending.append(subscriber)
+    network = Proxy(broker.port)
+    ending.append(network)
+    sending = send(ending, tmp_path, network.port)
+    wait_for(lambda: subscriber.statuses == ["online"])
+    ids = set()
+    for _ in range(3):
+        ids |= sending.add(30)
+        network.cut()
+        ids |= sending.add(30)
+        wait_for(lambda: sending.waiting() == 0)
+        # What the broker has by now is not known on this side.
+        network.loses, before = is_acknowledgement, len(subscriber.got)
+        ids |= sending.add(30)
+        wait_for(lambda before=before: len(subscriber.got) > before)
+        network.loses = lambda _: False
+        network.cut()
+    wait_for(lambda: {key for key, _ in subscriber.got} == ids)
+    assert len(subscriber.got) > len(ids)  # some twice, under one id
+    assert all(body["id"] == key for key, body in subscriber.got)
+    assert {body["score"] for _, body in subscriber.got} == {0.25}
+
+
+def test_nothing_is_lost_when_the_broker_starts_again(ending, tmp_path):
     broker = Mosquitto(tmp_path)
     ending.append(broker)
     subscriber = Subscriber(broker.port)
@@ -41,7 +65,7 @@ def test_nothing_is_lost_when_the_broker_is_killed(ending, tmp_path):
     wait_for(lambda: subscriber.statuses == ["online"])
     ids = set()
     for _ in range(3):
-        stop = threading.Timer(0.05, broker.kill)
+        stop = threading.Timer(0.05, broker.stop)
         stop.start()
         for _ in range(15):
             ids |= sending.add(10)
@@ -51,10 +75,31 @@ def test_nothing_is_lost_when_the_broker_is_killed(ending, tmp_path):
         broker.start()
         wait_for(lambda: sending.waiting() == 0)
     wait_for(lambda: {key for key, _ in subscriber.got} == ids)
-    assert all(body["id"] == key for key, body in subscriber.got)
-    assert {body["score"] for _, body in subscriber.got} == {0.25}
     assert sending.problem() is None
     wait_for(lambda: b'mambaad_outbox_waiting{sink="mqtt"} 0.0' in sending.metrics.text())
+
+
+def test_what_a_killed_broker_had_not_acknowledged_is_sent_again(ending, tmp_path):
+    # Mosquitto acknowledges before it saves: what it acknowledged in the last moments before a kill
+    # is lost in it, and no sender can know (its log has the acknowledgements, and no saving).
+    broker = Mosquitto(tmp_path)
+    ending.append(broker)
+    subscriber = Subscriber(broker.port)
+    ending.append(subscriber)
+    sending = send(ending, tmp_path, broker.port)
+    wait_for(lambda: subscriber.statuses == ["online"])
+    for _ in range(3):
+        stop = threading.Timer(0.05, broker.kill)
+        stop.start()
+        for _ in range(15):
+            sending.add(10)
+        stop.join()
+        wait_for(sending.problem)
+        unacknowledged = sending.waiting_ids()
+        assert unacknowledged
+        broker.start()
+        wait_for(lambda: sending.waiting() == 0)
+        wait_for(lambda ids=unacknowledged: {key for key, _ in subscriber.got} >= ids)
 
 
 def test_the_order_is_kept(ending, tmp_path):
@@ -68,7 +113,6 @@ def test_the_order_is_kept(ending, tmp_path):
     assert [key for key, _ in subscriber.got] == sent
 
 
-@MAY_BE_MISSED
 def test_the_status_is_retained_and_the_broker_says_it_for_the_dead(ending, tmp_path):
     broker = Mosquitto(tmp_path)
     ending.append(broker)
@@ -80,6 +124,21 @@ def test_the_status_is_retained_and_the_broker_says_it_for_the_dead(ending, tmp_
     # As after a kill: the socket ends without a word.
     sending._sinks["mqtt"]._connection._client._sock.shutdown(socket.SHUT_RDWR)
     wait_for(lambda: late.statuses == ["online", "offline", "online"], 30)
+    ending.remove(sending)
+    sending.close()
+    wait_for(lambda: late.statuses[-1] == "offline")
+
+
+def test_the_broker_says_offline_for_a_service_that_ends_while_it_connects(ending, tmp_path):
+    broker = Mosquitto(tmp_path)
+    ending.append(broker)
+    late = Subscriber(broker.port)
+    ending.append(late)
+    network = Proxy(broker.port)
+    ending.append(network)
+    network.loses = is_acknowledgement
+    sending = send(ending, tmp_path, network.port)
+    wait_for(lambda: late.statuses == ["online"])
     ending.remove(sending)
     sending.close()
     wait_for(lambda: late.statuses[-1] == "offline")
@@ -148,41 +207,20 @@ def test_a_certificate_that_is_none_is_refused(tmp_path):
         Mqtt("mqtts://x", "a", "b", MqttAccess(ca=tmp_path / "x.pem"))
 
 
-class OldBroker:
+class OldBroker(Proxy):
     """Refuses MQTT 5 as brokers before it do, and passes 3.1.1 on to a real broker."""
 
     def __init__(self, port):
-        self.port, self.levels, self._to = free_port(), [], port
-        self._server = socket.create_server(("127.0.0.1", self.port))
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.levels = []
+        super().__init__(port)
 
-    def _serve(self):
-        with suppress(OSError):
-            while True:
-                client, _ = self._server.accept()
-                hello = client.recv(65536)
-                at = hello.index(b"MQTT") + 4
-                self.levels.append(hello[at])
-                if hello[at] == 5:
-                    client.sendall(b"\x20\x02\x00\x01")
-                    client.close()
-                    continue
-                broker = socket.create_connection(("127.0.0.1", self._to))
-                broker.sendall(hello)
-                for pair in ((client, broker), (broker, client)):
-                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
-
-    def _pass_on(self, source, target):
-        with suppress(OSError):
-            while content := source.recv(65536):
-                target.sendall(content)
-        for one in (source, target):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-                one.close()
-
-    def close(self):
-        self._server.close()
+    def admit(self, client):
+        hello = client.recv(65536)
+        self.levels.append(hello[hello.index(b"MQTT") + 4])
+        if self.levels[-1] != 5:
+            return hello
+        client.sendall(b"\x20\x02\x00\x01")
+        return None
 
 
 def test_a_broker_of_mqtt_3_is_spoken_to_in_its_way(ending, tmp_path):

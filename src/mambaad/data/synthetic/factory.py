@@ -22,19 +22,19 @@ from PIL import Image
 
 from mambaad.data.synthetic.catalogue import PRODUCTS
 from mambaad.data.synthetic.noise import stream
+from mambaad.data.synthetic.panel import render_panel
 from mambaad.data.synthetic.render import render_part
-from mambaad.data.synthetic.settings import PRODUCT_NAMES, check_drawing
+from mambaad.data.synthetic.settings import LARGEST_PART, PRODUCT_NAMES, check_drawing
 from mambaad.errors import DataError, RunError
 from mambaad.file_errors import cannot_write
 from mambaad.files import folder_written_whole, is_empty
-from mambaad.process import end_with_parent
+from mambaad.process import THREAD_VARIABLES, end_with_parent
 from mambaad.progress import ProgressBar
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 _CHUNK = 8  # images a process draws before it reports
 _WORTH_PROCESSES = 64  # starting processes takes as long as drawing this many
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ def make_data(
         train: good parts a class, 2 or more.
         test: parts a class to test on, 0 or more: half of them good, the others with the defects
             that the product can have, in turn.
-        size: side of the images in pixels, a multiple of 32 from 64 to 1024.
+        size: side of the images in pixels, a multiple of 32 from 64 to 1024; or of 512 up to 16384:
+            panels of many parts, whose defects are 8 to 24 pixels long
+            (:func:`mambaad.data.synthetic.panel.render_panel`), of all products but ``kit``.
         seed: 0 or more; another seed is another day's production.
         difficulty: of the defects, from 0 (large and obvious) to 1 (small and faint).
 
@@ -90,7 +92,7 @@ def make_data(
         _check_free(out)
     except OSError as error:  # such as too long a name
         raise cannot_write(out, error) from error
-    jobs = [job for name in names for job in _jobs(name, train, test, seed)]
+    jobs = [job for name in names for job in _jobs(name, train, test, size, seed)]
     try:
         with folder_written_whole(out) as temporary:
             images = _draw_all(jobs, temporary, size, difficulty)
@@ -130,9 +132,10 @@ def _check_free(out: Path) -> None:
         raise DataError(f"{parent} is not a folder; make it, or write elsewhere")
 
 
-def _jobs(product: str, train: int, test: int, seed: int) -> Iterator[_Job]:
+def _jobs(product: str, train: int, test: int, size: int, seed: int) -> Iterator[_Job]:
     """List the images of a class; each has a seed of its own, independent of their number."""
-    kinds = PRODUCTS[product].defects
+    made = PRODUCTS[product]
+    kinds = made.surface_defects if size > LARGEST_PART else made.defects
     good = (test + 1) // 2
     for number in range(train):
         yield _Job(product, "train", f"{number:03}", _seed(seed, product, "train", number), None)
@@ -151,7 +154,8 @@ def _seed(seed: int, product: str, purpose: str, number: int) -> int:
 
 def _draw(job: _Job, root: Path, size: int, difficulty: float) -> dict[str, Any]:
     """Draw one image, and its mask where it has a defect; its entry in the manifest."""
-    part = render_part(job.product, job.seed, size=size, defect=job.defect, difficulty=difficulty)
+    render = render_panel if size > LARGEST_PART else render_part
+    part = render(job.product, job.seed, size=size, defect=job.defect, difficulty=difficulty)
     path = Path(job.product, job.split, job.defect or "good", f"{job.name}.png")
     entry = {
         "path": path.as_posix(),
@@ -179,9 +183,10 @@ def _draw_chunk(jobs: list[_Job], root: Path, size: int, difficulty: float) -> l
 def _draw_all(jobs: list[_Job], root: Path, size: int, difficulty: float) -> list[dict[str, Any]]:
     """Draw all images, on all cores if they are many; the entries keep the order of the jobs."""
     with ProgressBar("drawing") as bar:
-        processes = _processes(len(jobs))
+        processes = _processes(len(jobs) * max(size // 256, 1) ** 2)
         if processes > 1:
-            chunks = [jobs[start : start + _CHUNK] for start in range(0, len(jobs), _CHUNK)]
+            chunk = 1 if size > LARGEST_PART else _CHUNK
+            chunks = [jobs[start : start + chunk] for start in range(0, len(jobs), chunk)]
             return _share(
                 chunks, root, size, difficulty, processes, lambda done: bar.update(done, len(jobs))
             )
@@ -230,8 +235,8 @@ def _for_workers() -> Iterator[None]:
 
     A terminal sends Ctrl-C to all processes; only this one reacts, and stops the others in order.
     """
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
     main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
     try:

@@ -72,12 +72,13 @@ def render_part(
         return Part(good, np.zeros((size, size), dtype=bool), parameters)
 
     wanted = Severity.of(difficulty)
+    plain = max(2, 6 * size * size // 65536)
     for attempt in range(12):
         # A defect that cannot be seen is drawn again elsewhere, larger and stronger.
         more = 1.12**attempt
         severity = Severity(wanted.size * more, wanted.strength * more)
-        done, bad = _with_defect(plan, frame, defect, severity, attempt)
-        image, mask = _changed(good, bad)
+        done, bad = with_defect(plan, frame, defect, severity, attempt)
+        image, mask = changed(good, bad, max(6, 18 * size * size // 65536), plain)
         if mask.any():
             parameters["defect"] = {"kind": defect, **done, "area": int(mask.sum())}
             return Part(image, mask, parameters)
@@ -93,7 +94,7 @@ def _check_defect(product: str, defect: str | None) -> None:
         raise ConfigError(f"{product} has no defect '{defect}'; choose from {', '.join(kinds)}")
 
 
-def _with_defect(
+def with_defect(
     plan: Plan, frame: Frame, defect: str, severity: Severity, attempt: int
 ) -> tuple[dict[str, Any], _Image]:
     """Make a part with a defect; returns the defect's parameters, and the image."""
@@ -109,18 +110,24 @@ def _with_defect(
     return done, expose(look(scene.surface, plan["light"], frame), plan["light"], frame)
 
 
-def _changed(good: _Image, bad: _Image) -> tuple[_Image, Bool[np.ndarray, "h w"]]:
+def changed(
+    good: _Image, bad: _Image, least: int, plain_least: int
+) -> tuple[_Image, Bool[np.ndarray, "h w"]]:
     """Reduce a defect to its visible regions, without specks or pinholes; returns image and mask.
 
     Faint changes are undone; a pinhole of the mask without any change is given one of one level.
     So the mask is True exactly where the two images differ.
+
+    Args:
+        good, bad: the part without and with its defect.
+        least: pixels of the smallest region that is kept.
+        plain_least: how many of them must be plain to see.
     """
     difference = np.abs(bad.astype(np.int16) - good).max(axis=2)
     regions, count = ndimage.label(difference >= _FAINT, np.ones((3, 3)))
-    size = good.shape[0]
     area = np.bincount(regions.ravel(), minlength=count + 1)
     plain = np.bincount(regions.ravel(), difference.ravel() >= _SEEN, minlength=count + 1)
-    kept = (area >= max(6, 18 * size * size // 65536)) & (plain >= max(2, 6 * size * size // 65536))
+    kept = (area >= least) & (plain >= plain_least)
     kept[0] = False
     mask = kept[regions]
     # Closes gaps of a pixel or two, as an annotator would.

@@ -83,6 +83,11 @@ class PackedConv(nn.Module):
         self.weight = (None, self._plain_weight().to(dtype))
         self.bias = None if self.bias is None else self.bias.to(dtype)
 
+    def use_plain_operators(self) -> None:
+        """Compute with plain operators from now on, which other runtimes know too."""
+        self.can_pack = False
+        self.weight = (None, self._plain_weight())
+
     def _plain_weight(self) -> torch.Tensor:
         shape, weight = self.weight
         return weight if shape is None else weight.to_dense()

@@ -225,7 +225,7 @@ class DecoderLayer(nn.Module):
         hidden: Bool[torch.Tensor, "l l"],
     ) -> Float[torch.Tensor, "b l c"]:
         """Rebuild cells from the layer before (``x``) and the encoder (``memory``)."""
-        y = self.queries.expand(len(x), -1, -1)
+        y = self.queries.expand(x.shape[0], -1, -1)  # len() would fix the size of exported batches
         for attention, source, norm in (
             (self.memory_attention, memory, self.norms[0]),
             (self.attention, x, self.norms[1]),

@@ -1,22 +1,36 @@
-"""The selective scan as an ONNX graph, which replaces our operator on export (needs onnxscript).
+"""The selective scan as an ONNX operator, which replaces ours on export (needs onnxscript).
 
-Pass ``custom_translation_table=TRANSLATIONS`` to ``torch.onnx.export``. The graph is one standard
-``Scan`` over the L positions, so that it is as small for a large map as for a small one.
+A graph names the operator ``mambaad::SelectiveScan``, version 1, and carries its definition as a
+model-local function: one standard ``Scan`` over the L positions, as small for a large map as for a
+small one. A runtime that knows the operator uses its kernel; any other runs the definition.
+
+Pass ``custom_translation_table=TRANSLATIONS`` to ``torch.onnx.export``, and what it gives to
+:func:`with_definition`.
 """
 
 # mypy: ignore-errors
 # A scripted function is compiled, not run: its names are values of a graph, which mypy cannot
 # follow. And no "from __future__ import annotations": onnxscript reads the types of the signature.
+from pathlib import Path
 from typing import Any
 
+import onnx
 import onnxscript
 import torch
+from onnx.inliner import inline_local_functions
 from onnxscript import FLOAT, INT32
 from onnxscript import opset18 as op
 
+from mambaad.ops.scan_operator import DOMAIN, OPERATOR, VERSION
 
-@onnxscript.script()
-def selective_scan_onnx(
+OPSET = 18
+"""The version of ONNX's own operators that the definition is written in."""
+_OPERATORS = onnxscript.values.Opset(DOMAIN, VERSION)
+_INPUTS = ("u", "proj", "dt_weight", "dt_bias", "A", "skip", "order")
+
+
+@onnxscript.script(_OPERATORS, default_opset=op)
+def SelectiveScan(  # the operator's name
     u: FLOAT[...],
     proj: FLOAT[...],
     dt_weight: FLOAT[...],
@@ -24,23 +38,25 @@ def selective_scan_onnx(
     A: FLOAT[...],
     skip: FLOAT[...],
     order: INT32[...],
-    keep_carry: bool = False,
-) -> tuple[FLOAT[...], FLOAT[...]]:
+) -> FLOAT[...]:
     """The scan of :func:`mambaad.ops.selective_scan.selective_scan`.
 
-    The second result stands for the operator's carry, which exported models do not use. In here
-    tensors are k x l x b x ... (direction, step, image), so that step t is at ``[:, t]``.
+    In here tensors are l x k x b x ... (step, direction, image), so that those of a step lie
+    together; the state is n x d, whose longer axis runs through memory.
     """
     directions = op.Shape(dt_weight, start=0, end=1)
     rank, states = op.Shape(dt_weight, start=2, end=3), op.Shape(A, start=2, end=3)
-    visited = op.Cast(order, to=7)  # int64, k x l
+    kn = op.Squeeze(directions, [0])
+    visited = op.Transpose(op.Cast(order, to=7), perm=[1, 0])  # int64, l x k
+    own = op.Unsqueeze(op.Range(0, kn, 1), [0])  # 1 x k: the number of each direction
     u_t = op.Gather(op.Transpose(u, perm=[1, 0, 2]), visited, axis=0)
-    split_shape = op.Concat([0, 0], directions, [-1], axis=0)
-    rows = op.Transpose(op.Reshape(proj, split_shape), perm=[2, 1, 0, 3])
-    rows_t = op.GatherND(rows, op.Unsqueeze(visited, [2]), batch_dims=1)
+    # All rows of a position, one for each direction: row k of position i is at i K + k.
+    batch, length = op.Shape(u, start=0, end=1), op.Shape(u, start=1, end=2)
+    rows = op.Reshape(proj, op.Concat(batch, length * directions, [-1], axis=0))
+    rows_t = op.Gather(op.Transpose(rows, perm=[1, 0, 2]), visited * kn + own, axis=0)
     low, B, C = op.Split(rows_t, op.Concat(rank, states, states, axis=0), axis=3)
-    weight = op.Unsqueeze(op.Transpose(dt_weight, perm=[0, 2, 1]), [1])
-    dt = op.Softplus(op.MatMul(low, weight) + op.Unsqueeze(dt_bias, [1, 2]))
+    dt_raw = op.MatMul(low, op.Transpose(dt_weight, perm=[0, 2, 1]))
+    dt = op.Softplus(dt_raw + op.Unsqueeze(dt_bias, [1]))
 
     # A is passed from step to step: OpenVINO refuses a body that uses values from outside.
     @onnxscript.graph()
@@ -52,34 +68,66 @@ def selective_scan_onnx(
         B_1: FLOAT[...],
         C_1: FLOAT[...],
     ):
-        decay = op.Exp(op.Unsqueeze(dt_1, [3]) * A_same)
-        new_h = decay * h + op.Unsqueeze(added_1, [3]) * op.Unsqueeze(B_1, [2])
-        y_1 = op.Squeeze(op.MatMul(new_h, op.Unsqueeze(C_1, [3])), [3])
+        decay = op.Exp(op.Unsqueeze(dt_1, [2]) * A_same)
+        new_h = decay * h + op.Unsqueeze(added_1, [2]) * op.Unsqueeze(B_1, [3])
+        y_1 = op.Squeeze(op.MatMul(op.Unsqueeze(C_1, [2]), new_h), [2])
         return new_h, op.Identity(A_same), y_1
 
-    h_shape = op.Concat(
-        directions, op.Shape(u, start=0, end=1), op.Shape(u, start=2, end=3), states, axis=0
-    )
+    h_shape = op.Concat(directions, batch, states, op.Shape(u, start=2, end=3), axis=0)
     zeros = op.Expand(op.CastLike(0.0, u), h_shape)
     _, _, y_t = op.Scan(
         zeros,
-        op.Unsqueeze(A, [1]),
+        op.Unsqueeze(op.Transpose(A, perm=[0, 2, 1]), [1]),
         dt,
         dt * u_t,
         B,
         C,
         body=step,
         num_scan_inputs=4,
-        scan_input_axes=[1, 1, 1, 1],
-        scan_output_axes=[1],
     )
-    length = op.Squeeze(op.Shape(visited, start=1, end=2), [0])
-    steps = op.Expand(op.Range(0, length, 1), op.Shape(visited))
-    when = op.ScatterElements(visited, visited, steps, axis=1)  # when[k, order[k, t]] = t
-    y_k = op.GatherND(y_t, op.Unsqueeze(when, [2]), batch_dims=1)
-    y = op.Transpose(op.ReduceSum(y_k, [0], keepdims=0), perm=[1, 0, 2])
-    return y + u * op.ReduceSum(skip, [0], keepdims=0), op.Identity(zeros)
+    ln = op.Squeeze(length, [0])
+    steps = op.Expand(op.Unsqueeze(op.Range(0, ln, 1), [1]), op.Shape(visited))
+    when = op.ScatterElements(visited, visited, steps, axis=0)  # when[order[k, t], k] = t
+    y_rows = op.Reshape(y_t, op.Concat(length * directions, batch, [-1], axis=0))
+    y_k = op.Gather(y_rows, when * kn + own, axis=0)
+    y = op.Transpose(op.ReduceSum(y_k, [1], keepdims=0), perm=[1, 0, 2])
+    return y + u * op.ReduceSum(skip, [0], keepdims=0)
 
 
-TRANSLATIONS: dict[Any, Any] = {torch.ops.mambaad.selective_scan.default: selective_scan_onnx}
+def _schema() -> onnx.defs.OpSchema:
+    parameter = onnx.defs.OpSchema.FormalParameter
+    types = ["tensor(int32)" if name == "order" else "tensor(float)" for name in _INPUTS]
+    inputs = [parameter(name, type_) for name, type_ in zip(_INPUTS, types, strict=True)]
+    outputs = [parameter("y", "tensor(float)")]
+    return onnx.defs.OpSchema(OPERATOR, DOMAIN, VERSION, inputs=inputs, outputs=outputs)
+
+
+_OPERATOR = onnxscript.values.Op(_OPERATORS, OPERATOR, _schema())
+
+
+def _named(u, proj, dt_weight, dt_bias, A, skip, order, keep_carry: bool = False):
+    """Name the operator; its y also stands for the carry, which exported models do not use."""
+    y = _OPERATOR(u, proj, dt_weight, dt_bias, A, skip, order)
+    return y, op.Identity(y)
+
+
+TRANSLATIONS: dict[Any, Any] = {torch.ops.mambaad.selective_scan.default: _named}
 """From our operator to its ONNX form."""
+
+
+def with_definition(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Add the definition of the operator to a model that names it, in place; returns the model."""
+    if any(node.domain == DOMAIN for node in model.graph.node):
+        model.functions.append(SelectiveScan.to_function_proto())
+        if all(opset.domain != DOMAIN for opset in model.opset_import):
+            model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, VERSION))
+    return model
+
+
+def define_in(path: str | Path, *, inline: bool = False) -> None:
+    """Add the definition of the operator to the file of a model that names it.
+
+    With ``inline`` it takes the place of the operator, for OpenVINO, which reads no definitions.
+    """
+    model = with_definition(onnx.load(str(path), load_external_data=False))
+    onnx.save(inline_local_functions(model) if inline else model, str(path))

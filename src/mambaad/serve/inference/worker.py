@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -101,6 +102,7 @@ class Result:
 
 def run_worker(plan: Plan, pipe: Connection) -> None:
     """Load a model, say so, and inspect what comes, until None does or the service ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the service ends it, when its parts are done
     end_with_parent()
     _give_way()
     try:
@@ -113,7 +115,7 @@ def run_worker(plan: Plan, pipe: Connection) -> None:
     try:
         while (task := pipe.recv()) is not None:
             pipe.send(inspect(inspector, task))
-    except (EOFError, OSError, KeyboardInterrupt):  # the service ended
+    except (EOFError, OSError):  # the service ended
         return
 
 

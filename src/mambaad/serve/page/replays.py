@@ -7,6 +7,7 @@ at a time; its result is kept until the next one begins.
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -123,6 +124,7 @@ def _begin(path: Path, settings: dict[str, ProductSetting]) -> None:
     from mambaad.inspection.inspector import Inspector
     from mambaad.serve.product_setting import adjusted
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the service
     end_with_parent()
     if hasattr(os, "nice"):
         os.nice(_LOWER)

@@ -8,8 +8,10 @@ says when it refuses a message; 3.1.1 with brokers that know no better.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -68,7 +70,7 @@ class Mqtt:
                 raise ConnectionError(f"the broker refuses the connection: {reason}")
             await connection.publish(self._status, "online", retain=True)
         except BaseException:
-            await connection.close()
+            await connection.close(with_will=True)  # "online" may be there by now
             raise
         self._connection = connection
 
@@ -83,13 +85,14 @@ class Mqtt:
         connection, self._connection = self._connection, None
         if connection is None:
             return
+        said = False
         try:
-            if not connection.is_lost:
-                await connection.publish(self._status, "offline", retain=True)
+            await connection.publish(self._status, "offline", retain=True)
+            said = True
         except (OSError, Refused):
             pass  # the broker says it
         finally:
-            await connection.close()
+            await connection.close(with_will=not said)
 
     @property
     def _status(self) -> str:
@@ -165,9 +168,14 @@ class _Connection:
         if reason.is_failure:
             raise Refused(f"the broker refuses it: {reason}")
 
-    async def close(self) -> None:
-        """Disconnect, and end paho's thread."""
-        self._client.disconnect()
+    async def close(self, *, with_will: bool) -> None:
+        """Disconnect, and end paho's thread; ``with_will``: so that the broker says the will."""
+        ours = self._client.socket() if with_will else None
+        if isinstance(ours, socket.socket):
+            with suppress(OSError):
+                ours.shutdown(socket.SHUT_RDWR)
+        else:
+            self._client.disconnect()  # in order, after which a broker forgets the will
         await asyncio.to_thread(self._client.loop_stop)
         self._set_lost("closed")
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from mambaad.config import check_names, make_config
-from mambaad.config_file import read_config_file
+from mambaad.config import check_names, make_config, named
+from mambaad.config_file import in_file, read_config_file
 from mambaad.data.layout_file import as_setting
-from mambaad.documents import shortened
-from mambaad.errors import ConfigError
+from mambaad.data.layouts import class_names
+from mambaad.documents import did_you_mean, shortened
+from mambaad.errors import ConfigError, DataError
 from mambaad.metrics.names import Protocol
 from mambaad.setting_checks import Settings, problem_of
 from mambaad.workflows.benchmark.peer_settings import OF_DATA, peer_settings
@@ -96,6 +97,9 @@ class Plan(Settings):
         return {**self.settings, **given, **of_data, "seed": seed}
 
 
+RESULT = "result.json"
+"""The file of a job's result, in its folder."""
+
 PEER_SETTINGS = ("encoder", "encoder_weights", "size", *OF_DATA)
 """The ``settings`` of a plan that apply to peers too."""
 
@@ -165,12 +169,16 @@ def read_plan(path: Path) -> Plan:
     Raises:
         ConfigError: a file that is not a valid plan; the message names the field.
     """
-    given = read_config_file(path)
+    given = read_config_file(path, "PLAN")
     try:
         plan = Plan.model_validate(given)
     except ValidationError as error:
         where, problem = problem_of(error)
-        raise ConfigError(f"{path}: {where}: {problem}") from None
+        keys = error.errors(include_url=False)[0]["loc"]
+        if error.errors(include_url=False)[0]["type"] == "extra_forbidden":
+            fields = Plan.model_fields if len(keys) == 1 else DataSet.model_fields
+            problem = f"there is no such field{did_you_mean(str(keys[-1]), fields)}"
+        raise in_file(path, keys, f"{where}: {problem}") from None
     data = {
         name: d.model_copy(
             update={
@@ -197,8 +205,55 @@ def read_plan(path: Path) -> Plan:
                 f"{path}: '{other}' and '{job.title}' would share the folder {job.folder}; "
                 "rename one"
             )
-        job.check()
+        try:
+            job.check()
+        except ConfigError as error:
+            raise in_file(path, _blamed(plan, job, error), error) from None
     return plan
+
+
+def _blamed(plan: Plan, job: Job, error: ConfigError) -> list[str]:
+    """Find the setting of a plan that an error on a job is about, as keys; or else its system."""
+    of_system = ["systems", job.system]
+    for keys, names in ((of_system, plan.systems[job.system]), (["settings"], plan.settings)):
+        for name in names:
+            if re.search(
+                rf"(: |')({re.escape(named(name))}|{re.escape(name)})(?![\w-])", str(error)
+            ):
+                return [*keys, name]
+    return of_system
+
+
+def check_paths(plan: Plan, out: Path) -> None:
+    """Check every path of a plan before its first job, so that none fails hours later.
+
+    Jobs that have a result in ``out`` already need none.
+
+    Raises:
+        ConfigError, DataError: a data set that is not there or lacks a class; no such weights.
+    """
+    checked = set()
+    for job in plan.jobs():
+        weights = job.settings.get("encoder_weights", "timm")
+        used = (job.data_name, weights)
+        if used in checked or (out / job.folder / RESULT).exists():
+            continue
+        checked.add(used)
+        if weights not in ("timm", "random") and not Path(weights).is_file():
+            raise ConfigError(
+                f"system '{job.system}': --encoder-weights: there is no file {weights}; check the "
+                "path"
+            )
+        try:
+            names = class_names(job.data.path, split="train", layout=job.data.layout)
+        except DataError as error:
+            raise DataError(f"data '{job.data_name}': {error}") from error
+        for name in job.data.classes or ():
+            if name not in names:
+                raise DataError(
+                    f"data '{job.data_name}': {job.data.path} has no class "
+                    f"{shortened(name)}{did_you_mean(name, names)}"
+                )
 
 
 def _beside(plan: Path, given: str | Path) -> Path:

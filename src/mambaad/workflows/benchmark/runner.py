@@ -31,12 +31,12 @@ from mambaad.setting_checks import problem_of
 from mambaad.types import ProductClass
 from mambaad.workflows.benchmark.peer_settings import peer_settings
 from mambaad.workflows.benchmark.peers import PatchCore
-from mambaad.workflows.benchmark.plan import Job, Plan
+from mambaad.workflows.benchmark.plan import RESULT, Job, Plan
 from mambaad.workflows.evaluate import Evaluation, evaluate, evaluate_engine
 from mambaad.workflows.profile import profile
 from mambaad.workflows.train import train
 
-BEGUN, RUN, PROBLEM, RESULT = "job.json", "run", "problem.txt", "result.json"
+BEGUN, RUN, PROBLEM = "job.json", "run", "problem.txt"
 _SPEED_ROUNDS = 7
 _LONGEST_PROBLEM = 10_000
 
@@ -180,8 +180,8 @@ def _run_in_process(job: Job, out: Path) -> str | None:
 
 
 def _run_job(job: Job, folder: Path) -> None:
-    end_with_parent()
     try:
+        end_with_parent()
         result = run_peer(job) if "peer" in job.settings else run_system(job, folder / RUN)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -14,7 +14,7 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 
 from mambaad.files import write_text
 from mambaad.metrics.names import HEADINGS, METRICS
-from mambaad.report.run_rendering import svg_of, templates
+from mambaad.report.look import svg_of, templates
 from mambaad.workflows.benchmark.plan import Plan
 from mambaad.workflows.benchmark.published import published
 from mambaad.workflows.benchmark.runner import Outcome

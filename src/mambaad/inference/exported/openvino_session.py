@@ -1,0 +1,109 @@
+"""Exported models in OpenVINO."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mambaad.errors import ConfigError
+from mambaad.inference.exported.kernel import Kernel, without_kernel
+from mambaad.inference.exported.threads import threads
+from mambaad.ops import native_module
+from mambaad.ops.scan_operator import DOMAIN, OPERATOR
+
+MISSING = "running this model needs OpenVINO: pip install openvino"
+
+
+class OpenVinoSession:
+    """A model in OpenVINO on the CPU, in the precision that it was exported with.
+
+    Args:
+        files: the contents of ``model.xml``, ``model.bin``, ``plain.xml`` and ``plain.bin``.
+        kernel: how our operator runs; None if the model has none.
+
+    Attributes:
+        has_kernel: whether the operator runs by its kernel.
+
+    Raises:
+        ConfigError: OpenVINO or a required kernel is not installed.
+        RuntimeError: OpenVINO refuses the model.
+    """
+
+    def __init__(self, files: Mapping[str, bytes | bytearray], kernel: Kernel | None) -> None:
+        try:
+            import openvino
+        except ImportError as error:
+            raise ConfigError(MISSING) from error
+        self.has_kernel = kernel in ("auto", "required")
+        if self.has_kernel and native_module.MODULE is None:
+            self.has_kernel = False
+            without_kernel(kernel or "auto", ConfigError(native_module.MISSING))
+        # A model without our operator is the same twice.
+        core: Any = core_with_operator() if self.has_kernel else openvino.Core()
+        name = "model" if self.has_kernel else "plain"
+        graph, weights = files[f"{name}.xml"], files[f"{name}.bin"]
+        model = core.read_model(bytes(graph), bytes(weights))
+        # By default it computes in bfloat16 where the processor has it.
+        exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
+        self._model: Any = core.compile_model(model, "CPU", exact)
+        self._names = [output.get_any_name() for output in self._model.outputs]
+
+    def run(self, images: UInt8[np.ndarray, "b h w 3"]) -> Mapping[str, np.ndarray]:
+        """See :meth:`mambaad.inference.exported.engine.Session.run`."""
+        found = self._model([np.ascontiguousarray(images)])
+        return {name: np.array(found[i]) for i, name in enumerate(self._names)}
+
+
+def core_with_operator() -> Any:
+    """Make an OpenVINO core that knows our operator, by name in ONNX and in its own files."""
+    import openvino
+    from openvino.frontend.onnx import ConversionExtension
+
+    def convert(node: Any) -> Any:
+        inputs = [node.get_input(i) for i in range(node.get_input_size())]
+        return _operator()(inputs).outputs()
+
+    core: Any = openvino.Core()
+    core.add_extension(ConversionExtension(OPERATOR, DOMAIN, convert))
+    core.add_extension(_operator())
+    return core
+
+
+@functools.cache
+def _operator() -> Any:
+    """The class of our operator, made when OpenVINO is there."""
+    from openvino import Op, Type
+
+    class SelectiveScan(Op):  # type: ignore[misc]  # its types are not read
+        """The scan of :func:`mambaad.ops.selective_scan.selective_scan`, by our kernel."""
+
+        def __init__(self, inputs: Any = None) -> None:
+            super().__init__(self, inputs)
+
+        def validate_and_infer_types(self) -> None:
+            self.set_output_type(0, Type.f32, self.get_input_partial_shape(0))
+
+        def clone_with_new_inputs(self, inputs: Any) -> Any:
+            return SelectiveScan(inputs)
+
+        def evaluate(self, outputs: Any, inputs: Any) -> bool:
+            u, directions, states = inputs[0].data, len(inputs[4].data), inputs[4].shape[2]
+            outputs[0].shape = u.shape
+            no_carry = np.empty((len(u), directions, 0, states, u.shape[2]), np.float32)
+            arrays = [tensor.data for tensor in inputs]
+            native_module.MODULE.forward(
+                native_module.variant, threads(), *arrays, outputs[0].data, no_carry
+            )
+            return True
+
+        def has_evaluate(self) -> bool:
+            return True
+
+        def visit_attributes(self, visitor: Any) -> bool:
+            return True
+
+    return SelectiveScan

@@ -1,0 +1,1 @@
+"""Jobs over very many images: a manifest, its shards, their records, and what executes them."""

@@ -1,0 +1,167 @@
+"""A worker: a process with a model that inspects one shard after the other."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from mambaad.artifacts.signatures import required
+from mambaad.errors import MambaADError, RunError
+from mambaad.files import printable
+from mambaad.process import end_with_parent, process_context
+from mambaad.shards.inspecting import Task, inspect_shard
+from mambaad.shards.plan import Plan
+from mambaad.shards.results import Done
+
+LOAD_SECONDS = 600.0
+_GRACE = 1.0
+"""Seconds after a limit, for a machine that was suspended meanwhile."""
+
+
+class Died(Exception):
+    """A worker ended, or was ended. ``row``: the last one that it began; None: it had not yet."""
+
+    def __init__(self, reason: str, row: int | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.row = row
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A worker has its model. ``device``: that it computes on."""
+
+    device: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A worker cannot go on, and nor can another one. ``reason``: a line."""
+
+    reason: str
+
+
+def run_child(plan: Plan, pipe: Connection) -> None:
+    """Load the model, say so, and inspect the shards that come, until None does."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    with suppress(OSError):  # of absolute paths and URLs alone there need be no such folder
+        os.chdir(plan.base)
+    try:
+        inspector = _load(plan)
+        pipe.send(Loaded(inspector.engine.device))
+        while (task := pipe.recv()) is not None:
+            pipe.send(inspect_shard(inspector, plan, task, pipe.send))
+    except MambaADError as error:
+        pipe.send(Failed(printable(str(error))))
+    except (EOFError, BrokenPipeError):  # the parent is at its end
+        return
+
+
+def _load(plan: Plan) -> Any:
+    import torch
+
+    from mambaad.inspection.inspector import Inspector
+
+    torch.set_num_threads(1)  # there is one worker a core
+    key = plan.public_key
+    with required(Path(key)) if key else nullcontext():
+        inspector = Inspector(
+            plan.source,
+            plan.precision,  # type: ignore[arg-type]  # it checks it
+            device=plan.device,
+            max_pixels=plan.max_pixels,
+        )
+    if inspector.weights != plan.model:
+        raise RunError(
+            f"{plan.source} is not the model that the job began with; put that one back, or begin "
+            "again in another folder"
+        )
+    inspector.check_product(plan.product)
+    return inspector
+
+
+class Child:
+    """A worker, as its parent sees it.
+
+    Raises:
+        RunError: it cannot load the model.
+        Died: it ended while it loaded it.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        context = process_context(
+            "mambaad.inference.torch_engine", "mambaad.inspection.inspector", "mambaad.shards"
+        )
+        self._limit = plan.image_seconds
+        self._pipe: Connection[Any, Any]
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=run_child, args=(plan, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            answer = self._answer(LOAD_SECONDS, None)
+            assert isinstance(answer, Loaded)
+            self.device = answer.device
+        except BaseException:
+            self.kill()
+            raise
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id."""
+        return self._process.pid
+
+    def inspect(self, task: Task) -> Done:
+        """Have a shard inspected.
+
+        Raises:
+            Died: the process ended, or was ended as an image took too long.
+            RunError: it cannot go on.
+        """
+        row: int | None = None
+        try:
+            self._pipe.send(task)
+        except OSError as error:
+            raise Died("the worker ended") from error
+        while True:
+            answer = self._answer(self._limit, row)
+            if isinstance(answer, Done):
+                return answer
+            assert isinstance(answer, int)
+            row = answer
+
+    def end(self) -> None:
+        """Have it end, which it does at once unless it is at work."""
+        try:
+            self._pipe.send(None)
+            self._process.join(5)
+        except OSError:
+            pass
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill it."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+    def stop(self) -> None:
+        """Kill it from another thread, than which the one that waits for it goes on."""
+        self._process.kill()
+
+    def _answer(self, seconds: float, row: int | None) -> Any:
+        try:
+            if not (self._pipe.poll(seconds) or self._pipe.poll(_GRACE)):
+                raise Died(f"took longer than {seconds:g} s", row)
+            answer = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            raise Died("the worker ended", row) from error
+        if isinstance(answer, Failed):
+            raise RunError(answer.reason)
+        return answer

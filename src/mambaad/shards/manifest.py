@@ -1,0 +1,97 @@
+"""The manifest of a job: the images in their order, a row group of Parquet for each shard."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mambaad.errors import RunError
+from mambaad.shards.stores import Place, first_line, retried
+
+MANIFEST = "manifest.parquet"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a manifest.
+
+    ``path``: or URL, of the image. ``size``, ``mtime_ns``: of its file when it was listed, in
+    bytes and in nanoseconds since 1970; None where they are not known. ``digest``: the SHA-256 of
+    its file. ``problem``: why it is not inspected; None if it is. ``skipped``: whether nobody
+    expects it to be (:class:`mambaad.inspection.records.Record`).
+    """
+
+    path: str
+    size: int | None = None
+    mtime_ns: int | None = None
+    digest: str | None = None
+    problem: str | None = None
+    skipped: bool = False
+
+
+_SCHEMA = pa.schema(
+    [
+        pa.field("path", pa.string(), nullable=False),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
+        ("digest", pa.string()),
+        ("problem", pa.string()),
+        pa.field("skipped", pa.bool_(), nullable=False),
+    ]
+)
+
+
+def write_manifest(place: Place, rows: Iterable[Row], shard_size: int) -> int:
+    """Write the manifest of a job, whose shards are ``shard_size`` rows each but for the last.
+
+    Args:
+        place: of the job.
+        rows: are taken as they are written, so that they need not fit into memory.
+        shard_size: 1 or more.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    count, left = 0, iter(rows)
+    with (
+        place.sink(MANIFEST) as file,
+        # Neither helps to read whole groups, and both lengthen what is read to find a group.
+        pq.ParquetWriter(file, _SCHEMA, write_statistics=False, use_dictionary=False) as writer,
+    ):
+        while shard := list(islice(left, shard_size)):
+            columns = zip(*map(astuple, shard), strict=True)
+            arrays = [pa.array(c, f.type) for c, f in zip(columns, _SCHEMA, strict=True)]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA), row_group_size=2**30)
+            count += len(shard)
+    return count
+
+
+def read_shard(place: Place, shard: int) -> list[Row]:
+    """Read the rows of a shard.
+
+    Raises:
+        RunError: there is no such manifest, or it is damaged.
+    """
+    try:
+        table = retried(lambda: _opened(place.url).read_row_group(shard))
+    except (OSError, pa.ArrowException, IndexError) as error:
+        raise RunError(
+            f"{place.name_of(MANIFEST)} cannot be read ({first_line(error)}); restore it, or begin "
+            "again in another folder"
+        ) from error
+    return [Row(*values) for values in zip(*(c.to_pylist() for c in table.columns), strict=True)]
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(url: str) -> Any:
+    """Open a manifest once for all of its shards: it begins with reading where they are."""
+    return pq.ParquetFile(Place(url).open(MANIFEST))

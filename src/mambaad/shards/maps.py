@@ -1,0 +1,82 @@
+"""Reading single maps of those that a job has kept."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mambaad.errors import RunError
+from mambaad.shards.results import MAPS, part
+from mambaad.shards.stores import Place, first_line, retried
+
+_MOST_OPEN = 16
+
+
+class StoredMaps:
+    """The maps of a job, of which each read takes one into memory; threads may share it.
+
+    Args:
+        place: of the job.
+        size: height and width of its maps.
+    """
+
+    def __init__(self, place: Place, size: tuple[int, int]) -> None:
+        self._place, self._size = place, size
+        self._open: OrderedDict[int, tuple[Any, int]] = OrderedDict()  # and where the maps begin
+        self._lock = threading.Lock()
+
+    def read(self, shard: int, row: int) -> Float[np.ndarray, "h w"]:
+        """Read the map of a row, as float32.
+
+        Raises:
+            RunError: it cannot be read, or is of another size.
+        """
+        name = f"{MAPS}/{part(shard)}.npy"
+        length = 2 * math.prod(self._size)
+        try:
+            with self._lock:
+                content = retried(lambda: self._content(name, shard, row, length))
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{self._place.name_of(name)} cannot be read ({first_line(error)}); remove the "
+                "marker of its shard in done/, and 'mambaad inspect --resume' makes it again"
+            ) from error
+        return np.frombuffer(content, np.float16).reshape(self._size).astype(np.float32)
+
+    def _content(self, name: str, shard: int, row: int, length: int) -> bytes:
+        file, begin = self._opened(name, shard)
+        try:
+            file.seek(begin + row * length)
+            content: bytes = file.read(length)
+        except OSError:
+            self._open.pop(shard)[0].close()  # to be opened again
+            raise
+        if len(content) != length:
+            raise ValueError("it ends too early")
+        return content
+
+    def _opened(self, name: str, shard: int) -> tuple[Any, int]:
+        if shard in self._open:
+            self._open.move_to_end(shard)
+            return self._open[shard]
+        file: Any = self._place.open(name)
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("it is no file of maps")
+        shape, _, kind = np.lib.format.read_array_header_1_0(file)
+        if shape[1:] != self._size or kind != np.float16:
+            raise ValueError(f"it has {kind} of {shape}")
+        self._open[shard] = file, file.tell()
+        if len(self._open) > _MOST_OPEN:
+            self._open.popitem(last=False)[1][0].close()
+        return self._open[shard]
+
+    def close(self) -> None:
+        """Close the files."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1][0].close()

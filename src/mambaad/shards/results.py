@@ -1,0 +1,203 @@
+"""What a job writes of each shard: its records, its maps if they are kept, and then its marker."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from mambaad.errors import RunError
+from mambaad.inspection.records import Record
+from mambaad.shards.stores import Place, first_line
+
+PARQUET, LINES, MAPS, DONE = "parquet", "jsonl", "maps", "done"
+"""The folders of a job's files."""
+_READERS = 16  # of a store's markers at a time
+
+_QUALITY = [
+    *((name, pa.float64()) for name in ("sharpness", "brightness", "dark", "bright")),
+    *((name, pa.int64()) for name in ("height", "width")),
+]
+_REGION = [
+    ("box", pa.list_(pa.int64(), 4)),
+    *((name, pa.float64()) for name in ("area_px", "area_mm2", "peak")),
+    ("peak_at", pa.list_(pa.int64(), 2)),
+]
+SCHEMA = pa.schema(
+    [
+        ("schema_version", pa.int64()),
+        *((name, pa.string()) for name in ("path", "time", "model", "product")),
+        ("product_given", pa.bool_()),
+        ("product_margin", pa.float64()),
+        *((name, pa.string()) for name in ("verdict", "reason")),
+        *((name, pa.float64()) for name in ("score", "percentile", "p_value")),
+        ("regions", pa.list_(pa.struct(_REGION))),
+        ("quality", pa.struct(_QUALITY)),
+        *((name, pa.string()) for name in ("defect_type", "error")),
+        ("skipped", pa.bool_()),
+        # Beside the record: what measuring metrics needs.
+        ("observed_score", pa.float64()),
+        ("height", pa.int64()),
+        ("width", pa.int64()),
+    ]
+)
+"""The columns of the Parquet files: those of a record, and three of an observation."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """The outcome of one row.
+
+    ``observed_score``: the model's own, before any decision. ``shape``: height and width of the
+    image. ``anomaly_map``: None with an error, or if maps are not kept.
+    """
+
+    record: Record
+    observed_score: float | None = None
+    shape: tuple[int, int] | None = None
+    anomaly_map: Float[np.ndarray, "h w"] | None = None
+
+
+class Done(BaseModel):
+    """The marker of a shard: it is written last, and counts what the records say.
+
+    ``verdicts``: numbers of parts by product (empty: not known) and verdict (empty: none).
+    ``errors``: rows without a result. ``skipped``: rows that nobody expects to have one.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    shard: int
+    rows: int
+    errors: int = 0
+    skipped: int = 0
+    verdicts: dict[str, dict[str, int]] = {}
+
+
+def part(shard: int) -> str:
+    """The name of a shard's files, without their suffix."""
+    return f"part-{shard:08}"
+
+
+def write_shard(
+    place: Place, shard: int, inspections: Sequence[Inspection], map_size: tuple[int, int] | None
+) -> Done:
+    """Write what is known of a shard, the same bytes whenever it is written, then its marker.
+
+    Args:
+        place: of the job.
+        shard: its number.
+        inspections: of all of its rows, in their order.
+        map_size: height and width of the maps; None if they are not kept.
+
+    Raises:
+        RunError: it cannot be written.
+    """
+    records = [one.record for one in inspections]
+    lines = "".join(record.model_dump_json() + "\n" for record in records)
+    place.write(f"{LINES}/{part(shard)}.jsonl", lines.encode())
+    place.write(f"{PARQUET}/{part(shard)}.parquet", _parquet(inspections))
+    if map_size is not None:
+        place.write(f"{MAPS}/{part(shard)}.npy", _maps(inspections, map_size))
+    done = count(shard, records)
+    place.write(f"{DONE}/{part(shard)}.json", (done.model_dump_json() + "\n").encode())
+    return done
+
+
+def count(shard: int, records: Iterable[Record]) -> Done:
+    """Count the records of a shard."""
+    done, verdicts = Done(shard=shard, rows=0), Counter[tuple[str, str]]()
+    for record in records:
+        done.rows += 1
+        done.skipped += record.skipped
+        if record.error is not None:
+            done.errors += not record.skipped
+        else:
+            verdict = record.verdict.value if record.verdict else ""
+            verdicts[record.product or "", verdict] += 1
+    for (product, verdict), number in sorted(verdicts.items()):
+        done.verdicts.setdefault(product, {})[verdict] = number
+    return done
+
+
+def finished(place: Place, shards: int) -> set[int]:
+    """Return the numbers of the shards that have their marker (OSError)."""
+    names = {f"{part(shard)}.json": shard for shard in range(shards)}
+    return {names[name] for name in place.names(DONE) if name in names}
+
+
+def read_done(place: Place, shards: Iterable[int]) -> Iterator[Done]:
+    """Read the markers of shards, in their order.
+
+    Raises:
+        RunError: one cannot be read.
+    """
+
+    def read(shard: int) -> Done:
+        name = f"{DONE}/{part(shard)}.json"
+        try:
+            return Done.model_validate_json(place.read(name))
+        except (OSError, ValidationError) as error:
+            raise RunError(
+                f"{place.name_of(name)} cannot be read ({first_line(error)}); remove it, and its "
+                "shard is inspected again"
+            ) from error
+
+    if place.folder is not None:
+        yield from map(read, shards)
+        return
+    with ThreadPoolExecutor(_READERS) as pool:
+        yield from pool.map(read, shards)
+
+
+def read_columns(place: Place, shard: int, columns: Sequence[str]) -> Any:
+    """Read columns of a shard's records, as a table of pyarrow.
+
+    Raises:
+        RunError: they cannot be read.
+    """
+    name = f"{PARQUET}/{part(shard)}.parquet"
+    try:
+        with place.open(name) as file:
+            return pq.read_table(file, columns=list(columns))
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"{place.name_of(name)} cannot be read ({first_line(error)}); remove the marker of its "
+            f"shard in {DONE}, and 'mambaad inspect --resume' inspects it again"
+        ) from error
+
+
+def _parquet(inspections: Sequence[Inspection]) -> bytes:
+    rows = []
+    for one in inspections:
+        height, width = one.shape or (None, None)
+        rows.append(
+            {
+                **one.record.model_dump(mode="json"),
+                "observed_score": one.observed_score,
+                "height": height,
+                "width": width,
+            }
+        )
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), file, compression="zstd")
+    return file.getvalue()
+
+
+def _maps(inspections: Sequence[Inspection], size: tuple[int, int]) -> bytes:
+    maps = np.full((len(inspections), *size), np.nan, np.float16)
+    for row, one in enumerate(inspections):
+        if one.anomaly_map is not None:
+            maps[row] = one.anomaly_map
+    file = io.BytesIO()
+    np.save(file, maps, allow_pickle=False)
+    return file.getvalue()

@@ -1,0 +1,202 @@
+"""Files by path or URL: on this machine, in s3:// and the other stores that pyarrow knows."""
+
+from __future__ import annotations
+
+import functools
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from pyarrow import fs
+
+from mambaad.errors import ConfigError, RunError
+from mambaad.file_errors import cannot_write
+from mambaad.files import open_regular, written_whole
+
+ATTEMPTS = 6
+"""How often a store is asked before its error counts."""
+_FIRST_PAUSE = 0.1  # seconds, doubled after each attempt
+_URL = re.compile(r"([a-z][a-z0-9+.-]+)://([^/]*)/*(.*)", re.DOTALL)  # not C:\
+_FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+
+T = TypeVar("T")
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is a URL of a store, and no path of this machine."""
+    return _URL.fullmatch(name) is not None and not name.startswith("file://")
+
+
+def plain(name: str) -> str:
+    """Return the path that ``file://`` stands for; any other name as it is."""
+    return name.removeprefix("file://") if name.startswith("file://") else name
+
+
+def located(url: str) -> tuple[Any, str]:
+    """Return the file system of a URL, and the path in it.
+
+    What follows the bucket is the key as it is: nothing in it is escaped, and it has no options.
+    Endpoint, region and credentials come from the environment, as pyarrow reads it.
+
+    Raises:
+        ConfigError: no store that pyarrow knows.
+    """
+    found = _URL.fullmatch(url)
+    assert found is not None  # is_url
+    scheme, host, key = found.groups()
+    system, root = _system(scheme, host)
+    return system, f"{root.rstrip('/')}/{key}" if key else root.rstrip("/")
+
+
+@functools.lru_cache(maxsize=64)
+def _system(scheme: str, host: str) -> tuple[Any, str]:
+    try:
+        system, root = fs.FileSystem.from_uri(f"{scheme}://{host}/")
+    except (ValueError, NotImplementedError, OSError, ImportError) as error:
+        raise ConfigError(
+            f"{scheme}://{host} is no store that can be opened ({first_line(error)}); give a "
+            "folder, or the URL of a store such as s3://BUCKET/FOLDER"
+        ) from error
+    return system, str(root)
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a store says, on one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def retried(action: Callable[[], T]) -> T:
+    """Do something with a store, again after an error that may pass.
+
+    Raises:
+        OSError: it is not there or not allowed, or fails each of :data:`ATTEMPTS` times.
+    """
+    pause = _FIRST_PAUSE
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return action()
+        except _FOR_GOOD:
+            raise
+        except OSError:
+            time.sleep(pause * (0.5 + random.random()))  # not all workers at once
+            pause *= 2
+    return action()
+
+
+def read_url(url: str) -> bytes:
+    """Read a file of a store (OSError: see :func:`retried`)."""
+    system, path = located(url)
+
+    def read() -> bytes:
+        with system.open_input_file(path) as file:
+            content: bytes = file.read()
+            if len(content) != file.size():
+                raise OSError(f"{url} was read in part only")
+            return content
+
+    return retried(read)
+
+
+class Place:
+    """A folder that a job's files are written to and read from, here or in a store.
+
+    Files in it are named by relative paths with ``/``. A file of a store appears when it is whole.
+
+    Args:
+        url: a path, or the URL of a store.
+
+    Attributes:
+        folder: its path; None if it is in a store.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = plain(url)
+        self.folder = None if is_url(self.url) else Path(self.url)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def name_of(self, name: str) -> str:
+        """The path or URL of a file in it."""
+        return f"{self.url.rstrip('/')}/{name}"
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all (RunError)."""
+        if self.folder is not None:
+            with self.sink(name) as file:
+                file.write(content)
+            return
+        system, path = located(self.name_of(name))
+
+        def put() -> None:
+            with system.open_output_stream(path) as stream:
+                stream.write(content)
+
+        try:
+            retried(put)
+        except OSError as error:
+            raise self._cannot_write(name, error) from error
+
+    @contextmanager
+    def sink(self, name: str) -> Iterator[Any]:
+        """Open a file to be written piece by piece; it has its name once it is whole (RunError)."""
+        try:
+            if self.folder is not None:
+                path = self.folder / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with written_whole(path) as temporary, temporary.open("wb") as file:
+                    yield file
+                return
+            system, path_there = located(self.name_of(name))
+            with system.open_output_stream(path_there) as stream:
+                yield stream
+        except OSError as error:
+            raise self._cannot_write(name, error) from error
+
+    def _cannot_write(self, name: str, error: OSError) -> RunError:
+        if self.folder is not None:
+            return cannot_write(self.folder / name, error)
+        return RunError(
+            f"{self.name_of(name)} cannot be written ({first_line(error)}); check the store and "
+            "the permission to write there"
+        )
+
+    def read(self, name: str) -> bytes:
+        """Read a file (OSError)."""
+        if self.folder is None:
+            return read_url(self.name_of(name))
+        with open_regular(self.folder / name) as file:
+            return file.read()
+
+    def open(self, name: str) -> AbstractContextManager[Any]:
+        """Open a file whose parts are read in any order (OSError)."""
+        if self.folder is None:
+            system, path = located(self.name_of(name))
+            opened: AbstractContextManager[Any] = retried(lambda: system.open_input_file(path))
+            return opened
+        file: BinaryIO = open_regular(self.folder / name)
+        return file
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file (OSError)."""
+        if self.folder is not None:
+            return (self.folder / name).is_file()
+        system, path = located(self.name_of(name))
+        info = retried(lambda: system.get_file_info(path))
+        return bool(info.type == fs.FileType.File)
+
+    def names(self, folder: str) -> list[str]:
+        """List the files of a folder in it, sorted; none if it is not there (OSError)."""
+        if self.folder is not None:
+            try:
+                return sorted(os.listdir(self.folder / folder))  # noqa: PTH208  # quick
+            except FileNotFoundError:
+                return []
+        system, path = located(self.name_of(folder))
+        selector = fs.FileSelector(path, allow_not_found=True)
+        return sorted(info.base_name for info in retried(lambda: system.get_file_info(selector)))

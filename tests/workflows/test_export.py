@@ -1,0 +1,239 @@
+"""Exports: the same values in each runtime, and one line for each that cannot be used."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mambaad.artifacts.export_folder import MANIFEST
+from mambaad.artifacts.snapshot import opened
+from mambaad.errors import ConfigError, RunError
+from mambaad.export.values import CLOSE
+from mambaad.inference.exported import onnx_session
+from mambaad.inspection.inspector import Inspector
+from mambaad.workflows.export import check_export, export
+from mambaad.workflows.predict import predict
+
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def onnx_export(calibrated_run, tmp_path_factory):
+    """The calibrated run for onnxruntime; not to be changed."""
+    out = tmp_path_factory.mktemp("exports") / "onnx"
+    export(calibrated_run, out)
+    return out
+
+
+@pytest.fixture
+def copied(onnx_export, tmp_path):
+    return shutil.copytree(onnx_export, tmp_path / "copy")
+
+
+def changed_manifest(folder, **fields):
+    path = folder / MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+@pytest.mark.parametrize("kernel", ["required", "off"])
+def test_onnxruntime_says_what_the_model_says(
+    calibrated_run, onnx_export, many_parts, kernel, monkeypatch
+):
+    monkeypatch.setenv("MAMBAAD_OPERATOR", kernel)
+    found = check_export(calibrated_run, onnx_export, [many_parts / "bolt" / "test"])
+    assert found.images == 6
+    assert found.has_verdicts == (True, True)
+    assert found.maps <= CLOSE
+    assert found.scores <= CLOSE
+    assert found.is_same
+
+
+@pytest.mark.parametrize("target", ["openvino", "torch-export"])
+def test_other_runtimes_say_it_too(calibrated_run, many_parts, target, tmp_path, monkeypatch):
+    if target == "openvino":
+        pytest.importorskip("openvino")
+    manifest = export(calibrated_run, tmp_path / "out", to=target)
+    assert manifest.checked["maps"] <= CLOSE
+    for kernel in ("required", "off") if target == "openvino" else ("auto",):
+        monkeypatch.setenv("MAMBAAD_OPERATOR", kernel)
+        assert check_export(calibrated_run, tmp_path / "out", [many_parts / "nut" / "test"]).is_same
+
+
+def test_the_folder_says_what_a_program_needs(calibrated_run, onnx_export):
+    model = Inspector(calibrated_run)
+    manifest = json.loads((onnx_export / MANIFEST).read_text())
+    assert manifest["weights"] == model.weights
+    assert manifest["preprocessing"]["height"] == 64
+    assert manifest["classes"] == list(model.products)
+    for name, c in model.calibration.classes.items():
+        assert manifest["thresholds"][name]["fail"] == c.fail.value
+    assert manifest["outputs"] == ["anomaly_map", "score", "scale_maps", "embedding", "distances"]
+
+
+def test_predict_runs_it_without_pytorch(calibrated_run, onnx_export, many_parts, tmp_path):
+    images = many_parts / "bolt" / "test"
+    program = (
+        "import sys\n"
+        "from mambaad.workflows.predict import predict\n"
+        f"predict({str(onnx_export)!r}, {str(images)!r}, {str(tmp_path / 'out')!r})\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
+    expected = predict(calibrated_run, images, tmp_path / "expected")
+    for line, record in zip(map(json.loads, lines), expected, strict=True):
+        assert line["score"] == pytest.approx(record.score, abs=CLOSE)
+        for name in ("path", "verdict", "product", "model"):
+            assert line[name] == json.loads(record.model_dump_json())[name]
+
+
+def test_evidence_is_that_of_the_model(calibrated_run, onnx_export, many_parts):
+    image = next((many_parts / "nut" / "test" / "spot").iterdir())
+    observations = []
+    for source in (calibrated_run, onnx_export):
+        inspector = Inspector(source, keep_evidence=True, device="cpu")
+        (inspected,) = inspector.stream([inspector.item(image)])
+        observations.append(inspected.observed.observation)
+    ours, theirs = (observation.evidence for observation in observations)
+    assert theirs.strides == ours.strides
+    assert theirs.smoothing == ours.smoothing
+    np.testing.assert_allclose(theirs.scale_maps, ours.scale_maps, atol=CLOSE)
+    np.testing.assert_allclose(theirs.embedding, ours.embedding, atol=CLOSE)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "good_parts.safetensors", "config.json"])
+def test_a_damaged_file_is_named(copied, name):
+    content = bytearray((copied / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / name).write_bytes(content)
+    with pytest.raises(RunError, match=f"damaged: {name} has changed"):
+        Inspector(copied)
+
+
+def test_a_missing_file_is_named(copied):
+    (copied / "model.onnx").unlink()
+    with pytest.raises(RunError, match=r"model\.onnx does not exist"):
+        Inspector(copied)
+
+
+def test_another_version_of_the_operator_is_refused(copied):
+    changed_manifest(copied, operator=2)
+    with pytest.raises(RunError, match="needs version 2 of the operator mambaad::SelectiveScan"):
+        Inspector(copied)
+
+
+def test_a_newer_format_is_refused(copied):
+    changed_manifest(copied, format=2)
+    with pytest.raises(RunError, match="format 2, this version reads up to 1; update"):
+        Inspector(copied)
+
+
+def test_a_manifest_without_a_graph_is_damaged(copied):
+    manifest = json.loads((copied / MANIFEST).read_text())
+    del manifest["files"]["model.onnx"]
+    changed_manifest(copied, files=manifest["files"])
+    with pytest.raises(RunError, match=r"export\.json is damaged"):
+        Inspector(copied)
+
+
+def test_without_the_library_the_definition_runs_with_a_notice(onnx_export, monkeypatch, capsys):
+    def no_library():
+        raise ConfigError("the operator library for onnxruntime is missing")
+
+    monkeypatch.setattr(onnx_session, "library_path", no_library)
+    pixels = np.zeros((64, 64, 3), np.uint8)
+    inspector = Inspector(onnx_export)
+    assert "is missing; until then the scan runs as a graph" in capsys.readouterr().err
+    assert not inspector.engine.session.has_kernel
+    assert np.isfinite(inspector.inspect(pixels).score)
+    monkeypatch.setenv("MAMBAAD_OPERATOR", "required")
+    with pytest.raises(ConfigError, match="MAMBAAD_OPERATOR=required: the operator library"):
+        Inspector(onnx_export)
+
+
+def test_an_unknown_choice_of_kernel_is_refused(onnx_export, monkeypatch):
+    monkeypatch.setenv("MAMBAAD_OPERATOR", "fast")
+    with pytest.raises(ConfigError, match="MAMBAAD_OPERATOR: expected auto, required, off, got"):
+        Inspector(onnx_export)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "bfloat16"}, "--precision: .* was exported with float32"),
+        ({"device": "cuda"}, "--device: exports run on the CPU"),
+        ({"compile": "default"}, "--compile: exports are run by their runtime"),
+    ],
+)
+def test_an_export_runs_as_it_was_made(onnx_export, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Inspector(onnx_export, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"to": "coreml"}, "--to: expected one of onnx, openvino, torch-export, got 'coreml'"),
+        ({"to": "openvino", "precision": "int8"}, "--precision: openvino has float32, got 'int8'"),
+        ({"precision": "int8"}, "add --data DATA"),
+        ({"data": "somewhere"}, "--data is for --precision int8"),
+        ({"calibrate_on": "somewhere"}, "--calibrate-on is for --precision int8"),
+    ],
+)
+def test_wrong_arguments_write_nothing(calibrated_run, tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        export(calibrated_run, tmp_path / "out", **settings)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_use_and_an_export_of_an_export_are_refused(onnx_export, calibrated_run):
+    with pytest.raises(RunError, match="exists and is not empty"):
+        export(calibrated_run, onnx_export)
+    with pytest.raises(RunError, match="is an export already"):
+        export(onnx_export, onnx_export.with_name("again"))
+
+
+def test_an_export_of_another_model_is_not_compared(trained_run, onnx_export, parts):
+    with pytest.raises(ConfigError, match="was not made of"):
+        check_export(trained_run, onnx_export, [parts])
+
+
+def test_a_required_signature_refuses_an_export(onnx_export, tmp_path):
+    pytest.importorskip("cryptography")
+    from mambaad.artifacts.signatures import make_keys
+
+    public = make_keys(tmp_path / "key")
+    with (
+        pytest.raises(RunError, match="is an export, which has no signature"),
+        opened(onnx_export, public),
+    ):
+        pass
+
+
+def test_int8_is_calibrated_again_on_the_parts_held_out(calibrated_run, many_parts, tmp_path):
+    out = tmp_path / "int8"
+    manifest = export(calibrated_run, out, precision="int8", data=many_parts)
+    before, inspector = Inspector(calibrated_run), Inspector(out)
+    assert inspector.precision == "int8"
+    assert inspector.calibration.precision == "int8"
+    assert inspector.calibration.runtime == "onnx"
+    for name, c in inspector.calibration.classes.items():
+        old = before.calibration.classes[name]
+        assert len(c.scores) == len(old.scores)
+        assert c.review.asked == old.review.asked
+        assert c.review.value != old.review.value
+    assert manifest.checked["maps"] > CLOSE  # it rounds
+    onnx = pytest.importorskip("onnx")
+    nodes = onnx.load(out / "model.onnx").graph.node
+    assert sum(node.op_type == "QuantizeLinear" for node in nodes) > 20
+    assert sum(node.op_type == "SelectiveScan" for node in nodes) > 0
+
+
+def test_thresholds_of_another_precision_give_no_verdicts(calibrated_run, copied, caplog):
+    changed_manifest(copied, precision="int8")
+    with caplog.at_level("WARNING", "mambaad.progress"):
+        assert Inspector(copied).calibration is None
