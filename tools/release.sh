@@ -82,11 +82,11 @@ for name in bash cat curl env git head ldd ls nice nproc rm sh uname; do
   ln -sf "$(command -v "$name")" "$work/programs/$name"
 done
 
-# Install into an environment, of wheels alone, with no compiler at hand.
+# Install into an environment, of wheels alone (pyvips has none, and is Python), with no compiler.
 install() {
   local python=$1
   shift
-  PATH=$root/$work/programs uv pip install --quiet --python "$python" --only-binary :all: "$@"
+  PATH=$root/$work/programs uv pip install --quiet --python "$python" --only-binary :all: --no-binary pyvips "$@"
 }
 
 try() {
