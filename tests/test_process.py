@@ -247,3 +247,31 @@ def test_ctrl_c_while_the_server_imports_ends_no_server(tmp_path):
     )
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
     assert (tmp_path / "done").exists()
+
+
+KILLED = """
+import os, sys, time
+from pathlib import Path
+from mambaad.process import process_context
+
+Path("slow_import.py").write_text("import time; time.sleep(60)")
+sys.path.insert(0, os.getcwd())
+if __name__ == "__main__":
+    process_context("slow_import")
+    time.sleep(1)
+    print("it imports", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the server ends when it has imported")
+def test_the_server_ends_with_a_killed_parent_while_it_imports(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(KILLED)
+    command = [sys.executable, str(program)]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE) as parent:
+        parent.stdout.readline()
+        servers = psutil.Process(parent.pid).children()
+        parent.kill()
+    assert servers
+    assert not psutil.wait_procs(servers, timeout=20)[1]

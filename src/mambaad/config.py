@@ -215,9 +215,8 @@ class TrainConfig(TileSettings):
         recipe, variant = str(given.get("recipe", "paper")), str(given.get("variant", "base"))
         system = str(given.get("system", "mambaad"))
         if system not in SYSTEMS:
-            raise ValueError(
-                f"--system: expected one of {', '.join(SYSTEMS)}, got '{shortened(system)}'"
-            )
+            known = ", ".join(SYSTEMS)
+            raise ValueError(f"--system: expected one of {known}, got '{shortened(system)}'")
         defaults, only_loss = SYSTEMS[system].settings, SYSTEMS[system].only_loss
         of_recipe = SYSTEMS[system].fast if recipe == "fast" else {}
         together = {"epochs": FAST_LITE_EPOCHS} if (recipe, variant) == ("fast", "lite") else {}
@@ -276,8 +275,7 @@ class TrainConfig(TileSettings):
         if not 1 <= len(groups) <= _MOST_GROUPS or not all(map(are_blocks, groups)):
             raise ValueError(
                 f"{named('encoder_groups')}: expected auto, or 1 to {_MOST_GROUPS} lists of "
-                f"blocks, such as [[2, 3, 4, 5], [6, 7, 8, 9]], got "
-                f"{shortened(repr(value))}"
+                f"blocks, such as [[2, 3, 4, 5], [6, 7, 8, 9]], got {shortened(repr(value))}"
             )
         return value
 
@@ -293,9 +291,9 @@ class TrainConfig(TileSettings):
             )
         if self.system != "mambaad":
             if self.drop_path not in (0.0, TrainConfig.model_fields["drop_path"].default):
+                name = named("drop_path")
                 raise ValueError(
-                    f"{named('drop_path')} applies to MambaAD only; omit it with --system "
-                    f"{self.system}"
+                    f"{name} applies to MambaAD only; omit it with --system {self.system}"
                 )
             for name in _MAMBAAD_ONLY:
                 if getattr(self, name) != TrainConfig.model_fields[name].default:

@@ -20,6 +20,7 @@ from typing import Any
 
 from mambaad.file_errors import cannot_write
 from mambaad.files import temporary_beside
+from mambaad.fork_server import STARTED_BY
 from mambaad.launch import launched
 
 # From glibc's malloc.h.
@@ -110,7 +111,7 @@ def process_context(*modules: str) -> ForkServerContext | SpawnContext:
         return multiprocessing.get_context("spawn")
     _sweep_sockets()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(modules))
+    context.set_forkserver_preload(["mambaad.fork_server", *modules])
     _start_server()
     return context
 
@@ -124,10 +125,13 @@ def _start_server() -> None:
 
     resource_tracker.ensure_running()  # which would let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    if threading.current_thread() is threading.main_thread():
+        os.environ[STARTED_BY] = str(os.getpid())
     try:
         forkserver.ensure_running()
         _end_server_at_exit()
     finally:
+        os.environ.pop(STARTED_BY, None)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from traceback import format_exception
 from typing import Any, NamedTuple
 
 from tests.attack.inputs import Fuzzer
@@ -146,7 +147,8 @@ def _work(
             try:
                 ended.put(attacker.run(task))
             except Exception as error:  # the harness's own; the others are still of use
-                ended.put(Done(task, "", None, [("harness", repr(error)[:500])], 0.0))
+                where = "".join(format_exception(error))[-500:]
+                ended.put(Done(task, "", None, [("harness", where)], 0.0))
     finally:
         changed = attacker.shop.changed()
         if changed:
