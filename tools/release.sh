@@ -31,8 +31,9 @@ command -v uv >/dev/null || fail "needs uv (pip install uv)"
 rm -rf "$work" dist
 mkdir -p "$work" dist
 root=$PWD
+commit=$(git rev-parse HEAD)  # of all copies, whatever is committed meanwhile
 # What tools write as the time of a file.
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct "$commit")
 export SOURCE_DATE_EPOCH
 
 uv venv --quiet "$work/tools"
@@ -48,7 +49,7 @@ echo "== building twice"
 for time in first second; do
   copy=$work/$time-copy  # of other lengths, so that a path that is built in shows
   mkdir -p "$copy" "$work/$time"
-  git archive HEAD | tar -x -C "$copy"
+  git archive "$commit" | tar -x -C "$copy"
   uv build --quiet --sdist --out-dir "$work/$time/sdist" "$copy"
   uv build --quiet --wheel --out-dir "$work/$time/built" "$work/$time"/sdist/*.tar.gz
   uv build --quiet --wheel --out-dir "$work/$time/built" "$copy/runtime"
@@ -113,7 +114,7 @@ try() {
 
   # Away from the sources, so that what is installed is what runs.
   mkdir "$place/tried"
-  git archive HEAD | tar -x -C "$place/tried"
+  git archive "$commit" | tar -x -C "$place/tried"
   find "$place/tried/src" -name '*.py' -delete
   (cd "$place/tried" && PATH=$path mambaad demo --quick --out demo >demo.log 2>&1) ||
     { tail "$place/tried/demo.log" >&2; fail "the demo failed with Python $python, $end"; }
