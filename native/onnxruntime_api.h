@@ -92,7 +92,9 @@ typedef struct OrtApi {
                                                  size_t*); /* 61 */
   OrtStatusPtr(ORT_API_CALL* GetDimensions)(const OrtTensorTypeAndShapeInfo*, int64_t*,
                                             size_t); /* 62 */
-  void* skipped_63[2];
+  OrtStatusPtr(ORT_API_CALL* GetSymbolicDimensions)(const OrtTensorTypeAndShapeInfo*,
+                                                    const char* names[], size_t); /* 63 */
+  void* skipped_64;
   OrtStatusPtr(ORT_API_CALL* GetTensorTypeAndShape)(const OrtValue*,
                                                     OrtTensorTypeAndShapeInfo**); /* 65 */
   void* skipped_66[3];
@@ -170,6 +172,7 @@ MAMBAAD_AT(CreateSessionOptions, 10);
 MAMBAAD_AT(SetIntraOpNumThreads, 24);
 MAMBAAD_AT(RegisterCustomOpsLibrary, 29);
 MAMBAAD_AT(GetTensorMutableData, 51);
+MAMBAAD_AT(GetSymbolicDimensions, 63);
 MAMBAAD_AT(GetTensorTypeAndShape, 65);
 MAMBAAD_AT(CreateCpuMemoryInfo, 69);
 MAMBAAD_AT(ReleaseCustomOpDomain, 101);

@@ -232,6 +232,13 @@ struct Operator : OrtCustomOp {
         return status;
       size_t count = 0;  // 0 where even their number is unknown
       if (OrtStatusPtr status = api.GetDimensionsCount(u, &count)) return status;
+      std::vector<int64_t> sizes(count);
+      if (OrtStatusPtr status = api.GetDimensions(u, sizes.data(), count)) return status;
+      std::vector<const char*> names(count);
+      if (OrtStatusPtr status = api.GetSymbolicDimensions(u, names.data(), count)) return status;
+      // A size without a number or name would be taken for the number -1, and folded into graphs.
+      for (size_t i = 0; i < count; ++i)
+        if (sizes[i] < 0 && !*names[i]) return nullptr;
       return count == 0 ? nullptr : api.ShapeInferContext_SetOutputTypeShape(context, 0, u);
     };
   }

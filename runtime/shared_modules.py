@@ -107,7 +107,6 @@ def closure() -> tuple[set[str], set[str]]:
 
 
 def main(folder: Path) -> None:
-    """Copy the modules into a folder, their imports renamed."""
     """Write the copies into a folder, at the places that they have in mambaad."""
     modules, _ = closure()
     for module in sorted(modules):

@@ -179,7 +179,7 @@ def test_an_export_runs_as_it_was_made(onnx_export, settings, message):
     [
         ({"to": "coreml"}, "--to: expected one of onnx, openvino, torch-export, got 'coreml'"),
         ({"to": "openvino", "precision": "int8"}, "--precision: openvino has float32, got 'int8'"),
-        ({"precision": "int8"}, "--precision: onnx has float32, got 'int8'"),
+        ({"precision": "int8"}, "add --data DATA"),
         ({"data": "somewhere"}, "--data is for --precision int8"),
         ({"calibrate_on": "somewhere"}, "--calibrate-on is for --precision int8"),
     ],
@@ -212,6 +212,25 @@ def test_a_required_signature_refuses_an_export(onnx_export, tmp_path):
         opened(onnx_export, public),
     ):
         pass
+
+
+def test_int8_is_calibrated_again_on_the_parts_held_out(calibrated_run, many_parts, tmp_path):
+    out = tmp_path / "int8"
+    manifest = export(calibrated_run, out, precision="int8", data=many_parts)
+    before, inspector = Inspector(calibrated_run), Inspector(out)
+    assert inspector.precision == "int8"
+    assert inspector.calibration.precision == "int8"
+    assert inspector.calibration.runtime == "onnx"
+    for name, c in inspector.calibration.classes.items():
+        old = before.calibration.classes[name]
+        assert len(c.scores) == len(old.scores)
+        assert c.review.asked == old.review.asked
+        assert c.review.value != old.review.value
+    assert manifest.checked["maps"] > CLOSE  # it rounds
+    onnx = pytest.importorskip("onnx")
+    nodes = onnx.load(out / "model.onnx").graph.node
+    assert sum(node.op_type == "QuantizeLinear" for node in nodes) > 20
+    assert sum(node.op_type == "SelectiveScan" for node in nodes) > 0
 
 
 def test_thresholds_of_another_precision_give_no_verdicts(calibrated_run, copied, caplog):

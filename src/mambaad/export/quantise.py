@@ -25,9 +25,9 @@ _HEAD = "model.head"
 def quantised(model: onnx.ModelProto, images: UInt8[np.ndarray, "n h w 3"]) -> onnx.ModelProto:
     """Quantise the convolutions of a model, as which it has all its products.
 
-    Weights have a scale for each channel, activations one that is chosen on ``images``, both of
-    int8, as pairs of QuantizeLinear and DequantizeLinear. The scan, norms, the residual head, and
-    all that maps and scores are made by stay in float32.
+    Weights (int8) have a scale for each channel, activations (uint8) one that is chosen on
+    ``images``, as pairs of QuantizeLinear and DequantizeLinear. The scan, norms, the residual head,
+    and all that maps and scores are made by stay in float32.
 
     Args:
         model: of :func:`mambaad.export.onnx.onnx_model`.
@@ -72,7 +72,8 @@ def quantised(model: onnx.ModelProto, images: UInt8[np.ndarray, "n h w 3"]) -> o
                 op_types_to_quantize=["Conv"],
                 nodes_to_exclude=[node.name for node in model.graph.node if _is_of_head(node)],
                 per_channel=True,
-                activation_type=QuantType.QInt8,
+                # With a sign, onnxruntime computes most of the convolutions in float32.
+                activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
             )
         except Exception as error:  # onnxruntime has errors of its own

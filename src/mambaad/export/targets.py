@@ -61,6 +61,7 @@ def _write_openvino(job: Job) -> None:
 
 WRITERS: dict[tuple[Target, ExportPrecision], Callable[[Job], None]] = {
     ("onnx", "float32"): _write_onnx,
+    ("onnx", "int8"): _write_int8,
     ("openvino", "float32"): _write_openvino,
     ("torch-export", "float32"): _write_program,
 }
