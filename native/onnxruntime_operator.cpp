@@ -225,7 +225,8 @@ struct Operator : OrtCustomOp {
       return guarded(scan.api, [&] { scan.compute(context); });
     };
     KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-    InferOutputShapeFn = [](const OrtCustomOp* op, OrtShapeInferContext* context) {
+    InferOutputShapeFn = [](const OrtCustomOp* op,
+                            OrtShapeInferContext* context) -> OrtStatusPtr {
       const OrtApi& api = static_cast<const Operator*>(op)->api;
       OrtTensorTypeAndShapeInfo* u = nullptr;  // the context's
       if (OrtStatusPtr status = api.ShapeInferContext_GetInputTypeShape(context, 0, &u))
