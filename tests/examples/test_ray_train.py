@@ -11,11 +11,13 @@ import yaml
 from mambaad.artifacts.manifest import CHECKPOINT, PROTOTYPES
 from mambaad.artifacts.run_folder import read_config, read_log
 from tests.conftest import SMALL
+from tests.one_ray import one_ray  # noqa: F401  # by name
 from tests.runs import has, read
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "ray" / "train.py"
 
 
+@pytest.mark.usefixtures("one_ray")
 def test_two_workers_train_like_one(parts, trained_run, tmp_path):
     pytest.importorskip("ray.train.torch", reason="needs mambaad[ray]")
     settings, run = tmp_path / "small.yaml", tmp_path / "run"
@@ -25,6 +27,7 @@ def test_two_workers_train_like_one(parts, trained_run, tmp_path):
         capture_output=True,
         text=True,
         cwd=tmp_path,
+        timeout=600,
         env={
             **os.environ,
             "OMP_NUM_THREADS": "1",

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.one_ray import one_ray  # noqa: F401  # by name
+
 pytest.importorskip("ray", reason="needs ray: pip install 'mambaad[ray]'")
+pytestmark = pytest.mark.usefixtures("one_ray")
 
 _SETUP = """
 import logging, os, sys, threading, time
@@ -39,6 +42,7 @@ def outcome(program: str, *arguments: Path) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=600,
     )
 
 
