@@ -29,7 +29,9 @@
 static const OrtApi* api;
 
 static void fail(const char* what, const char* why) {
-  fprintf(stderr, "inspect: %s%s%s\n", what, why ? ": " : "", why ? why : "");
+  fprintf(stderr, "inspect: %s%s", what, why ? ": " : "");
+  for (; why && *why; ++why) fputc(*why == '\n' ? ' ' : *why, stderr); /* in one line */
+  fputc('\n', stderr);
   exit(1);
 }
 

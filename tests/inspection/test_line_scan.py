@@ -142,6 +142,7 @@ def test_a_good_web_has_no_regions(scan: LineScan) -> None:
     assert list(scan.inspect(in_blocks(web(700)))) == []
 
 
+@pytest.mark.usefixtures("users_checks_only")
 def test_rows_that_are_no_web_are_refused(scan: LineScan) -> None:
     with pytest.raises(DataError, match="has 100 rows, fewer than a strip of 256"):
         list(scan.inspect([web(100)]))

@@ -353,8 +353,8 @@ def _open_members(
             file = stack.enter_context(folder.open(stored))
         except FileNotFoundError as error:
             raise RunError(
-                f"{path} does not exist, which {folder.path / manifest} lists; restore it from a "
-                "copy"
+                f"{path} does not exist, which {folder.path / manifest} lists; restore the "
+                f"{'run' if manifest == MANIFEST else 'export'} from a copy"
             ) from error
         except OSError as error:
             raise _unreadable(path, error) from error

@@ -202,7 +202,8 @@ def test_ctrl_c_ends_all_processes(tmp_path: Path) -> None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert errors == "mambaad: interrupted; nothing was written\n"
+    assert errors.startswith("mambaad: interrupted; nothing was written; again with: mambaad")
+    assert errors.count("\n") == 1
     assert process.returncode == 130
     assert [path.name for path in tmp_path.iterdir()] == ["script.py"]
 
