@@ -113,7 +113,7 @@ int main(int count, char** arguments) {
   for (int64_t i = 1; i < (int64_t)to_height * to_width; ++i)
     if (map[i] > map[peak]) peak = i;
   printf("score %.9g\nverdict %s\npeak %.9g at row %d, column %d\n", score[0],
-         score[0] > reject ? "FAIL" : score[0] > review ? "REVIEW" : "PASS", map[peak],
+         score[0] <= review ? "PASS" : score[0] <= reject ? "REVIEW" : "FAIL", map[peak],
          (int)(peak / to_width), (int)(peak % to_width));
 
   for (int i = 0; i < 2; ++i) api->ReleaseValue(outputs[i]);

@@ -39,7 +39,7 @@ try
         new[] { "score", "anomaly_map" });
     float score = results.First(r => r.Name == "score").AsTensor<float>().First();
     float peak = results.First(r => r.Name == "anomaly_map").AsTensor<float>().Max();
-    string verdict = score > reject ? "FAIL" : score > review ? "REVIEW" : "PASS";
+    string verdict = score <= review ? "PASS" : score <= reject ? "REVIEW" : "FAIL";
     Console.WriteLine(FormattableString.Invariant($"score {score:G9}"));
     Console.WriteLine($"verdict {verdict}");
     Console.WriteLine(FormattableString.Invariant($"peak {peak:G9}"));

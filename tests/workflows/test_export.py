@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from mambaad.artifacts.export_folder import MANIFEST
+from mambaad.artifacts.generations import commit
 from mambaad.artifacts.snapshot import opened
 from mambaad.errors import ConfigError, RunError
 from mambaad.export.values import CLOSE
 from mambaad.inference.exported import onnx_session
 from mambaad.inspection.inspector import Inspector
+from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.export import check_export, export
 from mambaad.workflows.predict import predict
 
@@ -237,3 +239,19 @@ def test_thresholds_of_another_precision_give_no_verdicts(calibrated_run, copied
     changed_manifest(copied, precision="int8")
     with caplog.at_level("WARNING", "mambaad.progress"):
         assert Inspector(copied).calibration is None
+
+
+def test_an_export_is_not_calibrated_and_stays_as_it_is(copied, many_parts):
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+    with pytest.raises(ConfigError, match="is an export, whose thresholds are its own"):
+        calibrate(copied, many_parts, new_parts=True)
+    with pytest.raises(RunError, match="is an export, which is not changed"):
+        commit(copied, {}, removed=["x"])
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+
+def test_thresholds_of_another_precision_are_not_exported(calibrated_run, many_parts, tmp_path):
+    assert export(calibrated_run, tmp_path / "same").thresholds
+    run = shutil.copytree(calibrated_run, tmp_path / "run")
+    calibrate(run, many_parts, precision="bfloat16")
+    assert export(run, tmp_path / "other").thresholds == {}

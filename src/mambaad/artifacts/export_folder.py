@@ -76,8 +76,9 @@ class ExportManifest(BaseModel):
     graph names; None if it names none. ``weights``: the SHA-256 of the weights that it was made
     of, which identifies the model in records. ``strides``, ``smoothing``: see
     :class:`mambaad.inference.engine.Evidence`. ``classes``: of the training data. ``thresholds``:
-    of each calibrated class, for programs that read no tensors: those of the score for REVIEW and
-    FAIL, and the largest distance to its prototype. ``checked``: how far the values lay from
+    of each calibrated class whose thresholds are of the graph's score (of the whole image, without
+    tiles, regions or a minimum area; not UniAD's), for programs that read no tensors: for REVIEW
+    and FAIL, and the largest distance to its prototype. ``checked``: how far the values lay from
     mambaad's own when it was exported. ``versions``: of the software that exported it.
     """
 

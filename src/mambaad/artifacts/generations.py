@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+from mambaad.artifacts.export_folder import is_export
 from mambaad.artifacts.manifest import (
     FIRST,
     MANIFEST,
@@ -42,8 +43,13 @@ def commit(folder: Path, files: Mapping[str, Content], removed: Collection[str] 
         removed: plain names, some of which may be absent.
 
     Raises:
-        RunError: the folder cannot be read or written.
+        RunError: the folder cannot be read or written, or is an export, which does not change.
     """
+    if is_export(folder):
+        raise RunError(
+            f"{folder} is an export, which is not changed; change the run that it was made of, and "
+            "export again"
+        )
     before = _last_generation(folder)
     listed = dict(before.files) if before else {}
     if before is None and is_former(folder):

@@ -41,9 +41,9 @@ class Difference:
     def is_same(self) -> bool:
         """Whether the export stands for the model: in float32 by values too, else by verdicts."""
         far = len(self.changed) - self.near
-        if self.precision != "float32":
-            return far == 0 and self.has_verdicts[0] == self.has_verdicts[1]
-        return far == 0 and self.maps <= CLOSE * max(1.0, self.largest)
+        if far or not self.images or self.has_verdicts[0] != self.has_verdicts[1]:
+            return False
+        return self.precision != "float32" or self.maps <= CLOSE * max(1.0, self.largest)
 
 
 def compare(model: Inspector, exported: Inspector, images: Sequence[Path]) -> Difference:
@@ -60,6 +60,10 @@ def compare(model: Inspector, exported: Inspector, images: Sequence[Path]) -> Di
         raise ConfigError(
             f"{exported.source} was not made of {model.source}, but of weights "
             f"{exported.weights[:12]}; give the run or bundle that it was made of"
+        )
+    if model.tiling != exported.tiling:
+        raise ConfigError(
+            f"{exported.source} and {model.source} see large images in other tiles; export again"
         )
     found = Difference(
         exported.precision,
@@ -84,8 +88,9 @@ def _add(found: Difference, model: Inspector, ours: Inspected, theirs: Inspected
     a, b = ours.prediction, theirs.prediction
     found.images += 1
     apart = np.abs(a.anomaly_map.astype(np.float64) - b.anomaly_map).max()
-    found.maps = max(found.maps, float(apart))
-    found.scores = max(found.scores, abs(a.score - b.score))
+    # Of NumPy, as they keep a NaN.
+    found.maps = float(np.maximum(found.maps, apart))
+    found.scores = float(np.maximum(found.scores, abs(a.score - b.score)))
     found.largest = max(found.largest, float(a.anomaly_map.max()))
     if all(found.has_verdicts) and (a.verdict, a.product) != (b.verdict, b.product):
         before, after = _named(a), _named(b)

@@ -63,17 +63,21 @@ def check_values(
         found = session.run(batch)
         for i in range(len(batch)):
             far = _differences(found, i, expected[first + i])
-            largest = {name: max(value, far[name]) for name, value in largest.items()}
+            largest = {name: float(np.maximum(value, far[name])) for name, value in largest.items()}
     scale = max(1.0, *(float(one.anomaly_map.max()) for one in expected))
     if precision != "float32":
         scale = max(float(one.anomaly_map.max()) for one in expected)
     limit = (CLOSE if precision == "float32" else _NONSENSE) * scale
+    # Distances have another scale; those of int8 are calibrated again.
+    of_distances = limit if precision == "float32" else float(np.finfo(np.float64).max)
+    limits = {"maps": limit, "scores": limit, "distances": of_distances}
     # Written so that a NaN is refused.
-    if not (largest["maps"] <= limit and largest["scores"] <= limit):
+    if not all(largest[name] <= most for name, most in limits.items()):
         raise ConfigError(
             f"{RUNTIMES[target]} computes other values than mambaad: maps differ by "
-            f"{largest['maps']:.2g} and scores by {largest['scores']:.2g}, expected at most "
-            f"{limit:.2g}; nothing was exported, choose another --to or --precision"
+            f"{largest['maps']:.2g}, scores by {largest['scores']:.2g}, distances by "
+            f"{largest['distances']:.2g}, expected at most {limit:.2g}; "
+            "nothing was exported, choose another --to or --precision"
         )
     return {"images": float(len(images)), **largest}
 
@@ -86,7 +90,7 @@ def _differences(
         maps.append((found["error_map"][index], expected.error_map))
     distances = np.zeros(0) if "distances" not in found else found["distances"][index]
     return {
-        "maps": max(_apart(ours, theirs) for ours, theirs in maps),
+        "maps": float(np.max([_apart(ours, theirs) for ours, theirs in maps])),
         "scores": abs(float(found["score"][index]) - expected.score),
         "distances": _apart(distances, expected.distances),
     }

@@ -90,8 +90,7 @@ class Calibration:
     0. ``precision``: the precision that the model ran in. ``weights``: the SHA-256 of its weights.
     ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``. ``runtime``: what ran
     it, :data:`TORCH` or the target of an export. ``format``: of the file that it was read from.
-    ``device``: the type of device that it ran on, ``"cpu"`` or ``"cuda"``. ``format``: of the file
-    that it was read from. ``tiles``: size and stride of the tiles that large images were seen in.
+    ``tiles``: size and stride of the tiles that large images were seen in.
     """
 
     classes: Mapping[str, ClassCalibration]

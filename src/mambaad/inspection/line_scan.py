@@ -197,7 +197,7 @@ class _Joined:
     """The cells of a web where there may still be regions without an end."""
 
     def __init__(self, width: int) -> None:
-        self._top = 0
+        self._top = self._done = 0
         self._values: Float[np.ndarray, "h w"] = np.zeros((0, width), np.float32)
 
     def add(self, top: int, values: Float[np.ndarray, "h w"]) -> None:
@@ -205,7 +205,8 @@ class _Joined:
         missing = top + len(values) - self._top - len(self._values)
         empty = np.zeros((max(missing, 0), values.shape[1]), np.float32)
         self._values = np.concatenate([self._values, empty])
-        start = max(self._top - top, 0)  # above is what has been taken
+        # Above is what has been taken: the last strip may begin before what the one before it left.
+        start = max(self._top - top, self._done - top, 0)
         here = self._values[top + start - self._top : top + len(values) - self._top]
         np.maximum(here, values[start:], out=here)
 
@@ -230,6 +231,7 @@ class _Joined:
             peak = float(self._values[rows, columns][inside].max())
             self._values[rows, columns][inside] = 0
             yield _Found(box, int(inside.sum()), peak, is_open)
+        self._done = end
         drop = max(min(rest - self._top, len(self._values)), 0)
         self._values, self._top = self._values[drop:].copy(), self._top + drop
 

@@ -51,7 +51,7 @@ def training_examples(
     classes = [c for c in classes if c.train][:_MOST_CLASSES]
     if not classes:
         return {}
-    inspector = Inspector(run, device=device)
+    inspector = Inspector(run, device=device, tiles="off")
     found: dict[str, list[Example]] = {}
     for c in classes:
         samples = c.train[:: max(len(c.train) // _EXAMPLES, 1)][:_EXAMPLES]

@@ -48,8 +48,8 @@ class Failed:
 
 def run_child(plan: Plan, pipe: Connection) -> None:
     """Load the model, say so, and inspect the shards that come, until None does."""
-    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    end_with_parent()
     with suppress(OSError):  # of absolute paths and URLs alone there need be no such folder
         os.chdir(plan.base)
     try:

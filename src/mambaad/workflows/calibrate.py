@@ -105,6 +105,11 @@ def calibrate(
     with opened(run) as snapshot:
         config = read_config(snapshot)
         holdout = config.holdout
+        if snapshot.export:
+            raise ConfigError(
+                f"{run} is an export, whose thresholds are its own; calibrate the run that it was "
+                "made of, and export again"
+            )
         check_finished(snapshot)
     tiling = choose_tiling(run, config.size, config.tiles, tiles)
     if cross_fit is not None and (new_parts or holdout):
@@ -152,6 +157,8 @@ def calibrate_export(
         ConfigError, DataError, RunError: see :func:`calibrate`.
     """
     rates, settings = (0.01, 0.05), None
+    with opened(folder) as run:
+        tiles = read_config(run).tiles
     if before:
         first = next(iter(before.classes.values()))
         rates = (first.fail.asked, first.review.asked)
@@ -159,7 +166,7 @@ def calibrate_export(
     found = _calibrate(
         *(folder, as_source(data), rates, None, new_parts, settings),
         # An export has its own precision; it inspects in the tiles that were calibrated.
-        *("float32", "cpu", False, None, before.tiles if before else None),
+        *("float32", "cpu", False, None, before.tiles if before else tiles),
     )
     with opened(folder) as run:
         export = run.export

@@ -178,6 +178,8 @@ def evaluate(
     check_place(at, protocol)
     if records is not None and (verdicts or report is not None):
         raise ConfigError("--records gives no --verdicts and no --report; inspect with --report")
+    if records is not None and tiles is not None:
+        raise ConfigError("--records has maps of whole images; omit --tiles")
     source = as_source(data)
     if records is not None and not isinstance(source, Path):
         raise ConfigError("--records is for data sets in folders; omit it")

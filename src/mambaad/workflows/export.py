@@ -32,6 +32,7 @@ from mambaad.data.unread import list_data
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.files import file_digest, folder_written_whole, is_empty
 from mambaad.inspection.calibration import Calibration, calibration_content, read_calibration
+from mambaad.inspection.loading import Running, mismatch
 from mambaad.ops.scan_operator import VERSION as OPERATOR_VERSION
 from mambaad.progress import say, warn
 from mambaad.workflows.calibrate import calibrate_export
@@ -98,7 +99,7 @@ def export(
                 (folder / name).write_bytes(content)
             calibration = None
             if run.has(CALIBRATION) and precision == "float32":
-                calibration = read_calibration(run, graph.size)
+                calibration = _applicable(read_calibration(run, graph.size), run, to)
             describe = functools.partial(_manifest, run, folder, to, precision, graph, checked)
             _write_manifest(folder, describe(calibration))
             if precision != "float32":
@@ -246,18 +247,33 @@ def _manifest(
         strides=graph.strides,
         smoothing=graph.model.smoothing,
         classes=list(read_data_summary(run)["classes"]),
-        thresholds=_thresholds(calibration),
+        thresholds=_thresholds(calibration) if graph.model.pooling == 1 else {},
         checked=dict(checked),
         versions=_versions(),
         files=_listed(folder),
     )
 
 
+def _applicable(calibration: Calibration | None, run: Snapshot, to: Target) -> Calibration | None:
+    """A run's calibration, unless the export inspects otherwise, which is said."""
+    if calibration is None:
+        return None
+    head = read_config(run).head
+    running = Running(run.digest(WEIGHTS), "float32", to, "cpu", head, calibration.tiles)
+    if reason := mismatch(calibration, running):
+        warn(f"the export: {reason}")
+        return None
+    return calibration
+
+
 def _thresholds(calibration: Calibration | None) -> dict[str, dict[str, float]]:
-    classes = calibration.classes if calibration else {}
+    """Those of classes whose thresholds are of the graph's score: of a whole image, everywhere."""
+    if calibration is None or calibration.tiles:
+        return {}
     return {
         name: {"review": c.review.value, "fail": c.fail.value, "unknown_beyond": c.unknown_beyond}
-        for name, c in classes.items()
+        for name, c in calibration.classes.items()
+        if c.settings.inspected is None and not c.settings.min_area_px
     }
 
 

@@ -17,6 +17,7 @@ from mambaad.artifacts.snapshot import opened
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import locked, sweep
 from mambaad.inference.compute import Precision, check_device, check_precision
+from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.records import Record
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import ProgressBar, say
@@ -130,7 +131,14 @@ def inspect(
         raise ConfigError(f"--image-seconds: expected more than 0, got {image_seconds:g}")
     place = Place(str(out))
     with opened(source) as run:
-        model, size = run.digest(WEIGHTS), read_config(run).size
+        config = read_config(run)
+        model, size = run.digest(WEIGHTS), config.size
+        calibration = read_calibration(run, size)
+        if maps and (calibration.tiles if calibration else config.tiles):
+            raise ConfigError(
+                f"--maps: {source} sees large images in tiles, whose maps have no common size; "
+                "omit it"
+            )
     wanted = Job(
         model=model,
         sources=tuple(plain(str(one)) for one in sources),

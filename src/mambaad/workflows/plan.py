@@ -193,6 +193,11 @@ def measure(
         folder = Path(name)
         files = _some(sample, folder) if sample else _draw(folder)
         inspector = Inspector(source, precision, device=device, compile=compile)
+        if inspector.tiling:
+            raise ConfigError(
+                f"{source} sees large images in tiles, whose number depends on each image's size; "
+                "time mambaad predict on some of the images instead"
+            )
         start = time.process_time()
         with _one_thread(inspector.engine.device):
             return _measure(inspector, files, folder, start, drawn=not sample)

@@ -172,7 +172,8 @@ def inspect(inspector: Inspector, task: Task) -> Result:
         inspector.check_product(task.product)
         pixels = read_pixels(task.content, inspector.reading)
         item = inspector.item(pixels, task.product)
-        inspected = inspector.judge(observe_one(inspector.engine, item), task.product)
+        observed = observe_one(inspector.engine, item, inspector.region_of)
+        inspected = inspector.judge(observed, task.product)
     except (DataError, ConfigError) as error:
         return Result(failure(task, inspector.weights, str(error)), refused=str(error))
     inspected.record.path = printable(task.name)
