@@ -167,7 +167,7 @@ def save(out: Path, student: Trunk, optimizer: torch.optim.Optimizer, position: 
 def load(out: Path, student: Trunk, optimizer: torch.optim.Optimizer) -> Position:
     """Restore what :func:`save` wrote."""
     with opened(out) as state:
-        return load_checkpoint(state, CHECKPOINT, student, optimizer)
+        return load_checkpoint(state.read(CHECKPOINT), state.name(CHECKPOINT), student, optimizer)
 
 
 def train(arguments: argparse.Namespace, student: Trunk, teacher: nn.Module) -> None:

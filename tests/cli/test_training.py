@@ -42,6 +42,8 @@ def test_flags_and_settings_have_the_same_names(mambaad_command):
         "encoder_groups",
         "recentre",
         "decoder_width",
+        "tile_views",
+        "tile_positions",
     }:
         assert name.replace("_", "-") in flags
 

@@ -59,7 +59,7 @@ def test_results_know_what_they_depend_on(tmp_path):
         ("system: rd4ad", "system: padim", "system 'RD 4/AD': --system: expected one of mambaad"),
         ("peer: patchcore", "peer: padim", "system 'PatchCore': peer: input should be 'patchcore'"),
         ("share: 0.1", "share: 2", "system 'PatchCore': share: input should be less than"),
-        ("data:", "dates:", "data: field required"),
+        ("data:", "dates:", "dates: there is no such field; did you mean 'data'?"),
         (
             "{path: parts",
             "{known_as: mvtech, path: parts",
