@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 import mambaad
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.shards.processes import Processes
+from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.inspect import inspect
 from mambaad.workflows.inspect_page import chosen
 
@@ -165,6 +167,15 @@ def test_another_job_is_not_resumed(undisturbed, calibrated_run, trained_run, im
         job(calibrated_run, [tmp_path], out, resume=True, maps=True)
     with pytest.raises(ConfigError, match=r"^BUNDLE: "):
         job(trained_run, [images], out, resume=True, maps=True)
+
+
+def test_a_job_is_not_resumed_by_a_model_that_was_calibrated_again(
+    undisturbed, calibrated_run, many_parts, images, tmp_path
+):
+    again = shutil.copytree(calibrated_run, tmp_path / "again")
+    calibrate(again, many_parts, target_fpr=0.2, review_fpr=0.3)
+    with pytest.raises(ConfigError, match=r"^BUNDLE: "):
+        job(again, [images], undisturbed.place.folder, resume=True, maps=True)
 
 
 _CUSTOMIZED = """

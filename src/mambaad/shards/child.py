@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mambaad.artifacts.signatures import required
+from mambaad.artifacts.snapshot import opened
 from mambaad.errors import MambaADError, RunError
 from mambaad.files import printable
-from mambaad.process import end_with_parent, process_context
+from mambaad.piped_process import PipedProcess
+from mambaad.process import end_with_parent
 from mambaad.shards.inspecting import Task, inspect_shard
+from mambaad.shards.job import identity_of
 from mambaad.shards.plan import Plan
 from mambaad.shards.results import Done
 
@@ -77,16 +80,18 @@ def _load(plan: Plan) -> Any:
             device=plan.device,
             max_pixels=plan.max_pixels,
         )
-    if inspector.weights != plan.model:
+    with opened(plan.source) as run:
+        found = identity_of(run)
+    if found != plan.identity:
         raise RunError(
-            f"{plan.source} is not the model that the job began with; put that one back, or begin "
-            "again in another folder"
+            f"{plan.source} is not the model that the job began with, or is calibrated otherwise; "
+            "put that one back, or begin again in another folder"
         )
     inspector.check_product(plan.product)
     return inspector
 
 
-class Child:
+class Child(PipedProcess):
     """A worker, as its parent sees it.
 
     Raises:
@@ -95,15 +100,14 @@ class Child:
     """
 
     def __init__(self, plan: Plan) -> None:
-        context = process_context(
-            "mambaad.inference.torch_engine", "mambaad.inspection.inspector", "mambaad.shards"
+        super().__init__(
+            run_child,
+            plan,
+            "mambaad.inference.torch_engine",
+            "mambaad.inspection.inspector",
+            "mambaad.shards",
         )
         self._limit = plan.image_seconds
-        self._pipe: Connection[Any, Any]
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=run_child, args=(plan, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
         try:
             answer = self._answer(LOAD_SECONDS, None)
             assert isinstance(answer, Loaded)
@@ -111,11 +115,6 @@ class Child:
         except BaseException:
             self.kill()
             raise
-
-    @property
-    def pid(self) -> int | None:
-        """The process's id."""
-        return self._process.pid
 
     def inspect(self, task: Task) -> Done:
         """Have a shard inspected.
@@ -126,7 +125,7 @@ class Child:
         """
         row: int | None = None
         try:
-            self._pipe.send(task)
+            self.pipe.send(task)
         except OSError as error:
             raise Died("the worker ended") from error
         while True:
@@ -136,30 +135,11 @@ class Child:
             assert isinstance(answer, int)
             row = answer
 
-    def end(self) -> None:
-        """Have it end, which it does at once unless it is at work."""
-        try:
-            self._pipe.send(None)
-            self._process.join(5)
-        except OSError:
-            pass
-        self.kill()
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._process.join()
-        self._pipe.close()
-
-    def stop(self) -> None:
-        """Kill it from another thread, than which the one that waits for it goes on."""
-        self._process.kill()
-
     def _answer(self, seconds: float, row: int | None) -> Any:
         try:
-            if not (self._pipe.poll(seconds) or self._pipe.poll(_GRACE)):
+            if not (self.pipe.poll(seconds) or self.pipe.poll(_GRACE)):
                 raise Died(f"took longer than {seconds:g} s", row)
-            answer = self._pipe.recv()
+            answer = self.pipe.recv()
         except (EOFError, OSError) as error:
             raise Died("the worker ended", row) from error
         if isinstance(answer, Failed):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mambaad.artifacts.manifest import CALIBRATION, CONFIG, PROTOTYPES, WEIGHTS
+from mambaad.artifacts.snapshot import Snapshot
 from mambaad.errors import RunError
 from mambaad.setting_checks import problem_of
 from mambaad.shards.stores import Place, first_line
@@ -16,7 +19,8 @@ JOB = "job.json"
 class Job(BaseModel):
     """The settings of a job, the same for whoever goes on with it.
 
-    ``model``: the SHA-256 of the model's weights. ``sources``: as they were given, in the folder
+    ``model``: the SHA-256 of the model's weights. ``identity``: of all that its records depend on
+    (:func:`identity_of`). ``sources``: as they were given, in the folder
     ``base``, from which relative paths lead. ``time``: that its records carry. ``rows``,
     ``shards``: how many. ``size``: height and width of the anomaly maps. ``maps``: whether they
     are kept. ``digests``: whether the manifest has the files' digests.
@@ -26,6 +30,7 @@ class Job(BaseModel):
 
     version: Literal[1] = 1
     model: str
+    identity: str
     sources: tuple[str, ...]
     base: str
     product: str | None = None
@@ -38,6 +43,14 @@ class Job(BaseModel):
     size: tuple[int, int]
     rows: int
     shards: int
+
+
+def identity_of(run: Snapshot) -> str:
+    """The SHA-256 of all that a model's records depend on: settings, weights, calibration."""
+    of_a_run = (CONFIG, WEIGHTS, PROTOTYPES, CALIBRATION)
+    deciding = sorted(run.names()) if run.export else filter(run.has, of_a_run)
+    lines = [f"{name} {run.digest(name)}\n" for name in deciding]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def write_job(place: Place, job: Job) -> None:

@@ -14,14 +14,15 @@ class Plan:
     """What a worker loads, reads and writes.
 
     ``source``: the bundle or run, on each machine that works. ``out``: the job's folder or URL.
-    ``model``: the SHA-256 of the weights that it must have. ``time``: that records carry.
-    ``image_seconds``: how long one image may take; longer is as a worker that died.
+    ``identity``: what the model must be (:func:`mambaad.shards.job.identity_of`).
+    ``time``: that records carry. ``image_seconds``: how long one image may take; longer is as a
+    worker that died.
     ``base``: the folder from which relative paths lead. ``public_key``: of who must have signed it.
     """
 
     source: str
     out: str
-    model: str
+    identity: str
     time: str
     base: str
     product: str | None = None

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from pyarrow import fs
+from pyarrow import ArrowException, fs
 
 from mambaad.errors import ConfigError, RunError
 from mambaad.file_errors import cannot_write
@@ -57,7 +57,7 @@ def located(url: str) -> tuple[Any, str]:
 def _system(scheme: str, host: str) -> tuple[Any, str]:
     try:
         system, root = fs.FileSystem.from_uri(f"{scheme}://{host}/")
-    except (ValueError, NotImplementedError, OSError, ImportError) as error:
+    except (ArrowException, OSError, ImportError) as error:
         raise ConfigError(
             f"{scheme}://{host} is no store that can be opened ({first_line(error)}); give a "
             "folder, or the URL of a store such as s3://BUCKET/FOLDER"

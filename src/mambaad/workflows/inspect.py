@@ -21,7 +21,7 @@ from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.records import Record
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import ProgressBar, say
-from mambaad.shards.job import Job, read_job, write_job
+from mambaad.shards.job import Job, identity_of, read_job, write_job
 from mambaad.shards.manifest import write_manifest
 from mambaad.shards.plan import Executor, Plan
 from mambaad.shards.processes import Processes
@@ -132,7 +132,7 @@ def inspect(
     place = Place(str(out))
     with opened(source) as run:
         config = read_config(run)
-        model, size = run.digest(WEIGHTS), config.size
+        model, identity, size = run.digest(WEIGHTS), identity_of(run), config.size
         calibration = read_calibration(run, size)
         if maps and (calibration.tiles if calibration else config.tiles):
             raise ConfigError(
@@ -141,6 +141,7 @@ def inspect(
             )
     wanted = Job(
         model=model,
+        identity=identity,
         sources=tuple(plain(str(one)) for one in sources),
         base=str(Path.cwd()),
         product=product,
@@ -161,7 +162,7 @@ def inspect(
         plan = Plan(
             source=_absolute(str(source)),
             out=_absolute(place.url),
-            model=model,
+            identity=identity,
             time=job.time,
             base=job.base,
             product=product,
@@ -210,6 +211,7 @@ def _begun(place: Place, wanted: Job, resume: bool, report: Path | None, has_tim
 
 _FLAGS = {
     "model": "BUNDLE",
+    "identity": "BUNDLE",
     "size": "BUNDLE",
     "sources": "SOURCE",
     "product": "--class",

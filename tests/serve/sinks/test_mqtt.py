@@ -25,15 +25,30 @@ def send(ending, tmp_path, port, access=None, scheme="mqtt"):
     return sending
 
 
+def broker_and_subscriber(ending, tmp_path):
+    broker = Mosquitto(tmp_path)
+    ending.append(broker)
+    subscriber = Subscriber(broker.port)
+    ending.append(subscriber)
+    return broker, subscriber
+
+
+def add_while_it_ends(sending, end):
+    """Add parts while the broker is ended by ``end``; returns the ids of the inspections."""
+    stop = threading.Timer(0.05, end)
+    stop.start()
+    ids = set().union(*(sending.add(10) for _ in range(15)))
+    stop.join()
+    wait_for(sending.problem)
+    return ids
+
+
 def is_acknowledgement(answer):
     return answer[0] >> 4 == 4  # PUBACK
 
 
 def test_nothing_is_lost_when_connections_break(ending, tmp_path):
-    broker = Mosquitto(tmp_path)
-    ending.append(broker)
-    subscriber = Subscriber(broker.port)
-    ending.append(subscriber)
+    broker, subscriber = broker_and_subscriber(ending, tmp_path)
     network = Proxy(broker.port)
     ending.append(network)
     sending = send(ending, tmp_path, network.port)
@@ -57,20 +72,12 @@ def test_nothing_is_lost_when_connections_break(ending, tmp_path):
 
 
 def test_nothing_is_lost_when_the_broker_starts_again(ending, tmp_path):
-    broker = Mosquitto(tmp_path)
-    ending.append(broker)
-    subscriber = Subscriber(broker.port)
-    ending.append(subscriber)
+    broker, subscriber = broker_and_subscriber(ending, tmp_path)
     sending = send(ending, tmp_path, broker.port)
     wait_for(lambda: subscriber.statuses == ["online"])
     ids = set()
     for _ in range(3):
-        stop = threading.Timer(0.05, broker.stop)
-        stop.start()
-        for _ in range(15):
-            ids |= sending.add(10)
-        stop.join()
-        wait_for(sending.problem)
+        ids |= add_while_it_ends(sending, broker.stop)
         assert sending.waiting() > 0
         broker.start()
         wait_for(lambda: sending.waiting() == 0)
@@ -82,19 +89,11 @@ def test_nothing_is_lost_when_the_broker_starts_again(ending, tmp_path):
 def test_what_a_killed_broker_had_not_acknowledged_is_sent_again(ending, tmp_path):
     # Mosquitto acknowledges before it saves: what it acknowledged in the last moments before a kill
     # is lost in it, and no sender can know (its log has the acknowledgements, and no saving).
-    broker = Mosquitto(tmp_path)
-    ending.append(broker)
-    subscriber = Subscriber(broker.port)
-    ending.append(subscriber)
+    broker, subscriber = broker_and_subscriber(ending, tmp_path)
     sending = send(ending, tmp_path, broker.port)
     wait_for(lambda: subscriber.statuses == ["online"])
     for _ in range(3):
-        stop = threading.Timer(0.05, broker.kill)
-        stop.start()
-        for _ in range(15):
-            sending.add(10)
-        stop.join()
-        wait_for(sending.problem)
+        add_while_it_ends(sending, broker.kill)
         unacknowledged = sending.waiting_ids()
         assert unacknowledged
         broker.start()
@@ -103,10 +102,7 @@ def test_what_a_killed_broker_had_not_acknowledged_is_sent_again(ending, tmp_pat
 
 
 def test_the_order_is_kept(ending, tmp_path):
-    broker = Mosquitto(tmp_path)
-    ending.append(broker)
-    subscriber = Subscriber(broker.port)
-    ending.append(subscriber)
+    broker, subscriber = broker_and_subscriber(ending, tmp_path)
     sending = send(ending, tmp_path, broker.port)
     sent = [next(iter(sending.add(1))) for _ in range(60)]
     wait_for(lambda: len(subscriber.got) == 60)
@@ -224,10 +220,7 @@ class OldBroker(Proxy):
 
 
 def test_a_broker_of_mqtt_3_is_spoken_to_in_its_way(ending, tmp_path):
-    broker = Mosquitto(tmp_path)
-    ending.append(broker)
-    subscriber = Subscriber(broker.port)
-    ending.append(subscriber)
+    broker, subscriber = broker_and_subscriber(ending, tmp_path)
     old = OldBroker(broker.port)
     ending.append(old)
     ids = send(ending, tmp_path, old.port).add(3)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from mambaad.errors import RunError
-from mambaad.process import process_context
+from mambaad.piped_process import PipedProcess
 from mambaad.serve.inference.worker import Loaded, Plan, Result, Task, run_worker
 
 LOAD_SECONDS = 300.0
 
 
-class Child:
+class Child(PipedProcess):
     """An inference process that has loaded a model.
 
     Raises:
@@ -23,16 +21,13 @@ class Child:
     """
 
     def __init__(self, plan: Plan) -> None:
-        context = process_context(
+        super().__init__(
+            run_worker,
+            plan,
             "mambaad.serve.inference.worker",
             "mambaad.inference.torch_engine",
             "mambaad.inspection.inspector",
         )
-        self.pipe: Connection[Any, Any]
-        self.pipe, theirs = context.Pipe()
-        self._process = context.Process(target=run_worker, args=(plan, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
         try:
             if not self.pipe.poll(LOAD_SECONDS):
                 raise RunError(f"{plan.source} was not loaded within {LOAD_SECONDS:.0f} s")
@@ -49,19 +44,9 @@ class Child:
         self._resident = self._resident_now()
 
     @property
-    def pid(self) -> int | None:
-        """The process's id."""
-        return self._process.pid
-
-    @property
     def grown(self) -> float:
         """By how many MiB its memory has grown since it loaded the model; 0 where unknown."""
         return self._resident_now() - self._resident
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it runs."""
-        return self._process.is_alive()
 
     def work(self, task: Task, seconds: float) -> Result:
         """Inspect an image (EOFError, OSError: the process died; TimeoutError: it was killed)."""
@@ -69,7 +54,7 @@ class Child:
 
         def stop() -> None:
             is_late.set()
-            self._process.kill()
+            self.stop()
 
         # A process that is stopped takes no image either, so that sending one may take as long.
         timer = threading.Timer(seconds, stop)
@@ -85,21 +70,6 @@ class Child:
             timer.cancel()
         assert isinstance(result, Result)
         return result
-
-    def end(self) -> None:
-        """Have it end, which it does at once unless it is stuck."""
-        try:
-            self.pipe.send(None)
-            self._process.join(5)
-        except OSError:
-            pass
-        self.kill()
-
-    def kill(self) -> None:
-        """Kill it."""
-        self._process.kill()
-        self._process.join()
-        self.pipe.close()
 
     def _resident_now(self) -> float:
         try:
