@@ -123,7 +123,7 @@ torch.set_num_threads(2)
 from mambaad.inspection.inspector import Inspector
 inspector = Inspector(sys.argv[1], device="cpu")
 paths, first = sorted(Path(sys.argv[2]).iterdir()), int(sys.argv[3])
-for done, _ in enumerate(inspector.stream(map(inspector.item, paths)), 1):
+for done, _ in enumerate(inspector.inspect_items(map(inspector.item, paths)), 1):
     if done == first:
         began = time.perf_counter()
 print((len(paths) - first) / (time.perf_counter() - began))

@@ -25,6 +25,7 @@ WITHOUT_TORCH = (
     "data",
     "metrics",
     "artifacts",
+    "capture",
     "inspection",
     "shards",
     "serve",

@@ -66,7 +66,7 @@ def test_heatmaps_of_good_parts_are_dark(inspector, parts):
 @pytest.mark.usefixtures("users_checks_only")
 def test_an_item_of_other_pixels_is_refused(inspector, image):
     with pytest.raises(ConfigError, match="expected height x width x 3 of uint8"):
-        next(inspector.stream([inspector.item(image)]))
+        next(inspector.inspect_items([inspector.item(image)]))
 
 
 def test_what_is_no_image_or_no_run(inspector, tmp_path):

@@ -98,7 +98,7 @@ def test_evidence_is_that_of_the_model(calibrated_run, onnx_export, many_parts):
     observations = []
     for source in (calibrated_run, onnx_export):
         inspector = Inspector(source, keep_evidence=True, device="cpu")
-        (inspected,) = inspector.stream([inspector.item(image)])
+        (inspected,) = inspector.inspect_items([inspector.item(image)])
         observations.append(inspected.observed.observation)
     ours, theirs = (observation.evidence for observation in observations)
     assert theirs.strides == ours.strides

@@ -70,8 +70,8 @@ def compare(model: Inspector, exported: Inspector, images: Sequence[Path]) -> Di
         has_verdicts=(model.calibration is not None, exported.calibration is not None),
     )
     pairs = zip(
-        model.stream(map(model.item, images)),
-        exported.stream(map(exported.item, images)),
+        model.inspect_items(map(model.item, images)),
+        exported.inspect_items(map(exported.item, images)),
         strict=True,
     )
     with ProgressBar("comparing") as bar:

@@ -267,7 +267,7 @@ class Inspector:
         self.check_product(product)
         given = _Given(self.reading, color, bit_depth, float_range)
         items = (given.item(one, f"image {i}", product) for i, one in enumerate(images))
-        for inspected in self.stream(items):
+        for inspected in self.inspect_items(items):
             yield _prediction(inspected, self)
 
     def item(self, image: str | Path | Pixels, product: str | None = None) -> Item:
@@ -276,7 +276,7 @@ class Inspector:
             image if isinstance(image, np.ndarray) else Path(image), product, reading=self.reading
         )
 
-    def stream(self, items: Iterable[Item], *, batch_size: int = 1) -> Iterator[Inspected]:
+    def inspect_items(self, items: Iterable[Item], *, batch_size: int = 1) -> Iterator[Inspected]:
         """Inspect images in their order; see :func:`mambaad.inspection.stream.observe_stream`."""
         stream = observe_stream(self.engine, items, batch_size=batch_size, region_of=self.region_of)
         for observed in stream:

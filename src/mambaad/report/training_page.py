@@ -55,7 +55,9 @@ def training_examples(
     found: dict[str, list[Example]] = {}
     for c in classes:
         samples = c.train[:: max(len(c.train) // _EXAMPLES, 1)][:_EXAMPLES]
-        for sample, inspected in zip(samples, inspector.stream(map(Item.of, samples)), strict=True):
+        for sample, inspected in zip(
+            samples, inspector.inspect_items(map(Item.of, samples)), strict=True
+        ):
             if inspected.prediction is not None:
                 example = example_of(inspector, inspected, sample.path.name, "good")
                 found.setdefault(c.name, []).append(example)

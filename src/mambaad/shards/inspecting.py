@@ -128,9 +128,9 @@ def inspect_rows(
     def stream() -> Iterator[Inspected]:
         if is_careful:
             for item in items():
-                yield from inspector.stream([item])
+                yield from inspector.inspect_items([item])
         else:
-            yield from inspector.stream(items(), batch_size=inspector.engine.batch_size)
+            yield from inspector.inspect_items(items(), batch_size=inspector.engine.batch_size)
 
     inspections = stream()
     for row in rows:

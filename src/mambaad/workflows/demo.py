@@ -214,7 +214,9 @@ def _new_examples(inspector: Inspector, folder: Path) -> list[Example]:
     """The new parts as the report shows them: what the model says, and what they are."""
     examples = []
     paths = sorted(folder.iterdir())
-    for inspected, path in zip(inspector.stream(map(inspector.item, paths)), paths, strict=True):
+    for inspected, path in zip(
+        inspector.inspect_items(map(inspector.item, paths)), paths, strict=True
+    ):
         label = path.stem.partition("_")[2]
         example = example_of(inspector, inspected, path.name, label, label != "good")
         examples.append(example)

@@ -188,7 +188,7 @@ def _inspect(
                 keep(_passed_over(Unread(path, "unfinished", reason), inspector))
             files = {p: t for p, t in inputs.targets.items() if p not in unfinished}
             items = (inspector.item(path, product) for path in files)
-            stream = inspector.stream(items, batch_size=inspector.engine.batch_size)
+            stream = inspector.inspect_items(items, batch_size=inspector.engine.batch_size)
             for done, (inspected, path) in enumerate(zip(stream, files, strict=True), 1):
                 if done == 1:  # so that no kill leaves its records beside this call's pictures
                     _remove_former_records(out)

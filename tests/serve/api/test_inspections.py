@@ -39,7 +39,7 @@ def test_an_answer_is_the_record_of_predict_and_is_kept(service, line, many_part
     found = answer.json()
     path = many_parts / "bolt" / "test" / "spot" / "000.png"
     inspector = Inspector(line)
-    (expected,) = inspector.stream([inspector.item(path, "bolt")])
+    (expected,) = inspector.inspect_items([inspector.item(path, "bolt")])
     record = expected.record.model_dump(mode="json")
     for name in record.keys() - {"path", "time"}:
         assert found[name] == record[name], name

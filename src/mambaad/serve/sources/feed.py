@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from mambaad.capture.pauses import pauses
 from mambaad.errors import MambaADError
 from mambaad.files import printable
 from mambaad.progress import say
@@ -24,7 +25,6 @@ from mambaad.serve.store.writer import StoreError
 _LATER = (429, 503, 507)  # answers to a part that may be taken later
 _LONGEST_NAME = 255
 _AGAIN_SECONDS = 0.5
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 10.0  # of a source that failed
 
 
 class Feed:
@@ -55,13 +55,13 @@ class Feed:
 
     async def run(self) -> None:
         """Work until cancelled, or until the source ends."""
-        pause = _FIRST_PAUSE
+        waits = pauses()
         while True:
             try:
                 async with aclosing(self._source.captures()) as captures:
                     async for capture in captures:
                         await self._give(capture)
-                        pause = _FIRST_PAUSE
+                        waits = pauses()
             except Exception as error:  # whatever a camera's library raises
                 problem = printable(str(error) or type(error).__name__)
                 if problem != self._problem:
@@ -70,8 +70,7 @@ class Feed:
             else:
                 self._has_ended = True
                 return
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            await asyncio.sleep(next(waits))
 
     async def _give(self, capture: Capture) -> None:
         """Have a part accepted, however often that fails for want of space."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mambaad.serve.sources.whole import is_whole
+from mambaad.capture.whole import is_whole
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
 
