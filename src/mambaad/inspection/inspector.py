@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 from PIL.Image import Image as PillowImage
@@ -42,6 +42,13 @@ from mambaad.inspection.stream import (
 from mambaad.inspection.tiles import TiledEngine, choose_tiling
 from mambaad.progress import warn
 from mambaad.types import Reading
+
+if TYPE_CHECKING:
+    from mambaad.capture.capturing import Policy
+    from mambaad.capture.plan import Plan
+    from mambaad.capture.triggers import Signals
+    from mambaad.inspection.cycle_calibration import CycleCalibration
+    from mambaad.inspection.watching import InspectedCycle, StreamSource
 
 Image = str | os.PathLike[str] | bytes | bytearray | memoryview | PillowImage | np.ndarray | Tensor
 """An image as a program has it; see :meth:`Inspector.inspect`."""
@@ -98,6 +105,7 @@ class Inspector:
     Attributes:
         source: as given.
         precision: as given, or that of the export.
+        runtime: what runs the model: ``"torch"``, or an export's target.
         tiling: where the tiles of large images lie; None: they are only seen as a whole.
         engine: runs the model (:class:`mambaad.inference.engine.Engine`).
         config: the settings that it was trained with.
@@ -145,7 +153,7 @@ class Inspector:
             calibration = read_calibration(run, self.size)
             made = calibration.tiles if calibration else self.config.tiles
             self.tiling = choose_tiling(source, self.size, made, tiles)
-            engine, self.precision, runtime = load_engine(
+            engine, self.precision, self.runtime = load_engine(
                 run,
                 precision,
                 device=device,
@@ -164,7 +172,7 @@ class Inspector:
         running = Running(
             self.weights,
             self.precision,
-            runtime,
+            self.runtime,
             self.engine.device,
             self.config.head,
             (self.tiling.size, self.tiling.stride) if self.tiling else None,
@@ -235,7 +243,7 @@ class Inspector:
         if not isinstance(image, (list, tuple)):
             item = given.item(image, "image", product)
             observed = observe_one(self.engine, item, self.region_of)
-            return _prediction(self.judge(observed, product), self)
+            return prediction_of(self.judge(observed, product), self)
         items = (given.item(one, f"images[{i}]", product) for i, one in enumerate(image))
         stream = observe_stream(
             self.engine,
@@ -244,7 +252,7 @@ class Inspector:
             is_live=False,
             region_of=self.region_of,
         )
-        return [_prediction(self.judge(observed, product), self) for observed in stream]
+        return [prediction_of(self.judge(observed, product), self) for observed in stream]
 
     def inspect_many(
         self,
@@ -268,7 +276,7 @@ class Inspector:
         given = _Given(self.reading, color, bit_depth, float_range)
         items = (given.item(one, f"image {i}", product) for i, one in enumerate(images))
         for inspected in self.inspect_items(items):
-            yield _prediction(inspected, self)
+            yield prediction_of(inspected, self)
 
     def item(self, image: str | Path | Pixels, product: str | None = None) -> Item:
         """Make an item of a file, which is read as the training images were, or of RGB pixels."""
@@ -281,6 +289,39 @@ class Inspector:
         stream = observe_stream(self.engine, items, batch_size=batch_size, region_of=self.region_of)
         for observed in stream:
             yield self.judge(observed, observed.item.product)
+
+    def stream(
+        self,
+        source: StreamSource,
+        plan: Plan | None = None,
+        *,
+        product: str | None = None,
+        policy: Policy = "every-part",
+        signals: Signals | None = None,
+        thresholds: CycleCalibration | None = None,
+        **opening: Any,
+    ) -> Iterator[InspectedCycle]:
+        """Inspect a camera, a video, a folder as it fills, or a program's frames, part by part.
+
+        Capture has a thread of its own, so that the source does not wait for the inspection unless
+        too much waits. The arguments and errors are those of
+        :class:`mambaad.inspection.watching.Watch`; ``opening``: how the source is opened.
+
+        Yields:
+            Each part; closing the iterator lets go of the source.
+        """
+        from mambaad.inspection.watching import Watch
+
+        yield from Watch(
+            self,
+            source,
+            plan,
+            product=product,
+            policy=policy,
+            signals=signals,
+            thresholds=thresholds,
+            **opening,
+        )
 
     def judge(self, observed: Observed, product: str | None) -> Inspected:
         """Decide on an observed image by the calibration of its class; see :func:`decide`.
@@ -365,8 +406,8 @@ class _Given:
         return Item(pixels, product)
 
 
-def _prediction(inspected: Inspected, inspector: Inspector) -> Prediction:
-    """The prediction of an image, with what it is drawn of; or its error, raised."""
+def prediction_of(inspected: Inspected, inspector: Inspector) -> Prediction:
+    """Return the prediction of an image, with what it is drawn of; or its error, raised."""
     observed, prediction = inspected.observed, inspected.prediction
     if observed.error:
         raise observed.error

@@ -74,6 +74,37 @@ class Record(BaseModel):
         return self.error is not None or self.verdict not in (Verdict.PASS, Verdict.REVIEW)
 
 
+class FrameRecord(BaseModel):
+    """A frame in a cycle's record; see :class:`mambaad.capture.frame.Frame`."""
+
+    model_config = _NUMBERS
+
+    frame: int
+    seconds: float
+    score: float | None = None
+    verdict: Verdict | None = None
+    error: str | None = None
+
+
+class CycleRecord(Record):
+    """The record of a part, or a machine's cycle, of a stream; ``docs/streams.md`` has the fields.
+
+    Version 1 is that of a single frame, whose score and verdict are an image's. Where frames are
+    joined it is version 2: whoever compares scores with an image's thresholds would be misled.
+    """
+
+    schema_version: Literal[1, 2] = SCHEMA  # type: ignore[assignment]  # wider than an image's
+    cycle: int
+    serial: str | None = None
+    source: str
+    frame: int | None = None
+    seconds: float | None = None
+    taken: str | None = None
+    frames: list[FrameRecord] = []
+    rule: str | None = None
+    dropped: int = 0
+
+
 def record_of(
     path: str | Path,
     prediction: Prediction | None,
