@@ -174,7 +174,7 @@ class Video:
                 yield None, f"it cannot be decoded ({error.strerror})"
                 continue
             for frame in frames:
-                yield frame, "it is damaged" if frame.is_corrupt else None  # type: ignore[misc]
+                yield frame, "it is damaged" if frame.is_corrupt else None
 
     def _pixels(
         self, frame: VideoFrame | None

@@ -26,6 +26,7 @@ from mambaad.cli import (
     serve,
     shards,
     training,
+    watching,
 )
 from mambaad.cli.commands import App
 from mambaad.cli.exit_codes import ExitCode
@@ -57,6 +58,7 @@ COMMANDS = {
     "Models": (models.info, training.extend, training.import_checkpoint),
     "Production": (
         shards.inspect,
+        watching.watch,
         planning.plan,
         models.bundle,
         exporting.export,

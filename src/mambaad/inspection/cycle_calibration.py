@@ -8,9 +8,8 @@ joined score, of cycles that were captured by the same plan. The cycles are what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -115,7 +114,7 @@ def calibrate_cycles(
     )
 
 
-def _model(inspector: Inspector, product: str) -> dict[str, object]:
+def _model(inspector: Inspector, product: str) -> dict[str, Any]:
     calibration = inspector.calibration
     c = calibration.classes.get(product) if calibration else None
     return {

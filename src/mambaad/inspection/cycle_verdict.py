@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import Any
 
 import numpy as np
 
 from mambaad.capture.cycles import Cycle
 from mambaad.capture.frame import Frame
 from mambaad.capture.plan import RULES, Plan
+from mambaad.files import printable
 from mambaad.inspection.calibration import Calibration
 from mambaad.inspection.cycle_calibration import CycleCalibration
 from mambaad.inspection.inspector import Inspected
@@ -35,8 +37,9 @@ def join(values: Sequence[float], rule: str) -> float:
     assert found  # the plan has checked it
     if found[1]:
         return sorted(values, reverse=True)[min(int(found[1]), len(values)) - 1]
-    joined = {"max": np.max, "mean": np.mean, "median": np.median}[rule](values)
-    return float(joined)
+    if rule == "max":
+        return max(values)
+    return float(np.mean(values) if rule == "mean" else np.median(values))
 
 
 def frame_score(prediction: Prediction, calibration: Calibration | None) -> float:
@@ -130,7 +133,7 @@ def _record(cycle: Cycle, inspected: Sequence[Inspected], place: int) -> CycleRe
     frames = [_frame(f, one.record) for f, one in zip(cycle.frames, inspected, strict=True)]
     record = inspected[place].record
     return CycleRecord(
-        **{**record.model_dump(), "path": cycle.frames[place].path or cycle.source},
+        **{**record.model_dump(), "path": printable(cycle.frames[place].path or cycle.source)},
         **_place(cycle, cycle.frames[place]),
         frames=frames,
     )
@@ -140,15 +143,15 @@ def _failed(cycle: Cycle, error: str) -> CycleRecord:
     first = cycle.frames[0] if cycle.frames else None
     frames = [_frame(frame, None) for frame in cycle.frames]
     return CycleRecord(
-        path=first.path or cycle.source if first else cycle.source,
+        path=printable(first.path if first and first.path else cycle.source),
         time=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        error=error,
+        error=printable(error),
         **_place(cycle, first),
         frames=frames,
     )
 
 
-def _place(cycle: Cycle, frame: Frame | None) -> dict[str, object]:
+def _place(cycle: Cycle, frame: Frame | None) -> dict[str, Any]:
     return {
         "cycle": cycle.number,
         "serial": cycle.serial,
@@ -166,7 +169,7 @@ def _frame(frame: Frame, record: Record | None) -> FrameRecord:
         seconds=round(frame.seconds, 3),
         score=record.score if record else None,
         verdict=record.verdict if record else None,
-        error=frame.error,
+        error=printable(frame.error) if frame.error else None,
     )
 
 

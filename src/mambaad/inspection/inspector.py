@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 from PIL.Image import Image as PillowImage
@@ -16,7 +16,7 @@ from mambaad.artifacts.manifest import WEIGHTS
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import read_config, read_data_summary
 from mambaad.artifacts.snapshot import opened
-from mambaad.data.given import Color, Tensor, check_color, check_float_range, given_pixels
+from mambaad.data.given import Color, Tensor
 from mambaad.errors import ConfigError
 from mambaad.inference.compute import (
     Compilation,
@@ -28,6 +28,7 @@ from mambaad.inference.compute import (
 from mambaad.inference.engine import Engine, Observation
 from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.decision import decide, nearest_product
+from mambaad.inspection.given_images import BitDepth, GivenImages
 from mambaad.inspection.loading import Running, load_engine, mismatch
 from mambaad.inspection.prediction import Origin, Prediction
 from mambaad.inspection.records import Record, record_of
@@ -41,7 +42,6 @@ from mambaad.inspection.stream import (
 )
 from mambaad.inspection.tiles import TiledEngine, choose_tiling
 from mambaad.progress import warn
-from mambaad.types import Reading
 
 if TYPE_CHECKING:
     from mambaad.capture.capturing import Policy
@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 
 Image = str | os.PathLike[str] | bytes | bytearray | memoryview | PillowImage | np.ndarray | Tensor
 """An image as a program has it; see :meth:`Inspector.inspect`."""
-BitDepth = Literal[8, 10, 12, 14, 16]
-BIT_DEPTHS: tuple[BitDepth, ...] = (8, 10, 12, 14, 16)
 
 
 class Inspected(NamedTuple):
@@ -239,7 +237,7 @@ class Inspector:
             RunError: the model's values are not finite.
         """
         self.check_product(product)
-        given = _Given(self.reading, color, bit_depth, float_range)
+        given = GivenImages(self.reading, color, bit_depth, float_range)
         if not isinstance(image, (list, tuple)):
             item = given.item(image, "image", product)
             observed = observe_one(self.engine, item, self.region_of)
@@ -273,7 +271,7 @@ class Inspector:
             which documents the arguments and errors.
         """
         self.check_product(product)
-        given = _Given(self.reading, color, bit_depth, float_range)
+        given = GivenImages(self.reading, color, bit_depth, float_range)
         items = (given.item(one, f"image {i}", product) for i, one in enumerate(images))
         for inspected in self.inspect_items(items):
             yield prediction_of(inspected, self)
@@ -307,12 +305,12 @@ class Inspector:
         too much waits. The arguments and errors are those of
         :class:`mambaad.inspection.watching.Watch`; ``opening``: how the source is opened.
 
-        Yields:
-            Each part; closing the iterator lets go of the source.
+        Returns:
+            An iterator over the parts; closing it lets go of the source.
         """
         from mambaad.inspection.watching import Watch
 
-        yield from Watch(
+        watch = Watch(
             self,
             source,
             plan,
@@ -322,6 +320,7 @@ class Inspector:
             thresholds=thresholds,
             **opening,
         )
+        return iter(watch)
 
     def judge(self, observed: Observed, product: str | None) -> Inspected:
         """Decide on an observed image by the calibration of its class; see :func:`decide`.
@@ -365,45 +364,6 @@ class Inspector:
                 f"--class: the model was not trained on '{product}'; choose from "
                 f"{', '.join(self.products)}"
             )
-
-
-class _Given:
-    """How images that a program gives are read; see :meth:`Inspector.inspect`."""
-
-    def __init__(
-        self,
-        reading: Reading,
-        color: Color,
-        bit_depth: BitDepth | None,
-        float_range: tuple[float, float] | None,
-    ) -> None:
-        check_color(color)
-        self._color: Color = color
-        self._float_range = float_range
-        if bit_depth is not None:
-            if bit_depth not in BIT_DEPTHS:
-                raise ConfigError(
-                    f"bit_depth: expected one of {', '.join(map(str, BIT_DEPTHS))}, got {bit_depth}"
-                )
-            reading = replace(reading, bit_depth=bit_depth)
-        if float_range is not None:
-            check_float_range(float_range)
-            reading = replace(reading, float_range=float_range)
-        self._reading = reading
-
-    def item(self, image: Any, name: str, product: str | None) -> Item:
-        """Make an item: of a path a file to be read, of all else its pixels."""
-        if isinstance(image, (str, os.PathLike)):
-            if self._color != "rgb":
-                raise ConfigError(
-                    f"color: {os.fspath(image)} is a file, which says itself what its channels "
-                    "are; omit color, or give an array"
-                )
-            return Item(Path(image), product, reading=self._reading)
-        pixels = given_pixels(
-            image, name, self._reading, color=self._color, float_range=self._float_range
-        )
-        return Item(pixels, product)
 
 
 def prediction_of(inspected: Inspected, inspector: Inspector) -> Prediction:

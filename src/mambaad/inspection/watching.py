@@ -12,7 +12,6 @@ from mambaad.capture.plan import Plan
 from mambaad.capture.sources import open_source
 from mambaad.capture.triggers import Signals, make_trigger
 from mambaad.errors import ConfigError
-from mambaad.files import printable
 from mambaad.inspection.cycle_calibration import CycleCalibration
 from mambaad.inspection.cycle_verdict import judge_cycle
 from mambaad.inspection.inspector import Inspected, Inspector, prediction_of
@@ -112,8 +111,6 @@ class Watch:
             cycle, inspected, self.plan, inspector.calibration, self._thresholds
         )
         record.model = inspector.weights
-        if record.error:
-            record.error = printable(record.error)
         prediction = None if place is None else prediction_of(inspected[place], inspector)
         return InspectedCycle(record, prediction, cycle)
 
