@@ -109,8 +109,7 @@ class Video:
         if container is None:
             container = self._open()
         while container is not None:
-            problem = "it ended"
-            clock = _Clock(began)
+            problem, stated, clock = "it ended", container.duration, _Clock(began)
             try:
                 for decoded, error in self._decoded(container, stop):
                     seconds, taken = clock.of(decoded, self.is_live)
@@ -131,7 +130,7 @@ class Video:
             if stop.is_set():
                 return
             if not self.is_live:
-                self._check_length(container.duration, clock.last, index)
+                self._check_length(stated, clock.last, index)
                 return
             container = self._reached_again(problem, stop)
 
@@ -206,11 +205,12 @@ class Video:
                     f"{self.name} was lost ({problem}) and not reached again within "
                     f"{self._reconnect:g} s; check the camera and the cable"
                 )
-            stop.wait(next(waits))
+            left = float("inf") if self._reconnect is None else self._reconnect - lost
+            stop.wait(min(next(waits), left))
             try:
                 container = self._open()
             except DataError as error:
-                problem = str(error)
+                problem = str(getattr(error.__cause__, "strerror", None) or error)
                 continue
             self.reconnections += 1
             say(f"{self.name} was reached again after {time.monotonic() - lost_at:.1f} s")

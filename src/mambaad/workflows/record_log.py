@@ -1,7 +1,7 @@
 """The records of a stream: a log that is only ever added to, as a stream has no end.
 
-Each record is there, whole, once it is written; what a loss of power has torn is cut off by the next
-writer.
+Each record is there, whole, once it is written; what a loss of power has torn is cut off by the
+next writer.
 """
 
 from __future__ import annotations
