@@ -20,7 +20,7 @@ def write_video(
     av = pytest.importorskip("av")
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate)
-        stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.pix_fmt = "bgr0" if codec == "ffv1" else "yuv420p"
         if codec != "ffv1":
             stream.options = {"g": "5"}
             stream.bit_rate = 4_000_000
@@ -84,3 +84,28 @@ def camera(contents: Sequence[bytes], *, seconds: float = 1.0) -> Iterator[tuple
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def belt(defective: Sequence[bool], *, seed: int = 0, stays: int = 6, gap: int = 5) -> list:
+    """A belt on which discs come by, as those of ``conftest.make_parts``, some with a spot.
+
+    Each part stays in the picture, 80 x 72, for so many frames; before it, after it and after the
+    last one the belt is empty.
+    """
+    random = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:80, :72]
+    disc = np.hypot(rows - 40, columns - 36) < 25
+
+    def noisy(shape: np.ndarray) -> np.ndarray:
+        return 60 + 120 * shape[..., None] + random.normal(0, 6, (80, 72, 3))
+
+    frames = [noisy(0 * disc) for _ in range(gap)]
+    for is_defective in defective:
+        row, column = random.integers(20, 50, 2)
+        for _ in range(stays):
+            pixels = noisy(disc)
+            if is_defective:
+                pixels[np.hypot(rows - row, columns - column) < 8] = (230, 20, 20)
+            frames.append(pixels)
+        frames += [noisy(0 * disc) for _ in range(gap)]
+    return [pixels.clip(0, 255).astype(np.uint8) for pixels in frames]

@@ -45,9 +45,21 @@ def test_light_that_moves_on_slowly_is_no_part():
     assert begins_at(Change(None, 12.0), slowly) == []
 
 
-def test_a_lamp_that_fails_does_not_end_inspection():
+def test_noise_neither_begins_a_part_nor_hides_that_one_has_gone():
+    random = np.random.default_rng(0)
+
+    def noisy(index, level):
+        pixels = frame(index, level).pixels + random.normal(0, 12, (40, 60, 3))
+        return Frame(pixels.clip(0, 255).astype(np.uint8), "source", index, 0.0, 0.0)
+
+    levels = [0] * 20 + [40] * 5 + [0] * 5 + [40] * 5
+    assert begins_at(Change(None, 12.0), [noisy(*one) for one in enumerate(levels)]) == [20, 30]
+
+
+def test_a_lamp_that_fails_does_not_end_inspection(capsys):
     frames = [frame(0), *(frame(i, 100) for i in range(1, 600)), *(frame(i, 160) for i in (600, 1))]
     assert begins_at(Change(None, 12.0), frames) == [1, 600]
+    assert "no part was seen meanwhile" in capsys.readouterr().err
 
 
 def test_a_damaged_frame_changes_nothing():

@@ -11,17 +11,19 @@ from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float
+from PIL import Image
 
 from mambaad.capture.frame import Frame
 from mambaad.capture.plan import Plan
 from mambaad.errors import ConfigError
+from mambaad.progress import warn
 
 LATEST = 2.0
 """Seconds after a signal from which on a frame no longer shows the part that was signalled."""
 _MOST_SIGNALS = 10_000
 _LONGEST_CHANGE = 500  # frames, after which a change is what the picture is without a part
 _FOLLOWS = 0.005  # how much of the picture without a part is replaced by each new one
-_EVERY_PIXEL = 2  # rows and columns that are compared
+_CELLS = 16  # a side, whose means are compared: the noise of single pixels is no change
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,11 @@ class Change:
         if self._changed_for == 1:
             yield Begin()
         elif self._changed_for > _LONGEST_CHANGE:
+            warn(
+                f"{frame.source}: the picture has been another one for {_LONGEST_CHANGE} frames, "
+                f"by {difference:.1f} grey levels, and is taken for one without a part; no part "
+                "was seen meanwhile; if there were some, give another region or level (--trigger)"
+            )
             self._without, self._changed_for = now, 0
 
     def rest(self) -> Iterator[Begin]:
@@ -131,9 +138,9 @@ class Change:
                 f"--trigger: the region {left},{top},{wide},{high} lies outside the picture, which "
                 f"is {width} x {height}; give another"
             )
-        region = pixels[top : top + high : _EVERY_PIXEL, left : left + wide : _EVERY_PIXEL]
-        seen: Float[np.ndarray, "h w 3"] = region.astype(np.float32)
-        return seen
+        region = Image.fromarray(pixels[top : top + high, left : left + wide])
+        cells = region.resize((min(wide, _CELLS), min(high, _CELLS)), Image.Resampling.BOX)
+        return np.asarray(cells, np.float32)
 
 
 class Signals:

@@ -164,16 +164,19 @@ class Video:
         stream = container.streams.video[0]
         if not self.is_live:  # else several threads would hold frames back
             stream.thread_type = "AUTO"
+        is_damaged = False  # until a key frame, all frames build on the one that is damaged
         for packet in container.demux(stream):
             if stop.is_set():
                 return
             try:
                 frames = packet.decode()
             except self._av.error.InvalidDataError as error:
+                is_damaged = True
                 yield None, f"it cannot be decoded ({error.strerror})"
                 continue
             for frame in frames:
-                yield frame, "it is damaged" if frame.is_corrupt else None
+                is_damaged = frame.is_corrupt or (is_damaged and not frame.key_frame)
+                yield frame, "it is damaged, or one that it builds on" if is_damaged else None
 
     def _pixels(
         self, frame: VideoFrame | None
