@@ -1,15 +1,20 @@
 """One verdict of several frames, by rule; the frames' own predictions are made up here."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mambaad.capture.cycles import Cycle
 from mambaad.capture.frame import Frame
 from mambaad.capture.plan import Plan
+from mambaad.inspection.calibration import Calibration, ClassCalibration
 from mambaad.inspection.cycle_calibration import CycleCalibration
 from mambaad.inspection.cycle_verdict import frame_score, join, judge_cycle
 from mambaad.inspection.inspector import Inspected
 from mambaad.inspection.prediction import Prediction
+from mambaad.inspection.product_settings import ProductSettings
+from mambaad.inspection.quality import Quality, quality_limits
 from mambaad.inspection.records import record_of
 from mambaad.inspection.stream import Item, Observed
 from mambaad.inspection.thresholds import Threshold
@@ -53,8 +58,7 @@ def thresholds(plan, review=4.0, fail=6.0):
     )  # fmt: skip
 
 
-class Calibration:
-    classes = {}  # noqa: RUF012
+NO_CLASSES = Calibration({}, "hold-out", 0, "float32", "w")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +76,7 @@ class Calibration:
 def test_the_joined_score_is_compared_with_thresholds_by_cycle(scores, rule, verdict, frame):
     plan = Plan("change", frames=3, rule=rule)
     frames = [inspected(float(score)) for score in scores]
-    record, place = judge_cycle(cycle_of(3), frames, plan, Calibration(), thresholds(plan))
+    record, place = judge_cycle(cycle_of(3), frames, plan, NO_CLASSES, thresholds(plan))
     assert (record.verdict, record.frame) == (verdict, frame)
     assert place == frame - 10
     assert record.score == join([float(s) for s in scores], rule)
@@ -85,14 +89,14 @@ def test_the_joined_score_is_compared_with_thresholds_by_cycle(scores, rule, ver
 def test_several_frames_without_thresholds_have_no_verdict():
     plan = Plan("change", frames=2)
     frames = [inspected(1.0), inspected(5.0, Verdict.FAIL)]
-    record, _ = judge_cycle(cycle_of(2), frames, plan, Calibration(), None)
+    record, _ = judge_cycle(cycle_of(2), frames, plan, NO_CLASSES, None)
     assert (record.verdict, record.score) == (None, 5.0)
     assert "no thresholds by cycle" in record.reason
 
 
 def test_a_single_frame_has_the_verdict_of_an_image():
     frames = [inspected(5.0, Verdict.FAIL, reason="peak")]
-    record, place = judge_cycle(cycle_of(1), frames, Plan(), Calibration(), None)
+    record, place = judge_cycle(cycle_of(1), frames, Plan(), NO_CLASSES, None)
     assert (record.verdict, record.reason, record.schema_version) == (Verdict.FAIL, "peak", 1)
     assert (record.path, record.taken, record.seconds) == (
         "cam",
@@ -106,11 +110,11 @@ def test_frames_that_are_not_fit_are_left_out_unless_they_are_most():
     plan = Plan("change", frames=3)
     bad = inspected(99.0, Verdict.BAD_IMAGE, reason="too dark")
     record, _ = judge_cycle(
-        cycle_of(3), [bad, inspected(1.0), inspected(2.0)], plan, Calibration(), thresholds(plan)
+        cycle_of(3), [bad, inspected(1.0), inspected(2.0)], plan, NO_CLASSES, thresholds(plan)
     )
     assert (record.verdict, record.score) == (Verdict.PASS, 2.0)
     record, place = judge_cycle(
-        cycle_of(3), [inspected(1.0), bad, bad], plan, Calibration(), thresholds(plan)
+        cycle_of(3), [inspected(1.0), bad, bad], plan, NO_CLASSES, thresholds(plan)
     )
     assert (record.verdict, place) == (Verdict.BAD_IMAGE, 1)
     assert record.reason == "2 of 3 frames cannot be judged: too dark"
@@ -119,27 +123,27 @@ def test_frames_that_are_not_fit_are_left_out_unless_they_are_most():
 def test_another_product_than_the_thresholds_must_not_pass():
     plan = Plan("change", frames=2)
     frames = [inspected(1.0, product="nut"), inspected(1.0, product="nut")]
-    record, _ = judge_cycle(cycle_of(2), frames, plan, Calibration(), thresholds(plan))
+    record, _ = judge_cycle(cycle_of(2), frames, plan, NO_CLASSES, thresholds(plan))
     assert record.verdict is Verdict.UNKNOWN_PRODUCT
     assert "no calibration by cycle of nut" in record.reason
 
 
 def test_a_cycle_with_an_error_has_no_verdict():
     cycle = cycle_of(1, error="the source was lost after 1 of 3 frames", dropped=2)
-    record, place = judge_cycle(cycle, [], Plan(), Calibration(), None)
+    record, place = judge_cycle(cycle, [], Plan(), NO_CLASSES, None)
     assert (record.verdict, record.score, place) == (None, None, None)
     assert record.error == "the source was lost after 1 of 3 frames"
     assert (record.cycle, record.frame, record.dropped) == (7, 10, 2)
 
 
 def test_regions_that_are_too_small_count_as_the_review_threshold_at_most():
-    class Bolt:
-        review = threshold(4.0)
-
-    class OfBolt:
-        classes = {"bolt": Bolt()}  # noqa: RUF012
-
+    one = np.ones(1)
+    limits = quality_limits([Quality(1.0, 1.0, 8, 8)])
+    bolt = ClassCalibration(
+        one, one, one, one, threshold(4.0), threshold(6.0), 0.5, 0.1, 1.0, limits, ProductSettings()
+    )
+    calibration = replace(NO_CLASSES, classes={"bolt": bolt})
     small = Prediction(9.0, MAP, "bolt", None, Verdict.PASS, "every anomalous region is smaller")
-    assert frame_score(small, OfBolt()) == 4.0
-    assert frame_score(Prediction(3.0, MAP, "bolt", None, Verdict.PASS), OfBolt()) == 3.0
+    assert frame_score(small, calibration) == 4.0
+    assert frame_score(Prediction(3.0, MAP, "bolt", None, Verdict.PASS), calibration) == 3.0
     assert frame_score(small, None) == 9.0
