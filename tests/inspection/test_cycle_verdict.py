@@ -138,7 +138,7 @@ def test_a_cycle_with_an_error_has_no_verdict():
 
 def test_regions_that_are_too_small_count_as_the_review_threshold_at_most():
     one = np.ones(1)
-    limits = quality_limits([Quality(1.0, 1.0, 8, 8)])
+    limits = quality_limits([Quality(1.0, 90.0, 0.0, 0.0, 8, 8)])
     bolt = ClassCalibration(
         one, one, one, one, threshold(4.0), threshold(6.0), 0.5, 0.1, 1.0, limits, ProductSettings()
     )
