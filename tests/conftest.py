@@ -19,7 +19,6 @@ import jaxtyping
 import tests.shape_checks  # noqa: F401  # by name, below
 
 _tensors = (
-    "capture",
     "data",
     "inference",
     "inspection",

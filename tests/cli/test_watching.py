@@ -36,7 +36,7 @@ def video(tmp_path_factory):
 )
 def test_wrong_uses_are_one_line(mambaad_command, calibrated_run, video, tmp_path, flags, line):
     flags = flags.format(out=tmp_path / "out").split()
-    code, out, err = mambaad_command("watch", video, calibrated_run, *flags)
+    code, _, err = mambaad_command("watch", video, calibrated_run, *flags)
     assert code == 1
     assert line in err.splitlines()[-1]
     assert err.splitlines()[-1].startswith("mambaad: ")

@@ -31,12 +31,13 @@ def records(out):
 def test_a_lost_camera_leaves_one_record_for_each_part(inspector, tmp_path):
     video = write_video(tmp_path / "a.ts", belt([False] * 4), codec="mpeg2video")
     content = video.read_bytes()
-    with camera([content[: len(content) // 2], content], seconds=0.5) as (address, _):
-        with pytest.raises(DataError, match="not reached again within 1 s"):
-            watch(
-                address, inspector, tmp_path / "out", Plan("change", frames=4), product="bolt",
-                reconnect=1.0,
-            )  # fmt: skip
+    plan = Plan("change", frames=4)
+    halves = [content[: len(content) // 2], content]
+    with (
+        camera(halves, seconds=0.5) as (address, _),
+        pytest.raises(DataError, match="not reached again within 1 s"),
+    ):
+        watch(address, inspector, tmp_path / "out", plan, product="bolt", reconnect=1.0)
     found = records(tmp_path / "out")
     assert [one["cycle"] for one in found] == list(range(1, len(found) + 1))
     assert {one["source"] for one in found} == {address}
