@@ -3,8 +3,8 @@
     python benchmarks/soak.py RUN --minutes 60
 
 A program's frames come at a steady pace, and a part comes by now and then; or a camera is watched
-(``--address``), which may be broken off meanwhile. The slope of the
-process's resident memory is that of a straight line through it after the first fifth of the time.
+(``--address``), which may be broken off meanwhile. The slope is that of a straight line through the
+process's resident memory, after the first fifth of the time.
 """
 
 from __future__ import annotations
