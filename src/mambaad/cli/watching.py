@@ -213,7 +213,8 @@ def watch(
         show(f"{verdict:16}{count}")
     if watched.failed:
         raise typer.Exit(ExitCode.FAILED)
-    show_next("monitor", out / RECORDS, "--bundle", bundle)
+    if plan.frames == 1 and not cycles:  # else monitor has nothing to compare with
+        show_next("monitor", out / RECORDS, "--bundle", bundle)
 
 
 def _done(watched: Watched) -> str:

@@ -170,7 +170,9 @@ def _record(path: Path, number: int, line: bytes) -> Record:
         raise DataError(str(error)) from error
     except ValidationError as error:
         where, problem = problem_of(error)
+        expected = "give a predictions.jsonl that 'mambaad predict' wrote"
+        if where == "schema_version":
+            expected += "; those of joined frames ('mambaad watch') have thresholds of their own"
         raise DataError(
-            f"{path}, line {number}: {where or 'line'}: {problem}; give a predictions.jsonl that "
-            "'mambaad predict' wrote"
+            f"{path}, line {number}: {where or 'line'}: {problem}; {expected}"
         ) from None
