@@ -149,6 +149,8 @@ def watch(
             "rule": rule,
         },
     )
+    # Before the model is loaded: what is signalled meanwhile is no part of the first frame.
+    signals = _signals() if plan.trigger == "signal" else None
     from mambaad.inspection.inspector import Inspector
 
     inspector = Inspector(
@@ -159,7 +161,6 @@ def watch(
         max_pixels=max_pixels,
         tiles=tiles,
     )
-    signals = _signals() if plan.trigger == "signal" else None
     if calibrate:
         from mambaad.inspection.rates import check_rates
         from mambaad.workflows.watch import calibrate_watch

@@ -126,6 +126,7 @@ def watch(
                 "cycle; make them of good parts (--calibrate), and give them (--cycles)"
             )
         capturing = watching.capturing
+        say(f"watching {capturing.source.name}")
         with WatchView(capturing, preview=preview) as view, _counted(watched, capturing):
             for done in _first(watching, most):
                 log.add(done.record)
