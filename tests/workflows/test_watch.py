@@ -67,7 +67,7 @@ def test_a_folder_goes_on_where_it_stopped(inspector, tmp_path):
 def test_pictures_are_kept_of_parts_that_do_not_pass(inspector, tmp_path):
     video = write_video(tmp_path / "a.mkv", [np.zeros((80, 72, 3), np.uint8)] * 2)  # too dark
     watched = watch(video, inspector, tmp_path / "out", product="bolt", pictures=True)
-    assert watched.verdicts == {"BAD_IMAGE": 2}
+    assert watched.verdicts == {"BAD IMAGE": 2}
     names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
     assert len(names) == 4
     assert (

@@ -22,6 +22,12 @@ MOST_WAITING = {"every-part": 8, "live": 1}
 """The most cycles that wait to be inspected."""
 
 
+def check_policy(policy: str) -> None:
+    """Refuse an unknown policy (ConfigError)."""
+    if policy not in POLICIES:
+        raise ConfigError(f"--policy: expected {' or '.join(POLICIES)}, got '{policy}'")
+
+
 class Capturing:
     """Captures in a thread of its own; iterate over it to get the cycles.
 
@@ -43,8 +49,7 @@ class Capturing:
     def __init__(
         self, source: Source, trigger: Trigger, plan: Plan, policy: Policy = "every-part"
     ) -> None:
-        if policy not in POLICIES:
-            raise ConfigError(f"--policy: expected {' or '.join(POLICIES)}, got '{policy}'")
+        check_policy(policy)
         self.source, self.dropped, self.waited = source, 0, 0.0
         self._trigger, self._plan, self._policy = trigger, plan, policy
         self._cycles: deque[Cycle] = deque()

@@ -129,6 +129,9 @@ def watch(
             raise ConfigError("--calibrate makes what --cycles reads; give one of them")
     elif target_fpr or review_fpr:
         raise ConfigError("--target-fpr and --review-fpr need --calibrate; omit them")
+    from mambaad.capture.capturing import check_policy
+
+    check_policy(policy)
     checks.check_compute(precision, device, compile)
     checks.check_tiles(tiles)
     checks.check_source(bundle, product=product)
@@ -200,7 +203,7 @@ def watch(
             out,
             plan,
             product=product,
-            policy=policy,  # type: ignore[arg-type]  # the capture checks it
+            policy=policy,  # type: ignore[arg-type]
             cycles=cycles,
             signals=signals,
             most=parts,
