@@ -99,6 +99,14 @@ def _verbosity() -> Verbosity:
     return "quiet" if shown == "quiet" else "verbose" if shown == "verbose" else "normal"
 
 
+def console() -> Console:
+    """Return the console of lines and bars, on standard error: what else moves belongs there too.
+
+    So lines are printed above it.
+    """
+    return _console
+
+
 def is_shown() -> bool:
     """Whether lines and bars are shown on standard error: in commands, and not from Python."""
     handlers = (*_lines.handlers, *_package.handlers)

@@ -9,14 +9,14 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.text import Text
 
 from mambaad.capture.capturing import Capturing
 from mambaad.files import printable
 from mambaad.inspection.watching import InspectedCycle
-from mambaad.progress import is_shown
+from mambaad.progress import console, is_shown
 
 _MOST_COLUMNS, _MOST_ROWS = 96, 24
 _SHOWN_EVERY = 0.25  # seconds
@@ -55,7 +55,7 @@ class WatchView:
     """
 
     def __init__(self, capturing: Capturing, *, preview: bool) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = console()
         self._is_shown = is_shown() and self._console.is_terminal
         self._capturing, self._preview = capturing, preview
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
