@@ -83,7 +83,7 @@ class WatchView:
         if not self._is_shown or now - self._last < _SHOWN_EVERY:
             return
         self._last = now
-        line = Text(self.line(done, counts), no_wrap=True, overflow="ellipsis")
+        line = Text(self.line(done, counts))
         if self._preview and done.prediction is not None:
             columns = min(self._console.width, _MOST_COLUMNS)
             rows = min(self._console.height - 3, _MOST_ROWS)
