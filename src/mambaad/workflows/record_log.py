@@ -60,9 +60,11 @@ def record_log(path: Path) -> Iterator[RecordLog]:
     try:
         _mend(path, descriptor)
         yield RecordLog(path, descriptor)
-        os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def taken_times(path: Path) -> dict[str, str]:
