@@ -171,3 +171,19 @@ def test_looking_for_a_lost_camera_can_be_stopped(live):
         timer.start()
         assert len(list(Video(address).frames(stop))) > 20
         timer.cancel()
+
+
+def test_a_device_is_opened_by_its_format_and_is_a_camera():
+    """FFmpeg's own test picture, an input device as cameras are."""
+    import av
+
+    if "lavfi" not in av.formats_available:
+        pytest.skip("this FFmpeg has no test picture")
+    video = Video("testsrc=size=64x48:rate=25:duration=1", format="lavfi", reconnect=0)
+    assert (video.is_live, video.is_endless) == (True, True)
+    found = []
+    with pytest.raises(DataError, match=r"was lost \(it ended\); check the camera"):
+        for frame in video.frames(threading.Event()):
+            found.append(frame)
+    assert [frame.index for frame in found] == list(range(25))
+    assert {frame.pixels.shape for frame in found} == {(48, 64, 3)}

@@ -204,9 +204,10 @@ class Video:
         while not stop.is_set():
             lost = time.monotonic() - lost_at
             if self._reconnect is not None and lost >= self._reconnect:
+                tried = f" and not reached again within {self._reconnect:g} s"
                 raise DataError(
-                    f"{self.name} was lost ({problem}) and not reached again within "
-                    f"{self._reconnect:g} s; check the camera and the cable"
+                    f"{self.name} was lost ({problem}){tried if self._reconnect else ''}; check "
+                    "the camera and the cable"
                 )
             left = float("inf") if self._reconnect is None else self._reconnect - lost
             stop.wait(min(next(waits), left))
