@@ -181,9 +181,9 @@ def test_a_device_is_opened_by_its_format_and_is_a_camera():
         pytest.skip("this FFmpeg has no test picture")
     video = Video("testsrc=size=64x48:rate=25:duration=1", format="lavfi", reconnect=0)
     assert (video.is_live, video.is_endless) == (True, True)
-    found = []
+    frames = video.frames(threading.Event())
+    found = [next(frames) for _ in range(25)]
     with pytest.raises(DataError, match=r"was lost \(it ended\); check the camera"):
-        for frame in video.frames(threading.Event()):
-            found.append(frame)
+        next(frames)
     assert [frame.index for frame in found] == list(range(25))
     assert {frame.pixels.shape for frame in found} == {(48, 64, 3)}
