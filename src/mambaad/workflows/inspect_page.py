@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.records import Record
 from mambaad.progress import ProgressBar
 from mambaad.shards.inspecting import inspect_rows
-from mambaad.shards.manifest import read_shard
+from mambaad.shards.manifest import Row, read_shard
 from mambaad.shards.results import read_columns
 from mambaad.types import Verdict
 from mambaad.workflows.inspect import Summary
@@ -131,9 +132,8 @@ def write_page(
     with locked(folder, make=True), ProgressBar("drawing the page") as bar:
         page, done = InspectionPage(folder, inspector, None), 0
         for shard, numbers in shards.items():
-            rows = read_shard(summary.place, shard)
-            selected = [rows[number] for number in numbers]
-            for inspected in inspect_rows(inspector, selected, job.product, job.time):
+            rows = _with_errors(summary, shard, numbers)
+            for inspected in inspect_rows(inspector, rows, job.product, job.time, base=job.base):
                 page.add(inspected)
                 done += 1
                 bar.update(done, len(sample))
@@ -145,6 +145,13 @@ def write_page(
         images = summary.rows - summary.skipped
         lead = f"{done} of {images} images: the worst flagged ones, and others by chance."
         return page.write("Inspection", facts, {"All images": _table(summary)}, lead=lead)
+
+
+def _with_errors(summary: Summary, shard: int, numbers: list[int]) -> list[Row]:
+    """Read rows of a shard; those without a result are not inspected again, as one may kill."""
+    rows = read_shard(summary.place, shard)
+    errors = read_columns(summary.place, shard, ["error"])["error"].to_pylist()
+    return [replace(rows[n], problem=errors[n] or rows[n].problem) for n in numbers]
 
 
 def _table(summary: Summary) -> list[list[str]]:
