@@ -39,7 +39,7 @@ def draw(folder: Path, number: int) -> Path:
 
 def make_bundle(path: Path) -> None:
     """Train and calibrate a small model, whose encoder has random weights."""
-    small = "--variant lite --encoder resnet18 --encoder-weights random --size 64 --directions 2"
+    small = "--variant lite --encoder resnet18 --encoder-weights random --size 32 --directions 2"
     asked = f"{small} --batch-size 4 --epochs 3 --holdout 0.5".split()
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as place:
