@@ -6,8 +6,8 @@
     python benchmarks/shards.py line.mambaad speed --images DIR  # processes over two threads
     python benchmarks/shards.py line.mambaad ray --images DIR    # Ray over processes
 
-A bundle that is not there is made first: a small model of the drawn parts. Each result replaces that of
-the same name, and is written as it becomes known. --quick takes a twentieth of everything, and
+A bundle that is not there is made first: a small model of drawn parts. Each result replaces that
+of the same name, and is written as it becomes known. --quick takes a twentieth of everything, and
 writes nothing. Without --images, drawn parts are inspected.
 """
 
@@ -65,7 +65,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
 def kills(bundle: Path, place: Path, scale: float, given: Path | None) -> Iterator[Found]:
     """Kill workers, then the command, at random moments; compare with a job that nothing killed."""
     number, chance = int(20_000 * scale), random.Random(0)
-    images = given or draw(place / "images", number)
+    images = draw(place / "images", number)
     size = 256 if scale == 1 else 64
     options = ("--shard-size", size, "--device", "cpu")
     page = ("--report", place / "page")
@@ -154,7 +154,8 @@ def some(given: Path | None, place: Path, scale: float) -> Path:
     """A manifest of the images whose rate is measured: some that are given, or drawn ones."""
     number = max(int(160 * scale), 64)
     folder = given or draw(place / "images", number)
-    paths = sorted(path.resolve() for path in folder.rglob("*.png"))
+    files = (path.resolve() for path in folder.rglob("*") if path.is_file())
+    paths = sorted(path for path in files if path.suffix in (".png", ".jpg"))
     chosen = paths[:: max(len(paths) // number, 1)][:number]
     manifest = place / "images.parquet"
     pq.write_table(pa.table({"path": [str(path) for path in chosen]}), manifest)
@@ -244,51 +245,17 @@ def measured(program: list[str]) -> Found:
     }
 
 
-_WITHOUT_WORK = """
-import json, sys
-import psutil
-import pyarrow.parquet as pq
-from mambaad.inspection.records import Record
-from mambaad.inspection.quality import Quality
-from mambaad.shards.manifest import read_shard
-from mambaad.shards.results import Inspection, write_shard, Done
-from mambaad.shards.stores import Place
-from mambaad.workflows.inspect import inspect
-
-bundle, source, out, writes = sys.argv[1:]
-count = pq.ParquetFile(source).metadata.num_rows
-last, rest = (count - 1) // 256, (count - 1) % 256 + 1
-memory = []
-
-class Executor:
-    # Every image passes, and nobody looks at it.
-    def run(self, plan, shards):
-        place = Place(plan.out)
-        for shard in shards:
-            if writes == "yes":
-                quality = Quality(1.0, 100.0, 0.0, 0.0, 1024, 1024)
-                yield write_shard(place, shard, [
-                    Inspection(Record(path=row.path, time=plan.time, model=plan.identity,
-                                      product="part", verdict="PASS", score=0.1, percentile=50.0,
-                                      p_value=0.5, quality=quality), 0.1, (1024, 1024))
-                    for row in read_shard(place, shard)], None)
-            else:
-                left = 256 if shard < last else rest
-                yield Done(shard=shard, rows=left, verdicts={"part": {"PASS": left}})
-            if shard % max(last // 10, 1) == 0:
-                memory.append(round(psutil.Process().memory_info().rss / 2**20, 1))
-
-inspect(bundle, [source], out, executor=Executor(), time="2026-01-01T00:00:00+00:00")
-print(json.dumps(memory))
-"""
+def without_network(way: str, *arguments: Path) -> list[str]:
+    script = Path(__file__).with_name("shards_without_network.py")
+    return [sys.executable, str(script), way, *map(str, arguments)]
 
 
 def resume(bundle: Path, place: Path, scale: float, given: Path | None) -> Iterator[Found]:
     """Resume a job of a million rows that is done."""
     number = int(1_000_000 * scale)
     source, out = listed(place, number), place / "resumed"
-    program = [sys.executable, "-c", _WITHOUT_WORK, str(bundle), str(source), str(out), "yes"]
-    found: Found = {"rows": number, "made by": measured(program)}
+    made = measured(without_network("passing", bundle, source, out))
+    found: Found = {"rows": number, "records made by": made}
     yield found
     found["resumed"] = measured(command(bundle, source, out, "--resume"))
     yield found
@@ -299,41 +266,10 @@ def memory(bundle: Path, place: Path, scale: float, given: Path | None) -> Itera
     found: Found = {}
     for number in (int(100_000 * scale), int(1_000_000 * scale)):
         source, out = listed(place, number), place / f"memory-{number}"
-        program = [sys.executable, "-c", _WITHOUT_WORK, str(bundle), str(source), str(out), "no"]
+        program = without_network("counted", bundle, source, out)
         done = subprocess.run(program, capture_output=True, text=True, check=True)
         found[f"{number} rows: MiB after each tenth"] = json.loads(done.stdout)
         yield found
-
-
-_EVALUATION = """
-import sys
-import numpy as np
-from mambaad.artifacts.run_folder import read_config
-from mambaad.artifacts.snapshot import opened
-from mambaad.inspection.records import Record
-from mambaad.shards.manifest import read_shard
-from mambaad.shards.results import Inspection, write_shard
-from mambaad.shards.stores import Place
-from mambaad.workflows.inspect import inspect
-
-bundle, data, out = sys.argv[1:]
-
-class Executor:
-    # Maps of noise, the same of the same row.
-    def run(self, plan, shards):
-        with opened(plan.source) as run:
-            size = read_config(run).size
-        place = Place(plan.out)
-        for shard in shards:
-            chance = np.random.default_rng(shard)
-            rows = read_shard(place, shard)
-            maps = chance.random((len(rows), *size), np.float32)
-            yield write_shard(place, shard, [
-                Inspection(Record(path=row.path, score=float(m.max())), float(m.max()), (64, 64), m)
-                for row, m in zip(rows, maps)], size)
-
-inspect(bundle, [data], out, executor=Executor(), maps=True)
-"""
 
 
 def evaluate(bundle: Path, place: Path, scale: float, given: Path | None) -> Iterator[Found]:
@@ -364,8 +300,8 @@ def evaluate(bundle: Path, place: Path, scale: float, given: Path | None) -> Ite
         if kind == "spot":
             link(mask, "ground_truth", "spot", f"{i:06}_mask.png")
     out = place / "kept"
-    program = [sys.executable, "-c", _EVALUATION, str(bundle), str(folder / "test"), str(out)]
-    found: Found = {"images": number, "records made by": measured(program)}
+    made = measured(without_network("noise", bundle, folder / "test", out))
+    found: Found = {"images": number, "records made by": made}
     yield found
     asked = ["evaluate", bundle, place / "data", "--records", out, "--json", place / "m.json"]
     found["evaluated"] = measured([sys.executable, "-m", "mambaad", *map(str, asked)])
@@ -386,7 +322,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bundle", type=Path, help="made of drawn parts if it is not there")
     parser.add_argument("parts", nargs="+", choices=PARTS)
-    parser.add_argument("--images", type=Path, help="PNG files for speed, ray and kills")
+    parser.add_argument("--images", type=Path, help="PNG or JPEG, for speed and ray")
     parser.add_argument("--quick", action="store_true", help="a twentieth, not stored")
     parser.add_argument("--keep", type=Path, help="new folder for images and jobs, which stay")
     arguments = parser.parse_args()

@@ -201,12 +201,12 @@ def test_a_job_in_a_store_that_fails(store, calibrated_run, many_parts, tmp_path
 
 
 @pytest.fixture
-def place(store, monkeypatch) -> Place:
+def place(store, monkeypatch, tmp_path) -> Place:
     """A folder in the store, for this process."""
     for name, value in {**KEYS, "AWS_ENDPOINT_URL": store[2]}.items():
         monkeypatch.setenv(name, value)
     stores._system.cache_clear()
-    return Place("s3://line/claimed")
+    return Place(f"s3://line/{tmp_path.name}")  # what others left is still there
 
 
 def test_of_two_beginnings_one_gives_up(place):

@@ -55,6 +55,7 @@ class Processes:
 
         def serve(worker: Worker) -> None:
             try:
+                worker.start()  # before it takes a shard, for which the others would have to wait
                 while True:
                     with taking:
                         shard = next(left, None)
