@@ -71,7 +71,10 @@ def test_patience_is_longer_and_says_so(monkeypatch):
 
     with pytest.raises(OSError, match="slow down"):
         retried(fail, Patience(300.0, told.append))
-    assert slept == told
+    assert told == [stores.ATTEMPT_SECONDS, *(s + stores.ATTEMPT_SECONDS for s in slept)]
+    told.clear()
+    assert retried(lambda: 7, Patience(300.0, told.append)) == 7
+    assert told == [stores.ATTEMPT_SECONDS, 0.0]
     assert 150 < sum(slept) < 450
     assert 15 < max(slept) < 45
 

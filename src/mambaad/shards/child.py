@@ -25,7 +25,7 @@ from mambaad.shards.results import Done
 LOAD_SECONDS = 600.0
 STORE_LIMIT = 600.0
 """Seconds that reading a shard's manifest, or writing its files, may take before that counts as a
-worker's death; pauses that a worker makes for a store count in addition."""
+worker's death; the time for which it waits for a store counts in addition."""
 _GRACE = 1.0
 """Seconds after a limit, for a machine that was suspended meanwhile."""
 

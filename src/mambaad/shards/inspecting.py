@@ -50,7 +50,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A worker waits for a store, so many ``seconds`` until it asks it again."""
+    """A worker waits for a store, for at most so many ``seconds`` until it says something again."""
 
     seconds: float
 

@@ -24,6 +24,8 @@ SHORTLY = 4.0
 STORE_SECONDS = 300.0
 """Seconds that a worker waits for a store by default, as a job may have begun days before."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0  # seconds, doubled after each attempt
+ATTEMPT_SECONDS = 120.0
+"""Seconds that an attempt may take: a store's own client tries again several times, too."""
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://([^/]*)/*(.*)", re.DOTALL)  # not C:\
 _FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -83,8 +85,8 @@ def is_lasting(error: OSError) -> bool:
 class Patience:
     """How long to wait for a store that fails.
 
-    ``seconds``: of the pauses between attempts together. ``waiting``: called before each pause with
-    its seconds, by any thread.
+    ``seconds``: of the pauses between attempts together. ``waiting``: called by any thread with the
+    most seconds until it is called again: before each pause and attempt, and with 0 in the end.
     """
 
     seconds: float = SHORTLY
@@ -102,15 +104,19 @@ def retried(action: Callable[[], T], patience: Patience = SHORT) -> T:
             is at its end.
     """
     pause, waited = _FIRST_PAUSE, 0.0
+    patience.waiting(ATTEMPT_SECONDS)
     while True:
         try:
-            return action()
+            found = action()
         except OSError as error:
             waited += pause
             if is_lasting(error) or waited > patience.seconds:
                 raise
+        else:
+            patience.waiting(0.0)
+            return found
         shaken = pause * (0.5 + random.random())  # not all workers at once
-        patience.waiting(shaken)
+        patience.waiting(shaken + ATTEMPT_SECONDS)
         time.sleep(shaken)
         pause = min(2 * pause, _LONGEST_PAUSE)
 
