@@ -50,6 +50,7 @@ def test_arguments_that_are_refused(mambaad_command, trained_run, images, tmp_pa
         (("--ray-address", "auto"), "--ray-address is for --executor ray"),
         (("--class", "wheel"), "--class: the model was not trained on 'wheel'"),
         (("--image-seconds", "0"), "--image-seconds: expected more than 0, got 0"),
+        (("--store-seconds", "-1"), "--store-seconds: expected 0 or more, got -1"),
         (("--junit", tmp_path / "j.xml"), "has no calibration"),
     ):
         code, _, err = mambaad_command(
