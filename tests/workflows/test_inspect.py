@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -406,3 +407,8 @@ def test_the_page_is_of_the_records_wherever_it_is_made(
     html = write_page(summary, run, tmp_path / "page", 2).read_text()
     assert len(list((tmp_path / "page" / "pictures").glob("??????.jpg"))) == 1
     assert "b.png cannot be read as an image" in html
+    table = re.sub(r"<[^>]+>", " ", html[html.index("All images") : html.index("on this page")])
+    *_, unknown, everything = re.findall(r"(?:unknown|all) [\d\s]+", table)
+    assert unknown.split()[-1] == "1"
+    assert everything.split()[:2] == ["all", "2"]
+    assert everything.split()[-1] == "1"
