@@ -99,7 +99,7 @@ def test_a_local_place(tmp_path):
 class Faulty:
     """Every tenth read of an object ends with an error of the server.
 
-    ``outage``: seconds for which the images cannot be read at all, from the first attempt on.
+    ``outage``: seconds for which what is below ``outage`` cannot be read at all, from the first attempt on.
     """
 
     def __init__(self, app) -> None:
@@ -109,7 +109,7 @@ class Faulty:
         self._out_since: float | None = None
 
     def _is_out(self, environment) -> bool:
-        if not self.outage or not environment["PATH_INFO"].startswith("/line/images/"):
+        if not self.outage or not environment["PATH_INFO"].startswith("/line/outage/"):
             return False
         if environment["REQUEST_METHOD"] not in ("GET", "HEAD"):
             return False
@@ -239,11 +239,11 @@ def test_an_outage_is_no_error_of_the_images(store, calibrated_run, many_parts, 
     system, app, address = store
     paths = sorted((many_parts / "nut" / "train" / "good").iterdir())[:6]
     for path in paths:
-        with system.open_output_stream(f"line/images/{path.name}") as stream:
+        with system.open_output_stream(f"line/outage/{path.name}") as stream:
             stream.write(path.read_bytes())
     out = tmp_path / "out"
     command = [sys.executable, "-m", "mambaad", "inspect", str(calibrated_run)]
-    command += ["s3://line/images", "--out", str(out), "--shard-size", "3", "--workers", "1"]
+    command += ["s3://line/outage", "--out", str(out), "--shard-size", "3", "--workers", "1"]
 
     def outcome(*options: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": address}
@@ -256,7 +256,7 @@ def test_an_outage_is_no_error_of_the_images(store, calibrated_run, many_parts, 
     ended = outcome("--store-seconds", "0.5")
     assert ended.returncode == 1
     assert listing.exists()
-    assert "mambaad: s3://line/images/000.png cannot be read (" in ended.stderr
+    assert "mambaad: s3://line/outage/000.png cannot be read (" in ended.stderr
     assert "go on with --resume" in ended.stderr
     assert not list(out.glob("jsonl/*"))
     # An image may take less than the pauses for the store together.
