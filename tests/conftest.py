@@ -66,6 +66,14 @@ LONGEST = (
     "test_new_bundle.py",
     "test_tutorials.py",
     "test_site.py",
+    "test_ray_train.py",
+    "test_on_ray.py",
+    "test_graph.py",
+    "test_speed.py",
+    "test_real_images.py",
+    "test_kills.py",
+    "test_c.py",
+    "test_shared_modules.py",
 )
 """The files of tests that take longest, a quarter of a minute or more."""
 

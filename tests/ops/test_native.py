@@ -306,9 +306,7 @@ def test_default_type_of_torch_does_not_matter():
 
 
 def test_states_that_fade_away_are_right_and_leave_the_processor_as_it_was():
-    # Inside the kernel subnormal numbers are zero; outside they are what they were. (OpenVINO, in
-    # the same process before, leaves them zero in the thread that it computed in.)
-    torch.set_flush_denormal(False)
+    # Inside the kernel subnormal numbers are zero; outside they are what they were.
     inputs = make_inputs(length=200)
     inputs["u"][:, 20:] = 0
     assert_close(run(selective_scan, inputs), truth(inputs))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mambaad.inspection.prediction import Prediction
-from mambaad.report.words import how_sure, outcome, what, where
+from mambaad.report.words import how_sure, image_shape, outcome, what, where
 from mambaad.types import Region, Verdict
 
 LOW = np.zeros((4, 4), np.float32)
@@ -59,6 +59,13 @@ def test_where_of_several_and_in_square_millimetres():
     assert where([], (90, 60)) == ""
     several = [region(5, 5, 1.234), region(55, 85)]
     assert where(several, (90, 60)) == ("worst at the upper left (x 5, y 5), 10 x 6 px, 1.23 mm²")
+
+
+def test_a_place_is_one_of_the_image_and_not_of_what_is_kept_of_it():
+    kept = (45, 30)
+    assert image_shape(Prediction(0.1, LOW), kept) == kept
+    read_by_strips = Prediction(0.1, LOW, quality={"height": 90, "width": 60})
+    assert where([region(55, 85)], image_shape(read_by_strips, kept)).startswith("lower right")
 
 
 def test_how_sure():

@@ -141,6 +141,8 @@ def test_thresholds_belong_to_the_tiles_that_calibration_was_given(
 def test_tiles_of_another_size_are_refused(trained_run: Path) -> None:
     with pytest.raises(ConfigError, match=r"sees images of 64 x 64 pixels.*train with --tiles 128"):
         Inspector(trained_run, tiles="128")
+    with pytest.raises(ConfigError, match=r"sees images of 64 x 64 pixels.*train with --tiles 128"):
+        Inspector(trained_run, tiles=128)
 
 
 def test_tiles_are_trained_on_by_one_process(large: Path, tmp_path: Path) -> None:

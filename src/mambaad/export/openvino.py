@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mambaad.errors import ConfigError
 from mambaad.inference.exported.engine import one_line
@@ -30,14 +30,14 @@ def write_openvino(model: onnx.ModelProto, folder: Path) -> None:
         ) from error
     from onnx.inliner import inline_local_functions
 
-    from mambaad.inference.exported.openvino_session import core_with_operator
+    from mambaad.inference.exported.openvino_session import shared_core
 
     named = type(model)()
     named.CopyFrom(model)
     # OpenVINO looks for an operator of that name, and does not read definitions.
     del named.functions[:]
     for name, one in (("model", named), ("plain", inline_local_functions(model))):
-        core: Any = core_with_operator() if name == "model" else openvino.Core()
+        core = shared_core(name == "model")
         with TemporaryDirectory() as temporary:
             path = Path(temporary) / "model.onnx"  # it reads files alone
             path.write_bytes(one.SerializeToString())

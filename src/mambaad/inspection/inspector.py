@@ -129,7 +129,7 @@ class Inspector:
         keep_trained: bool = False,
         keep_evidence: bool = False,
         max_pixels: int | None = None,
-        tiles: str | tuple[int, int] | None = None,
+        tiles: int | str | tuple[int, int] | None = None,
         require_signature: str | Path | None = None,
     ) -> None:
         check_precision(precision)

@@ -19,7 +19,8 @@ from mambaad.data.strips import Strips
 from mambaad.data.tiling import Pixels, Tiling, cut
 from mambaad.errors import ConfigError, RunError
 from mambaad.inference.engine import Engine, Observation
-from mambaad.size import TILE_MARGIN, check_tiles, parse_tiles
+from mambaad.setting_checks import as_tiles
+from mambaad.size import TILE_MARGIN, check_tiles
 
 if TYPE_CHECKING:
     from mambaad.models.system import System
@@ -35,7 +36,7 @@ def choose_tiling(
     source: str | Path,
     size: tuple[int, int],
     made: tuple[int, int] | None,
-    given: str | tuple[int, int] | None,
+    given: int | str | tuple[int, int] | None,
 ) -> Tiling | None:
     """Choose the tiles in which a model sees large images; None: it sees them as a whole only.
 
@@ -51,7 +52,7 @@ def choose_tiling(
     """
     if given is None:
         return Tiling(*made) if made else None
-    tiles = parse_tiles(given) if isinstance(given, str) else given
+    tiles = as_tiles(given)
     if tiles == made:
         return Tiling(*tiles) if tiles else None
     if Path(source).is_file():

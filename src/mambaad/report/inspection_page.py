@@ -27,7 +27,7 @@ from mambaad.report.inspection_rendering import Card, ClassSummary, Gallery, gal
 from mambaad.report.page_files import PAGE, PICTURES
 from mambaad.report.pictures import TRUE, Shot, heat_file, image_file, outline_file
 from mambaad.report.spool import MapSpool
-from mambaad.report.words import how_sure, outcome, what, where
+from mambaad.report.words import how_sure, image_shape, outcome, what, where
 from mambaad.types import Sample, Verdict
 
 MOST_EXPLAINED = 50
@@ -122,7 +122,7 @@ class InspectionPage:
             card,
             severity=severity,
             what=card.what or what(prediction),
-            where=where(prediction.regions, shape),
+            where=where(prediction.regions, image_shape(prediction, shape)),
             sure=how_sure(prediction, severity, len(c.scores)) if c else "",
         )
 

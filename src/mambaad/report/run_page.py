@@ -13,7 +13,7 @@ from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.recipes import SYSTEMS
 from mambaad.report.pictures import shot_inside
 from mambaad.report.run_rendering import Example, Report, Scores, html_report
-from mambaad.report.words import FALSE_ALARM, MISSED, how_sure, outcome, what, where
+from mambaad.report.words import FALSE_ALARM, MISSED, how_sure, image_shape, outcome, what, where
 
 _GOOD, _DEFECTIVE = 2, 7  # examples of each class
 _MISTAKES = 12  # shown of each kind
@@ -170,7 +170,7 @@ def example_of(
         prediction.score,
         prediction.verdict.value if prediction.verdict else "",
         what(prediction),
-        where(prediction.regions, (pixels.shape[0], pixels.shape[1])),
+        where(prediction.regions, image_shape(prediction, (pixels.shape[0], pixels.shape[1]))),
         how_sure(prediction, severity, len(c.scores)) if c else "",
         outcome(prediction.verdict, is_defective),
     )

@@ -33,6 +33,15 @@ def _in_places(count: int) -> str:
     return "" if not count else " in one place" if count == 1 else f" in {count} places"
 
 
+def image_shape(prediction: Prediction, shown: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a part's image; ``shown``: of its pixels, which a large one is read at.
+
+    What is read by strips is kept at a lower resolution than its regions are stated at.
+    """
+    quality = prediction.quality
+    return (int(quality["height"]), int(quality["width"])) if quality else shown
+
+
 def where(regions: Sequence[Region], shape: tuple[int, int]) -> str:
     """Say where the worst region is; "" without regions.
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mambaad.errors import ConfigError
+from mambaad.inference.exported.floating_point import subnormals_as_zero
 from mambaad.inference.exported.kernel import Kernel, without_kernel
 from mambaad.inference.exported.threads import threads
 from mambaad.inference.operator_library import library_path
@@ -41,7 +42,7 @@ class OnnxSession:
         options: Any = onnxruntime.SessionOptions()
         options.log_severity_level = _ERRORS_ONLY
         options.intra_op_num_threads = threads()
-        # A trained model's states fade through subnormal numbers, which take many times as long.
+        # In the session's own threads; in the caller's: subnormals_as_zero.
         options.add_session_config_entry("session.set_denormal_as_zero", "1")
         self.has_kernel = False
         if kernel in ("auto", "required"):
@@ -50,12 +51,14 @@ class OnnxSession:
                 self.has_kernel = True
             except ConfigError as problem:
                 without_kernel(kernel, problem)
-        self._session: Any = onnxruntime.InferenceSession(
-            bytes(content), options, providers=["CPUExecutionProvider"]
-        )
+        with subnormals_as_zero():
+            self._session: Any = onnxruntime.InferenceSession(
+                bytes(content), options, providers=["CPUExecutionProvider"]
+            )
         self._names = [output.name for output in self._session.get_outputs()]
 
     def run(self, images: UInt8[np.ndarray, "b h w 3"]) -> Mapping[str, np.ndarray]:
         """See :meth:`mambaad.inference.exported.engine.Session.run`."""
-        found = self._session.run(self._names, {"images": np.ascontiguousarray(images)})
+        with subnormals_as_zero():
+            found = self._session.run(self._names, {"images": np.ascontiguousarray(images)})
         return dict(zip(self._names, found, strict=True))

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mambaad.errors import ConfigError
+from mambaad.inference.exported.floating_point import subnormals_as_zero
 from mambaad.inference.exported.kernel import Kernel, without_kernel
 from mambaad.inference.exported.threads import threads
 from mambaad.ops import native_module
@@ -35,39 +36,50 @@ class OpenVinoSession:
 
     def __init__(self, files: Mapping[str, bytes | bytearray], kernel: Kernel | None) -> None:
         try:
-            import openvino
+            import openvino  # noqa: F401  # to say that it is missing
         except ImportError as error:
             raise ConfigError(MISSING) from error
         self.has_kernel = kernel in ("auto", "required")
         if self.has_kernel and native_module.MODULE is None:
             self.has_kernel = False
             without_kernel(kernel or "auto", ConfigError(native_module.MISSING))
+        core = shared_core(self.has_kernel)
         # A model without our operator is the same twice.
-        core: Any = core_with_operator() if self.has_kernel else openvino.Core()
         name = "model" if self.has_kernel else "plain"
         graph, weights = files[f"{name}.xml"], files[f"{name}.bin"]
         model = core.read_model(bytes(graph), bytes(weights))
         # By default it computes in bfloat16 where the processor has it.
         exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
-        self._model: Any = core.compile_model(model, "CPU", exact)
+        with subnormals_as_zero():
+            self._model: Any = core.compile_model(model, "CPU", exact)
         self._names = [output.get_any_name() for output in self._model.outputs]
 
     def run(self, images: UInt8[np.ndarray, "b h w 3"]) -> Mapping[str, np.ndarray]:
         """See :meth:`mambaad.inference.exported.engine.Session.run`."""
-        found = self._model([np.ascontiguousarray(images)])
+        with subnormals_as_zero():
+            found = self._model([np.ascontiguousarray(images)])
         return {name: np.array(found[i]) for i, name in enumerate(self._names)}
 
 
-def core_with_operator() -> Any:
-    """Make an OpenVINO core that knows our operator, by name in ONNX and in its own files."""
+@functools.cache
+def shared_core(with_operator: bool) -> Any:
+    """An OpenVINO core; with our operator, it knows that by name in ONNX and in its own files.
+
+    There is one of each, until the process ends. When a core goes, it takes away the stack on which
+    the thread that first used it handles signals. The garbage collector may let it go in another
+    thread; the first thread then has none, and the next Ctrl-C ends the process (SIGSEGV).
+    """
     import openvino
+
+    core: Any = openvino.Core()
+    if not with_operator:
+        return core
     from openvino.frontend.onnx import ConversionExtension
 
     def convert(node: Any) -> Any:
         inputs = [node.get_input(i) for i in range(node.get_input_size())]
         return _operator()(inputs).outputs()
 
-    core: Any = openvino.Core()
     core.add_extension(ConversionExtension(OPERATOR, DOMAIN, convert))
     core.add_extension(_operator())
     return core

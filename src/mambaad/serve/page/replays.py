@@ -136,17 +136,15 @@ def _begin(path: Path, settings: dict[str, ProductSetting]) -> None:
 
 
 def _inspect(asked: Sequence[tuple[bytes, str | None]]) -> list[Outcome]:
-    from mambaad.data.decoding import decode_bytes
-    from mambaad.data.images import to_rgb
+    from mambaad.serve.review.pixels import stored_pixels
 
     assert _inspector is not None  # _begin made it
     outcomes: list[Outcome] = []
     for content, product in asked:
         given = product if product in _inspector.products else None
-        name = Path("part")
         try:
-            decoded = decode_bytes(content, name, _inspector.reading.max_pixels)
-            prediction = _inspector.inspect(to_rgb(decoded, name, _inspector.reading), given)
+            pixels = stored_pixels(content, "part", _inspector.reading)
+            prediction = _inspector.inspect(pixels, given)
         except MambaADError:
             outcomes.append((None, None))
         else:

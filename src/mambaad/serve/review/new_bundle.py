@@ -10,8 +10,6 @@ from mambaad.artifacts.bundle import ALLOWED, SUFFIX, listed, write_bundle
 from mambaad.artifacts.manifest import CALIBRATION, WEIGHTS
 from mambaad.artifacts.run_folder import read_config
 from mambaad.artifacts.snapshot import opened
-from mambaad.data.decoding import decode_bytes
-from mambaad.data.images import to_rgb
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.inspection.calibration import (
     Calibration,
@@ -26,6 +24,7 @@ from mambaad.inspection.rates import check_rates
 from mambaad.inspection.stream import observe_one
 from mambaad.progress import say
 from mambaad.serve.review.parts import ReviewedPart
+from mambaad.serve.review.pixels import stored_pixels
 from mambaad.serve.review.recalibrate import recalibrated, usable_parts
 
 
@@ -130,9 +129,7 @@ def _observed(
         content = image_of(part)
         if content is None:
             continue
-        name = Path(part.id)
-        decoded = decode_bytes(content, name, inspector.reading.max_pixels)
-        pixels = to_rgb(decoded, name, inspector.reading)
+        pixels = stored_pixels(content, part.id, inspector.reading)
         observation, quality = observe_one(inspector.engine, inspector.item(pixels)).result
         summaries.append(summarise_part(observation, quality, settings, len(usable.good)))
     return summaries
