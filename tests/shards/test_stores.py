@@ -99,7 +99,7 @@ def test_a_local_place(tmp_path):
 class Faulty:
     """Every tenth read of an object ends with an error of the server.
 
-    ``outage``: seconds for which what is below ``outage`` cannot be read, from the first attempt on.
+    ``outage``: seconds for which what is below ``outage`` is not read, from the first attempt on.
     """
 
     def __init__(self, app) -> None:
