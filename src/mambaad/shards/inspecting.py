@@ -238,12 +238,12 @@ def _problem_of_file(row: Row, path: Path) -> str | None:
 
 def _name(record: Record, row: Row, time: str, base: str) -> None:
     """Give a record the path of its row as ``predict`` writes it, and the job's time."""
-    name = printable(row.path)
+    name, path = printable(row.path), Path(row.path)
+    read_as = path if is_url(row.path) else base / path
     record.path = name if is_url(row.path) else Path(name).as_posix()
     record.time, record.defect_type = time, None
-    read_as = Path(row.path) if is_url(row.path) else base / Path(row.path)
     if record.error is not None:  # as a path, a URL has but one /
-        record.error = record.error.replace(printable(read_as), name)
+        record.error = record.error.replace(printable(read_as), record.path)
 
 
 def _outcome(inspected: Inspected, keeps_maps: bool) -> Inspection:
