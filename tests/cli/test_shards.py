@@ -30,7 +30,7 @@ def test_a_job_with_its_page(mambaad_command, calibrated_run, images, tmp_path):
     assert sum(map(int, counts.values())) == 3
     assert code == int(bool(set(counts) - {"PASS", "REVIEW"})), err
     html = (page / "index.html").read_text()
-    assert "2 of 3 images: the worst flagged ones, and others by chance." in html
+    assert "Below: 2 of them, the worst flagged ones and others by chance." in html
     assert f"3 images: {', '.join(f'{counts[name]} {name}' for name in counts)}." in html
     assert len(list((page / "pictures").glob("??????.jpg"))) == 2
     root = ElementTree.parse(junit).getroot()

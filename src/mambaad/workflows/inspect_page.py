@@ -160,8 +160,8 @@ def _lead(summary: Summary, shown: int) -> str:
     found = [f"{number:,} {verdict}" for verdict, number in summary.by_verdict.most_common()]
     if summary.errors:
         found.append(f"{summary.errors:,} not inspected")
-    counts = f"{images:,} images: {', '.join(found)}. " if found else ""
-    return f"{counts}{shown} of {images} images: the worst flagged ones, and others by chance."
+    counts = f"{images:,} images{': ' + ', '.join(found) if found else ''}."
+    return f"{counts} Below: {shown} of them, the worst flagged ones and others by chance."
 
 
 def _table(summary: Summary) -> list[list[str]]:
