@@ -1,12 +1,14 @@
 """`mambaad inspect` under kills, its speed, its memory of a million rows: results/shards.json.
 
-python benchmarks/shards.py small.mambaad kills                 # 20 of workers, 5 of the command
-python benchmarks/shards.py line.mambaad speed                  # processes over two threads
-python benchmarks/shards.py line.mambaad ray                    # Ray over processes
-python benchmarks/shards.py small.mambaad resume memory         # a million rows
-python benchmarks/shards.py small.mambaad evaluate              # 100,000 maps
+    python benchmarks/shards.py small.mambaad kills              # 20 of workers, 5 of the command
+    python benchmarks/shards.py small.mambaad resume memory      # a million rows
+    python benchmarks/shards.py small.mambaad evaluate           # 100,000 maps
+    python benchmarks/shards.py line.mambaad speed --images DIR  # processes over two threads
+    python benchmarks/shards.py line.mambaad ray --images DIR    # Ray over processes
 
---quick takes a twentieth of everything. Each result replaces that of the same name.
+A bundle that is not there is made first: a small model of drawn parts. Each result replaces that
+of the same name, and is written as it becomes known. --quick takes a twentieth of everything, and
+writes nothing. Without --images, drawn parts are inspected.
 """
 
 from __future__ import annotations
@@ -15,35 +17,27 @@ import argparse
 import json
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
+from machine import machine
+from parts_drawn import PRODUCTS, SIDE, draw, draw_part, make_bundle
 from PIL import Image
 
 RESULTS = Path(__file__).parent / "results" / "shards.json"
 TIME = "2026-01-01T00:00:00+00:00"
-SIDE = 64  # of drawn images, in pixels
-
-
-def draw(folder: Path, number: int) -> Path:
-    """Draw small images, all different."""
-    folder.mkdir(parents=True)
-    chance = np.random.default_rng(0)
-    ground = chance.integers(60, 200, (SIDE, SIDE, 3), dtype=np.uint8)
-    for i in range(number):
-        pixels = np.roll(ground, (i % SIDE, i // SIDE % SIDE), (0, 1))
-        pixels[i % 50 : i % 50 + 8, :8] = i % 256
-        Image.fromarray(pixels).save(folder / f"{i:06}.png", compress_level=1)
-    return folder
+Found = dict[str, Any]
 
 
 def command(bundle: Path, source: Path, out: Path, *options: object) -> list[str]:
@@ -69,14 +63,29 @@ def workers_of(pid: int) -> list[psutil.Process]:
         return []
 
 
-def kills(bundle: Path, place: Path, scale: float) -> dict[str, object]:
+def kills(bundle: Path, place: Path, scale: float, given: Path | None) -> Iterator[Found]:
     """Kill workers, then the command, at random moments; compare with a job that nothing killed."""
     number, chance = int(20_000 * scale), random.Random(0)
     images = draw(place / "images", number)
-    size = 64 if scale < 1 else 256
-    options = ("--shard-size", size)
-    subprocess.run(command(bundle, images, place / "undisturbed", *options), check=False)
-    expected, shards = contents(place / "undisturbed"), -(-number // size)
+    size = 256 if scale == 1 else 64
+    options = ("--shard-size", size, "--device", "cpu")
+    page = ("--report", place / "page")
+    began = time.perf_counter()
+    # Exit code 1 would say that an image has no record: none of these.
+    subprocess.run(command(bundle, images, place / "undisturbed", *options, *page), check=True)
+    expected, shards = contents(place / "undisturbed"), done_in(place / "undisturbed")
+    on_page = [path for path in (place / "page").rglob("*") if path.is_file()]
+    found: Found = {
+        "images": number,
+        "shards": shards,
+        "undisturbed, with its page, s": time.perf_counter() - began,
+        "page": {
+            "html_kib": (place / "page" / "index.html").stat().st_size / 1024,
+            "files": len(on_page),
+            "mib": sum(path.stat().st_size for path in on_page) / 2**20,
+        },
+    }
+    yield found
 
     def moments(count: int) -> list[int]:
         return sorted(chance.sample(range(1, shards - 2), min(count, shards - 3)))
@@ -90,8 +99,12 @@ def kills(bundle: Path, place: Path, scale: float) -> dict[str, object]:
         if workers := workers_of(job.pid):
             chance.choice(workers).kill()
             killed += 1
-    worker_code = job.wait()
-    worker_kills, same_after_workers = killed, contents(out) == expected
+    found["kills of workers"] = {
+        "exit_code": job.wait(),
+        "killed": killed,
+        **compared(contents(out), expected),
+    }
+    yield found
 
     out, killed = place / "drivers", 0
     for moment in moments(5):
@@ -101,18 +114,24 @@ def kills(bundle: Path, place: Path, scale: float) -> dict[str, object]:
         killed += job.poll() is None
         job.kill()
         job.wait()
-    driver_code = subprocess.run(
-        command(bundle, images, out, *options, "--resume"), check=False
-    ).returncode
-    rows = sum(path.read_bytes().count(b"\n") for path in (out / "jsonl").iterdir())
+    last = subprocess.run(command(bundle, images, out, *options, "--resume"), check=False)
+    found["kills of the command"] = {
+        "exit_code": last.returncode,
+        "killed": killed,
+        **compared(contents(out), expected),
+    }
+    yield found
+
+
+def compared(found: dict[str, bytes], expected: dict[str, bytes]) -> Found:
+    """Whether all files are the same, and what the records say by themselves."""
+    lines = [content.splitlines() for name, content in found.items() if name.endswith(".jsonl")]
+    records = [json.loads(line) for part in lines for line in part]
     return {
-        "images": number,
-        "kills of workers": worker_kills,
-        "same bytes after them": same_after_workers,
-        "kills of the command": killed,
-        "same bytes after these": contents(out) == expected,
-        "rows": rows,
-        "exit codes": [worker_code, driver_code],
+        "same bytes": found == expected,
+        "rows": len(records),
+        "paths": len({record["path"] for record in records}),
+        "errors": sum(record["error"] is not None for record in records),
     }
 
 
@@ -122,61 +141,88 @@ from pathlib import Path
 torch.set_num_threads(2)
 from mambaad.inspection.inspector import Inspector
 inspector = Inspector(sys.argv[1], device="cpu")
-paths, first = sorted(Path(sys.argv[2]).iterdir()), int(sys.argv[3])
-for done, _ in enumerate(inspector.inspect_items(map(inspector.item, paths)), 1):
+paths, first = sys.stdin.read().splitlines(), int(sys.argv[2])
+items = map(inspector.item, paths)
+for done, _ in enumerate(inspector.inspect_items(items, batch_size=inspector.engine.batch_size), 1):
     if done == first:
         began = time.perf_counter()
 print((len(paths) - first) / (time.perf_counter() - began))
 """
+_SHARD = 4  # images, of those whose rate is measured
 
 
-def rate(bundle: Path, images: Path, out: Path, shard: int, *options: object) -> float:
-    """Images a second from the first marker to the last, so without the start."""
-    asked = ("--shard-size", shard, "--device", "cpu", *options)
-    subprocess.run(command(bundle, images, out, *asked), check=False, stdout=subprocess.DEVNULL)
+def some(given: Path | None, place: Path, scale: float) -> Path:
+    """A manifest of the images whose rate is measured: some that are given, or drawn ones."""
+    number = max(int(160 * scale), 64)
+    folder = given or draw(place / "images", number)
+    files = (path.resolve() for path in folder.rglob("*") if path.is_file())
+    paths = sorted(path for path in files if path.suffix in (".png", ".jpg"))
+    chosen = paths[:: max(len(paths) // number, 1)][:number]
+    manifest = place / "images.parquet"
+    pq.write_table(pa.table({"path": [str(path) for path in chosen]}), manifest)
+    return manifest
+
+
+def rate(bundle: Path, images: Path, out: Path, *options: object) -> float:
+    """Images a second from the first quarter of the markers to the last but two.
+
+    So neither the start counts, nor the end at which one worker has nothing left to do.
+    """
+    asked = ("--shard-size", _SHARD, "--device", "cpu", "--workers", 2, *options)
+    subprocess.run(command(bundle, images, out, *asked), check=True, stdout=subprocess.DEVNULL)
     times = sorted(path.stat().st_mtime_ns for path in (out / "done").glob("*.json"))
-    return shard * (len(times) - 1) / ((times[-1] - times[0]) / 1e9)
+    first, last = len(times) // 4, len(times) - 2
+    return _SHARD * (last - first) / ((times[last] - times[first]) / 1e9)
 
 
-def two_threads(bundle: Path, images: Path, first: int) -> float:
-    program = [sys.executable, "-c", _TWO_THREADS, str(bundle), str(images), str(first)]
-    done = subprocess.run(program, capture_output=True, text=True, check=True)
+def two_threads(bundle: Path, images: Path) -> float:
+    """Images a second of one process with two threads, without its first quarter."""
+    paths = pq.read_table(images)["path"].to_pylist()
+    program = [sys.executable, "-c", _TWO_THREADS, str(bundle), str(len(paths) // 4)]
+    done = subprocess.run(
+        program, input="\n".join(paths), capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 
-def alternated(rounds: int, **ways: Callable[[int], float]) -> dict[str, list[float]]:
+def alternated(rounds: int, **ways: Callable[[int], float]) -> Iterator[dict[str, list[float]]]:
     """Measure ways in turn, so that what else the machine does meets all of them."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         for name, measure in ways.items():
             found[name].append(round(measure(number), 3))
-            print(name, found[name], flush=True)
-    return found
+            print(name, found[name], file=sys.stderr, flush=True)
+        yield found
 
 
-def speed(bundle: Path, place: Path, scale: float) -> dict[str, object]:
+def speed(bundle: Path, place: Path, scale: float, given: Path | None) -> Iterator[Found]:
     """Compare a worker a core with one process of two threads, in images a second."""
-    images = draw(place / "images", max(int(640 * scale), 64))
-    found = alternated(
+    images = some(given, place, scale)
+    for found in alternated(
         5 if scale == 1 else 1,
-        threads=lambda number: two_threads(bundle, images, 8),
-        processes=lambda number: rate(bundle, images, place / f"p{number}", 4, "--workers", 2),
-    )
-    pairs = zip(found["processes"], found["threads"], strict=True)
-    return {**found, "processes over threads": statistics.median(a / b for a, b in pairs)}
+        threads=lambda number: two_threads(bundle, images),
+        processes=lambda number: rate(bundle, images, place / f"p{number}"),
+    ):
+        pairs = zip(found["processes"], found["threads"], strict=True)
+        yield {
+            "images_a_second": found,
+            "processes over two threads": statistics.median(a / b for a, b in pairs),
+        }
 
 
-def ray(bundle: Path, place: Path, scale: float) -> dict[str, object]:
+def ray(bundle: Path, place: Path, scale: float, given: Path | None) -> Iterator[Found]:
     """Compare Ray with processes on this machine: time of the same images, without the start."""
-    images = draw(place / "images", max(int(640 * scale), 64))
-    two = ("--workers", 2)
-    found = alternated(
+    images, ours = some(given, place, scale), ("--executor", "ray")
+    for found in alternated(
         5 if scale == 1 else 1,
-        processes=lambda number: rate(bundle, images, place / f"p{number}", 8, *two),
-        ray=lambda number: rate(bundle, images, place / f"r{number}", 8, *two, "--executor", "ray"),
-    )
-    pairs = zip(found["processes"], found["ray"], strict=True)
-    return {**found, "time of ray over processes": statistics.median(a / b for a, b in pairs)}
+        processes=lambda number: rate(bundle, images, place / f"p{number}"),
+        ray=lambda number: rate(bundle, images, place / f"r{number}", *ours),
+    ):
+        pairs = zip(found["processes"], found["ray"], strict=True)
+        yield {
+            "images_a_second": found,
+            "time of ray over processes": statistics.median(a / b for a, b in pairs),
+        }
 
 
 def listed(place: Path, number: int) -> Path:
@@ -187,108 +233,54 @@ def listed(place: Path, number: int) -> Path:
     return path
 
 
-def measured(program: list[str]) -> tuple[float, float, int]:
-    """Seconds, MiB at most, and the exit code of a program."""
-    began = time.perf_counter()
+def measured(program: list[str]) -> Found:
+    """Seconds by the clock and of the processor, MiB at most, and the exit code of a program."""
+    began, most = time.perf_counter(), 0
     process = subprocess.Popen(program, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    return time.perf_counter() - began, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status)
+    status_file = Path(f"/proc/{process.pid}/status")
+    while True:  # what the kernel says in the end counts this process's memory, before it began
+        peak = re.search(r"VmHWM:\s+(\d+) kB", status_file.read_text())
+        most = int(peak[1]) if peak else most
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.02)
+    return {
+        "seconds": time.perf_counter() - began,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "most_mib": most / 1024,
+        "exit_code": os.waitstatus_to_exitcode(status),
+    }
 
 
-_WITHOUT_WORK = """
-import resource, sys
-from pathlib import Path
-from mambaad.inspection.records import Record
-from mambaad.inspection.quality import Quality
-from mambaad.shards.manifest import read_shard
-from mambaad.shards.results import Inspection, write_shard, Done
-from mambaad.shards.stores import Place
-from mambaad.workflows.inspect import inspect
-
-bundle, source, out, writes = sys.argv[1:]
-peaks = []
-
-class Executor:
-    # Every image passes, and nobody looks at it.
-    def run(self, plan, shards):
-        place = Place(plan.out)
-        for shard in shards:
-            rows = read_shard(place, shard) if writes == "yes" else range(256)
-            if writes == "yes":
-                quality = Quality(1.0, 100.0, 0.0, 0.0, 1024, 1024)
-                yield write_shard(place, shard, [
-                    Inspection(Record(path=row.path, time=plan.time, model=plan.model,
-                                      product="part", verdict="PASS", score=0.1, percentile=50.0,
-                                      p_value=0.5, quality=quality), 0.1, (1024, 1024))
-                    for row in rows], None)
-            else:
-                left = 256 if shard < last else rest
-                yield Done(shard=shard, rows=left, verdicts={"part": {"PASS": left}})
-            if shard % 100 == 0:
-                peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-
-import pyarrow.parquet as pq
-count = pq.ParquetFile(source).metadata.num_rows
-last, rest = (count - 1) // 256, (count - 1) % 256 + 1
-inspect(bundle, [source], out, executor=Executor(), time="2026-01-01T00:00:00+00:00")
-print(peaks[0], peaks[-1])
-"""
+def without_network(way: str, *arguments: Path) -> list[str]:
+    script = Path(__file__).with_name("shards_without_network.py")
+    return [sys.executable, str(script), way, *map(str, arguments)]
 
 
-def resume(bundle: Path, place: Path, scale: float) -> dict[str, object]:
+def resume(bundle: Path, place: Path, scale: float, given: Path | None) -> Iterator[Found]:
     """Resume a job of a million rows that is done."""
     number = int(1_000_000 * scale)
     source, out = listed(place, number), place / "resumed"
-    program = [sys.executable, "-c", _WITHOUT_WORK, str(bundle), str(source), str(out), "yes"]
-    subprocess.run(program, check=True)
-    seconds, memory, code = measured(command(bundle, source, out, "--resume"))
-    return {"rows": number, "seconds": seconds, "MiB": memory, "exit code": code}
+    made = measured(without_network("passing", bundle, source, out))
+    found: Found = {"rows": number, "records made by": made}
+    yield found
+    found["resumed"] = measured(command(bundle, source, out, "--resume"))
+    yield found
 
 
-def memory(bundle: Path, place: Path, scale: float) -> dict[str, object]:
+def memory(bundle: Path, place: Path, scale: float, given: Path | None) -> Iterator[Found]:
     """The memory of the command while it lists images and has them inspected, by their number."""
-    found: dict[str, object] = {}
+    found: Found = {}
     for number in (int(100_000 * scale), int(1_000_000 * scale)):
         source, out = listed(place, number), place / f"memory-{number}"
-        program = [sys.executable, "-c", _WITHOUT_WORK, str(bundle), str(source), str(out), "no"]
+        program = without_network("counted", bundle, source, out)
         done = subprocess.run(program, capture_output=True, text=True, check=True)
-        first, last = map(float, done.stdout.split())
-        found[f"{number} rows: MiB after the first and the last shard"] = [first, last]
-    return found
+        found[f"{number} rows: MiB after each tenth"] = json.loads(done.stdout)
+        yield found
 
 
-_EVALUATION = """
-import sys
-from pathlib import Path
-import numpy as np
-from mambaad.inspection.records import Record
-from mambaad.shards.manifest import read_shard
-from mambaad.shards.results import Inspection, write_shard
-from mambaad.shards.stores import Place
-from mambaad.workflows.inspect import inspect
-
-bundle, data, out = sys.argv[1:]
-
-class Executor:
-    # Maps of noise, the same of the same row.
-    def run(self, plan, shards):
-        from mambaad.artifacts.run_folder import read_config
-        from mambaad.artifacts.snapshot import opened
-        with opened(plan.source) as run:
-            size = read_config(run).size
-        place = Place(plan.out)
-        for shard in shards:
-            chance = np.random.default_rng(shard)
-            maps = chance.random((256, *size), np.float32)
-            yield write_shard(place, shard, [
-                Inspection(Record(path=row.path, score=float(m.max())), float(m.max()), (64, 64), m)
-                for row, m in zip(read_shard(place, shard), maps)], size)
-
-inspect(bundle, [data], out, executor=Executor(), maps=True)
-"""
-
-
-def evaluate(bundle: Path, place: Path, scale: float) -> dict[str, object]:
+def evaluate(bundle: Path, place: Path, scale: float, given: Path | None) -> Iterator[Found]:
     """Compute the metrics of 100,000 images, of which a hundredth is defective, from their maps."""
     from mambaad.artifacts.run_folder import read_data_summary
     from mambaad.artifacts.snapshot import opened
@@ -296,48 +288,65 @@ def evaluate(bundle: Path, place: Path, scale: float) -> dict[str, object]:
     with opened(bundle) as run:
         product = next(iter(read_data_summary(run)["classes"]))
     number = int(100_000 * scale)
-    one, mask = draw(place / "one", 1) / "000000.png", place / "mask.png"
+    one, mask = place / "one.png", place / "mask.png"
+    draw_part(one, PRODUCTS[0], 0, False)
     Image.fromarray(np.pad(np.full((9, 9), 255, np.uint8), (20, SIDE - 29))).save(mask)
     folder = place / "data" / product
+
+    def link(source: Path, *parts: str) -> None:
+        folder.joinpath(*parts).parent.mkdir(parents=True, exist_ok=True)
+        os.link(source, folder.joinpath(*parts))
+
+    link(one, "train", "good", "a.png")
     for i in range(number):
         kind = "spot" if i % 100 == 0 else "good"
-        for target, source in (
-            (folder / "test" / kind / f"{i:06}.png", one),
-            (folder / "ground_truth" / "spot" / f"{i:06}_mask.png", mask),
-        ):
-            if source is one or kind == "spot":
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.link(source, target)
-    (folder / "train" / "good").mkdir(parents=True)
-    os.link(one, folder / "train" / "good" / "a.png")
+        if i % 10_000 == 9_999:  # of one file there are at most 65,000 links
+            content = one.read_bytes()
+            one.unlink()
+            one.write_bytes(content)
+        link(one, "test", kind, f"{i:06}.png")
+        if kind == "spot":
+            link(mask, "ground_truth", "spot", f"{i:06}_mask.png")
     out = place / "kept"
-    program = [sys.executable, "-c", _EVALUATION, str(bundle), str(folder / "test"), str(out)]
-    subprocess.run(program, check=True)
+    made = measured(without_network("noise", bundle, folder / "test", out))
+    found: Found = {"images": number, "records made by": made}
+    yield found
     asked = ["evaluate", bundle, place / "data", "--records", out, "--json", place / "m.json"]
-    seconds, most, code = measured([sys.executable, "-m", "mambaad", *map(str, asked)])
-    return {"images": number, "seconds": seconds, "MiB": most, "exit code": code}
+    found["evaluated"] = measured([sys.executable, "-m", "mambaad", *map(str, asked)])
+    yield found
 
 
-ROWS = {f.__name__: f for f in (kills, speed, ray, resume, memory, evaluate)}
+PARTS = {f.__name__: f for f in (kills, speed, ray, resume, memory, evaluate)}
+
+
+def stored(name: str, found: Found) -> None:
+    """Write what is known of a part, beside the others."""
+    former = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    text = json.dumps({**former, name: found}, indent=2, default=float)
+    RESULTS.write_text(text + "\n", encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", type=Path, help="of drawn parts for speed, of any for the rest")
-    parser.add_argument("rows", nargs="+", choices=ROWS)
+    parser.add_argument("bundle", type=Path, help="made of drawn parts if it is not there")
+    parser.add_argument("parts", nargs="+", choices=PARTS)
+    parser.add_argument("--images", type=Path, help="PNG or JPEG, for speed and ray")
     parser.add_argument("--quick", action="store_true", help="a twentieth, not stored")
-    parser.add_argument("--place", type=Path, help="folder for images and jobs")
+    parser.add_argument("--keep", type=Path, help="new folder for images and jobs, which stay")
     arguments = parser.parse_args()
     bundle = arguments.bundle.resolve()
-    for name in arguments.rows:
-        with tempfile.TemporaryDirectory(dir=arguments.place) as folder:
-            found = ROWS[name](bundle, Path(folder), 0.05 if arguments.quick else 1.0)
-        found["load"] = os.getloadavg()[0]
-        print(json.dumps({name: found}, indent=2), flush=True)
-        if not arguments.quick:
-            stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-            text = json.dumps({**stored, name: found}, indent=2)
-            RESULTS.write_text(text + "\n", encoding="utf-8")
+    if not bundle.exists():
+        make_bundle(bundle)
+    for name in arguments.parts:
+        with tempfile.TemporaryDirectory() as temporary:
+            place = (arguments.keep or Path(temporary)).resolve() / name
+            place.mkdir(parents=True)
+            about = {"machine": machine(), "load": os.getloadavg()[0]}
+            scale = 0.05 if arguments.quick else 1.0
+            for found in PARTS[name](bundle, place, scale, arguments.images):
+                if not arguments.quick:
+                    stored(name, {**about, **found, "load_after": os.getloadavg()[0]})
+            print(json.dumps({name: found}, indent=2, default=float), flush=True)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,10 @@ class TileSettings(Settings):
                 "divide; give another --encoder, or omit it"
             )
         if devices > 1:
-            raise ConfigError(f"--tiles: expected one device, got --devices {devices}; omit one")
+            raise ConfigError(
+                f"--tiles are trained on by one process, got {devices} (--devices, or those that "
+                "torchrun started); start one, or omit --tiles"
+            )
 
 
 def as_tiles(value: Any) -> Any:

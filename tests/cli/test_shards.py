@@ -30,7 +30,8 @@ def test_a_job_with_its_page(mambaad_command, calibrated_run, images, tmp_path):
     assert sum(map(int, counts.values())) == 3
     assert code == int(bool(set(counts) - {"PASS", "REVIEW"})), err
     html = (page / "index.html").read_text()
-    assert "2 of 3 images: the worst flagged ones, and others by chance." in html
+    assert "Below: 2 of them, the worst flagged ones and others by chance." in html
+    assert f"3 images: {', '.join(f'{counts[name]} {name}' for name in counts)}." in html
     assert len(list((page / "pictures").glob("??????.jpg"))) == 2
     root = ElementTree.parse(junit).getroot()
     assert root.get("tests") == "3"
@@ -50,6 +51,7 @@ def test_arguments_that_are_refused(mambaad_command, trained_run, images, tmp_pa
         (("--ray-address", "auto"), "--ray-address is for --executor ray"),
         (("--class", "wheel"), "--class: the model was not trained on 'wheel'"),
         (("--image-seconds", "0"), "--image-seconds: expected more than 0, got 0"),
+        (("--store-seconds", "-1"), "--store-seconds: expected 0 or more, got -1"),
         (("--junit", tmp_path / "j.xml"), "has no calibration"),
     ):
         code, _, err = mambaad_command(

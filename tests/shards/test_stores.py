@@ -9,7 +9,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +19,10 @@ from pyarrow import fs
 
 import mambaad
 from mambaad.errors import ConfigError, RunError
-from mambaad.shards import stores
-from mambaad.shards.stores import Place, is_url, located, retried
+from mambaad.shards import claim, stores
+from mambaad.shards.claim import BEGUN, claimed
+from mambaad.shards.job import JOB
+from mambaad.shards.stores import Patience, Place, is_url, located, retried
 
 KEYS = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -58,6 +62,23 @@ def test_what_may_pass_is_tried_again(monkeypatch):
     assert len(errors) == 1
 
 
+def test_patience_is_longer_and_says_so(monkeypatch):
+    slept, told = [], []
+    monkeypatch.setattr(stores.time, "sleep", slept.append)
+
+    def fail():
+        raise OSError("slow down")
+
+    with pytest.raises(OSError, match="slow down"):
+        retried(fail, Patience(300.0, told.append))
+    assert told == [stores.ATTEMPT_SECONDS, *(s + stores.ATTEMPT_SECONDS for s in slept)]
+    told.clear()
+    assert retried(lambda: 7, Patience(300.0, told.append)) == 7
+    assert told == [stores.ATTEMPT_SECONDS, 0.0]
+    assert 150 < sum(slept) < 450
+    assert 15 < max(slept) < 45
+
+
 def test_a_local_place(tmp_path):
     place = Place(f"file://{tmp_path}/job")
     assert place.names("done") == []
@@ -76,13 +97,32 @@ def test_a_local_place(tmp_path):
 
 
 class Faulty:
-    """Every tenth read of an object ends with an error of the server."""
+    """Every tenth read of an object ends with an error of the server.
+
+    ``outage``: seconds for which what is below ``outage`` is not read, from the first attempt on.
+    """
 
     def __init__(self, app) -> None:
         self._app, self._lock = app, threading.Lock()
-        self.reads = self.faults = 0
+        self.reads = self.faults = self.refused = 0
+        self.outage = 0.0
+        self._out_since: float | None = None
+
+    def _is_out(self, environment) -> bool:
+        if not self.outage or not environment["PATH_INFO"].startswith("/line/outage/"):
+            return False
+        if environment["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            return False
+        with self._lock:
+            self._out_since = self._out_since or time.monotonic()
+            is_out = time.monotonic() - self._out_since < self.outage
+            self.refused += is_out
+        return is_out
 
     def __call__(self, environment, start):
+        if self._is_out(environment):
+            start("503 Service Unavailable", [("Content-Length", "0")])
+            return [b""]
         if environment["REQUEST_METHOD"] == "GET" and "list-type" not in environment.get(
             "QUERY_STRING", ""
         ):
@@ -161,3 +201,67 @@ def test_a_job_in_a_store_that_fails(store, calibrated_run, many_parts, tmp_path
     )
     assert "3 of 3 shards are done already" in resumed.stderr
     assert resumed.stdout == done.stdout
+
+
+@pytest.fixture
+def place(store, monkeypatch, tmp_path) -> Place:
+    """A folder in the store, for this process."""
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": store[2]}.items():
+        monkeypatch.setenv(name, value)
+    stores._system.cache_clear()
+    return Place(f"s3://line/{tmp_path.name}")  # what others left is still there
+
+
+def test_of_two_beginnings_one_gives_up(place):
+    with claimed(place) as check:
+        told = "another command is beginning a job in s3://line/"
+        with pytest.raises(RunError, match=told), claimed(place):
+            pass
+        check()  # the first one's holds
+        assert len(place.names(BEGUN)) == 1
+    assert place.names(BEGUN) == []
+    with claimed(place) as check:
+        place.write(JOB, b"{}")
+        with pytest.raises(RunError, match="give another --out"):
+            check()
+
+
+def test_the_claim_of_one_who_is_gone_does_not_count_for_ever(place, monkeypatch):
+    place.write(f"{BEGUN}/gone", b"")
+    with pytest.raises(RunError, match="was ended while it did"), claimed(place):
+        pass
+    monkeypatch.setattr(claim, "_STALE", -5.0)  # a store tells whole seconds
+    with claimed(place) as check:
+        check()
+
+
+def test_an_outage_is_no_error_of_the_images(store, calibrated_run, many_parts, tmp_path):
+    system, app, address = store
+    paths = sorted((many_parts / "nut" / "train" / "good").iterdir())[:6]
+    for path in paths:
+        with system.open_output_stream(f"line/outage/{path.name}") as stream:
+            stream.write(path.read_bytes())
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "mambaad", "inspect", str(calibrated_run)]
+    command += ["s3://line/outage", "--out", str(out), "--shard-size", "3", "--workers", "1"]
+
+    def outcome(*options: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, **KEYS, "AWS_ENDPOINT_URL": address}
+        return subprocess.run(
+            [*command, *options], env=environment, capture_output=True, text=True, check=False
+        )
+
+    listing = Path(out / "manifest.parquet")
+    app.outage = 1e6
+    ended = outcome("--store-seconds", "0.5")
+    assert ended.returncode == 1
+    assert listing.exists()
+    assert "mambaad: s3://line/outage/000.png cannot be read (" in ended.stderr
+    assert "go on with --resume" in ended.stderr
+    assert not list(out.glob("jsonl/*"))
+    # An image may take less than the pauses for the store together.
+    app.outage, app._out_since, before = 9.0, None, app.refused
+    resumed = outcome("--resume", "--image-seconds", "5")
+    assert app.refused > before
+    assert resumed.returncode == 0, resumed.stderr
+    assert "6 images" in resumed.stdout

@@ -23,8 +23,11 @@ ADVICE = "resume with: the command"
 def linked() -> Iterator[Callable[..., list[Link]]]:
     """Make the ends of all processes, the first one's first."""
     made: list[Link] = []
+    staying: list[socket.socket] = []
 
-    def link(processes: int, machine: int = 99, strangers: Sequence[bytes] = ()) -> list[Link]:
+    def link(
+        processes: int, machine: int = 99, strangers: Sequence[bytes] = (), stay: bool = False
+    ) -> list[Link]:
         local = min(machine, processes)
         launches = [Launch(rank, processes, rank % local, local) for rank in range(processes)]
         server, address = listen("127.0.0.1")
@@ -33,14 +36,20 @@ def linked() -> Iterator[Callable[..., list[Link]]]:
         )
         accepting.start()
         for said in strangers:
-            with socket.create_connection(address[:2]) as stranger:
-                stranger.sendall(said)
+            stranger = socket.create_connection(address[:2])
+            stranger.sendall(said)
+            if stay:
+                staying.append(stranger)
+            else:
+                stranger.close()
         others = [connect(address, launch, ADVICE) for launch in launches[1:]]
         accepting.join()
         made.extend(others)
         return made
 
     yield link
+    for stranger in staying:
+        stranger.close()
     for each in made:
         each.close("the end of the test")
 
@@ -118,9 +127,43 @@ def test_who_waits_for_the_first_hears_that_it_has_closed(linked):
 
 
 def test_a_stranger_is_none_of_us(linked):
-    first, second = linked(2, strangers=(b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\x05wrong", b""))
+    said = (b"GET / HTTP/1.1\r\n\r\n", b"0" * 40, b"0" * 32 + b"00000001", b"\xff" * 100, b"")
+    first, second = linked(2, strangers=said)
     first.tell("hello")
     assert second.hear() == "hello"
+
+
+def test_strangers_who_stay_keep_nobody_waiting(linked):
+    began = time.monotonic()
+    first, second = linked(
+        2, strangers=(b"", b"0" * 20, b"\0\0\0\x30half of a greeting"), stay=True
+    )
+    assert time.monotonic() - began < 5
+    first.tell("hello")
+    assert second.hear() == "hello"
+
+
+def test_a_rank_comes_once():
+    server, address = listen("127.0.0.1")
+    launch = Launch(0, 3, 0, 3)
+    found: list[Link] = []
+    accepting = threading.Thread(
+        target=lambda: found.append(accept(server, address, launch, ADVICE))
+    )
+    accepting.start()
+    others = [connect(address, Launch(rank, 3, rank, 3), ADVICE) for rank in (1, 1)]
+    others.append(connect(address, Launch(2, 3, 2, 3), ADVICE))
+    accepting.join()
+    assert sorted(found[0]._peers) == [1, 2]
+    lost = 0
+    for link in others:
+        try:
+            link.check(1)
+        except LostError:
+            lost += 1
+    assert lost == 1
+    for link in (*found, *others):
+        link.close("the end of the test")
 
 
 def test_who_does_not_come_is_named(monkeypatch):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,11 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import mambaad
-from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.errors import ConfigError, RunError
 from mambaad.shards.processes import Processes
 from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.inspect import inspect
-from mambaad.workflows.inspect_page import chosen
+from mambaad.workflows.inspect_page import chosen, write_page
 
 TIME = "2026-01-01T00:00:00+00:00"
 
@@ -214,6 +216,98 @@ def test_an_image_that_kills_workers_becomes_a_row(undisturbed, calibrated_run, 
     assert len(records) == 18
 
 
+_SLOW = """
+import time
+import mambaad.shards.stores as stores
+write = stores.Place.write
+def slow(self, name, content):
+    time.sleep(6 * name.startswith("jsonl"))
+    write(self, name, content)
+stores.Place.write = slow
+"""
+
+
+def test_a_slow_disk_is_not_blamed_on_the_last_image(undisturbed, calibrated_run, images, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(_SLOW)
+    done = subprocess.run(
+        command(calibrated_run, images, "--out", tmp_path / "out", "--image-seconds", 3),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = (tmp_path / "out" / "jsonl" / "part-00000000.jsonl").read_text()
+    expected = [{**r.model_dump(mode="json"), "time": None} for r in undisturbed.records()]
+    assert without_time(lines) == expected, done.stderr
+
+
+_HELD_UP = """
+import os, time
+import mambaad.inspection.inspector as inspector
+begin = inspector.Inspector.__init__
+def once(self, *arguments, **named):
+    try:
+        os.close(os.open(PLACE + "/loaded", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        time.sleep(1000)
+    begin(self, *arguments, **named)
+inspector.Inspector.__init__ = once
+"""
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_nobody_waits_for_workers_that_load(calibrated_run, images, tmp_path, is_interrupted):
+    program = _HELD_UP.replace("PLACE", repr(str(tmp_path)))
+    (tmp_path / "sitecustomize.py").write_text(program)
+    if is_interrupted:  # the first one does not load either
+        (tmp_path / "loaded").touch()
+    job = subprocess.Popen(
+        command(calibrated_run, images, "--out", tmp_path / "out", "--shard-size", 8),
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if is_interrupted:
+        while not (tmp_path / "out" / "job.json").exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        job.send_signal(signal.SIGINT)
+    out, said = job.communicate(timeout=500)
+    if is_interrupted:
+        assert job.returncode == 130
+        assert "resume with: mambaad inspect" in said
+    else:
+        assert "18 images" in out, said
+
+
+def test_odd_rows_of_a_manifest_have_their_errors(calibrated_run, images, tmp_path):
+    names = [str(path) for path in sorted(images.glob("*.png"))[:4]]
+    digests = [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in names]
+    rows = [
+        ("https://example.com/a.png", ""),
+        (names[0], digests[0].upper()),
+        (names[1], ""),
+        (names[2], digests[0]),
+        (names[3], "md5:abc"),
+        (f"{names[0]}\0.png", ""),
+        ("s3://a b/c.png", ""),
+    ]
+    paths, listed = zip(*rows, strict=True)
+    pq.write_table(pa.table({"path": paths, "digest": listed}), tmp_path / "list.parquet")
+    summary = job(calibrated_run, [tmp_path / "list.parquet"], tmp_path / "out", digests=True)
+    errors = [record.error for record in summary.records()]
+    assert summary.errors == 5
+    assert "https://example.com is no store that can be opened" in errors[0]
+    assert errors[1] is errors[2] is None
+    assert "its digest is another one" in errors[3]
+    assert "is listed with 'md5:abc', which is no SHA-256" in errors[4]
+    assert "is no name of a file" in errors[5]
+    assert "s3://a b is no store" in errors[6]
+    manifest = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
+    assert [row["digest"] for row in manifest[1:3]] == digests[:2]
+
+
 def test_manifests_and_patterns_list_what_folders_do(calibrated_run, images, tmp_path):
     names = sorted(images.glob("*.png"))[:5]
     paths = pa.table({"path": [str(path) for path in names], "line": [1] * 5})
@@ -253,35 +347,6 @@ def test_a_file_that_has_changed_is_not_inspected(calibrated_run, images, tmp_pa
     assert good.error is None
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("name\na.png\n", "has the columns name, expected 'path' among them"),
-        ("path\n", "lists no images"),
-        ('path,size\n"",3\n', "row 1: it has no path"),
-        ("path,size\na.png,large\n", "cannot be read as a manifest"),
-    ],
-)
-def test_manifests_that_are_refused(trained_run, tmp_path, content, message):
-    (tmp_path / "list.csv").write_text(content)
-    with pytest.raises(DataError, match=message):
-        job(trained_run, [tmp_path / "list.csv"], tmp_path / "out")
-    assert not (tmp_path / "out" / "job.json").exists()
-
-
-def test_sources_that_are_not_there(trained_run, tmp_path):
-    for source, message in (
-        (tmp_path / "gone", "does not exist"),
-        (tmp_path / "*.png", "matches nothing"),
-        (tmp_path / "gone.csv", "cannot be read"),
-        (tmp_path, "no images"),
-    ):
-        with pytest.raises(DataError, match=message):
-            job(trained_run, [source], tmp_path / "out")
-    with pytest.raises(ConfigError, match="is no store that can be opened"):
-        job(trained_run, ["nowhere://images"], tmp_path / "out")
-
-
 def test_the_sample_has_the_worst_and_is_the_same_again(undisturbed):
     places = chosen(undisturbed, 8)
     assert places == chosen(undisturbed, 8)
@@ -293,3 +358,28 @@ def test_the_sample_has_the_worst_and_is_the_same_again(undisturbed):
     assert {8 * shard + row for shard, row in places} >= set(worst)
     everything = chosen(undisturbed, 100)
     assert len(everything) == 19  # all but what is passed over
+
+
+def test_the_page_is_of_the_records_wherever_it_is_made(
+    calibrated_run, images, tmp_path, monkeypatch
+):
+    folder, elsewhere = tmp_path / "here" / "images", tmp_path / "elsewhere"
+    folder.mkdir(parents=True)
+    elsewhere.mkdir()
+    good, bad = sorted(images.glob("*.png"))[:2]
+    (folder / "a.png").write_bytes(good.read_bytes())
+    (folder / "b.png").write_bytes(b"no image")
+    monkeypatch.chdir(folder.parent)
+    run, out = Path(calibrated_run).resolve(), tmp_path / "out"
+    job(run, ["images"], out)
+    (folder / "b.png").write_bytes(bad.read_bytes())  # what failed is not inspected again
+    monkeypatch.chdir(elsewhere)
+    summary = job(run, ["images"], out, resume=True)
+    html = write_page(summary, run, tmp_path / "page", 2).read_text()
+    assert len(list((tmp_path / "page" / "pictures").glob("??????.jpg"))) == 1
+    assert "b.png cannot be read as an image" in html
+    table = re.sub(r"<[^>]+>", " ", html[html.index("All images") : html.index("on this page")])
+    *_, unknown, everything = re.findall(r"(?:unknown|all) [\d\s]+", table)
+    assert unknown.split()[-1] == "1"
+    assert everything.split()[:2] == ["all", "2"]
+    assert everything.split()[-1] == "1"

@@ -145,6 +145,12 @@ def test_tiles_of_another_size_are_refused(trained_run: Path) -> None:
         Inspector(trained_run, tiles=128)
 
 
+def test_tiles_are_trained_on_by_one_process(large: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--tiles are trained on by one process, got 2"):
+        mambaad.train(large, tmp_path / "run", **TILED, devices=2)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_interrupted_training_on_tiles_ends_at_the_same_weights(
     tiled: Path, large: Path, tmp_path: Path, at_step: AtStep
 ) -> None:

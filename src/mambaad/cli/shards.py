@@ -35,7 +35,10 @@ def inspect(
         str, typer.Option(help="processes: of this machine; ray: of a cluster.")
     ] = "processes",
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Number of workers. [one for each core or GPU]")
+        int | None,
+        typer.Option(
+            min=1, help="Number of workers. [one a core; on a GPU one, with ray one for each GPU]"
+        ),
     ] = None,
     ray_address: Annotated[
         str | None, typer.Option(help="Cluster to work on, with --executor ray. [one started here]")
@@ -67,6 +70,9 @@ def inspect(
     image_seconds: Annotated[
         float, typer.Option(help="Seconds that an image may take before its worker is ended.")
     ] = 120.0,
+    store_seconds: Annotated[
+        float, typer.Option(help="Seconds to wait for a store that fails before the job ends.")
+    ] = 300.0,
     time: Annotated[
         str | None, typer.Option(help="Time in the records, ISO 8601. [that of the job's begin]")
     ] = None,
@@ -105,6 +111,7 @@ def inspect(
             maps=maps,
             digests=digest,
             image_seconds=image_seconds,
+            store_seconds=store_seconds,
             time=time,
             report=report,
         )

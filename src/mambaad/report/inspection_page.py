@@ -164,6 +164,7 @@ class InspectionPage:
         *,
         lead: str = "",
         warnings: Sequence[str] = (),
+        counted: str = "",
     ) -> Path:
         """Write the page of all images so far; returns its path.
 
@@ -173,6 +174,7 @@ class InspectionPage:
             tables: tables before the counts of verdicts, rows by title, the header row first.
             lead: what came out, in a sentence; by default how many images have which verdict.
             warnings: sentences on what is not as it should be.
+            counted: title of the counts of this page's images; by default what they count.
 
         Raises:
             RunError: the page cannot be written.
@@ -200,7 +202,7 @@ class InspectionPage:
             {**({"Images in": common} if common else {}), **facts},
             {
                 **(tables or {}),
-                "Verdicts by class" if calibration else "Images by class": self._table(),
+                counted or ("Verdicts" if calibration else "Images") + " by class": self._table(),
             },
             classes,
             cards,

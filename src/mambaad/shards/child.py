@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -16,18 +17,21 @@ from mambaad.errors import MambaADError, RunError
 from mambaad.files import printable
 from mambaad.piped_process import PipedProcess
 from mambaad.process import end_with_parent
-from mambaad.shards.inspecting import Task, inspect_shard
+from mambaad.shards.inspecting import Task, Waiting, inspect_shard
 from mambaad.shards.job import identity_of
 from mambaad.shards.plan import Plan
 from mambaad.shards.results import Done
 
 LOAD_SECONDS = 600.0
+STORE_LIMIT = 600.0
+"""Seconds that reading a shard's manifest, or writing its files, may take before that counts as a
+worker's death; the time for which it waits for a store counts in addition."""
 _GRACE = 1.0
 """Seconds after a limit, for a machine that was suspended meanwhile."""
 
 
 class Died(Exception):
-    """A worker ended, or was ended. ``row``: the last one that it began; None: it had not yet."""
+    """A worker ended, or was ended. ``row``: at the image of that one; None: beside the images."""
 
     def __init__(self, reason: str, row: int | None = None) -> None:
         super().__init__(reason)
@@ -55,13 +59,19 @@ def run_child(plan: Plan, pipe: Connection) -> None:
     end_with_parent()
     with suppress(OSError):  # of absolute paths and URLs alone there need be no such folder
         os.chdir(plan.base)
+    sending = threading.Lock()
+
+    def send(message: Any) -> None:
+        with sending:  # threads read ahead, and wait for stores
+            pipe.send(message)
+
     try:
         inspector = _load(plan)
-        pipe.send(Loaded(inspector.engine.device))
+        send(Loaded(inspector.engine.device))
         while (task := pipe.recv()) is not None:
-            pipe.send(inspect_shard(inspector, plan, task, pipe.send))
+            send(inspect_shard(inspector, plan, task, send))
     except MambaADError as error:
-        pipe.send(Failed(printable(str(error))))
+        send(Failed(printable(str(error))))
     except (EOFError, BrokenPipeError):  # the parent is at its end
         return
 
@@ -92,11 +102,10 @@ def _load(plan: Plan) -> Any:
 
 
 class Child(PipedProcess):
-    """A worker, as its parent sees it.
+    """A worker, as its parent sees it; begun, but not waited for.
 
-    Raises:
-        RunError: it cannot load the model.
-        Died: it ended while it loaded it.
+    Attributes:
+        device: that it computes on, once it is loaded.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -108,13 +117,18 @@ class Child(PipedProcess):
             "mambaad.shards",
         )
         self._limit = plan.image_seconds
-        try:
-            answer = self._answer(LOAD_SECONDS, None)
-            assert isinstance(answer, Loaded)
-            self.device = answer.device
-        except BaseException:
-            self.kill()
-            raise
+        self.device = ""
+
+    def load(self) -> None:
+        """Wait until it has its model.
+
+        Raises:
+            RunError: it cannot load the model.
+            Died: it ended while it loaded it.
+        """
+        answer = self._answer(LOAD_SECONDS, None)
+        assert isinstance(answer, Loaded)
+        self.device = answer.device
 
     def inspect(self, task: Task) -> Done:
         """Have a shard inspected.
@@ -124,20 +138,24 @@ class Child(PipedProcess):
             RunError: it cannot go on.
         """
         row: int | None = None
+        pause = 0.0
         try:
             self.pipe.send(task)
         except OSError as error:
             raise Died("the worker ended") from error
         while True:
-            answer = self._answer(self._limit, row)
+            limit = STORE_LIMIT if row is None else self._limit
+            answer = self._answer(limit, row, pause)
             if isinstance(answer, Done):
                 return answer
-            assert isinstance(answer, int)
-            row = answer
+            pause = answer.seconds if isinstance(answer, Waiting) else 0.0
+            if not isinstance(answer, Waiting):
+                assert answer is None or isinstance(answer, int)
+                row = answer
 
-    def _answer(self, seconds: float, row: int | None) -> Any:
+    def _answer(self, seconds: float, row: int | None, pause: float = 0.0) -> Any:
         try:
-            if not (self.pipe.poll(seconds) or self.pipe.poll(_GRACE)):
+            if not (self.pipe.poll(pause + seconds) or self.pipe.poll(_GRACE)):
                 raise Died(f"took longer than {seconds:g} s", row)
             answer = self.pipe.recv()
         except (EOFError, OSError) as error:

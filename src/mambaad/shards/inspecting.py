@@ -11,14 +11,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mambaad.data.decoding import Decoded, decode_bytes
-from mambaad.errors import DataError
+from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.file_errors import cannot_read
 from mambaad.files import file_digest, printable
 from mambaad.inspection.records import Record, record_of
 from mambaad.shards.manifest import Row, read_shard
 from mambaad.shards.plan import Plan
 from mambaad.shards.results import Done, Inspection, write_shard
-from mambaad.shards.stores import Place, first_line, is_url, read_url
+from mambaad.shards.stores import (
+    SHORT,
+    Patience,
+    Place,
+    first_line,
+    is_lasting,
+    is_url,
+    read_url,
+)
 from mambaad.types import Reading, Sample
 
 if TYPE_CHECKING:
@@ -41,22 +49,46 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """A worker waits for a store, for at most so many ``seconds`` until it says something again."""
+
+    seconds: float
+
+
+Step = int | Waiting | None
+"""What a worker is at: the row that it begins, the store that it waits for, or None, writing."""
+
+
+@dataclass(frozen=True)
 class Stored:
     """The image of a store's file, fetched when it is decoded; see :class:`mambaad.types.Sample`.
 
-    ``url``: of the file. ``row``: of the manifest.
+    ``url``: of the file. ``row``: of the manifest. ``patience``: with the store.
     """
 
     url: str
     row: Row
+    patience: Patience
 
     def decode(self, reading: Reading) -> Decoded:
-        """Fetch and decode the image (DataError)."""
+        """Fetch and decode the image.
+
+        Raises:
+            DataError: it cannot be read.
+            RunError: the store does not give it, or anything: no error of this image.
+        """
         try:
-            content = read_url(self.url)
+            content = read_url(self.url, self.patience)
+        except ConfigError as error:
+            raise DataError(str(error)) from error
         except OSError as error:
-            reason = first_line(error)
-            raise DataError(f"{self.url} cannot be read ({reason}); repair or remove it") from error
+            told = f"{self.url} cannot be read ({first_line(error)})"
+            if is_lasting(error):
+                raise DataError(f"{told}; repair or remove it") from error
+            raise RunError(
+                f"{told}; see to the store, the credentials and the permission to read it, then "
+                "go on with --resume"
+            ) from error
         digest = hashlib.sha256(content).hexdigest() if self.row.digest else None
         if problem := changed(self.row, len(content), digest):
             raise DataError(problem)
@@ -75,7 +107,7 @@ def changed(row: Row, size: int, digest: str | None) -> str | None:
 
 
 def inspect_shard(
-    inspector: Inspector, plan: Plan, task: Task, begin: Callable[[int], None]
+    inspector: Inspector, plan: Plan, task: Task, tell: Callable[[Step], None]
 ) -> Done:
     """Inspect the images of a shard, and write what comes of it.
 
@@ -83,19 +115,29 @@ def inspect_shard(
         inspector: has the model.
         plan: of the job.
         task: the shard.
-        begin: called with the number of each row before its image is looked at; if the task is not
-            careful, some rows ahead.
+        tell: called with each step, by any thread: with the number of a row before its image is
+            looked at; if the task is not careful, some rows ahead.
 
     Raises:
-        RunError: the manifest cannot be read, or the results not be written.
+        RunError: the manifest cannot be read, or the results not be written, or a store fails.
     """
-    place = Place(plan.out)
+    patience = Patience(plan.store_seconds, lambda seconds: tell(Waiting(seconds)))
+    place = Place(plan.out, patience)
     rows = [
         replace(row, problem=task.lost[number]) if number in task.lost else row
         for number, row in enumerate(read_shard(place, task.shard))
     ]
-    stream = inspect_rows(inspector, rows, plan.product, plan.time, task.is_careful, begin)
+    stream = inspect_rows(
+        inspector,
+        rows,
+        plan.product,
+        plan.time,
+        is_careful=task.is_careful,
+        begin=tell,
+        patience=patience,
+    )
     inspections = [_outcome(inspected, plan.maps) for inspected in stream]
+    tell(None)
     return write_shard(place, task.shard, inspections, inspector.size if plan.maps else None)
 
 
@@ -104,8 +146,11 @@ def inspect_rows(
     rows: Sequence[Row],
     product: str | None,
     time: str,
+    *,
+    base: str = "",
     is_careful: bool = False,
     begin: Callable[[int], None] = lambda number: None,
+    patience: Patience = SHORT,
 ) -> Iterator[Inspected]:
     """Inspect rows of a manifest as ``predict`` does images; yields each in its place.
 
@@ -114,7 +159,13 @@ def inspect_rows(
         rows: of the manifest; those with a ``problem`` are not looked at.
         product: of all images, if known.
         time: that the records carry.
-        is_careful, begin: see :func:`inspect_shard`.
+        base: the folder from which relative paths lead; by default this process's.
+        is_careful: whether images are taken one by one.
+        begin: called with the number of each row before its image is looked at.
+        patience: with stores.
+
+    Raises:
+        RunError: a store does not answer.
     """
     from mambaad.inspection.inspector import Inspected
     from mambaad.inspection.stream import Item, Observed
@@ -123,7 +174,7 @@ def inspect_rows(
         for number, row in enumerate(rows):
             if not row.problem:
                 begin(number)
-                yield _item(inspector, product, row)
+                yield _item(inspector, product, row, base, patience)
 
     def stream() -> Iterator[Inspected]:
         if is_careful:
@@ -140,20 +191,23 @@ def inspect_rows(
             inspected = Inspected(record, None, Observed(Item(Path(row.path))))
         else:
             inspected = next(inspections)
-        _name(inspected.record, row, time)
+        _name(inspected.record, row, time, base)
         yield inspected
 
 
-def _item(inspector: Inspector, product: str | None, row: Row) -> Item:
+def _item(
+    inspector: Inspector, product: str | None, row: Row, base: str, patience: Patience
+) -> Item:
     from mambaad.inspection.stream import Item
 
+    path = Path(row.path)
     if is_url(row.path):
-        held: object = Stored(row.path, row)
-    elif problem := _problem_of_file(row):
+        held: object = Stored(row.path, row, patience)
+    elif problem := _problem_of_file(row, path := base / path):
         held = Refused(problem)
     else:
-        return inspector.item(row.path, product)
-    sample = Sample(Path(row.path), "", reading=inspector.reading, held=held)
+        return inspector.item(path, product)
+    sample = Sample(path, "", reading=inspector.reading, held=held)
     return Item.of(sample, product)
 
 
@@ -168,9 +222,8 @@ class Refused:
         raise DataError(self.problem)
 
 
-def _problem_of_file(row: Row) -> str | None:
+def _problem_of_file(row: Row, path: Path) -> str | None:
     """Why a file is not to be inspected; None if it is, or if reading it will say why not."""
-    path = Path(row.path)
     try:
         size = path.stat().st_size
         digest = file_digest(path) if row.digest else None
@@ -178,16 +231,19 @@ def _problem_of_file(row: Row) -> str | None:
         return None
     except OSError as error:
         return cannot_read(path, error, "repair or remove it")
+    except ValueError:  # of a zero in it
+        return f"{printable(path)} is no name of a file; correct or remove it"
     return changed(row, size, digest)
 
 
-def _name(record: Record, row: Row, time: str) -> None:
+def _name(record: Record, row: Row, time: str, base: str) -> None:
     """Give a record the path of its row as ``predict`` writes it, and the job's time."""
-    name = printable(row.path)
+    name, path = printable(row.path), Path(row.path)
+    read_as = path if is_url(row.path) else base / path
     record.path = name if is_url(row.path) else Path(name).as_posix()
     record.time, record.defect_type = time, None
-    if record.error is not None and is_url(row.path):  # as a path it has but one /
-        record.error = record.error.replace(printable(Path(row.path)), name)
+    if record.error is not None:  # as a path, a URL has but one /
+        record.error = record.error.replace(printable(read_as), record.path)
 
 
 def _outcome(inspected: Inspected, keeps_maps: bool) -> Inspection:

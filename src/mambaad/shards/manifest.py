@@ -82,7 +82,7 @@ def read_shard(place: Place, shard: int) -> list[Row]:
         RunError: there is no such manifest, or it is damaged.
     """
     try:
-        table = retried(lambda: _opened(place.url).read_row_group(shard))
+        table = retried(lambda: _opened(place.url).read_row_group(shard), place.patience)
     except (OSError, pa.ArrowException, IndexError) as error:
         raise RunError(
             f"{place.name_of(MANIFEST)} cannot be read ({first_line(error)}); restore it, or begin "

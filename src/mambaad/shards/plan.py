@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mambaad.shards.results import Done
+from mambaad.shards.stores import STORE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Plan:
     ``time``: that records carry. ``image_seconds``: how long one image may take; longer is as a
     worker that died.
     ``base``: the folder from which relative paths lead. ``public_key``: of who must have signed it.
+    ``store_seconds``: how long a worker waits for a store that fails, before the job ends.
     """
 
     source: str
@@ -32,6 +34,7 @@ class Plan:
     maps: bool = False
     image_seconds: float = 120.0
     public_key: str | None = None
+    store_seconds: float = STORE_SECONDS
 
 
 class Executor(Protocol):

@@ -40,7 +40,12 @@ class Processes:
         if not shards:
             return
         first = Worker(plan, self._note)
-        is_gpu = first.start().device != "cpu"
+        try:
+            is_gpu = first.start().device != "cpu"
+        except BaseException:
+            first.stop()
+            first.end()
+            raise
         wanted = self._workers or (1 if is_gpu else cores())
         more = [Worker(plan, self._note) for _ in range(min(wanted, len(shards)) - 1)]
         workers = [first, *more]
@@ -50,6 +55,7 @@ class Processes:
 
         def serve(worker: Worker) -> None:
             try:
+                worker.start()  # before it takes a shard, for which the others would have to wait
                 while True:
                     with taking:
                         shard = next(left, None)

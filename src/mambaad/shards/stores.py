@@ -8,7 +8,8 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -18,9 +19,13 @@ from mambaad.errors import ConfigError, RunError
 from mambaad.file_errors import cannot_write
 from mambaad.files import open_regular, written_whole
 
-ATTEMPTS = 6
-"""How often a store is asked before its error counts."""
-_FIRST_PAUSE = 0.1  # seconds, doubled after each attempt
+SHORTLY = 4.0
+"""Seconds that somebody who waits for a command waits for a store: six attempts."""
+STORE_SECONDS = 300.0
+"""Seconds that a worker waits for a store by default, as a job may have begun days before."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0  # seconds, doubled after each attempt
+ATTEMPT_SECONDS = 120.0
+"""Seconds that an attempt may take: a store's own client tries again several times, too."""
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://([^/]*)/*(.*)", re.DOTALL)  # not C:\
 _FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -45,6 +50,7 @@ def located(url: str) -> tuple[Any, str]:
 
     Raises:
         ConfigError: no store that pyarrow knows.
+        OSError: the store does not answer.
     """
     found = _URL.fullmatch(url)
     assert found is not None  # is_url
@@ -57,7 +63,7 @@ def located(url: str) -> tuple[Any, str]:
 def _system(scheme: str, host: str) -> tuple[Any, str]:
     try:
         system, root = fs.FileSystem.from_uri(f"{scheme}://{host}/")
-    except (ArrowException, OSError, ImportError) as error:
+    except (ArrowException, ValueError, ImportError) as error:
         raise ConfigError(
             f"{scheme}://{host} is no store that can be opened ({first_line(error)}); give a "
             "folder, or the URL of a store such as s3://BUCKET/FOLDER"
@@ -70,36 +76,63 @@ def first_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def retried(action: Callable[[], T]) -> T:
+def is_lasting(error: OSError) -> bool:
+    """Whether an error is of the file that was asked for, and not of its store."""
+    return isinstance(error, _FOR_GOOD)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a store that fails.
+
+    ``seconds``: of the pauses between attempts together. ``waiting``: called by any thread with the
+    most seconds until it is called again: before each pause and attempt, and with 0 in the end.
+    """
+
+    seconds: float = SHORTLY
+    waiting: Callable[[float], None] = lambda seconds: None
+
+
+SHORT = Patience()
+
+
+def retried(action: Callable[[], T], patience: Patience = SHORT) -> T:
     """Do something with a store, again after an error that may pass.
 
     Raises:
-        OSError: it is not there or not allowed, or fails each of :data:`ATTEMPTS` times.
+        OSError: what was asked for is not there or not allowed, or the store fails until patience
+            is at its end.
     """
-    pause = _FIRST_PAUSE
-    for _ in range(ATTEMPTS - 1):
+    pause, waited = _FIRST_PAUSE, 0.0
+    patience.waiting(ATTEMPT_SECONDS)
+    while True:
         try:
-            return action()
-        except _FOR_GOOD:
-            raise
-        except OSError:
-            time.sleep(pause * (0.5 + random.random()))  # not all workers at once
-            pause *= 2
-    return action()
+            found = action()
+        except OSError as error:
+            waited += pause
+            if is_lasting(error) or waited > patience.seconds:
+                raise
+        else:
+            patience.waiting(0.0)
+            return found
+        shaken = pause * (0.5 + random.random())  # not all workers at once
+        patience.waiting(shaken + ATTEMPT_SECONDS)
+        time.sleep(shaken)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def read_url(url: str) -> bytes:
-    """Read a file of a store (OSError: see :func:`retried`)."""
-    system, path = located(url)
+def read_url(url: str, patience: Patience = SHORT) -> bytes:
+    """Read a file of a store (OSError: see :func:`retried`; ConfigError: see :func:`located`)."""
 
     def read() -> bytes:
+        system, path = located(url)
         with system.open_input_file(path) as file:
             content: bytes = file.read()
             if len(content) != file.size():
                 raise OSError(f"{url} was read in part only")
             return content
 
-    return retried(read)
+    return retried(read, patience)
 
 
 class Place:
@@ -109,13 +142,15 @@ class Place:
 
     Args:
         url: a path, or the URL of a store.
+        patience: with the store.
 
     Attributes:
         folder: its path; None if it is in a store.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience: Patience = SHORT) -> None:
         self.url = plain(url)
+        self.patience = patience
         self.folder = None if is_url(self.url) else Path(self.url)
 
     def __str__(self) -> str:
@@ -131,14 +166,14 @@ class Place:
             with self.sink(name) as file:
                 file.write(content)
             return
-        system, path = located(self.name_of(name))
 
         def put() -> None:
+            system, path = located(self.name_of(name))
             with system.open_output_stream(path) as stream:
                 stream.write(content)
 
         try:
-            retried(put)
+            retried(put, self.patience)
         except OSError as error:
             raise self._cannot_write(name, error) from error
 
@@ -169,16 +204,20 @@ class Place:
     def read(self, name: str) -> bytes:
         """Read a file (OSError)."""
         if self.folder is None:
-            return read_url(self.name_of(name))
+            return read_url(self.name_of(name), self.patience)
         with open_regular(self.folder / name) as file:
             return file.read()
 
     def open(self, name: str) -> AbstractContextManager[Any]:
         """Open a file whose parts are read in any order (OSError)."""
         if self.folder is None:
-            system, path = located(self.name_of(name))
-            opened: AbstractContextManager[Any] = retried(lambda: system.open_input_file(path))
-            return opened
+
+            def opened() -> AbstractContextManager[Any]:
+                system, path = located(self.name_of(name))
+                file: AbstractContextManager[Any] = system.open_input_file(path)
+                return file
+
+            return retried(opened, self.patience)
         file: BinaryIO = open_regular(self.folder / name)
         return file
 
@@ -186,8 +225,7 @@ class Place:
         """Whether there is such a file (OSError)."""
         if self.folder is not None:
             return (self.folder / name).is_file()
-        system, path = located(self.name_of(name))
-        info = retried(lambda: system.get_file_info(path))
+        (info,) = self._infos(lambda path: [path], name)
         return bool(info.type == fs.FileType.File)
 
     def names(self, folder: str) -> list[str]:
@@ -197,6 +235,30 @@ class Place:
                 return sorted(os.listdir(self.folder / folder))  # noqa: PTH208  # quick
             except FileNotFoundError:
                 return []
-        system, path = located(self.name_of(folder))
-        selector = fs.FileSelector(path, allow_not_found=True)
-        return sorted(info.base_name for info in retried(lambda: system.get_file_info(selector)))
+        found = self._infos(lambda path: fs.FileSelector(path, allow_not_found=True), folder)
+        return sorted(info.base_name for info in found)
+
+    def times(self, folder: str) -> dict[str, float]:
+        """When the files of a folder in a store were written, by its clock, in s (OSError)."""
+        assert self.folder is None
+        found = self._infos(lambda path: fs.FileSelector(path, allow_not_found=True), folder)
+        return {info.base_name: info.mtime_ns / 1e9 for info in found}
+
+    def remove(self, name: str) -> None:
+        """Remove a file of a store, if it is there (OSError)."""
+        assert self.folder is None
+
+        def delete() -> None:
+            system, path = located(self.name_of(name))
+            system.delete_file(path)
+
+        with suppress(FileNotFoundError):
+            retried(delete, self.patience)
+
+    def _infos(self, asked: Callable[[str], Any], name: str) -> list[Any]:
+        def ask() -> list[Any]:
+            system, path = located(self.name_of(name))
+            infos: list[Any] = system.get_file_info(asked(path))
+            return infos
+
+        return retried(ask, self.patience)

@@ -32,7 +32,7 @@ class Worker:
 
     Args:
         plan: of the job.
-        started: called with each new process.
+        started: called with each new process that has its model.
     """
 
     def __init__(self, plan: Plan, started: Callable[[Child], None] = lambda child: None) -> None:
@@ -48,18 +48,25 @@ class Worker:
             Stopped: :meth:`stop` was called.
         """
         for attempt in range(1, _MOST_STARTS + 1):
-            if self._child is None and not self._is_stopped.is_set():
-                try:
-                    self._child = Child(self._plan)
-                except Died as death:
-                    say(f"a worker did not start: {death.reason} while it loaded the model")
-                    self._is_stopped.wait(_PAUSE * attempt)
-                    continue
-                self._started(self._child)
             if self._is_stopped.is_set():
                 raise Stopped
             if self._child is not None:
                 return self._child
+            child = self._child = Child(self._plan)  # which stop() may end from now on
+            if self._is_stopped.is_set():
+                raise Stopped
+            try:
+                child.load()
+            except Died as death:
+                self._drop(child)
+                if not self._is_stopped.is_set():
+                    say(f"a worker did not start: {death.reason} while it loaded the model")
+                    self._is_stopped.wait(_PAUSE * attempt)
+            else:
+                self._started(child)
+                return child
+        if self._is_stopped.is_set():
+            raise Stopped
         raise RunError(
             f"{self._plan.source} could not be loaded in {_MOST_STARTS} attempts: the worker "
             "ended each time; see whether the memory suffices, or give fewer --workers"
@@ -90,9 +97,11 @@ class Worker:
                     if elsewhere == _MOST_STARTS:
                         raise RunError(
                             f"shard {shard} could not be inspected in {elsewhere} attempts: "
-                            f"{death.reason} before its first image"
+                            f"{death.reason} while it read the manifest or wrote; see to the "
+                            "memory and the store, then go on with --resume"
                         ) from death
-                elif is_careful:
+                    continue
+                if is_careful:
                     deaths[death.row] += 1
                     if deaths[death.row] >= DEATHS:
                         lost[death.row] = _reason(death)

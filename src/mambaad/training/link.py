@@ -12,6 +12,7 @@ import contextlib
 import os
 import queue
 import secrets
+import selectors
 import socket
 import sys
 import threading
@@ -30,7 +31,8 @@ _SILENT_S, _PROBE_S, _PROBES = 10, 5, 4
 _GRACE_S = 15.0
 """Seconds for the main thread to end by itself: to write what it writes, or by an error of the
 collective that it is in."""
-_MOST_TOKEN = 100
+_TOKEN, _RANK = 32, 8
+"""Characters of a greeting: the token, and the rank with leading zeros."""
 
 Address = tuple[str, int, str]
 """Host, port, and a token that shows who is one of us."""
@@ -175,31 +177,48 @@ def listen(host: str) -> tuple[socket.socket, Address]:
         server = socket.create_server((host, 0), family=family)
     except OSError:  # an address that leads here, but is not this machine's own
         server = socket.create_server(("", 0), family=family)
-    return server, (host, server.getsockname()[1], secrets.token_hex(16))
+    return server, (host, server.getsockname()[1], secrets.token_hex(_TOKEN // 2))
 
 
 def accept(server: socket.socket, address: Address, launch: Launch, advice: str) -> Link:
-    """Wait for all others (RunError: some have not come within 5 min)."""
+    """Wait for all others (RunError: some have not come within 5 min).
+
+    Whoever connects is greeted beside the others: one that says nothing, or half of what it should,
+    keeps nobody waiting.
+    """
+    missing = set(range(1, launch.processes))
     peers: dict[int, Peer] = {}
     until = time.monotonic() + JOIN_S
-    with server:
-        while len(peers) < launch.processes - 1:
-            server.settimeout(max(until - time.monotonic(), 0.001))
-            try:
-                peer = _peer(server.accept()[0])
-            except TimeoutError:
-                for peer in peers.values():
-                    peer.close()
-                missing = sorted(set(range(1, launch.processes)) - set(peers))
-                raise RunError(
-                    f"of {launch.processes} processes {_listed(missing)} did not come within "
-                    f"{JOIN_S / 60:.0f} min; see their messages, then {advice}"
-                ) from None
-            rank = _rank(peer, address[2])
-            if rank is None:
-                peer.close()
-            else:
-                peers[rank] = peer
+    with server, selectors.DefaultSelector() as waiting:
+        server.setblocking(False)
+        waiting.register(server, selectors.EVENT_READ)
+        while missing and (left := until - time.monotonic()) > 0:
+            for key, _ in waiting.select(left):
+                if key.data is None:
+                    with contextlib.suppress(BlockingIOError):  # it has gone again
+                        connected = server.accept()[0]
+                        connected.setblocking(False)
+                        waiting.register(connected, selectors.EVENT_READ, (connected, bytearray()))
+                    continue
+                connected, said = key.data
+                if not _is_greeted(connected, said):
+                    continue
+                waiting.unregister(connected)
+                if (rank := _rank(said, address[2])) in missing:
+                    missing.remove(rank)
+                    peers[rank] = _peer(connected)
+                else:
+                    connected.close()
+        for key in waiting.get_map().values():
+            if key.data:
+                key.data[0].close()
+    if missing:
+        for peer in peers.values():
+            peer.close()
+        raise RunError(
+            f"of {launch.processes} processes {_listed(sorted(missing))} did not come within "
+            f"{JOIN_S / 60:.0f} min; see their messages, then {advice}"
+        )
     return Link(launch, peers, advice)
 
 
@@ -207,8 +226,9 @@ def connect(address: Address, launch: Launch, advice: str) -> Link:
     """Connect with the first process (RunError: it is not there)."""
     host, port, token = address
     try:
-        peer = _peer(socket.create_connection((host, port), timeout=60))
-        peer.messages.send_bytes(f"{token} {launch.rank}".encode())
+        connected = socket.create_connection((host, port), timeout=60)
+        connected.sendall(f"{token}{launch.rank:0{_RANK}}".encode())
+        peer = _peer(connected)
     except OSError as error:
         raise RunError(
             f"process 0 cannot be reached at {host}:{port} ({error.strerror or error}); open that "
@@ -217,15 +237,22 @@ def connect(address: Address, launch: Launch, advice: str) -> Link:
     return Link(launch, {0: peer}, advice)
 
 
-def _rank(peer: Peer, token: str) -> int | None:
-    """Read which of us has connected; None: a stranger has."""
+def _is_greeted(connected: socket.socket, said: bytearray) -> bool:
+    """Read on in a greeting; whether it is at its end."""
     try:
-        if not peer.messages.poll(10):
-            return None
-        said, _, rank = peer.messages.recv_bytes(_MOST_TOKEN).decode().partition(" ")
-        return int(rank) if secrets.compare_digest(said, token) else None
-    except (OSError, EOFError, ValueError, TypeError):  # of text that is not ASCII, or no number
-        return None
+        more = connected.recv(_TOKEN + _RANK - len(said))
+    except BlockingIOError:
+        return False
+    except OSError:
+        more = b""
+    said += more
+    return not more or len(said) == _TOKEN + _RANK
+
+
+def _rank(said: bytearray, token: str) -> int:
+    """Which of us has greeted; -1: a stranger has."""
+    is_one_of_us = secrets.compare_digest(bytes(said[:_TOKEN]), token.encode())
+    return int(said[_TOKEN:]) if is_one_of_us and said[_TOKEN:].isdigit() else -1
 
 
 def _peer(connected: socket.socket) -> Peer:

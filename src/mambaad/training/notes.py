@@ -14,12 +14,15 @@ FEW_STEPS = 100
 """After fewer steps the loss still falls fast, whatever the recipe."""
 
 
-def notes_on_length(config: TrainConfig, classes: Sequence[ProductClass]) -> list[str]:
+def notes_on_length(
+    config: TrainConfig, classes: Sequence[ProductClass], samples: int
+) -> list[str]:
     """Say which classes have few good parts, and that there are few steps; nothing else.
 
     Args:
         config: epochs and batch size.
         classes: as they are trained on, held-out parts removed.
+        samples: their images, or the views of them, of which an epoch has each.
     """
     notes = []
     few = [f"{c.name} {len(c.train)}" for c in classes if len(c.train) < FEW_PARTS]
@@ -28,8 +31,7 @@ def notes_on_length(config: TrainConfig, classes: Sequence[ProductClass]) -> lis
             f"few good parts to train on: {', '.join(few)}; good parts unlike these will look "
             f"defective, so give {FEW_PARTS} or more of each class if you can"
         )
-    images = sum(len(c.train) for c in classes)
-    steps = len(epoch_batches(images, config.batch_size, config.devices, config.seed, 0))
+    steps = len(epoch_batches(samples, config.batch_size, config.devices, config.seed, 0))
     if config.epochs * steps < FEW_STEPS:
         enough = -(-FEW_STEPS // steps)
         notes.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -21,12 +21,13 @@ from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.records import Record
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import ProgressBar, say
+from mambaad.shards.claim import claimed
 from mambaad.shards.job import Job, identity_of, read_job, write_job
 from mambaad.shards.manifest import write_manifest
 from mambaad.shards.plan import Executor, Plan
 from mambaad.shards.processes import Processes
 from mambaad.shards.results import DONE, LINES, MAPS, PARQUET, Done, finished, part, read_done
-from mambaad.shards.stores import Place, first_line, is_url, plain
+from mambaad.shards.stores import STORE_SECONDS, Place, first_line, is_url, plain
 from mambaad.workflows.inspect_sources import find_rows
 
 SHARD_SIZE = 256
@@ -94,6 +95,7 @@ def inspect(
     maps: bool = False,
     digests: bool = False,
     image_seconds: float = IMAGE_SECONDS,
+    store_seconds: float = STORE_SECONDS,
     time: str | None = None,
     report: Path | None = None,
 ) -> Summary:
@@ -116,6 +118,8 @@ def inspect(
         maps: keep the anomaly maps, as float16.
         digests: keep the SHA-256 of each file, and inspect only what still has it.
         image_seconds: how long an image may take.
+        store_seconds: how long workers wait for a store that fails; then the job ends, and can be
+            resumed.
         time: that the records carry, ISO 8601; by default that of the job's begin.
         report: a folder of results that is not searched for images.
 
@@ -129,6 +133,8 @@ def inspect(
         raise ConfigError(f"--shard-size: expected 1 or more, got {shard_size}")
     if image_seconds <= 0:
         raise ConfigError(f"--image-seconds: expected more than 0, got {image_seconds:g}")
+    if store_seconds < 0:
+        raise ConfigError(f"--store-seconds: expected 0 or more, got {store_seconds:g}")
     place = Place(str(out))
     with opened(source) as run:
         config = read_config(run)
@@ -171,6 +177,7 @@ def inspect(
             max_pixels=max_pixels,
             maps=maps,
             image_seconds=image_seconds,
+            store_seconds=store_seconds,
             public_key=_absolute(str(key)) if key else None,
         )
         return _executed(place, job, plan, executor or Processes())
@@ -184,18 +191,35 @@ def _begun(place: Place, wanted: Job, resume: bool, report: Path | None, has_tim
     """Begin a job, or go on with the one that is there."""
     former = read_job(place)
     if former is None:
-        rows = find_rows(wanted.sources, place.folder, report, digests=wanted.digests)
-        with ProgressBar("listing"):
-            count = write_manifest(place, rows, wanted.shard_size)
-        shards = -(-count // wanted.shard_size)
-        job = wanted.model_copy(update={"rows": count, "shards": shards})
-        write_job(place, job)
-        return job
+        with nullcontext(_nothing) if place.folder else claimed(place) as check:
+            return _new(place, wanted, report, check)
     if not resume:
         raise RunError(
             f"{place} has the results of a job already; go on with it by --resume, or give another "
             "--out"
         )
+    _check_same(place, former, wanted, has_time)
+    return former
+
+
+def _nothing() -> None:
+    """A folder of this machine is locked: there is nothing to check."""
+
+
+def _new(place: Place, wanted: Job, report: Path | None, check: Callable[[], None]) -> Job:
+    """List the images, and begin a job."""
+    rows = find_rows(wanted.sources, place.folder, report, digests=wanted.digests)
+    with ProgressBar("listing"):
+        count = write_manifest(place, rows, wanted.shard_size)
+    shards = -(-count // wanted.shard_size)
+    job = wanted.model_copy(update={"rows": count, "shards": shards})
+    check()
+    write_job(place, job)
+    return job
+
+
+def _check_same(place: Place, former: Job, wanted: Job, has_time: bool) -> None:
+    """Refuse to go on with a job that had other settings (ConfigError)."""
     expected = {**wanted.model_dump(), "rows": former.rows, "shards": former.shards}
     if not has_time:
         expected["time"] = former.time
@@ -206,7 +230,6 @@ def _begun(place: Place, wanted: Job, resume: bool, report: Path | None, has_tim
                 f"{flag}: {place} was begun with {_shown(value)}, got {_shown(expected[name])}; "
                 "give the same to resume it, or another --out"
             )
-    return former
 
 
 _FLAGS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.records import Record
 from mambaad.progress import ProgressBar
 from mambaad.shards.inspecting import inspect_rows
-from mambaad.shards.manifest import read_shard
+from mambaad.shards.manifest import Row, read_shard
 from mambaad.shards.results import read_columns
 from mambaad.types import Verdict
 from mambaad.workflows.inspect import Summary
@@ -131,9 +132,8 @@ def write_page(
     with locked(folder, make=True), ProgressBar("drawing the page") as bar:
         page, done = InspectionPage(folder, inspector, None), 0
         for shard, numbers in shards.items():
-            rows = read_shard(summary.place, shard)
-            selected = [rows[number] for number in numbers]
-            for inspected in inspect_rows(inspector, selected, job.product, job.time):
+            rows = _with_errors(summary, shard, numbers)
+            for inspected in inspect_rows(inspector, rows, job.product, job.time, base=job.base):
                 page.add(inspected)
                 done += 1
                 bar.update(done, len(sample))
@@ -142,20 +142,40 @@ def write_page(
             "Products": ", ".join(inspector.products) or "unknown",
             "Image size": " x ".join(map(str, inspector.size)),
         }
-        images = summary.rows - summary.skipped
-        lead = f"{done} of {images} images: the worst flagged ones, and others by chance."
-        return page.write("Inspection", facts, {"All images": _table(summary)}, lead=lead)
+        tables = {"All images": _table(summary)}
+        lead = _lead(summary, done)
+        return page.write("Inspection", facts, tables, lead=lead, counted="Images on this page")
+
+
+def _with_errors(summary: Summary, shard: int, numbers: list[int]) -> list[Row]:
+    """Read rows of a shard; those without a result are not inspected again, as one may kill."""
+    rows = read_shard(summary.place, shard)
+    errors = read_columns(summary.place, shard, ["error"])["error"].to_pylist()
+    return [replace(rows[n], problem=errors[n] or rows[n].problem) for n in numbers]
+
+
+def _lead(summary: Summary, shown: int) -> str:
+    """What came out of all images, and which of them are shown."""
+    images = summary.rows - summary.skipped
+    found = [f"{number:,} {verdict}" for verdict, number in summary.by_verdict.most_common()]
+    if summary.errors:
+        found.append(f"{summary.errors:,} not inspected")
+    counts = f"{images:,} images{': ' + ', '.join(found) if found else ''}."
+    return f"{counts} Below: {shown} of them, the worst flagged ones and others by chance."
 
 
 def _table(summary: Summary) -> list[list[str]]:
     """The numbers of all images by product and verdict; the page's own are of those it shows."""
-    verdicts = [*(verdict.value for verdict in Verdict), ""]
-    rows = [["class", *verdicts[:-1], "no verdict"]]
-    products = sorted({product for product, _ in summary.verdicts})
-    for product in products:
-        numbers = [str(summary.verdicts[product, verdict]) for verdict in verdicts]
-        rows.append([product or "unknown", *numbers])
-    totals = [str(sum(summary.verdicts[p, verdict] for p in products)) for verdict in verdicts]
-    rows.append(["all", *totals])
-    rows.append(["errors", str(summary.errors), *[""] * (len(verdicts) - 1)])
+    verdicts = [verdict.value for verdict in Verdict]
+    has_none = any(not verdict for _, verdict in summary.verdicts)
+    shown = [*verdicts, *([""] if has_none else [])]
+    products = {product for product, _ in summary.verdicts}
+    names = sorted(products | {""} if summary.errors else products)
+    rows = [["class", "images", *verdicts, *(["no verdict"] if has_none else []), "errors"]]
+    for name in [*names, None]:
+        asked = names if name is None else [name]
+        counts = [sum(summary.verdicts[p, verdict] for p in asked) for verdict in shown]
+        errors = summary.errors if "" in asked else 0  # what has none has no product either
+        label = "all" if name is None else name or "unknown"
+        rows.append([label, *map(str, (sum(counts) + errors, *counts, errors))])
     return rows

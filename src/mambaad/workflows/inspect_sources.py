@@ -6,6 +6,7 @@ import glob
 import hashlib
 import itertools
 import os
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -17,11 +18,19 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from mambaad.data.walk import Unread, is_image, is_visible, unread_file
-from mambaad.errors import DataError
+from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import file_digest, open_regular, printable
 from mambaad.shards.manifest import Row
-from mambaad.shards.stores import first_line, is_url, located, plain, read_url, retried
+from mambaad.shards.stores import (
+    first_line,
+    is_lasting,
+    is_url,
+    located,
+    plain,
+    read_url,
+    retried,
+)
 from mambaad.workflows.predict_inputs import find_inputs
 
 MANIFESTS = (".parquet", ".csv")
@@ -32,6 +41,7 @@ _COLUMNS = {
     "mtime_ns": pa.int64(),
     "digest": pa.string(),
 }
+_SHA256 = re.compile("[0-9a-f]{64}")
 _BLOCK = 2**22  # bytes of a CSV that are read at a time
 
 
@@ -113,8 +123,10 @@ def _with_digest(row: Row) -> Row:
         return row
     try:
         digest = _digest_of(row.path)
-    except OSError:  # reading it says why
-        return row
+    except (OSError, ConfigError, ValueError) as error:
+        if is_url(row.path) and isinstance(error, OSError) and not is_lasting(error):
+            raise _cannot_list(row.path, error) from error
+        return row  # reading it says why
     return Row(row.path, row.size, row.mtime_ns, digest)
 
 
@@ -126,8 +138,8 @@ def _digest_of(path: str) -> str:
 
 def _stored(url: str) -> Iterator[Row]:
     """List the files of a store at and below a URL, sorted."""
-    system, path = located(url)
     try:
+        system, path = retried(lambda: located(url))
         at = retried(lambda: system.get_file_info(path))
         if at.type == fs.FileType.File:
             yield Row(url, at.size, at.mtime_ns)
@@ -135,10 +147,7 @@ def _stored(url: str) -> Iterator[Row]:
         selector = fs.FileSelector(path, recursive=True)
         found = retried(lambda: system.get_file_info(selector))
     except OSError as error:
-        raise DataError(
-            f"{url} cannot be listed ({first_line(error)}); check it, and the endpoint, region "
-            "and credentials in the environment"
-        ) from error
+        raise _cannot_list(url, error) from error
     top, files = path.rstrip("/"), [info for info in found if info.type == fs.FileType.File]
     is_any = False
     for info in sorted(files, key=lambda info: info.path):
@@ -156,6 +165,13 @@ def _stored(url: str) -> Iterator[Row]:
         raise DataError(f"no images in {url}; give images or their folder")
 
 
+def _cannot_list(url: str, error: OSError) -> DataError:
+    return DataError(
+        f"{url} cannot be listed ({first_line(error)}); check it, and the endpoint, region and "
+        "credentials in the environment"
+    )
+
+
 def _listed(name: str) -> Iterator[Row]:
     """Read a manifest: relative paths in it lead from its folder."""
     batches = _parquet_batches(name) if name.lower().endswith(".parquet") else _csv_batches(name)
@@ -170,18 +186,25 @@ def _listed(name: str) -> Iterator[Row]:
             if not path:
                 raise DataError(f"{name}, row {number}: it has no path; add it, or remove the row")
             is_whole = not folder or is_url(path) or os.path.isabs(path)  # noqa: PTH117  # quick
-            row = Row(plain(path) if is_whole else f"{folder}/{path}", size, mtime_ns, digest)
-            yield row if size is not None or is_url(row.path) else _with_size(row)
+            whole = plain(path) if is_whole else f"{folder}/{path}"
+            yield _row(whole, size, mtime_ns, (digest or "").strip().lower() or None)
     if not number:
         raise DataError(f"{name} lists no images; give a manifest with a row for each")
 
 
-def _with_size(row: Row) -> Row:
-    try:
-        found = os.stat(row.path)  # noqa: PTH116  # quick
-    except OSError:  # reading it says why
+def _row(path: str, size: int | None, mtime_ns: int | None, digest: str | None) -> Row:
+    """A row of a manifest, with what it does not say of its file."""
+    row = Row(path, size, mtime_ns, digest)
+    if digest is not None and not _SHA256.fullmatch(digest):
+        problem = f"{printable(path)} is listed with '{printable(digest)}', which is no SHA-256"
+        return Row(path, problem=f"{problem}; correct the manifest, or leave the cell empty")
+    if size is not None or is_url(path):
         return row
-    return Row(row.path, found.st_size, found.st_mtime_ns, row.digest)
+    try:
+        found = os.stat(path)  # noqa: PTH116  # quick
+    except (OSError, ValueError):  # reading it says why
+        return row
+    return Row(path, found.st_size, found.st_mtime_ns, digest)
 
 
 def _parquet_batches(name: str) -> Iterator[Any]:

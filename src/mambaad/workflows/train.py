@@ -383,7 +383,7 @@ def _train_run(
     for line in notes_on_images(config, classes, held_out, len(samples)):
         say(line)
     if not resume:
-        for line in notes_on_length(config, classes):
+        for line in notes_on_length(config, classes, len(samples)):
             warn(line)
 
     if launch and link:
