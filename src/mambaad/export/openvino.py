@@ -7,14 +7,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mambaad.errors import ConfigError
-from mambaad.inference.exported.engine import one_line
+from mambaad.inference.exported.one_line import one_line
 
 if TYPE_CHECKING:
     import onnx
 
 
 def write_openvino(model: onnx.ModelProto, folder: Path) -> None:
-    """Convert an ONNX model, in float32.
+    """Convert an ONNX model, in its own precision.
 
     Writes ``model.xml`` and ``model.bin``, in which our operator is one node, and ``plain.xml``
     and ``plain.bin``, in which its definition takes its place.
@@ -44,6 +44,6 @@ def write_openvino(model: onnx.ModelProto, folder: Path) -> None:
             try:
                 converted = core.read_model(path)
             except RuntimeError as error:
-                reason = one_line(error)
+                reason = one_line(error, f"{temporary}/")
                 raise ConfigError(f"OpenVINO cannot convert this model ({reason})") from error
             openvino.save_model(converted, folder / f"{name}.xml", compress_to_fp16=False)

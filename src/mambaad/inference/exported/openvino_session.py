@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 
 from mambaad.errors import ConfigError
 from mambaad.inference.exported.kernel import Kernel, without_kernel
+from mambaad.inference.exported.one_line import one_line
 from mambaad.inference.exported.threads import threads
 from mambaad.ops import native_module
 from mambaad.ops.scan_operator import DOMAIN, OPERATOR
@@ -38,16 +39,20 @@ class OpenVinoSession:
             import openvino
         except ImportError as error:
             raise ConfigError(MISSING) from error
-        self.has_kernel = kernel in ("auto", "required")
-        if self.has_kernel and native_module.MODULE is None:
-            self.has_kernel = False
-            without_kernel(kernel or "auto", ConfigError(native_module.MISSING))
+        core: Any = openvino.Core()
+        self.has_kernel = False
+        if kernel in ("auto", "required"):
+            try:
+                core = _core_with_kernel()
+                self.has_kernel = True
+            except ConfigError as problem:
+                without_kernel(kernel, problem)
         # A model without our operator is the same twice.
-        core: Any = core_with_operator() if self.has_kernel else openvino.Core()
         name = "model" if self.has_kernel else "plain"
         graph, weights = files[f"{name}.xml"], files[f"{name}.bin"]
         model = core.read_model(bytes(graph), bytes(weights))
-        # By default it computes in bfloat16 where the processor has it.
+        # By default it computes in bfloat16 where the processor has it, the maps too. In graphs
+        # exported with bfloat16 the products still are, by their types.
         exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
         self._model: Any = core.compile_model(model, "CPU", exact)
         self._names = [output.get_any_name() for output in self._model.outputs]
@@ -56,6 +61,19 @@ class OpenVinoSession:
         """See :meth:`mambaad.inference.exported.engine.Session.run`."""
         found = self._model([np.ascontiguousarray(images)])
         return {name: np.array(found[i]) for i, name in enumerate(self._names)}
+
+
+def _core_with_kernel() -> Any:
+    """:func:`core_with_operator`, whose kernel is there (ConfigError)."""
+    if native_module.MODULE is None:
+        raise ConfigError(native_module.MISSING)
+    try:
+        return core_with_operator()
+    except Exception as error:  # OpenVINO has errors of its own
+        raise ConfigError(
+            f"OpenVINO does not take mambaad's operator ({one_line(error)}); install the version "
+            "of openvino that mambaad was tested with"
+        ) from error
 
 
 def core_with_operator() -> Any:
