@@ -87,7 +87,7 @@ def check_target(target: str, precision: str, *, has_data: bool) -> None:
         raise ConfigError(f"--to: expected one of {', '.join(targets)}, got '{target}'")
     precisions = sorted(known for name, known in WRITERS if name == target)
     if precision not in precisions:
-        reason = _REASONS.get((target, precision))  # type: ignore[call-overload]
+        reason = _REASONS.get((target, precision))
         because = f" ({reason})" if reason else ""
         raise ConfigError(
             f"--precision: {target} has {' and '.join(precisions)}, got '{precision}'{because}; "
