@@ -3,7 +3,7 @@
     python benchmarks/export_parity.py DATA --encoder-weights FILE --out DIR --json FILE
     python benchmarks/export_parity.py DATA --run RUN --out DIR --json FILE
 
-Trains a ResNet-18 by the recipe ``fast`` (shortened: see ``EPOCHS``) unless a RUN is given, and
+Trains a ResNet-18 by the recipe ``fast`` unless a RUN is given (shortened: see ``EPOCHS``), and
 calibrates it; exports it to each target in each precision, and inspects the same test images with
 all of them: some good and some defective ones of each class, spread over the class. Stored are the
 largest differences of maps and scores, the verdicts that change, and the metrics by class. What is
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 import mambaad
+from mambaad.artifacts.export_folder import ExportPrecision, Target
 from mambaad.artifacts.manifest import CALIBRATION
 from mambaad.artifacts.run_folder import check_finished, read_config
 from mambaad.artifacts.snapshot import opened
@@ -43,14 +44,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from machine import machine
 
 EPOCHS, HEAD_STEPS = {"lite": 3, "base": 1}, 120
-KINDS = (
-    ("onnx", "float32"),
-    ("onnx", "int8"),
-    ("openvino", "float32"),
-    ("openvino", "bfloat16"),
-    ("torch-export", "float32"),
-    ("torch-export", "bfloat16"),
-)
+KINDS: dict[str, tuple[Target, ExportPrecision]] = {
+    "onnx-int8": ("onnx", "int8"),
+    "onnx-float32": ("onnx", "float32"),
+    "openvino-bfloat16": ("openvino", "bfloat16"),
+    "openvino-float32": ("openvino", "float32"),
+    "torch-export-bfloat16": ("torch-export", "bfloat16"),
+    "torch-export-float32": ("torch-export", "float32"),
+}
 METRICS = ("image_auroc", "pixel_ap", "pixel_aupro", "mad")
 
 
@@ -182,6 +183,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--name", help="of the model in the file (default: the variant)")
     parser.add_argument("--images", type=int, default=30, help="good and defective ones a class")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     check_writable(arguments.json)
@@ -216,11 +218,11 @@ def main() -> None:
         "machine": machine(),
     }
     of_model["model"] = {"metrics": ours.metrics, "verdicts": verdicts(ours, classes)}
-    for target, precision in KINDS:
-        kind = f"{target} {precision}"
+    for kind in arguments.kinds:
         if kind in of_model:
             continue
-        folder = arguments.out / f"{name}-{target}-{precision}"
+        target, precision = KINDS[kind]
+        folder = arguments.out / f"{name}-{kind}"
         if not folder.exists():
             data = None if precision == "float32" else arguments.data
             export(run, folder, to=target, precision=precision, data=data)
@@ -231,7 +233,7 @@ def main() -> None:
         }
         write_text(arguments.json, json.dumps(stored, indent=2) + "\n")
         shutil.rmtree(folder)  # each holds all weights
-    for kind in (f"{target} {precision}" for target, precision in KINDS):
+    for kind in arguments.kinds:
         found = of_model[kind]
         means = "  ".join(f"{m} {v:+.2f}" for m, v in found["points_mean"].items() if v is not None)
         print(
