@@ -352,18 +352,6 @@ def test_other_data_than_the_runs_are_refused(calibrated_run, parts, tmp_path, p
     assert not list(tmp_path.iterdir())
 
 
-def test_parts_that_are_not_new_are_refused_by_the_runs_name(calibrated_run, many_parts, tmp_path):
-    with pytest.raises(DataError, match=f"30 of the parts that {calibrated_run} was trained on"):
-        export(
-            calibrated_run,
-            tmp_path / "out",
-            to="torch-export",
-            precision="bfloat16",
-            calibrate_on=many_parts,
-        )
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("target", ["openvino", "torch-export"])
 def test_bfloat16_has_the_models_values_and_thresholds_of_its_own(
     calibrated_run, many_parts, target, tmp_path

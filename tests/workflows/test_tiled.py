@@ -23,7 +23,7 @@ from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.evaluate import evaluate
 from mambaad.workflows.predict import predict
 from mambaad.workflows.train import Interrupted
-from mambaad.workflows.training_parts import training_images
+from mambaad.workflows.training_parts import trained_on, training_images
 from tests.conftest import SMALL
 from tests.runs import tensors
 from tests.workflows.conftest import AtStep
@@ -113,8 +113,9 @@ def test_a_page_explains_a_place_of_a_large_image(tiled: Path, large: Path, tmp_
 
 def test_int8_scales_are_chosen_on_tiles_too(tiled: Path, large: Path) -> None:
     with opened(tiled) as run:
-        images = training_images(run, large, (96, 32))
-        wholes = training_images(run, large, None)
+        classes = trained_on(run, large)
+        images = training_images(run, classes, (96, 32))
+        wholes = training_images(run, classes, None)
     files = [read_image(file) for file in sorted((large / "belt/train/good").iterdir())]
     windows = {
         file[row : row + 96, column : column + 96].tobytes()

@@ -34,7 +34,7 @@ from mambaad.inspection.loading import Running, mismatch
 from mambaad.ops.scan_operator import VERSION as OPERATOR_VERSION
 from mambaad.progress import say, warn
 from mambaad.workflows.calibrate import calibrate_export
-from mambaad.workflows.training_parts import training_images
+from mambaad.workflows.training_parts import trained_on, training_images
 
 if TYPE_CHECKING:  # it imports PyTorch
     from mambaad.export.check import Difference
@@ -88,9 +88,12 @@ def export(
         config = read_config(run)
         before = read_calibration(run, config.size)
         images = None
-        if data is not None and precision == "int8":
-            tiles = before.tiles if before else config.tiles
-            images = training_images(run, Path(data), tiles)
+        if data is not None:
+            classes = trained_on(run, Path(data))  # early, as a data set may be another one
+            if precision == "int8":
+                # Not on parts held out, as thresholds are set on them.
+                tiles = before.tiles if before else config.tiles
+                images = training_images(run, classes, tiles)
         from mambaad.export.graph import load_graph
 
         say(f"exporting to {to}, {precision}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +66,16 @@ def training_classes(
     return checked
 
 
-def training_images(
-    run: Snapshot, data: Path, tiles: tuple[int, int] | None
-) -> UInt8[np.ndarray, "n h w 3"]:
-    """Read some of what a run was trained on, at the model's size, as many of each class.
+def trained_on(run: Snapshot, data: Path) -> list[ProductClass]:
+    """Find the parts that a run was trained on, without those that it held out.
 
     Args:
         run: an open run or bundle.
         data: the data set that it was trained on.
-        tiles: size and stride of those that it sees large images in; then most images are tiles.
 
     Raises:
         DataError: it was trained on other parts, or an image cannot be read.
     """
-    from mambaad.training.samples import training_samples  # PyTorch takes seconds to load
-
     config, summary = read_config(run), read_data_summary(run)
     names = list(summary["classes"])
     listed = without(list_data(data, names, layout=config.layout), data, config.exclude or ())
@@ -90,17 +85,34 @@ def training_images(
         data,
         with_reading(listed, config.reading),
         skip_unreadable=False,
-        otherwise="omit --precision int8",
+        otherwise="export with --precision float32, which needs none",
     )
-    # Parts held out stay unseen, as thresholds are set on them.
     left, _ = hold_out(classes, share=config.holdout, fold=config.fold, seed=config.seed)
-    config = config.model_copy(update={"tiles": tiles})
+    return left
+
+
+def training_images(
+    run: Snapshot, classes: Sequence[ProductClass], tiles: tuple[int, int] | None
+) -> UInt8[np.ndarray, "n h w 3"]:
+    """Read some of what a run was trained on, at the model's size, as many of each class.
+
+    Args:
+        run: an open run or bundle.
+        classes: of :func:`trained_on`.
+        tiles: size and stride of those that it sees large images in; then most images are tiles.
+
+    Raises:
+        DataError: there are none, or an image cannot be read.
+    """
+    from mambaad.training.samples import training_samples  # PyTorch takes seconds to load
+
+    config = read_config(run).model_copy(update={"tiles": tiles})
     images = []
-    for c in left:
+    for c in classes:
         samples = [sample for sample in training_samples([c], config) if not sample.is_defective]
-        few = max(min(MOST_IMAGES // len(left), len(samples)), 1)
+        few = max(min(MOST_IMAGES // len(classes), len(samples)), 1)
         for i in np.linspace(0, len(samples) - 1, few).astype(int) if samples else ():
             images.append(resize_image(read_sample_image(samples[i]), config.size))
     if not images:
-        raise DataError(f"{data} has no good parts that {run.source} was trained on; give those")
+        raise DataError(f"{run.source} was trained on no good parts; export it with float32")
     return np.stack(images)
