@@ -18,10 +18,10 @@ HERE = Path(__file__).resolve().parent
 OWN = HERE / "src" / "mambaad_runtime"
 SHARED = HERE.parent / "src" / "mambaad"
 PACKAGES = {
-    "PIL", "cryptography", "jaxtyping", "numpy", "onnxruntime", "pydantic", "pydantic_core",
-    "rich", "scipy", "typing_extensions", "yaml", "_native",
+    "PIL", "jaxtyping", "numpy", "onnxruntime", "pydantic", "pydantic_core", "rich", "scipy",
+    "typing_extensions", "yaml", "_native",
 }  # fmt: skip
-"""Top-level names of the packages that the runtime depends on, by its extras too."""
+"""Top-level names of the packages that the runtime depends on."""
 
 
 def file_of(module: str) -> Path | None:

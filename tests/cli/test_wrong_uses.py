@@ -43,6 +43,7 @@ USES = [
     ("path", "data guess {none}", 1, "is not a folder"),
     ("path", "make-data {text}", 1, "is not an empty folder"),
     ("path", "registry path press --root {none}", 1, "no version in use"),
+    ("path", "export {run} --out {empty} --check {parts} --data {parts}", 1, "--data: --check"),
     # Types, and words that there are not.
     ("type", "", 2, "Usage: "),
     ("type", "frobnicate", 2, "no such command 'frobnicate'; see mambaad --help"),

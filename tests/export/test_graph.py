@@ -40,7 +40,7 @@ def test_the_graph_has_the_values_of_the_engine(name):
         model.eval()
     channels = model.encoder.channels
     means = torch.randn(3, channels if isinstance(channels, int) else sum(channels))
-    engine = TorchEngine(copy.deepcopy(model), config.size, means)
+    engine = TorchEngine(copy.deepcopy(model), config.size, means, keep_evidence=True)
     graph = InferenceGraph(pack(model), config.size, means)
     assert graph.has_scan == name.startswith("s6")
     model = onnx_model(traced(graph), graph.outputs)
@@ -66,3 +66,52 @@ def test_a_runtime_that_is_wrong_is_refused(precision):
     engine = TorchEngine(model, config.size, torch.empty(0, 0))
     with pytest.raises(ConfigError, match="OpenVINO computes other values than mambaad"):
         check_values(Zeros(), engine, "openvino", precision, drawn_images(config.size))
+
+
+class Same:
+    """A session with a model's own values, but for one output."""
+
+    def __init__(self, engine, changed):
+        self.engine = engine
+        self.changed = changed
+
+    def run(self, images):
+        found = self.engine.observe(images)
+        outputs = {
+            "anomaly_map": np.stack([one.anomaly_map for one in found]),
+            "score": np.array([one.score for one in found]),
+            "scale_maps": np.stack([one.evidence.scale_maps for one in found]),
+            "embedding": np.stack([one.evidence.embedding for one in found]),
+        }
+        if self.changed:
+            outputs[self.changed] = outputs[self.changed] + 1e-2
+        return outputs
+
+
+@pytest.mark.parametrize("changed", ["anomaly_map", "score", "scale_maps", "embedding", None])
+def test_each_output_is_compared(changed):
+    torch.manual_seed(0)
+    config = make_config({**LITE, "directions": 1})
+    model = build_system(config, "random").eval()
+    engine = TorchEngine(model, config.size, torch.empty(0, 0), keep_evidence=True)
+    images = drawn_images(config.size)
+    if changed is None:
+        found = check_values(Same(engine, None), engine, "onnx", "float32", images)
+        assert found["scale_maps"] == found["embedding"] == 0
+        return
+    with pytest.raises(ConfigError, match=r"differ by 0\.01, expected at most"):
+        check_values(Same(engine, changed), engine, "onnx", "float32", images)
+
+
+def test_a_runtime_that_fails_is_named_in_one_line():
+    torch.manual_seed(0)
+    config = make_config({**LITE, "directions": 1})
+    model = build_system(config, "random").eval()
+    engine = TorchEngine(model, config.size, torch.empty(0, 0))
+
+    class Failing:
+        def run(self, images):
+            raise RuntimeError("a report\nof many lines\n")
+
+    with pytest.raises(ConfigError, match=r"OpenVINO cannot run .* \(of many lines\);"):
+        check_values(Failing(), engine, "openvino", "float32", drawn_images(config.size))

@@ -15,6 +15,7 @@ from mambaad.inference.operator_library import library_path
 
 RUNTIME = Path(__file__).parents[2] / "runtime"
 HEAVY = ("torch", "torchvision", "timm", "lightning_fabric", "matplotlib", "typer", "mambaad")
+UNUSED = (*HEAVY, "cryptography")
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def package(tmp_path_factory):
 
 def python(package, code, *arguments):
     """Run code where ``mambaad`` and PyTorch cannot be imported."""
-    block = f"import sys; sys.modules.update(dict.fromkeys({HEAVY!r}))\n"
+    block = f"import sys; sys.modules.update(dict.fromkeys({UNUSED!r}))\n"
     return subprocess.run(
         [sys.executable, "-c", block + code, *map(str, arguments)],
         env=os.environ | {"PYTHONPATH": str(package)},
@@ -94,6 +95,12 @@ def test_records_are_mambaads(package, exported, many_parts, tmp_path):
     table = "predictions.csv"
     assert (tmp_path / "there" / table).read_bytes() == (tmp_path / "here" / table).read_bytes()
     assert not list((tmp_path / "there").rglob("*.png"))
+
+
+def test_an_export_that_must_be_signed_is_refused_without_cryptography(package, exported):
+    code = "from mambaad_runtime import Inspector; Inspector(sys.argv[1], require_signature='key')"
+    done = python(package, code, exported)
+    assert "is an export, which has no signature" in done.stderr.splitlines()[-1]
 
 
 def test_errors_are_one_line(package, exported, calibrated_run, tmp_path):

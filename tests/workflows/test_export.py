@@ -8,16 +8,21 @@ import sys
 import numpy as np
 import pytest
 
-from mambaad.artifacts.export_folder import MANIFEST
+from mambaad.artifacts.export_folder import GRAPHS, MANIFEST
 from mambaad.artifacts.generations import commit
+from mambaad.artifacts.run_folder import read_data_summary
 from mambaad.artifacts.snapshot import opened
-from mambaad.errors import ConfigError, RunError
+from mambaad.data.images import read_image, resize_image
+from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.export import targets
 from mambaad.export.values import CLOSE
-from mambaad.inference.exported import onnx_session
+from mambaad.files import file_digest
+from mambaad.inference.exported import onnx_session, openvino_session
 from mambaad.inspection.inspector import Inspector
 from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.export import check_export, export
 from mambaad.workflows.predict import predict
+from mambaad.workflows.training_parts import trained_on, training_images
 
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -51,18 +56,32 @@ def test_onnxruntime_says_what_the_model_says(
     assert found.has_verdicts == (True, True)
     assert found.maps <= CLOSE
     assert found.scores <= CLOSE
+    assert found.most > 0
+    assert found.evidence <= CLOSE * max(1, found.most)
     assert found.is_same
+    found.evidence = 1e-3
+    assert not found.is_same
 
 
-@pytest.mark.parametrize("target", ["openvino", "torch-export"])
-def test_other_runtimes_say_it_too(calibrated_run, many_parts, target, tmp_path, monkeypatch):
-    if target == "openvino":
-        pytest.importorskip("openvino")
-    manifest = export(calibrated_run, tmp_path / "out", to=target)
+@pytest.fixture(scope="module")
+def openvino_export(calibrated_run, tmp_path_factory):
+    """The calibrated run for OpenVINO; not to be changed."""
+    pytest.importorskip("openvino")
+    out = tmp_path_factory.mktemp("exports") / "openvino"
+    assert export(calibrated_run, out, to="openvino").checked["maps"] <= CLOSE
+    return out
+
+
+@pytest.mark.parametrize("kernel", ["required", "off"])
+def test_openvino_says_it_too(calibrated_run, openvino_export, many_parts, kernel, monkeypatch):
+    monkeypatch.setenv("MAMBAAD_OPERATOR", kernel)
+    assert check_export(calibrated_run, openvino_export, [many_parts / "nut" / "test"]).is_same
+
+
+def test_a_program_of_pytorch_says_it_too(calibrated_run, many_parts, tmp_path):
+    manifest = export(calibrated_run, tmp_path / "out", to="torch-export")
     assert manifest.checked["maps"] <= CLOSE
-    for kernel in ("required", "off") if target == "openvino" else ("auto",):
-        monkeypatch.setenv("MAMBAAD_OPERATOR", kernel)
-        assert check_export(calibrated_run, tmp_path / "out", [many_parts / "nut" / "test"]).is_same
+    assert check_export(calibrated_run, tmp_path / "out", [many_parts / "nut" / "test"]).is_same
 
 
 def test_the_folder_says_what_a_program_needs(calibrated_run, onnx_export):
@@ -157,6 +176,70 @@ def test_without_the_library_the_definition_runs_with_a_notice(onnx_export, monk
         Inspector(onnx_export)
 
 
+def test_a_library_that_does_not_load_is_replaced_by_the_definition(
+    onnx_export, monkeypatch, capsys, tmp_path
+):
+    library = tmp_path / "library.so"
+    library.write_text("no library")
+    monkeypatch.setattr(onnx_session, "library_path", lambda: library)
+    inspector = Inspector(onnx_export)
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "onnxruntime cannot load the operator library" in line
+    assert "until then the scan runs as a graph" in line
+    assert not inspector.engine.session.has_kernel
+    assert np.isfinite(inspector.inspect(np.zeros((64, 64, 3), np.uint8)).score)
+    monkeypatch.setenv("MAMBAAD_OPERATOR", "required")
+    with pytest.raises(ConfigError, match="MAMBAAD_OPERATOR=required: onnxruntime cannot load"):
+        Inspector(onnx_export)
+
+
+def test_an_operator_that_openvino_refuses_is_replaced_by_the_definition(
+    openvino_export, monkeypatch, capsys
+):
+    shared_core = openvino_session.shared_core
+
+    def refuse(*, with_operator):
+        if with_operator:
+            raise RuntimeError("Check failed\n\nno such extension")
+        return shared_core(with_operator=False)
+
+    monkeypatch.setattr(openvino_session, "shared_core", refuse)
+    capsys.readouterr()
+    inspector = Inspector(openvino_export)
+    err = capsys.readouterr().err
+    assert "OpenVINO does not take mambaad's operator (no such extension)" in err
+    assert not inspector.engine.session.has_kernel
+    assert np.isfinite(inspector.inspect(np.zeros((64, 64, 3), np.uint8)).score)
+
+
+@pytest.mark.parametrize(("target", "runtime"), [("onnx", "onnxruntime"), ("openvino", "OpenVINO")])
+def test_a_runtimes_error_is_one_line_and_writes_nothing(
+    calibrated_run, target, runtime, tmp_path, monkeypatch
+):
+    if target == "openvino":
+        pytest.importorskip("openvino")
+
+    def write(job):
+        for name in GRAPHS[target]:
+            (job.folder / name).write_bytes(b"no model")
+
+    monkeypatch.setitem(targets.WRITERS, (target, "float32"), write)
+    with pytest.raises(RunError, match=f"{runtime} cannot load the exported model") as raised:
+        export(calibrated_run, tmp_path / "out", to=target)
+    assert len(str(raised.value).splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_converters_error_is_one_line_and_writes_nothing(calibrated_run, tmp_path, monkeypatch):
+    def write(job):
+        raise RuntimeError("first\nthe last line\n")
+
+    monkeypatch.setitem(targets.WRITERS, ("onnx", "float32"), write)
+    with pytest.raises(ConfigError, match=r"onnxruntime cannot take this model \(the last line\);"):
+        export(calibrated_run, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_choice_of_kernel_is_refused(onnx_export, monkeypatch):
     monkeypatch.setenv("MAMBAAD_OPERATOR", "fast")
     with pytest.raises(ConfigError, match="MAMBAAD_OPERATOR: expected auto, required, off, got"):
@@ -180,10 +263,11 @@ def test_an_export_runs_as_it_was_made(onnx_export, settings, message):
     ("settings", "message"),
     [
         ({"to": "coreml"}, "--to: expected one of onnx, openvino, torch-export, got 'coreml'"),
-        ({"to": "openvino", "precision": "int8"}, "--precision: openvino has float32, got 'int8'"),
+        ({"to": "openvino", "precision": "int8"}, "openvino has bfloat16 and float32, got 'int8'"),
+        ({"precision": "bfloat16"}, "onnxruntime has no convolutions in bfloat16 on a CPU"),
         ({"precision": "int8"}, "add --data DATA"),
-        ({"data": "somewhere"}, "--data is for --precision int8"),
-        ({"calibrate_on": "somewhere"}, "--calibrate-on is for --precision int8"),
+        ({"data": "somewhere"}, "--data is for --precision int8 and bfloat16"),
+        ({"calibrate_on": "somewhere"}, "--calibrate-on: float32 keeps its thresholds"),
     ],
 )
 def test_wrong_arguments_write_nothing(calibrated_run, tmp_path, settings, message):
@@ -216,6 +300,31 @@ def test_a_required_signature_refuses_an_export(onnx_export, tmp_path):
         pass
 
 
+def test_a_required_signature_is_asked_of_the_model_alone(
+    calibrated_run, onnx_export, many_parts, tmp_path
+):
+    pytest.importorskip("cryptography")
+    from mambaad.artifacts.signatures import make_keys, required
+    from mambaad.workflows.bundle import bundle
+
+    public = make_keys(tmp_path / "key")
+    bundle(calibrated_run, tmp_path / "signed.mambaad", sign=tmp_path / "key")
+    images = [many_parts / "bolt" / "test" / "good"]
+    with required(public):
+        assert check_export(tmp_path / "signed.mambaad", onnx_export, images).is_same
+        # Thresholds are set in a folder without a signature, which errors do not name.
+        settings = {"to": "torch-export", "precision": "bfloat16", "calibrate_on": many_parts}
+        with pytest.raises(
+            DataError, match=r"30 of the parts that \S+/signed\.mambaad was trained"
+        ):
+            export(tmp_path / "signed.mambaad", tmp_path / "out", **settings)
+        assert not (tmp_path / "out").exists()
+        with pytest.raises(RunError, match="has no signature"):
+            check_export(calibrated_run, onnx_export, images)
+        with pytest.raises(RunError, match="has no signature"):
+            Inspector(onnx_export)
+
+
 def test_int8_is_calibrated_again_on_the_parts_held_out(calibrated_run, many_parts, tmp_path):
     out = tmp_path / "int8"
     manifest = export(calibrated_run, out, precision="int8", data=many_parts)
@@ -233,6 +342,46 @@ def test_int8_is_calibrated_again_on_the_parts_held_out(calibrated_run, many_par
     nodes = onnx.load(out / "model.onnx").graph.node
     assert sum(node.op_type == "QuantizeLinear" for node in nodes) > 20
     assert sum(node.op_type == "SelectiveScan" for node in nodes) > 0
+
+
+def test_scales_are_chosen_on_parts_that_it_was_trained_on(calibrated_run, many_parts):
+    with opened(calibrated_run) as run:
+        digests = {digest for part in read_data_summary(run)["parts"].values() for digest in part}
+        images = training_images(run, trained_on(run, many_parts), None)
+    by_pixels = {
+        resize_image(read_image(file), (64, 64)).tobytes(): file_digest(file)
+        for file in many_parts.glob("*/train/good/*.png")
+    }
+    assert len(by_pixels) == 60
+    chosen = {by_pixels[image.tobytes()][:16] for image in images}
+    assert len(chosen) == 30
+    assert chosen == digests
+
+
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_other_data_than_the_runs_are_refused(calibrated_run, parts, tmp_path, precision):
+    to = "onnx" if precision == "int8" else "torch-export"
+    with pytest.raises(DataError, match=f"does not hold the parts that {calibrated_run} was"):
+        export(calibrated_run, tmp_path / "out", to=to, precision=precision, data=parts)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("target", ["openvino", "torch-export"])
+def test_bfloat16_has_the_models_values_and_thresholds_of_its_own(
+    calibrated_run, many_parts, target, tmp_path
+):
+    if target == "openvino":
+        pytest.importorskip("openvino")
+    out = tmp_path / "out"
+    manifest = export(calibrated_run, out, to=target, precision="bfloat16", data=many_parts)
+    assert CLOSE < manifest.checked["maps"] < 0.05
+    exported, model = Inspector(out), Inspector(calibrated_run, "bfloat16", device="cpu")
+    assert (exported.precision, exported.calibration.precision) == ("bfloat16", "bfloat16")
+    assert exported.calibration.runtime == target
+    image = next((many_parts / "nut" / "test" / "spot").iterdir())
+    ours, theirs = model.inspect(image), exported.inspect(image)
+    assert theirs.verdict is not None
+    np.testing.assert_allclose(theirs.anomaly_map, ours.anomaly_map, atol=0.02)
 
 
 def test_thresholds_of_another_precision_give_no_verdicts(calibrated_run, copied, caplog):

@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 import mambaad
+from mambaad.artifacts.snapshot import opened
+from mambaad.data.images import read_image, resize_image
 from mambaad.errors import ConfigError, RunError
 from mambaad.inspection.inspector import Inspector
 from mambaad.workflows.bundle import bundle
@@ -21,6 +23,7 @@ from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.evaluate import evaluate
 from mambaad.workflows.predict import predict
 from mambaad.workflows.train import Interrupted
+from mambaad.workflows.training_parts import trained_on, training_images
 from tests.conftest import SMALL
 from tests.runs import tensors
 from tests.workflows.conftest import AtStep
@@ -106,6 +109,26 @@ def test_a_page_explains_a_place_of_a_large_image(tiled: Path, large: Path, tmp_
     predict(tiled, large / "belt/test/spot", tmp_path / "out", report=tmp_path / "page", good=large)
     page = (tmp_path / "page" / "index.html").read_text(encoding="utf-8")
     assert "No explanation is available" not in page
+
+
+def test_int8_scales_are_chosen_on_tiles_too(tiled: Path, large: Path) -> None:
+    with opened(tiled) as run:
+        classes = trained_on(run, large)
+        images = training_images(run, classes, (96, 32))
+        wholes = training_images(run, classes, None)
+    files = [read_image(file) for file in sorted((large / "belt/train/good").iterdir())]
+    windows = {
+        file[row : row + 96, column : column + 96].tobytes()
+        for file in files
+        for row in range(0, 97, 32)
+        for column in range(0, 65, 32)
+    }
+    resized = {resize_image(file, (96, 96)).tobytes() for file in files}
+    kinds = [(image.tobytes() in windows, image.tobytes() in resized) for image in images]
+    assert set(kinds) == {(True, False), (False, True)}
+    assert kinds.count((True, False)) > kinds.count((False, True))
+    assert len(wholes) == 4
+    assert all(image.tobytes() in resized for image in wholes)
 
 
 def test_a_bundle_keeps_its_tiles_and_refuses_others(

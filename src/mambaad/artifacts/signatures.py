@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SIGNATURE = "signature.json"
 _LARGEST_KEY = 2**14
-_REQUIRED: list[Path] = []
+_REQUIRED: list[Path | None] = []
 
 
 class Signature(BaseModel):
@@ -46,9 +46,13 @@ class Signature(BaseModel):
 
 
 @contextmanager
-def required(public_key: Path) -> Iterator[None]:
-    """Inside of this context, load only what a key has signed (ConfigError: no public key)."""
-    _load_public(public_key)
+def required(public_key: Path | None) -> Iterator[None]:
+    """Inside of this context, load only what a key has signed (ConfigError: no public key).
+
+    With None, load anything: for what was made of something that was loaded as required.
+    """
+    if public_key is not None:
+        _load_public(public_key)
     _REQUIRED.append(public_key)
     try:
         yield

@@ -12,6 +12,7 @@ from mambaad.cli.exit_codes import ExitCode
 from mambaad.cli.interrupts import again, exit_on_interrupt
 from mambaad.cli.options import RequireSignature, Source, Threads
 from mambaad.cli.output import show, show_next
+from mambaad.errors import ConfigError
 
 _SHOWN = 20
 
@@ -25,17 +26,23 @@ def export(
         str | None, typer.Option(help="onnx, openvino or torch-export. [onnx, without --check]")
     ] = None,
     precision: Annotated[
-        str, typer.Option(help="float32; or int8, with --to onnx and --data.")
-    ] = "float32",
+        str | None,
+        typer.Option(
+            help="float32; int8, with --to onnx and --data; bfloat16, with the others. [float32]"
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="int8: the data set that the model was trained on, to choose scales by."),
+        typer.Option(
+            help="int8, bfloat16: the data set that the model was trained on. Scales of int8 are "
+            "chosen on it, and thresholds set on the parts that training held out."
+        ),
     ] = None,
     calibrate_on: Annotated[
         Path | None,
         typer.Option(
-            help="int8: data set of new good parts, to set thresholds by. Without it there are no "
-            "verdicts."
+            help="int8, bfloat16: data set of new good parts, to set thresholds by, if training "
+            "held none out."
         ),
     ] = None,
     check: Annotated[
@@ -53,9 +60,15 @@ def export(
     checks.check_source(source)
     if check:
         checks.check_images(check)
+    given = {"--precision": precision, "--data": data, "--calibrate-on": calibrate_on}
+    if check and not to and (names := [name for name, value in given.items() if value]):
+        raise ConfigError(
+            f"{names[0]}: --check without --to compares the export that {out} is; omit it, or add "
+            "--to to write one first"
+        )
     if to or not check:
         with exit_on_interrupt(f"interrupted; nothing was written; again with: {again()}"):
-            _write(source, out, to or "onnx", precision, data, calibrate_on)
+            _write(source, out, to or "onnx", precision or "float32", data, calibrate_on)
     if check:
         _compare(source, out, check)
     else:
@@ -95,7 +108,8 @@ def _compare(source: Path, out: Path, images: list[Path]) -> None:
     unread = f", {found.unread} could not be read" if found.unread else ""
     show(
         f"{found.images} images{unread}: maps differ by at most {found.maps:.2g} (the largest "
-        f"value is {found.largest:.2g}), scores by {found.scores:.2g}"
+        f"value is {found.largest:.2g}), scores by {found.scores:.2g}, evidence by "
+        f"{found.evidence:.2g}"
     )
     if not all(found.has_verdicts):
         which = "the model" if not found.has_verdicts[0] else "the export"

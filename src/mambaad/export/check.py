@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mambaad.errors import ConfigError
-from mambaad.export.values import CLOSE
+from mambaad.export.values import CLOSE, apart
 from mambaad.inspection.calibration import ClassCalibration
 from mambaad.inspection.inspector import Inspected, Inspector
 from mambaad.inspection.prediction import Prediction
@@ -21,8 +21,9 @@ class Difference:
     """How an export differs from the model over some images.
 
     ``precision``: of the export. ``images``: how many were compared. ``unread``: how many could
-    not be inspected. ``maps``, ``scores``: the largest differences. ``largest``: the largest value
-    of a map. ``has_verdicts``: of the model, and of the export. ``changed``: a line for each
+    not be inspected. ``maps``, ``scores``: the largest differences. ``evidence``: that of the maps
+    of each scale and of embeddings. ``largest``, ``most``: the largest value of a map, and of
+    evidence. ``has_verdicts``: of the model, and of the export. ``changed``: a line for each
     verdict that is another one, and ``near``: how many of these lie within :data:`CLOSE` of a
     threshold.
     """
@@ -32,7 +33,9 @@ class Difference:
     unread: int = 0
     maps: float = 0.0
     scores: float = 0.0
+    evidence: float = 0.0
     largest: float = 0.0
+    most: float = 0.0
     has_verdicts: tuple[bool, bool] = (False, False)
     changed: list[str] = field(default_factory=list)
     near: int = 0
@@ -43,7 +46,10 @@ class Difference:
         far = len(self.changed) - self.near
         if far or not self.images or self.has_verdicts[0] != self.has_verdicts[1]:
             return False
-        return self.precision != "float32" or self.maps <= CLOSE * max(1.0, self.largest)
+        if self.precision != "float32":
+            return True
+        values = ((self.maps, self.largest), (self.evidence, self.most))
+        return all(far <= CLOSE * max(1.0, largest) for far, largest in values)
 
 
 def compare(model: Inspector, exported: Inspector, images: Sequence[Path]) -> Difference:
@@ -87,14 +93,18 @@ def _add(found: Difference, model: Inspector, ours: Inspected, theirs: Inspected
         return
     a, b = ours.prediction, theirs.prediction
     found.images += 1
-    apart = np.abs(a.anomaly_map.astype(np.float64) - b.anomaly_map).max()
     # Of NumPy, as they keep a NaN.
-    found.maps = float(np.maximum(found.maps, apart))
+    found.maps = float(np.maximum(found.maps, apart(a.anomaly_map, b.anomaly_map)))
     found.scores = float(np.maximum(found.scores, abs(a.score - b.score)))
     found.largest = max(found.largest, float(a.anomaly_map.max()))
+    before, after = (one.observed.result[0].evidence for one in (ours, theirs))
+    if before and after:
+        for name in ("scale_maps", "embedding"):
+            value = getattr(before, name)
+            found.evidence = float(np.maximum(found.evidence, apart(value, getattr(after, name))))
+            found.most = max(found.most, float(np.abs(value).max(initial=0.0)))
     if all(found.has_verdicts) and (a.verdict, a.product) != (b.verdict, b.product):
-        before, after = _named(a), _named(b)
-        found.changed.append(f"{ours.record.path}: {before} became {after}")
+        found.changed.append(f"{ours.record.path}: {_named(a)} became {_named(b)}")
         found.near += _is_near(model, ours)
 
 

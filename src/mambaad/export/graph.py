@@ -10,6 +10,7 @@ from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import read_config
 from mambaad.artifacts.snapshot import Snapshot
 from mambaad.errors import ConfigError
+from mambaad.inference.compute import Precision
 from mambaad.inference.packed.convolution import PackedConv
 from mambaad.inference.packed.pack import pack
 from mambaad.inference.packed.ss2d import SS2D
@@ -89,14 +90,15 @@ class InferenceGraph(nn.Module):
         return torch.randint(0, 256, (batch, *self.size, 3), generator=random, dtype=torch.uint8)
 
 
-def load_graph(run: Snapshot) -> InferenceGraph:
-    """Load a run's or bundle's model as a graph, on the CPU, in float32.
+def load_graph(run: Snapshot, precision: Precision = "float32") -> InferenceGraph:
+    """Load a run's or bundle's model as a graph, on the CPU.
 
     Raises:
+        ConfigError: a precision that this system does not have.
         RunError: see :func:`mambaad.inference.weights.load_model`.
     """
     means = torch.from_numpy(read_prototypes(run).means)
-    return InferenceGraph(pack(load_model(run)), read_config(run).size, means).eval()
+    return InferenceGraph(pack(load_model(run), precision), read_config(run).size, means).eval()
 
 
 def traced(graph: InferenceGraph) -> torch.export.ExportedProgram:

@@ -7,14 +7,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mambaad.errors import ConfigError
-from mambaad.inference.exported.engine import one_line
+from mambaad.inference.exported.one_line import one_line
 
 if TYPE_CHECKING:
     import onnx
 
 
 def write_openvino(model: onnx.ModelProto, folder: Path) -> None:
-    """Convert an ONNX model, in float32.
+    """Convert an ONNX model, in its own precision.
 
     Writes ``model.xml`` and ``model.bin``, in which our operator is one node, and ``plain.xml``
     and ``plain.bin``, in which its definition takes its place.
@@ -37,13 +37,13 @@ def write_openvino(model: onnx.ModelProto, folder: Path) -> None:
     # OpenVINO looks for an operator of that name, and does not read definitions.
     del named.functions[:]
     for name, one in (("model", named), ("plain", inline_local_functions(model))):
-        core = shared_core(name == "model")
+        core = shared_core(with_operator=name == "model")
         with TemporaryDirectory() as temporary:
             path = Path(temporary) / "model.onnx"  # it reads files alone
             path.write_bytes(one.SerializeToString())
             try:
                 converted = core.read_model(path)
             except RuntimeError as error:
-                reason = one_line(error)
+                reason = one_line(error, f"{temporary}/")
                 raise ConfigError(f"OpenVINO cannot convert this model ({reason})") from error
             openvino.save_model(converted, folder / f"{name}.xml", compress_to_fp16=False)

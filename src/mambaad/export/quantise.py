@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from mambaad.errors import ConfigError
-from mambaad.inference.exported.engine import one_line
+from mambaad.inference.exported.one_line import one_line
 from mambaad.ops.scan_operator import DOMAIN, VERSION
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def quantised(model: onnx.ModelProto, images: UInt8[np.ndarray, "n h w 3"]) -> o
                 weight_type=QuantType.QInt8,
             )
         except Exception as error:  # onnxruntime has errors of its own
-            reason = one_line(error)
+            reason = one_line(error, f"{temporary}/")
             raise ConfigError(f"onnxruntime cannot quantise this model ({reason})") from error
         found = onnx.load(str(made))
     del found.functions[:]

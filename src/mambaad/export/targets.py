@@ -63,9 +63,18 @@ WRITERS: dict[tuple[Target, ExportPrecision], Callable[[Job], None]] = {
     ("onnx", "float32"): _write_onnx,
     ("onnx", "int8"): _write_int8,
     ("openvino", "float32"): _write_openvino,
+    ("openvino", "bfloat16"): _write_openvino,
     ("torch-export", "float32"): _write_program,
+    ("torch-export", "bfloat16"): _write_program,
 }
-"""The targets and precisions that there are."""
+"""The targets and precisions that there are; the types of bfloat16 are those of its graph."""
+
+_REASONS = {
+    ("onnx", "bfloat16"): "onnxruntime has no convolutions in bfloat16 on a CPU",
+    ("openvino", "int8"): "only ONNX models are quantised",
+    ("torch-export", "int8"): "only ONNX models are quantised",
+}
+"""Why there is no such pair, of those that one may expect."""
 
 
 def check_target(target: str, precision: str, *, has_data: bool) -> None:
@@ -78,12 +87,17 @@ def check_target(target: str, precision: str, *, has_data: bool) -> None:
         raise ConfigError(f"--to: expected one of {', '.join(targets)}, got '{target}'")
     precisions = sorted(known for name, known in WRITERS if name == target)
     if precision not in precisions:
+        reason = _REASONS.get((target, precision))
+        because = f" ({reason})" if reason else ""
         raise ConfigError(
-            f"--precision: {target} has {', '.join(precisions)}, got '{precision}'; choose one"
+            f"--precision: {target} has {' and '.join(precisions)}, got '{precision}'{because}; "
+            "choose one of them, or another --to"
         )
-    if (precision == "int8") != has_data:
+    if precision == "int8" and not has_data:
         raise ConfigError(
             "--precision int8 needs the data set that the model was trained on; add --data DATA"
-            if not has_data
-            else "--data is for --precision int8; omit it, or add that"
+        )
+    if precision == "float32" and has_data:
+        raise ConfigError(
+            "--data is for --precision int8 and bfloat16, whose thresholds are set again; omit it"
         )

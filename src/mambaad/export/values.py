@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import UInt8
@@ -11,10 +11,10 @@ from mambaad.artifacts.export_folder import RUNTIMES, ExportPrecision, Target
 from mambaad.errors import ConfigError
 from mambaad.inference.engine import Engine, Observation
 from mambaad.inference.exported.engine import Session
+from mambaad.inference.exported.one_line import one_line
 
 CLOSE = 1e-5
-"""How far maps, scores and distances in float32 may lie apart; for maps above 1, times their
-largest value."""
+"""How far values in float32 may lie apart; where they are above 1, times the largest."""
 _NONSENSE = 0.5
 """The same in other precisions, which round: only what is no longer the model is refused."""
 
@@ -44,42 +44,67 @@ def check_values(
 
     Args:
         session: the graph in its runtime.
-        reference: the model in float32.
+        reference: the model in float32; if it keeps evidence, that is compared too.
         target, precision: of the export.
         images: at their size; they are its first two for the batch.
 
     Returns:
-        The number of ``images``, and the largest difference of ``maps``, ``scores`` and
-        ``distances``.
+        The number of ``images``, and the largest difference of ``maps``, ``scores``,
+        ``distances``, ``scale_maps`` and ``embedding``.
 
     Raises:
-        ConfigError: the values differ by more than the precision explains.
+        ConfigError: the values differ by more than the precision explains, or the runtime fails.
     """
     expected = reference.observe(images)
-    largest = {"maps": 0.0, "scores": 0.0, "distances": 0.0}
+    largest = dict.fromkeys(("maps", "scores", "distances", "scale_maps", "embedding"), 0.0)
     batches = [images[i : i + 1] for i in range(len(images))] + [images[:2]]
     firsts = [*range(len(images)), 0]
     for batch, first in zip(batches, firsts, strict=True):
-        found = session.run(batch)
+        found = _run(session, target, batch)
         for i in range(len(batch)):
             far = _differences(found, i, expected[first + i])
+            # Of NumPy, as it keeps a NaN.
             largest = {name: float(np.maximum(value, far[name])) for name, value in largest.items()}
-    scale = max(1.0, *(float(one.anomaly_map.max()) for one in expected))
-    if precision != "float32":
-        scale = max(float(one.anomaly_map.max()) for one in expected)
-    limit = (CLOSE if precision == "float32" else _NONSENSE) * scale
-    # Distances have another scale; those of int8 are calibrated again.
-    of_distances = limit if precision == "float32" else float(np.finfo(np.float64).max)
-    limits = {"maps": limit, "scores": limit, "distances": of_distances}
+    limits = _limits(expected, precision)
     # Written so that a NaN is refused.
-    if not all(largest[name] <= most for name, most in limits.items()):
+    if wrong := [name for name, most in limits.items() if not largest[name] <= most]:
+        far_apart = ", ".join(
+            f"{name.replace('_', ' ')} differ by {largest[name]:.2g}, expected at most "
+            f"{limits[name]:.2g}"
+            for name in wrong
+        )
         raise ConfigError(
-            f"{RUNTIMES[target]} computes other values than mambaad: maps differ by "
-            f"{largest['maps']:.2g}, scores by {largest['scores']:.2g}, distances by "
-            f"{largest['distances']:.2g}, expected at most {limit:.2g}; "
-            "nothing was exported, choose another --to or --precision"
+            f"{RUNTIMES[target]} computes other values than mambaad: {far_apart}; nothing was "
+            "exported, choose another --to or --precision"
         )
     return {"images": float(len(images)), **largest}
+
+
+def _run(session: Session, target: Target, images: np.ndarray) -> Mapping[str, np.ndarray]:
+    try:
+        return session.run(images)
+    except MemoryError:
+        raise
+    except Exception as error:  # every runtime has errors of its own
+        raise ConfigError(
+            f"{RUNTIMES[target]} cannot run the exported model ({one_line(error)}); nothing was "
+            "exported, choose another --to or --precision"
+        ) from error
+
+
+def _limits(expected: Sequence[Observation], precision: ExportPrecision) -> dict[str, float]:
+    """How far values may lie apart, by name."""
+    maps = max(float(one.anomaly_map.max()) for one in expected)
+    evidence = [one.evidence for one in expected if one.evidence]
+    scale_maps = max((float(one.scale_maps.max()) for one in evidence), default=0.0)
+    embedding = max((float(np.abs(one.embedding).max()) for one in evidence), default=0.0)
+    values = {"maps": maps, "scores": maps, "scale_maps": scale_maps, "embedding": embedding}
+    if precision == "float32":
+        limits = {name: CLOSE * max(1.0, value) for name, value in values.items()}
+        return {**limits, "distances": limits["maps"]}
+    # Distances have another scale; they are calibrated again.
+    limits = {name: _NONSENSE * value for name, value in values.items()}
+    return {**limits, "distances": float(np.finfo(np.float64).max)}
 
 
 def _differences(
@@ -89,14 +114,18 @@ def _differences(
     if expected.error_map is not None:
         maps.append((found["error_map"][index], expected.error_map))
     distances = np.zeros(0) if "distances" not in found else found["distances"][index]
+    evidence = expected.evidence
     return {
-        "maps": float(np.max([_apart(ours, theirs) for ours, theirs in maps])),
+        "maps": float(np.max([apart(ours, theirs) for ours, theirs in maps])),
         "scores": abs(float(found["score"][index]) - expected.score),
-        "distances": _apart(distances, expected.distances),
+        "distances": apart(distances, expected.distances),
+        "scale_maps": apart(found["scale_maps"][index], evidence.scale_maps) if evidence else 0.0,
+        "embedding": apart(found["embedding"][index], evidence.embedding) if evidence else 0.0,
     }
 
 
-def _apart(ours: np.ndarray, theirs: np.ndarray) -> float:
+def apart(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest difference of two arrays; infinite if their shapes differ."""
     if ours.shape != theirs.shape:
         return float("inf")
     return float(np.abs(ours.astype(np.float64) - theirs).max(initial=0.0))

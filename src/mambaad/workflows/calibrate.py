@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mambaad.artifacts.fingerprint import fingerprint, known_parts, part_digests
+from mambaad.artifacts.fingerprint import known_parts
 from mambaad.artifacts.generations import commit
 from mambaad.artifacts.manifest import CALIBRATION, WEIGHTS, has_begun
 from mambaad.artifacts.prototypes import read_prototypes
 from mambaad.artifacts.run_folder import check_finished, read_config, read_data_summary
 from mambaad.artifacts.snapshot import opened
 from mambaad.config import TrainConfig
-from mambaad.data.checks import check_images
 from mambaad.data.depth import with_reading
 from mambaad.data.exclusion import without
 from mambaad.data.parts import Parts, PartSequence, as_source
@@ -40,6 +39,7 @@ from mambaad.inspection.stream import Item, Region, observe_stream, readable
 from mambaad.inspection.tiles import choose_tiling
 from mambaad.progress import ProgressBar, say, warn
 from mambaad.types import ProductClass, Sample
+from mambaad.workflows.training_parts import training_classes
 
 FOLDS = "cross_fit"
 """The folder of a run that holds the models of cross-fitting until calibration has ended."""
@@ -142,7 +142,7 @@ def calibrate(
 
 
 def calibrate_export(
-    folder: Path, data: str | Path, before: Calibration | None, *, new_parts: bool
+    folder: Path, data: str | Path, before: Calibration | None, *, source: Path, new_parts: bool
 ) -> Calibration:
     """Set the thresholds of an export, whose values are not those of its model.
 
@@ -151,6 +151,7 @@ def calibrate_export(
         data: the data set that the model was trained on, some of it held out; or with
             ``new_parts`` another one of the same classes.
         before: the model's calibration, whose rates and settings of products are used again.
+        source: what it was made of, as errors name it.
         new_parts: all good parts of ``data`` are new to the model.
 
     Raises:
@@ -167,6 +168,7 @@ def calibrate_export(
         *(folder, as_source(data), rates, None, new_parts, settings),
         # An export has its own precision; it inspects in the tiles that were calibrated.
         *("float32", "cpu", False, None, before.tiles if before else tiles),
+        called=source,
     )
     with opened(folder) as run:
         export = run.export
@@ -186,8 +188,11 @@ def _calibrate(
     skip_unreadable: bool,
     max_pixels: int | None,
     tiles: tuple[int, int] | None,
+    *,
+    called: Path | None = None,
 ) -> Calibration:
-    """:func:`calibrate`, while nothing else writes into the run."""
+    """:func:`calibrate`, while nothing else writes into the run; ``called``: by errors."""
+    called = called or run
     with opened(run) as snapshot:
         config, summary = read_config(snapshot), read_data_summary(snapshot)
         names, weights = read_prototypes(snapshot).products, snapshot.digest(WEIGHTS)
@@ -213,9 +218,9 @@ def _calibrate(
     method: Method = "new parts" if new_parts else "cross-fit" if cross_fit else "hold-out"
     if new_parts:
         sources = [_Source(run, {c.name: _good_samples((*c.train, *c.test)) for c in classes})]
-        _check_new(run, summary, data, sources[0])
+        _check_new(called, summary, data, sources[0])
     else:
-        classes = _training_classes(run, summary, data, classes, skip_unreadable)
+        classes = training_classes(called, summary, data, classes, skip_unreadable)
         # All folds before the first training, so that an error in any of them comes at once.
         folds = [(k, cross_fit) for k in range(1, cross_fit + 1)] if cross_fit else [None]
         sources = [_held_out_source(run, config, classes, fold) for fold in folds]
@@ -281,32 +286,6 @@ def _held_out_source(
     _, held_out = hold_out(classes, share=config.holdout, fold=fold, seed=config.seed)
     folder = run / FOLDS / f"{fold[0]}_of_{fold[1]}" if fold else run
     return _Source(folder, {c.name: _good_samples(c.train) for c in held_out}, fold)
-
-
-def _training_classes(
-    run: Path,
-    summary: Mapping[str, Any],
-    data: Path | Parts,
-    classes: list[ProductClass],
-    skip_unreadable: bool,
-) -> list[ProductClass]:
-    """Return the classes as the run was trained on them, or raise a DataError.
-
-    Files are compared by digest, without decoding them. If the digests differ, unreadable images
-    may be the reason: they are reported, or skipped as training did.
-    """
-    wanted = summary["fingerprint"]
-    if fingerprint(part_digests(classes)) == wanted:
-        return classes
-    checked, skipped = check_images(classes, skip_unreadable=skip_unreadable)
-    for problem in skipped:
-        warn(f"left out: {problem}")
-    if fingerprint(part_digests(checked)) != wanted:
-        raise DataError(
-            f"{data} does not hold the parts that {run} was trained on (other contents, or "
-            "another order); give those, or add --new-parts if it was trained on none of these"
-        )
-    return checked
 
 
 def _check_new(run: Path, summary: Mapping[str, Any], data: Path | Parts, source: _Source) -> None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
-
-import numpy as np
-from jaxtyping import UInt8
 
 from mambaad.artifacts.export_folder import (
     ALLOWED,
     GRAPHS,
     MANIFEST,
+    RUNTIMES,
     ExportManifest,
     ExportPrecision,
     Preprocessing,
@@ -23,26 +21,25 @@ from mambaad.artifacts.export_folder import (
 )
 from mambaad.artifacts.manifest import CALIBRATION, CONFIG, WEIGHTS, ListedFile
 from mambaad.artifacts.run_folder import check_finished, read_config, read_data_summary
+from mambaad.artifacts.signatures import required
 from mambaad.artifacts.snapshot import Snapshot, opened
 from mambaad.config import config_json
-from mambaad.data.depth import with_reading
-from mambaad.data.exclusion import without
-from mambaad.data.images import read_sample_image, resize_image
-from mambaad.data.unread import list_data
-from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.errors import ConfigError, MambaADError, RunError
 from mambaad.files import file_digest, folder_written_whole, is_empty
+from mambaad.inference.exported.engine import start
+from mambaad.inference.exported.kernel import KernelMissingError
+from mambaad.inference.exported.one_line import one_line
 from mambaad.inspection.calibration import Calibration, calibration_content, read_calibration
 from mambaad.inspection.loading import Running, mismatch
 from mambaad.ops.scan_operator import VERSION as OPERATOR_VERSION
 from mambaad.progress import say, warn
 from mambaad.workflows.calibrate import calibrate_export
+from mambaad.workflows.training_parts import trained_on, training_images
 
 if TYPE_CHECKING:  # it imports PyTorch
     from mambaad.export.check import Difference
     from mambaad.export.graph import InferenceGraph
 
-_MOST_IMAGES = 48
-"""Images, of all classes together, that int8's scales are chosen on."""
 _PACKAGES = ("mambaad", "torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 
 
@@ -65,12 +62,13 @@ def export(
         source: a finished run, or a bundle.
         out: the folder to write; absent or empty. It is written whole or not at all.
         to: ``"onnx"``, ``"openvino"`` or ``"torch-export"``.
-        precision: of the products and convolutions of encoder, fusion and decoder: ``"float32"``,
-            or for ONNX ``"int8"``. Thresholds hold for one precision: int8 has those of the parts
-            that the run held out of ``data``, or of ``calibrate_on``, or none.
-        data: for int8 the data set that the model was trained on, whose good parts choose the
-            scales.
-        calibrate_on: for int8 a data set of new good parts.
+        precision: of the products and convolutions of encoder, fusion and decoder: ``"float32"``;
+            for ONNX ``"int8"``; for the others ``"bfloat16"``. Thresholds hold for one precision:
+            int8 and bfloat16 have those of the parts that the run held out of ``data``, or of
+            ``calibrate_on``, or none.
+        data: for int8 and bfloat16 the data set that the model was trained on. The parts that it
+            was trained on choose int8's scales.
+        calibrate_on: for int8 and bfloat16 a data set of new good parts.
 
     Raises:
         ConfigError: a target or precision that there is not, that this model does not work with,
@@ -83,27 +81,36 @@ def export(
 
     check_target(to, precision, has_data=data is not None)
     if calibrate_on is not None and precision == "float32":
-        raise ConfigError("--calibrate-on is for --precision int8: float32 keeps its thresholds")
+        raise ConfigError("--calibrate-on: float32 keeps its thresholds; omit it")
     check_new(out)
     with opened(source) as run:
         check_source(run)
-        images = None if data is None else training_images(run, Path(data))
+        config = read_config(run)
+        before = read_calibration(run, config.size)
+        images = None
+        if data is not None:
+            classes = trained_on(run, Path(data))  # early, as a data set may be another one
+            if precision == "int8":
+                # Not on parts held out, as thresholds are set on them.
+                tiles = before.tiles if before else config.tiles
+                images = training_images(run, classes, tiles)
         from mambaad.export.graph import load_graph
 
         say(f"exporting to {to}, {precision}")
-        graph = load_graph(run)
+        graph = load_graph(run, "bfloat16" if precision == "bfloat16" else "float32")
         with folder_written_whole(out) as folder:
-            WRITERS[to, precision](Job(graph, folder, precision, images))
-            checked = _checked(run, folder, to, precision, graph)
+            with _errors_of(to):
+                WRITERS[to, precision](Job(graph, folder, precision, images))
+                checked = _checked(run, folder, to, precision, graph)
             for name, content in _members(run, keep_calibration=precision == "float32").items():
                 (folder / name).write_bytes(content)
             calibration = None
-            if run.has(CALIBRATION) and precision == "float32":
-                calibration = _applicable(read_calibration(run, graph.size), run, to)
+            if precision == "float32":
+                calibration = _applicable(before, run, to)
             describe = functools.partial(_manifest, run, folder, to, precision, graph, checked)
             _write_manifest(folder, describe(calibration))
             if precision != "float32":
-                calibration = _calibrated(run, folder, data, calibrate_on)
+                calibration = _calibrated(run, before, folder, data, calibrate_on)
             if precision != "float32" and calibration:
                 with (folder / CALIBRATION).open("wb") as file:
                     file.writelines(calibration_content(calibration))
@@ -112,27 +119,26 @@ def export(
     return manifest
 
 
-def training_images(run: Snapshot, data: Path) -> UInt8[np.ndarray, "n h w 3"]:
-    """Read some good parts of each class, at the model's size, spread over all of them.
-
-    Raises:
-        DataError: there are none, or one cannot be read.
-    """
-    config, names = read_config(run), list(read_data_summary(run)["classes"])
-    listed = without(list_data(data, names, layout=config.layout), data, config.exclude or ())
-    images = []
-    for c in with_reading(listed, config.reading):
-        good = [sample for sample in c.train if not sample.is_defective]
-        few = max(min(_MOST_IMAGES // len(names), len(good)), 1)
-        for i in np.linspace(0, len(good) - 1, few).astype(int) if good else ():
-            images.append(resize_image(read_sample_image(good[i]), config.size))
-    if not images:
-        raise DataError(f"--data: {data} has no good parts to train on; give the training data")
-    return np.stack(images)
+@contextmanager
+def _errors_of(target: Target) -> Iterator[None]:
+    """Make one line of whatever a runtime or its converter raises (ConfigError)."""
+    try:
+        yield
+    except (MambaADError, MemoryError, OSError):
+        raise
+    except Exception as error:  # each has errors of its own
+        raise ConfigError(
+            f"{RUNTIMES[target]} cannot take this model ({one_line(error)}); nothing was exported, "
+            "choose another --to or --precision"
+        ) from error
 
 
 def _calibrated(
-    run: Snapshot, folder: Path, data: str | Path | None, calibrate_on: str | Path | None
+    run: Snapshot,
+    before: Calibration | None,
+    folder: Path,
+    data: str | Path | None,
+    calibrate_on: str | Path | None,
 ) -> Calibration | None:
     """Set the thresholds of an export, on new parts or on those that the run held out."""
     has_held_out = read_config(run).holdout > 0
@@ -143,8 +149,10 @@ def _calibrated(
             "new good parts with --calibrate-on"
         )
         return None
-    before = read_calibration(run, read_config(run).size)
-    return calibrate_export(folder, parts, before, new_parts=calibrate_on is not None)
+    with required(None):  # the folder is ours, and has no signature
+        return calibrate_export(
+            folder, parts, before, source=run.source, new_parts=calibrate_on is not None
+        )
 
 
 def _write_manifest(folder: Path, manifest: ExportManifest) -> None:
@@ -168,13 +176,16 @@ def check_export(
     from mambaad.inspection.inspector import Inspector
     from mambaad.workflows.predict_inputs import find_inputs
 
-    with opened(exported) as run:
+    # A signature is asked of the model; an export has none, and is compared with it.
+    with required(None), opened(exported) as run:
         if not run.export:
             raise RunError(f"{exported} is no export; make one with mambaad export")
     paths = [Path(image) for image in images]
     files = list(find_inputs(paths, Path(exported), None).targets)
-    model = Inspector(source, device="cpu", compile="off")
-    return compare(model, Inspector(exported), files)
+    model = Inspector(source, device="cpu", compile="off", keep_evidence=True)
+    with required(None):
+        found = Inspector(exported, keep_evidence=True)
+    return compare(model, found, files)
 
 
 def check_new(out: Path) -> None:
@@ -212,15 +223,14 @@ def _checked(
     A scan is tried both by its definition and, where it is installed, by our kernel.
     """
     from mambaad.export.values import check_values, drawn_images
-    from mambaad.inference.exported.engine import SESSIONS
     from mambaad.inference.torch_engine import load_engine
 
     files = {name: bytearray((folder / name).read_bytes()) for name in GRAPHS[to]}
-    sessions = [SESSIONS[to](files, "off")]
+    sessions = [start(to, files, "off")]
     if graph.has_scan and to != "torch-export":
-        with suppress(ConfigError):  # without the kernel
-            sessions.append(SESSIONS[to](files, "required"))
-    reference = load_engine(run, device="cpu", compile="off")
+        with suppress(KernelMissingError):
+            sessions.append(start(to, files, "required"))
+    reference = load_engine(run, device="cpu", compile="off", keep_evidence=True)
     images = drawn_images(reference.size)
     found = [check_values(one, reference, to, precision, images) for one in sessions]
     return {name: max(one[name] for one in found) for name in found[0]}

@@ -14,6 +14,7 @@ from mambaad.data.read_ahead import reader_threads
 from mambaad.errors import ConfigError, MambaADError, RunError
 from mambaad.inference.engine import Evidence, Observation
 from mambaad.inference.exported.kernel import Kernel, kernel_choice
+from mambaad.inference.exported.one_line import one_line
 
 if TYPE_CHECKING:  # it imports PyTorch
     from mambaad.models.system import System
@@ -61,6 +62,27 @@ SESSIONS: dict[Target, Callable[[Mapping[str, bytearray], Kernel | None], Sessio
     "torch-export": _program,
 }
 """From the files of a graph, and how its operator is to run if it has one, to a session."""
+
+
+def start(target: Target, files: Mapping[str, bytearray], kernel: Kernel | None) -> Session:
+    """Load a graph into its runtime.
+
+    Args:
+        target: of the export.
+        files: the contents of :data:`mambaad.artifacts.export_folder.GRAPHS`, by name.
+        kernel: how our operator is to run; None if the graph has none.
+
+    Raises:
+        ConfigError: the runtime is not installed, or the kernel, though it is required.
+        RunError: the runtime refuses the graph.
+    """
+    try:
+        return SESSIONS[target](files, kernel)
+    except (MambaADError, MemoryError):
+        raise
+    except Exception as error:  # every runtime has errors of its own
+        runtime = RUNTIMES[target]
+        raise RunError(f"{runtime} cannot load the exported model ({one_line(error)})") from error
 
 
 class ExportedEngine:
@@ -132,19 +154,10 @@ def load_exported(run: Snapshot, *, keep_evidence: bool = False) -> ExportedEngi
     files = {name: run.read(name) for name in GRAPHS[manifest.target]}
     kernel = kernel_choice() if manifest.operator else None
     try:
-        session = SESSIONS[manifest.target](files, kernel)
-    except (MambaADError, MemoryError):
-        raise
-    except Exception as error:  # every runtime has errors of its own
+        session = start(manifest.target, files, kernel)
+    except RunError as error:
         runtime = RUNTIMES[manifest.target]
         raise RunError(
-            f"{runtime} cannot load {run.source} ({one_line(error)}); update {runtime}, or export "
-            "the model again"
+            f"{run.source}: {error}; update {runtime}, or export the model again"
         ) from error
     return ExportedEngine(session, manifest, keep_evidence=keep_evidence)
-
-
-def one_line(error: Exception) -> str:
-    """The first line of an error's message that says anything, shortened."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[-1] if lines else type(error).__name__)[:200]

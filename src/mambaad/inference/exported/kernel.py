@@ -25,8 +25,12 @@ def kernel_choice() -> Kernel:
     raise ConfigError(f"{VARIABLE}: expected {', '.join(get_args(Kernel))}, got '{given}'")
 
 
+class KernelMissingError(ConfigError):
+    """The kernel is required, and is not installed or does not load."""
+
+
 def without_kernel(kernel: Kernel, problem: Exception) -> None:
-    """Go on without the kernel, and say so; raise the problem if it is required."""
+    """Go on without the kernel, and say so (KernelMissingError: it is required)."""
     if kernel == "required":
-        raise ConfigError(f"{VARIABLE}=required: {problem}") from problem
+        raise KernelMissingError(f"{VARIABLE}=required: {problem}") from problem
     warn(f"{problem}; until then the scan runs as a graph, several times slower")

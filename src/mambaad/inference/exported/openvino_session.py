@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from mambaad.errors import ConfigError
 from mambaad.inference.exported.floating_point import subnormals_as_zero
 from mambaad.inference.exported.kernel import Kernel, without_kernel
+from mambaad.inference.exported.one_line import one_line
 from mambaad.inference.exported.threads import threads
 from mambaad.ops import native_module
 from mambaad.ops.scan_operator import DOMAIN, OPERATOR
@@ -39,16 +40,22 @@ class OpenVinoSession:
             import openvino  # noqa: F401  # to say that it is missing
         except ImportError as error:
             raise ConfigError(MISSING) from error
-        self.has_kernel = kernel in ("auto", "required")
-        if self.has_kernel and native_module.MODULE is None:
-            self.has_kernel = False
-            without_kernel(kernel or "auto", ConfigError(native_module.MISSING))
-        core = shared_core(self.has_kernel)
+        core: Any = None
+        self.has_kernel = False
+        if kernel in ("auto", "required"):
+            try:
+                core = _core_with_kernel()
+                self.has_kernel = True
+            except ConfigError as problem:
+                without_kernel(kernel, problem)
+        if core is None:
+            core = shared_core(with_operator=False)
         # A model without our operator is the same twice.
         name = "model" if self.has_kernel else "plain"
         graph, weights = files[f"{name}.xml"], files[f"{name}.bin"]
         model = core.read_model(bytes(graph), bytes(weights))
-        # By default it computes in bfloat16 where the processor has it.
+        # By default it computes in bfloat16 where the processor has it, the maps too. In graphs
+        # exported with bfloat16 the products still are, by their types.
         exact = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads()}
         with subnormals_as_zero():
             self._model: Any = core.compile_model(model, "CPU", exact)
@@ -61,8 +68,21 @@ class OpenVinoSession:
         return {name: np.array(found[i]) for i, name in enumerate(self._names)}
 
 
+def _core_with_kernel() -> Any:
+    """The core with our operator, whose kernel is there (ConfigError)."""
+    if native_module.MODULE is None:
+        raise ConfigError(native_module.MISSING)
+    try:
+        return shared_core(with_operator=True)
+    except Exception as error:  # OpenVINO has errors of its own
+        raise ConfigError(
+            f"OpenVINO does not take mambaad's operator ({one_line(error)}); install the version "
+            "of openvino that mambaad was tested with"
+        ) from error
+
+
 @functools.cache
-def shared_core(with_operator: bool) -> Any:
+def shared_core(*, with_operator: bool) -> Any:
     """An OpenVINO core; with our operator, it knows that by name in ONNX and in its own files.
 
     There is one of each, until the process ends. When a core goes, it takes away the stack on which
