@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mambaad.data.decoding import Decoded, decode_bytes
-from mambaad.errors import DataError
+from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import file_digest, printable
 from mambaad.inspection.records import Record, record_of
@@ -54,6 +54,8 @@ class Stored:
         """Fetch and decode the image (DataError)."""
         try:
             content = read_url(self.url)
+        except ConfigError as error:  # of one image among many it is no reason to end
+            raise DataError(str(error)) from error
         except OSError as error:
             reason = first_line(error)
             raise DataError(f"{self.url} cannot be read ({reason}); repair or remove it") from error

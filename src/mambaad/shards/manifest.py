@@ -84,11 +84,24 @@ def read_shard(place: Place, shard: int) -> list[Row]:
     try:
         table = retried(lambda: _opened(place.url).read_row_group(shard))
     except (OSError, pa.ArrowException, IndexError) as error:
-        raise RunError(
-            f"{place.name_of(MANIFEST)} cannot be read ({first_line(error)}); restore it, or begin "
-            "again in another folder"
-        ) from error
+        raise unreadable(place, first_line(error)) from error
     return [Row(*values) for values in zip(*(c.to_pylist() for c in table.columns), strict=True)]
+
+
+def digest_of_manifest(place: Place) -> str:
+    """Compute the SHA-256 of a job's manifest (RunError: it cannot be read)."""
+    try:
+        return place.digest(MANIFEST)
+    except OSError as error:
+        raise unreadable(place, first_line(error)) from error
+
+
+def unreadable(place: Place, reason: str) -> RunError:
+    """Make the error of a manifest that cannot be used."""
+    return RunError(
+        f"{place.name_of(MANIFEST)} cannot be read ({reason}); restore it, or begin again in "
+        "another folder"
+    )
 
 
 @functools.lru_cache(maxsize=2)

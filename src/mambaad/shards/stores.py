@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import random
 import re
@@ -16,11 +17,13 @@ from pyarrow import ArrowException, fs
 
 from mambaad.errors import ConfigError, RunError
 from mambaad.file_errors import cannot_write
-from mambaad.files import open_regular, written_whole
+from mambaad.files import open_regular, printable, written_whole
 
 ATTEMPTS = 6
 """How often a store is asked before its error counts."""
+_LONGEST = 300  # characters of an error, which may quote what it is about
 _FIRST_PAUSE = 0.1  # seconds, doubled after each attempt
+_CHUNK = 2**20  # bytes
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://([^/]*)/*(.*)", re.DOTALL)  # not C:\
 _FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -66,8 +69,9 @@ def _system(scheme: str, host: str) -> tuple[Any, str]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what a store says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return what a store or a reader says, on one line that a terminal can show."""
+    line = printable(" ".join(str(error).split())) or type(error).__name__
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ..."
 
 
 def retried(action: Callable[[], T]) -> T:
@@ -100,6 +104,14 @@ def read_url(url: str) -> bytes:
             return content
 
     return retried(read)
+
+
+def digest_of(file: Any) -> str:
+    """Compute the SHA-256, in hexadecimal, of what is left of an open file (OSError)."""
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 class Place:
@@ -182,10 +194,15 @@ class Place:
         file: BinaryIO = open_regular(self.folder / name)
         return file
 
+    def digest(self, name: str) -> str:
+        """Compute the SHA-256 of a file, in hexadecimal (OSError)."""
+        with self.open(name) as file:
+            return digest_of(file)
+
     def has(self, name: str) -> bool:
-        """Whether there is such a file (OSError)."""
+        """Whether there is something of that name (OSError)."""
         if self.folder is not None:
-            return (self.folder / name).is_file()
+            return os.path.lexists(self.folder / name)  # what is no file is refused when it is read
         system, path = located(self.name_of(name))
         info = retried(lambda: system.get_file_info(path))
         return bool(info.type == fs.FileType.File)

@@ -21,11 +21,11 @@ from mambaad.inspection.calibration import read_calibration
 from mambaad.inspection.records import Record
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import ProgressBar, say
-from mambaad.shards.job import Job, identity_of, read_job, write_job
-from mambaad.shards.manifest import write_manifest
+from mambaad.shards.job import JOB, Job, identity_of, read_job, write_job
+from mambaad.shards.manifest import digest_of_manifest, unreadable, write_manifest
 from mambaad.shards.plan import Executor, Plan
 from mambaad.shards.processes import Processes
-from mambaad.shards.results import DONE, LINES, MAPS, PARQUET, Done, finished, part, read_done
+from mambaad.shards.results import DONE, LINES, MAPS, PARQUET, Done, finished, read_done, read_part
 from mambaad.shards.stores import Place, first_line, is_url, plain
 from mambaad.workflows.inspect_sources import find_rows
 
@@ -62,12 +62,8 @@ class Summary:
     def records(self) -> Iterator[Record]:
         """Read the records, in the order of the manifest (RunError)."""
         for shard in range(self.job.shards):
-            name = f"{LINES}/{part(shard)}.jsonl"
-            try:
-                content = self.place.read(name)
-            except OSError as error:
-                raise RunError(f"{self.place.name_of(name)}: {first_line(error)}") from error
-            yield from (Record.model_validate_json(line) for line in content.splitlines())
+            lines = read_part(self.place, LINES, shard).splitlines()
+            yield from map(Record.model_validate_json, lines)
 
     def add(self, done: Done) -> None:
         """Count a shard."""
@@ -184,11 +180,16 @@ def _begun(place: Place, wanted: Job, resume: bool, report: Path | None, has_tim
     """Begin a job, or go on with the one that is there."""
     former = read_job(place)
     if former is None:
+        if _names(place):
+            raise RunError(
+                f"{place} has results of a job, but no {JOB}; restore it, or give another --out"
+            )
         rows = find_rows(wanted.sources, place.folder, report, digests=wanted.digests)
         with ProgressBar("listing"):
             count = write_manifest(place, rows, wanted.shard_size)
         shards = -(-count // wanted.shard_size)
-        job = wanted.model_copy(update={"rows": count, "shards": shards})
+        listed = digest_of_manifest(place)
+        job = wanted.model_copy(update={"rows": count, "shards": shards, "manifest": listed})
         write_job(place, job)
         return job
     if not resume:
@@ -196,19 +197,29 @@ def _begun(place: Place, wanted: Job, resume: bool, report: Path | None, has_tim
             f"{place} has the results of a job already; go on with it by --resume, or give another "
             "--out"
         )
-    expected = {**wanted.model_dump(), "rows": former.rows, "shards": former.shards}
-    if not has_time:
-        expected["time"] = former.time
-    for name, value in former.model_dump().items():
-        if name not in ("base", "version") and value != expected[name]:
+    expected = wanted.model_dump(exclude=_OWN if has_time else {*_OWN, "time"})
+    for name, value in former.model_dump(include=set(expected)).items():
+        if value != expected[name]:
             flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
             raise ConfigError(
                 f"{flag}: {place} was begun with {_shown(value)}, got {_shown(expected[name])}; "
                 "give the same to resume it, or another --out"
             )
+    if digest_of_manifest(place) != former.manifest:
+        raise unreadable(place, "it has changed since the job began")
     return former
 
 
+def _names(place: Place) -> list[str]:
+    """The names of a folder's markers."""
+    try:
+        return place.names(DONE)
+    except OSError as error:
+        raise RunError(f"{place} cannot be listed ({first_line(error)})") from error
+
+
+_OWN = {"base", "version", "rows", "shards", "manifest"}
+"""What a job has by itself, however it is asked for."""
 _FLAGS = {
     "model": "BUNDLE",
     "identity": "BUNDLE",

@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from mambaad.data.walk import Unread, is_image, is_visible, unread_file
-from mambaad.errors import DataError
+from mambaad.documents import shortened
+from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import file_digest, open_regular, printable
 from mambaad.shards.manifest import Row
@@ -113,7 +114,7 @@ def _with_digest(row: Row) -> Row:
         return row
     try:
         digest = _digest_of(row.path)
-    except OSError:  # reading it says why
+    except (OSError, ConfigError):  # reading it says why
         return row
     return Row(row.path, row.size, row.mtime_ns, digest)
 
@@ -169,6 +170,10 @@ def _listed(name: str) -> Iterator[Row]:
             number += 1
             if not path:
                 raise DataError(f"{name}, row {number}: it has no path; add it, or remove the row")
+            if "\0" in path:  # which no name has
+                problem = f"{name}, row {number}: its path has the character 0; remove it"
+                yield Row(printable(path), problem=problem)
+                continue
             is_whole = not folder or is_url(path) or os.path.isabs(path)  # noqa: PTH117  # quick
             row = Row(plain(path) if is_whole else f"{folder}/{path}", size, mtime_ns, digest)
             yield row if size is not None or is_url(row.path) else _with_size(row)
@@ -207,11 +212,15 @@ def _csv_batches(name: str) -> Iterator[Any]:
 
 def _known(name: str, columns: Sequence[str]) -> list[str]:
     if "path" not in columns:
+        listed = shortened(", ".join(columns))
         raise DataError(
-            f"{name} has the columns {', '.join(columns)}, expected 'path' among them; rename that "
-            "of the images' paths"
+            f"{name} has the columns {listed}, expected 'path' among them; rename that of the "
+            "images' paths"
         )
-    return [column for column in columns if column in _COLUMNS]
+    known = [column for column in columns if column in _COLUMNS]
+    if twice := [column for column in _COLUMNS if known.count(column) > 1]:
+        raise DataError(f"{name} has the column '{twice[0]}' more than once; keep one")
+    return known
 
 
 def _open(name: str) -> Any:
