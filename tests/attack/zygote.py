@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import importlib.util
 import json
 import multiprocessing.util
 import os
@@ -34,11 +35,19 @@ _PRELOADED = (
     *(
         f"mambaad.workflows.{name}"
         for name in (
-            *("bundle", "calibrate", "evaluate", "extend", "import_checkpoint", "monitor"),
-            *("predict", "suspects", "train"),
+            *("bundle", "calibrate", "evaluate", "export", "extend", "import_checkpoint"),
+            *("monitor", "plan", "predict", "suspects", "train"),
         )
     ),
 )
+_OPTIONAL = {
+    "pyarrow": (
+        *("pyarrow.csv", "mambaad.workflows.inspect_page", "mambaad.workflows.evaluate_records"),
+    ),
+    "onnxruntime": ("onnxruntime",),
+    "onnxscript": ("onnxscript", "onnx.inliner", "mambaad.export.targets"),
+}
+"""What is imported where a package is installed."""
 
 
 def main() -> None:
@@ -48,7 +57,8 @@ def main() -> None:
     jobs, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    for name in _PRELOADED:
+    optional = (names for key, names in _OPTIONAL.items() if importlib.util.find_spec(key))
+    for name in (*_PRELOADED, *(name for names in optional for name in names)):
         importlib.import_module(name)
     sys.modules["torch"].set_num_threads(1)
     # A copy of a process with threads may hang.
