@@ -128,6 +128,16 @@ def test_another_version_of_the_operator_is_refused(copied):
         Inspector(copied)
 
 
+@pytest.mark.parametrize("field", ["weights", "smoothing", "thresholds", "precision"])
+def test_a_changed_manifest_is_refused(copied, field):
+    other = {"weights": "0" * 64, "smoothing": 1.5, "thresholds": {}, "precision": "int8"}
+    changed_manifest(copied, **{field: other[field]})
+    with pytest.raises(
+        RunError, match=r"export\.json is damaged: it has changed since it was made"
+    ):
+        Inspector(copied)
+
+
 def test_a_newer_format_is_refused(copied):
     changed_manifest(copied, format=2)
     with pytest.raises(RunError, match="format 2, this version reads up to 1; update"):

@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 import mambaad
 from mambaad.errors import ConfigError, DataError, RunError
+from mambaad.shards.job import Job
 from mambaad.shards.processes import Processes
 from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.inspect import inspect
@@ -178,6 +180,77 @@ def test_a_job_is_not_resumed_by_a_model_that_was_calibrated_again(
         job(again, [images], undisturbed.place.folder, resume=True, maps=True)
 
 
+@pytest.fixture
+def copied(undisturbed, tmp_path):
+    """A copy of the finished job."""
+    return shutil.copytree(undisturbed.place.folder, tmp_path / "copy")
+
+
+def resumed(copied, run, images):
+    return job(run, [images], copied, maps=True, resume=True)
+
+
+def test_a_job_whose_settings_are_lost_is_not_begun_over_its_results(
+    copied, calibrated_run, trained_run, images
+):
+    before = contents(copied)
+    (copied / "job.json").unlink()
+    for run in (calibrated_run, trained_run):
+        with pytest.raises(RunError, match=r"has results of a job, but no job\.json; restore it"):
+            resumed(copied, run, images)
+    del before["job.json"]
+    assert contents(copied) == before
+
+
+def test_settings_that_are_no_file_are_not_taken_for_none(copied, calibrated_run, images):
+    (copied / "job.json").unlink()
+    os.mkfifo(copied / "job.json")
+    with pytest.raises(RunError, match=r"job\.json cannot be read \(.*no regular file"):
+        resumed(copied, calibrated_run, images)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("job.json", r"job\.json: it has changed since it was written"),
+        ("done/part-00000001.json", "part-00000001.json: it has changed since.*; remove it"),
+        ("manifest.parquet", r"manifest\.parquet cannot be read \(it has changed since the job"),
+    ],
+)
+def test_a_changed_file_of_a_job_is_refused(copied, calibrated_run, images, name, message):
+    content = (copied / name).read_bytes()
+    changed = content.replace(b"0", b"1", 1) if name.endswith(".json") else content[:-1] + b"2"
+    assert changed != content
+    (copied / name).write_bytes(changed)
+    with pytest.raises(RunError, match=message):
+        resumed(copied, calibrated_run, images)
+
+
+def test_the_marker_of_another_shard_is_refused(copied, calibrated_run, images):
+    shutil.copy(copied / "done" / "part-00000000.json", copied / "done" / "part-00000001.json")
+    with pytest.raises(RunError, match="part-00000001.json is the marker of shard 0; remove it"):
+        resumed(copied, calibrated_run, images)
+
+
+def test_changed_records_are_refused(copied, calibrated_run, images):
+    path = copied / "jsonl" / "part-00000001.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"height":', b'"height" :', 1))
+    summary = resumed(copied, calibrated_run, images)
+    with pytest.raises(RunError, match=r"part-00000001\.jsonl cannot be read \(it has changed"):
+        list(summary.records())
+    path = copied / "parquet" / "part-00000000.parquet"
+    path.write_bytes(path.read_bytes()[:-1] + b"2")
+    with pytest.raises(RunError, match=r"part-00000000\.parquet cannot be read \(it has changed"):
+        chosen(summary, 8)
+
+
+def test_shards_that_do_not_fit_the_rows_are_no_job(undisturbed):
+    fields = undisturbed.job.model_dump()
+    for changed in ({"shards": 10**9}, {"rows": 10**12}, {"shard_size": 0}):
+        with pytest.raises(ValidationError):
+            Job.model_validate({**fields, **changed})
+
+
 _CUSTOMIZED = """
 import os, time
 import mambaad.data.images as images
@@ -267,6 +340,44 @@ def test_manifests_that_are_refused(trained_run, tmp_path, content, message):
     with pytest.raises(DataError, match=message):
         job(trained_run, [tmp_path / "list.csv"], tmp_path / "out")
     assert not (tmp_path / "out" / "job.json").exists()
+
+
+def test_a_manifest_with_a_column_twice_is_refused(trained_run, tmp_path):
+    (tmp_path / "list.csv").write_text("path,path\na.png,b.png\n")
+    twice = pa.Table.from_arrays([pa.array(["a.png"])] * 2, ["path", "path"])
+    pq.write_table(twice, tmp_path / "list.parquet")
+    for name in ("list.csv", "list.parquet"):
+        with pytest.raises(DataError, match="has the column 'path' more than once; keep one"):
+            job(trained_run, [tmp_path / name], tmp_path / "out")
+
+
+def test_what_a_manifest_quotes_is_short_and_printable(trained_run, tmp_path):
+    (tmp_path / "list.csv").write_text(f"\x1b[31m,{'x' * 5000}\na,b\n")
+    with pytest.raises(DataError) as raised:
+        job(trained_run, [tmp_path / "list.csv"], tmp_path / "out")
+    assert len(str(raised.value)) < 500 + len(str(tmp_path))
+    assert "\x1b" not in str(raised.value)
+    (tmp_path / "list.csv").write_text(f"path,size\na.png,{'y' * 5000}\n")
+    with pytest.raises(DataError) as raised:
+        job(trained_run, [tmp_path / "list.csv"], tmp_path / "out")
+    assert len(str(raised.value)) < 500 + len(str(tmp_path))
+
+
+def test_paths_that_nothing_can_have_become_rows(calibrated_run, images, tmp_path):
+    good = sorted(images.glob("*.png"))[0]
+    odd = ["a\0b.png", "nowhere://bucket/a.png", "x" * 5000]
+    pq.write_table(pa.table({"path": [*odd, str(good)]}), tmp_path / "list.parquet")
+    found = job(
+        *(calibrated_run, [tmp_path / "list.parquet"], tmp_path / "out"),
+        executor=Processes(1),
+        digests=True,
+    )
+    zero, store, long, whole = found.records()
+    assert "its path has the character 0; remove it" in zero.error
+    assert "is no store that can be opened" in store.error
+    assert "cannot be read (File name too long)" in long.error
+    assert whole.error is None
+    assert found.errors == 3
 
 
 def test_sources_that_are_not_there(trained_run, tmp_path):
