@@ -133,7 +133,7 @@ def test_a_changed_manifest_is_refused(copied, field):
     other = {"weights": "0" * 64, "smoothing": 1.5, "thresholds": {}, "precision": "int8"}
     changed_manifest(copied, **{field: other[field]})
     with pytest.raises(
-        RunError, match=r"export\.json is damaged: it has changed since it was made"
+        RunError, match=r"export\.json is damaged: it has changed"
     ):
         Inspector(copied)
 

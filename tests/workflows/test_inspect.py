@@ -228,7 +228,7 @@ def test_a_changed_file_of_a_job_is_refused(copied, calibrated_run, images, name
 
 def test_the_marker_of_another_shard_is_refused(copied, calibrated_run, images):
     shutil.copy(copied / "done" / "part-00000000.json", copied / "done" / "part-00000001.json")
-    with pytest.raises(RunError, match="part-00000001.json is the marker of shard 0; remove it"):
+    with pytest.raises(RunError, match=r"part-00000001\.json is the marker of shard 0; remove it"):
         resumed(copied, calibrated_run, images)
 
 
