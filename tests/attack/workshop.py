@@ -147,8 +147,6 @@ class _Maker:
         self.lists()
         if HAS_ARROW:
             self.jobs()
-        if HAS_ONNX:
-            self.run("export", run, "--out", self.root / "exported")
         released = self.root / "released.pth"
         self.run(released, call="tests.attack.workshop:write_released")
         encoder = ("--encoder", SETTINGS["encoder"])
@@ -156,6 +154,7 @@ class _Maker:
 
     def make_more(self) -> None:
         if HAS_ONNX:
+            self.run("export", self.root / "run", "--out", self.root / "exported")
             self.run("export", self.root / "other", "--out", self.root / "exported_other")
             self.export("program", "torch-export")
         if HAS_OPENVINO:

@@ -50,6 +50,7 @@ RUNTIMES: dict[Target, str] = {
 NEEDED = (CONFIG, DATA, VERSION, PROTOTYPES)
 ALLOWED = (*NEEDED, CALIBRATION)
 
+_LARGEST = 8192  # pixels: of the sizes that models are trained with
 _HINT = "export the model again, or copy the folder again"
 
 
@@ -62,8 +63,8 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
+    height: int = Field(gt=0, le=_LARGEST)
+    width: int = Field(gt=0, le=_LARGEST)
     color: Literal["RGB"] = "RGB"
     filter: Literal["bilinear"] = "bilinear"
     layout: Literal["batch x height x width x 3"] = "batch x height x width x 3"

@@ -83,8 +83,11 @@ def read_shard(place: Place, shard: int) -> list[Row]:
     """
     try:
         table = retried(lambda: _opened(place.url).read_row_group(shard))
+        table.validate(full=True)  # text is UTF-8
     except (OSError, pa.ArrowException, IndexError) as error:
         raise unreadable(place, first_line(error)) from error
+    if not table.schema.equals(_SCHEMA):
+        raise unreadable(place, "it has other columns than the manifest of a job")
     return [Row(*values) for values in zip(*(c.to_pylist() for c in table.columns), strict=True)]
 
 

@@ -75,8 +75,8 @@ class StoredMaps:
         """Where the maps begin in an open file (ValueError: it has none of this size)."""
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("it is no file of maps")
-        shape, _, kind = np.lib.format.read_array_header_1_0(file)
-        if shape[1:] != self._size or kind != np.float16:
+        shape, is_by_columns, kind = np.lib.format.read_array_header_1_0(file)
+        if shape[1:] != self._size or kind != np.float16 or is_by_columns:
             raise ValueError(f"it has {kind} of {shape}")
         return int(file.tell())
 

@@ -14,13 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
 
 from mambaad.artifacts.sealed import parse_sealed, sealed_json
 from mambaad.documents import DocumentError
 from mambaad.errors import RunError
 from mambaad.inspection.records import Record
 from mambaad.shards.stores import Place, first_line
+from mambaad.types import Verdict
 
 PARQUET, LINES, MAPS, DONE = "parquet", "jsonl", "maps", "done"
 """The folders of a job's files."""
@@ -81,12 +82,20 @@ class Done(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    shard: int
-    rows: int
-    errors: int = 0
-    skipped: int = 0
-    verdicts: dict[str, dict[str, int]] = {}
+    shard: NonNegativeInt
+    rows: NonNegativeInt
+    errors: NonNegativeInt = 0
+    skipped: NonNegativeInt = 0
+    verdicts: dict[str, dict[str, NonNegativeInt]] = {}
     files: dict[str, str] = {}
+
+    @field_validator("verdicts")
+    @classmethod
+    def _are_verdicts(cls, value: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+        for name in (name for numbers in value.values() for name in numbers):
+            if name:
+                Verdict(name)  # ValueError: it is none
+        return value
 
 
 def file_of(folder: str, shard: int) -> str:
@@ -205,6 +214,15 @@ def unusable(place: Place, folder: str, shard: int, error: Exception) -> RunErro
     )
 
 
+def read_records(place: Place, shard: int) -> list[Record]:
+    """Read the records of a shard (RunError: they cannot be read, or have changed)."""
+    lines = read_part(place, LINES, shard).splitlines()
+    try:
+        return list(map(Record.model_validate_json, lines))
+    except ValidationError as error:
+        raise unusable(place, LINES, shard, error) from error
+
+
 def read_columns(place: Place, shard: int, columns: Sequence[str]) -> Any:
     """Read columns of a shard's records, as a table of pyarrow.
 
@@ -213,8 +231,10 @@ def read_columns(place: Place, shard: int, columns: Sequence[str]) -> Any:
     """
     content = read_part(place, PARQUET, shard)
     try:
-        return pq.read_table(pa.BufferReader(content), columns=list(columns))
-    except (OSError, pa.ArrowException) as error:  # of another version
+        table = pq.read_table(pa.BufferReader(content)).select(columns)
+        table.validate(full=True)  # text is UTF-8
+        return table.cast(pa.schema([SCHEMA.field(name) for name in columns]))
+    except (OSError, pa.ArrowException, KeyError) as error:  # of another version
         raise unusable(place, PARQUET, shard, error) from error
 
 

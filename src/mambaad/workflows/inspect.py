@@ -14,6 +14,7 @@ from mambaad.artifacts.manifest import WEIGHTS
 from mambaad.artifacts.run_folder import read_config
 from mambaad.artifacts.signatures import required_key
 from mambaad.artifacts.snapshot import opened
+from mambaad.documents import shortened
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import locked, sweep
 from mambaad.inference.compute import Precision, check_device, check_precision
@@ -25,7 +26,16 @@ from mambaad.shards.job import JOB, Job, identity_of, read_job, write_job
 from mambaad.shards.manifest import digest_of_manifest, unreadable, write_manifest
 from mambaad.shards.plan import Executor, Plan
 from mambaad.shards.processes import Processes
-from mambaad.shards.results import DONE, LINES, MAPS, PARQUET, Done, finished, read_done, read_part
+from mambaad.shards.results import (
+    DONE,
+    LINES,
+    MAPS,
+    PARQUET,
+    Done,
+    finished,
+    read_done,
+    read_records,
+)
 from mambaad.shards.stores import Place, first_line, is_url, plain
 from mambaad.workflows.inspect_sources import find_rows
 
@@ -62,8 +72,7 @@ class Summary:
     def records(self) -> Iterator[Record]:
         """Read the records, in the order of the manifest (RunError)."""
         for shard in range(self.job.shards):
-            lines = read_part(self.place, LINES, shard).splitlines()
-            yield from map(Record.model_validate_json, lines)
+            yield from read_records(self.place, shard)
 
     def add(self, done: Done) -> None:
         """Count a shard."""
@@ -231,7 +240,7 @@ _FLAGS = {
 
 
 def _shown(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return shortened(" ".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
 
 def _executed(place: Place, job: Job, plan: Plan, executor: Executor) -> Summary:

@@ -195,6 +195,7 @@ def _parquet_batches(name: str) -> Iterator[Any]:
         columns = _known(name, table.schema_arrow.names)
         schema = pa.schema([(key, _COLUMNS[key]) for key in columns])
         for batch in table.iter_batches(columns=columns):
+            batch.validate(full=True)  # text is UTF-8
             yield pa.Table.from_batches([batch]).select(columns).cast(schema).combine_chunks()
 
 
