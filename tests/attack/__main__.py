@@ -78,6 +78,8 @@ def spread(counts: dict[str, int], shop: Workshop, only: re.Pattern[str]) -> lis
     """Spread the wanted numbers of cases over what there is: fewer where a case takes long."""
     tasks: list[Task] = []
     for kind, total in counts.items():
+        if not total:
+            continue
         weights = {k: v for k, v in _weights(kind, shop).items() if only.search(k)}
         whole = sum(weights.values())
         numbered = [
@@ -85,7 +87,7 @@ def spread(counts: dict[str, int], shop: Workshop, only: re.Pattern[str]) -> lis
             for name, weight in weights.items()
             for number in range(max(1, round(total * weight / whole)))
         ]
-        tasks += [task for _, task in sorted(numbered)] if total else []
+        tasks += [task for _, task in sorted(numbered)]
     return tasks
 
 
