@@ -11,6 +11,7 @@ from jaxtyping import UInt8
 from mambaad.errors import ConfigError
 from mambaad.files import temporary_folder
 from mambaad.inference.exported.engine import one_line
+from mambaad.inference.exported.telemetry import without_telemetry
 from mambaad.ops.scan_operator import DOMAIN, VERSION
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def quantised(model: onnx.ModelProto, images: UInt8[np.ndarray, "n h w 3"]) -> o
     Raises:
         ConfigError: onnxruntime is not installed, or cannot quantise it.
     """
+    without_telemetry()
     try:
         import onnx
         from onnxruntime.quantization import (

@@ -10,6 +10,7 @@ from jaxtyping import UInt8
 
 from mambaad.errors import ConfigError
 from mambaad.inference.exported.kernel import Kernel, without_kernel
+from mambaad.inference.exported.telemetry import without_telemetry
 from mambaad.inference.exported.threads import threads
 from mambaad.inference.operator_library import library_path
 
@@ -32,6 +33,7 @@ class OnnxSession:
     """
 
     def __init__(self, content: bytes | bytearray, kernel: Kernel | None) -> None:
+        without_telemetry()
         try:
             import onnxruntime
         except ImportError as error:
