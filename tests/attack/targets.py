@@ -281,27 +281,27 @@ def _of_jobs() -> list[Target]:
         *((f"parquet/{first}.parquet", (change_parquet,)), (f"maps/{first}.npy", (change_maps,))),
     ):
         argv = (*figures, "--json", "{case}/figures.json")
-        given = {"cost": 4.0, "result": _figures}
+        given = {"cost": 6.0, "result": _figures}
         found.append(Target(f"records:{Path(file).name}", "inspected", file, argv, change, **given))
     for file, change in (
         *(("job.json", _JSON), (f"done/{first}.json", _JSON)),
         ("manifest.parquet", (change_parquet,)),
     ):
-        given = {"cost": 4.0, "result": _job, "call": "tests.attack.calls:inspect_here"}
+        given = {"cost": 6.0, "result": _job, "call": "tests.attack.calls:inspect_here"}
         name = f"resume-job:{Path(file).name}"
         found.append(Target(name, "half_inspected", file, resumed, change, may_write=True, **given))
     found.append(
         Target(
             *("job-page:parquet", "inspected", f"parquet/{first}.parquet", paged),
             *((change_parquet,), _out),
-            cost=5,
+            cost=6,
             accepted=(0, 1),
         )
     )
     for name, change in (("list.csv", change_table), ("list.parquet", change_parquet)):
         listed = ("{shop}/run", "{case}/out", f"{{it}}/{name}")
         inspect_here = "tests.attack.calls:inspect_here"
-        found.append(Target(name, "listed", name, listed, (change,) * 9, call=inspect_here, cost=4))
+        found.append(Target(name, "listed", name, listed, (change,) * 9, call=inspect_here, cost=6))
     return [replace(target, needs="pyarrow") for target in found]
 
 
@@ -365,7 +365,7 @@ def _of_data() -> list[Target]:
             *("plan:image", "pictures", "a.png", ("{shop}/run", "{it}/a.png")),
             (change_image,) * 9,
             call="tests.attack.calls:plan_sample",
-            cost=4,
+            cost=6,
         )
     )
     predicting = ("predict", "{shop}/run", "{it}", "--out", "{case}")
