@@ -93,6 +93,7 @@ def make(root: Path, sandbox: Sandbox, *, whole: bool = True) -> Workshop:
         whole: make those too that take long: exports for three runtimes, and a model with tiles.
     """
     root.mkdir(parents=True, exist_ok=True)
+    root = root.resolve()  # jobs hold their images' paths
     with locked(root, wait=600):
         if not (root / _DONE).is_file():
             for path in root.iterdir():
