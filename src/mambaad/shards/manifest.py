@@ -94,7 +94,7 @@ def read_shard(place: Place, shard: int) -> list[Row]:
 def digest_of_manifest(place: Place) -> str:
     """Compute the SHA-256 of a job's manifest (RunError: it cannot be read)."""
     try:
-        return place.digest(MANIFEST)
+        return retried(lambda: place.digest(MANIFEST))
     except OSError as error:
         raise unreadable(place, first_line(error)) from error
 
