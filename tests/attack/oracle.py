@@ -145,7 +145,7 @@ def seal(folder: Path, name: str) -> None:
     """Make a run's manifest, an export's or a job's files list a file as it is now."""
     path, part = stored(folder, name), Path(name).stem
     if name in (_EXPORT, _JOB) or name.startswith("done/"):
-        with suppress(ValueError):  # it is no longer JSON
+        with suppress(ValueError, RecursionError):  # it is no longer JSON
             _reseal(path, {})
     elif name == "manifest.parquet":
         _reseal(folder / _JOB, {"manifest": digest(path)})
