@@ -166,12 +166,13 @@ def _code_of(job: dict[str, Any]) -> int:
 def _call(name: str, arguments: list[str]) -> None:
     """Call a function of the package with its errors shown as the command line shows them."""
     from mambaad.errors import MambaADError
+    from mambaad.files import printable
 
     module, function = name.split(":")
     try:
         getattr(importlib.import_module(module), function)(*arguments)
     except MambaADError as error:
-        print(f"mambaad: {error}", file=sys.stderr)
+        print(f"mambaad: {printable(str(error))}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -351,6 +351,14 @@ def test_a_manifest_with_a_column_twice_is_refused(trained_run, tmp_path):
             job(trained_run, [tmp_path / name], tmp_path / "out")
 
 
+def test_a_damaged_footer_is_said_in_printable_characters(trained_run, tmp_path):
+    length = (64).to_bytes(4, "little")
+    (tmp_path / "list.parquet").write_bytes(b"PAR1" + b"\x0f" * 64 + length + b"PAR1")
+    with pytest.raises(DataError, match="cannot be read as a manifest") as raised:
+        job(trained_run, [tmp_path / "list.parquet"], tmp_path / "out")
+    assert str(raised.value).isprintable()
+
+
 def test_what_a_manifest_quotes_is_short_and_printable(trained_run, tmp_path):
     (tmp_path / "list.csv").write_text(f"\x1b[31m,{'x' * 5000}\na,b\n")
     with pytest.raises(DataError) as raised:

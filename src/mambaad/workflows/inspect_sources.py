@@ -235,10 +235,10 @@ def _open(name: str) -> Any:
 def _manifest_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not pyarrow's
+            raise DataError(cannot_read(name, error)) from error
         raise DataError(
             f"{name} cannot be read as a manifest ({first_line(error)}); give a CSV or Parquet "
             "file with a column 'path'"
         ) from error
-    except OSError as error:
-        raise DataError(cannot_read(name, error)) from error
