@@ -325,5 +325,8 @@ def change_parquet(content: bytes, random: Random) -> Change:
     else:
         table, done = table.append_column(random.choice((name, "x")), pa.nulls(len(values))), "more"
     file = io.BytesIO()
-    pq.write_table(table, file, **options)
+    try:
+        pq.write_table(table, file, **options)
+    except pa.ArrowException:  # there are tables that Parquet does not hold
+        return random.choice(BYTES)(content, random)
     return done, file.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,6 +21,7 @@ import pytest
 from pydantic import ValidationError
 
 import mambaad
+from mambaad.artifacts.sealed import sealed
 from mambaad.errors import ConfigError, DataError, RunError
 from mambaad.shards.job import Job
 from mambaad.shards.processes import Processes
@@ -230,6 +232,22 @@ def test_the_marker_of_another_shard_is_refused(copied, calibrated_run, images):
     shutil.copy(copied / "done" / "part-00000000.json", copied / "done" / "part-00000001.json")
     with pytest.raises(RunError, match=r"part-00000001\.json is the marker of shard 0; remove it"):
         resumed(copied, calibrated_run, images)
+
+
+def test_a_manifest_of_other_shards_is_refused_before_anything_is_done(
+    copied, calibrated_run, images
+):
+    table = pq.read_table(copied / "manifest.parquet")
+    pq.write_table(table, copied / "manifest.parquet", row_group_size=1)
+    fields = json.loads((copied / "job.json").read_text())
+    del fields["sha256"]
+    fields["manifest"] = hashlib.sha256((copied / "manifest.parquet").read_bytes()).hexdigest()
+    (copied / "job.json").write_bytes(sealed(fields))
+    (copied / "done" / "part-00000002.json").unlink()
+    before = contents(copied)
+    with pytest.raises(RunError, match="has 20 rows in 20 groups, expected 20 in 3; restore it"):
+        resumed(copied, calibrated_run, images)
+    assert contents(copied) == before
 
 
 def test_changed_records_are_refused(copied, calibrated_run, images):

@@ -91,6 +91,23 @@ def read_shard(place: Place, shard: int) -> list[Row]:
     return [Row(*values) for values in zip(*(c.to_pylist() for c in table.columns), strict=True)]
 
 
+def check_manifest(place: Place, digest: str, rows: int, shards: int) -> None:
+    """Refuse a manifest that is not the one that a job began with (RunError)."""
+    if digest_of_manifest(place) != digest:
+        raise unreadable(place, "it has changed since the job began")
+    try:
+        with place.open(MANIFEST) as file:
+            found = pq.read_metadata(file)
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(place, first_line(error)) from error
+    if (found.num_rows, found.num_row_groups) != (rows, shards):
+        raise unreadable(
+            place,
+            f"it has {found.num_rows} rows in {found.num_row_groups} groups, expected {rows} in "
+            f"{shards}",
+        )
+
+
 def digest_of_manifest(place: Place) -> str:
     """Compute the SHA-256 of a job's manifest (RunError: it cannot be read)."""
     try:

@@ -23,7 +23,7 @@ from mambaad.inspection.records import Record
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import ProgressBar, say
 from mambaad.shards.job import JOB, Job, identity_of, read_job, write_job
-from mambaad.shards.manifest import digest_of_manifest, unreadable, write_manifest
+from mambaad.shards.manifest import check_manifest, digest_of_manifest, write_manifest
 from mambaad.shards.plan import Executor, Plan
 from mambaad.shards.processes import Processes
 from mambaad.shards.results import (
@@ -214,8 +214,7 @@ def _begun(place: Place, wanted: Job, resume: bool, report: Path | None, has_tim
                 f"{flag}: {place} was begun with {_shown(value)}, got {_shown(expected[name])}; "
                 "give the same to resume it, or another --out"
             )
-    if digest_of_manifest(place) != former.manifest:
-        raise unreadable(place, "it has changed since the job began")
+    check_manifest(place, former.manifest, former.rows, former.shards)
     return former
 
 
