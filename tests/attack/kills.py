@@ -322,7 +322,8 @@ class Killer:
                 outcome.complain("left over", f"in $TMPDIR: {', '.join(left[:3])}")
         if not self.keep:
             shutil.rmtree(case.parent, ignore_errors=True)
-        done = f"{sent.name} after {moment * seconds:.2f} of {seconds:.2f} s, ended with {ended.code}"
+        when = f"{moment * seconds:.2f} of {seconds:.2f} s"
+        done = f"{sent.name} after {when}, ended with {ended.code}"
         return Kill(name, number, seed, done, outcome)
 
     def _prepared(self, name: str, number: str) -> Path:
