@@ -150,7 +150,7 @@ def test_a_killed_job_is_resumed(undisturbed, calibrated_run, images, tmp_path):
 
 
 def test_a_finished_job_is_not_done_again(undisturbed, calibrated_run, images):
-    before = {path: path.stat().st_mtime_ns for path in undisturbed.place.folder.rglob("*.*")}
+    before = {p: p.stat().st_mtime_ns for p in undisturbed.place.folder.rglob("*.*")}
     again = job(calibrated_run, [images], undisturbed.place.folder, maps=True, resume=True)
     assert again.inspected == 0
     assert again.verdicts == undisturbed.verdicts
@@ -361,14 +361,10 @@ def test_manifests_that_are_refused(trained_run, tmp_path, content, message):
 
 
 def test_paths_that_nothing_can_have_become_rows(calibrated_run, images, tmp_path):
-    good = sorted(images.glob("*.png"))[0]
-    odd = ["a\0b.png", "nowhere://bucket/a.png", "x" * 5000]
-    pq.write_table(pa.table({"path": [*odd, str(good)]}), tmp_path / "list.parquet")
-    found = job(
-        *(calibrated_run, [tmp_path / "list.parquet"], tmp_path / "out"),
-        executor=Processes(1),
-        digests=True,
-    )
+    odd = ["a\0b.png", "nowhere://bucket/a.png", "x" * 5000, str(images / "00.png")]
+    pq.write_table(pa.table({"path": odd}), tmp_path / "list.parquet")
+    source, one = [tmp_path / "list.parquet"], Processes(1)
+    found = job(calibrated_run, source, tmp_path / "out", executor=one, digests=True)
     zero, store, long, whole = found.records()
     assert "its path has the character 0; remove it" in zero.error
     assert "is no store that can be opened" in store.error
