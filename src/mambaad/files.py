@@ -9,10 +9,11 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -125,6 +126,23 @@ def temporary_beside(path: Path, *, is_folder: bool = False) -> Iterator[Path]:
             _remove(temporary)
         if os.path.lexists(temporary):  # as where there are no descriptors left
             _SWEPT.pop(path.parent, None)
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a folder below the system's for temporary files; what kills left there is swept first.
+
+    Raises:
+        RunError: it cannot be made.
+    """
+    base = Path(tempfile.gettempdir())
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(temporary_beside(base / "folder", is_folder=True))
+            folder.chmod(0o700)  # others may list the system's
+        except OSError as error:
+            raise cannot_write(f"TMPDIR: {base}", error) from error
+        yield folder
 
 
 def remove_folder(folder: Path) -> None:

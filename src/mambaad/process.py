@@ -18,8 +18,7 @@ from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
 from typing import Any
 
-from mambaad.file_errors import cannot_write
-from mambaad.files import temporary_beside
+from mambaad.files import temporary_folder
 from mambaad.fork_server import STARTED_BY
 from mambaad.launch import launched
 
@@ -169,12 +168,7 @@ def _sweep_sockets() -> None:
     base, stack = Path(tempfile.gettempdir()), ExitStack()
     if "tempdir" in config or len(os.fsencode(base)) > _LONGEST_BASE:  # the parent's; or too long
         return
-    try:
-        made = temporary_beside(base / "sockets", is_folder=True)
-        folder = stack.enter_context(made)
-        folder.chmod(0o700)
-    except OSError as error:
-        raise cannot_write(f"TMPDIR: {base}", error) from error
+    folder = stack.enter_context(temporary_folder())
     config["tempdir"] = str(folder)
     multiprocessing.util.Finalize(None, stack.close, exitpriority=-100)  # after the server's end
 

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import queue
+import re
 import shutil
 import sys
 import tempfile
@@ -19,8 +20,9 @@ from typing import Any, NamedTuple
 
 from tests.attack.inputs import Fuzzer
 from tests.attack.kills import COMMANDS, Killer
-from tests.attack.limits import LIMITS, run_limit
-from tests.attack.races import RACES, run_race
+from tests.attack.limits import LIMITS, SLOW_LIMITS, run_limit
+from tests.attack.oracle import stored
+from tests.attack.races import RACES, SLOW_RACES, run_race
 from tests.attack.sandbox import PROJECT, Sandbox
 from tests.attack.targets import TARGETS
 from tests.attack.workshop import Workshop, make
@@ -72,28 +74,31 @@ class Attacker:
         return Done(task, what, accepted, wrong, time.monotonic() - since)
 
 
-def spread(counts: dict[str, int], shop: Workshop) -> list[Task]:
+def spread(counts: dict[str, int], shop: Workshop, only: re.Pattern[str]) -> list[Task]:
     """Spread the wanted numbers of cases over what there is: fewer where a case takes long."""
     tasks: list[Task] = []
     for kind, total in counts.items():
-        weights = _weights(kind, shop)
+        if not total:
+            continue
+        weights = {k: v for k, v in _weights(kind, shop).items() if only.search(k)}
         whole = sum(weights.values())
         numbered = [
             ((number + 0.5) / (total * weight / whole), Task(kind, name, number))
             for name, weight in weights.items()
             for number in range(max(1, round(total * weight / whole)))
         ]
-        tasks += [task for _, task in sorted(numbered)] if total else []
+        tasks += [task for _, task in sorted(numbered)]
     return tasks
 
 
 def _weights(kind: str, shop: Workshop) -> dict[str, float]:
     if kind == "inputs":
-        there = {k: t for k, t in TARGETS.items() if (shop[t.instance] / t.file).exists()}
+        there = {k: t for k, t in TARGETS.items() if stored(shop[t.instance], t.file).exists()}
         return {name: target.cost**-0.5 for name, target in there.items()}
     if kind == "kills":
         return {name: command.cost**-0.5 for name, command in COMMANDS.items()}
-    return dict.fromkeys(RACES if kind == "races" else LIMITS, 1.0)
+    names = (*RACES, *SLOW_RACES) if kind == "races" else (*LIMITS, *SLOW_LIMITS)
+    return dict.fromkeys(names, 1.0)
 
 
 def attack(tasks: list[Task], work: Path, seed: int, jobs: int, *, keep: bool) -> Iterator[Done]:
@@ -194,6 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.attack", description=__doc__)
     for kind in KINDS:
         parser.add_argument(f"--{kind}", type=int, default=0, metavar="N", help=f"how many {kind}")
+    parser.add_argument("--only", default="", help="only cases whose names match this")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2, help="sandboxes at once [2]")
     parser.add_argument("--out", type=Path, help="JSON file for the counts")
@@ -217,7 +223,8 @@ def main() -> None:
     sandbox = Sandbox(work / "maker")
     shop = make(work / "workshop", sandbox)
     sandbox.close()
-    tasks = spread({kind: getattr(given, kind) for kind in KINDS}, shop)
+    counts = {kind: getattr(given, kind) for kind in KINDS}
+    tasks = spread(counts, shop, re.compile(given.only))
     found = []
     for done in attack(tasks, work, given.seed, given.jobs, keep=False):
         found.append(done)

@@ -214,6 +214,86 @@ class _Code:
         return os.system, ("touch executed",)
 
 
+def change_maps(content: bytes, random: Random) -> Change:
+    """Change the shape, the type or a value of an array as NumPy stores it."""
+    maps = np.load(io.BytesIO(content))
+    how = random.randrange(4)
+    if how == 0:
+        done, maps = "cut", maps[: random.randrange(len(maps))]
+    elif how == 1:
+        other = random.choice(_TYPES)
+        with np.errstate(invalid="ignore"):
+            done, maps = f"became {np.dtype(other)}", maps.astype(other)
+    elif how == 2:
+        done, maps = "turned", np.asfortranarray(maps.swapaxes(1, 2))
+    else:
+        fill = random.choice(_FILLS)
+        with np.errstate(over="ignore"):
+            maps.flat[random.randrange(maps.size)] = fill
+        done = f"one became {fill}"
+    file = io.BytesIO()
+    np.save(file, maps)
+    return done, file.getvalue()
+
+
+def change_graph(content: bytes, random: Random) -> Change:
+    """Change one node, attribute, tensor, output or version of an ONNX model."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    graph = model.graph
+    node = random.choice(list(graph.node))
+    how = random.randrange(9)
+    if how == 0:
+        done = f"{node.op_type} removed"
+        graph.node.remove(node)
+    elif how == 1:
+        other = random.choice(("Identity", "Relu", "Loop", "If", "Shape", "Nothing", "MatMul"))
+        done, node.op_type = f"{node.op_type} became {other}", other
+    elif how == 2 and node.input:
+        place = random.randrange(len(node.input))
+        known = [name for one in graph.node for name in one.output]
+        node.input[place] = random.choice(("", "nothing", *node.output, random.choice(known)))
+        done = f"an input of {node.op_type} became {node.input[place]}"
+    elif how == 3 and graph.initializer:
+        tensor = random.choice(list(graph.initializer))
+        dims = random.choice(((), (0,), (1,), (-1,), (2**40,), (3, 3), (2**31, 2**31)))
+        del tensor.dims[:]
+        tensor.dims.extend(dims)
+        done = f"{tensor.name} has shape {dims}"
+    elif how == 4 and graph.initializer:
+        tensor = random.choice(list(graph.initializer))
+        tensor.data_type = random.choice((0, 2, 7, 8, 10, 99))
+        done = f"{tensor.name} has type {tensor.data_type}"
+    elif how == 5 and graph.initializer:
+        tensor = random.choice(list(graph.initializer))
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        entry = tensor.external_data.add()
+        entry.key, entry.value = "location", random.choice(("/etc/passwd", "../x", "/dev/zero"))
+        tensor.ClearField("raw_data")
+        done = f"{tensor.name} is in {entry.value}"
+    elif how == 6:
+        output = random.choice(list(graph.output))
+        done = f"output {output.name} removed"
+        graph.output.remove(output)
+    elif how == 7 and model.opset_import:
+        version = random.choice(list(model.opset_import))
+        version.version = random.choice((0, -1, 1, 99, 2**62))
+        done = f"version {version.version} of '{version.domain}'"
+    else:
+        ints = [a for n in graph.node for a in n.attribute if a.ints or a.type == 2]
+        if not ints:
+            return random.choice(BYTES)(content, random)
+        attribute = random.choice(ints)
+        value = random.choice((0, -1, 1, 2**31, 2**62, -(2**62)))
+        if attribute.ints:
+            attribute.ints[random.randrange(len(attribute.ints))] = value
+        else:
+            attribute.i = value
+        done = f"{attribute.name} became {value}"
+    return done, model.SerializeToString()
+
+
 _EXTREMES = (0, 1, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 65536, 2**24)
 
 

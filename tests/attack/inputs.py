@@ -14,8 +14,6 @@ from tests.attack.sandbox import Ended, Sandbox
 from tests.attack.targets import TARGETS, Target, mutations_of
 from tests.attack.workshop import Workshop
 
-_SEALED = 0.25
-"""Share of cases of a run in which its manifest is made to fit the changed file."""
 _HOSTILE = 0.08
 """Share of cases in which something that is no regular file takes the place of the file."""
 
@@ -80,9 +78,8 @@ class Fuzzer:
         target, random = TARGETS[name], Random(f"{seed}:{name}:{number}")
         folder = self.folder / f"{name.replace(':', '-')}-{number}"
         it, path, case = self._copied(target, folder)
-        has_manifest = target.file != "manifest.json" and (it / "manifest.json").is_file()
         # Another content that is listed as such is another model: only what it does can be wrong.
-        is_sealed = bool(target.file) and has_manifest and random.random() < _SEALED
+        is_sealed = oracle.can_be_sealed(it, target.file) and random.random() < target.sealed
         if random.random() < _HOSTILE:
             done = hostile.replace(path, random.choice(sorted(hostile.REPLACEMENTS)))
         else:

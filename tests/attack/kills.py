@@ -20,7 +20,16 @@ from random import Random
 from tests.attack import oracle
 from tests.attack.oracle import Outcome, contents, untimed
 from tests.attack.sandbox import Ended, Running, Sandbox
-from tests.attack.workshop import CLASSES, SETTINGS, Workshop
+from tests.attack.workshop import (
+    CLASSES,
+    HAS_ARROW,
+    HAS_ONNX,
+    HAS_OPENVINO,
+    JOB_SOURCES,
+    SETTINGS,
+    SHARD_SIZE,
+    Workshop,
+)
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _SURVIVAL = 10.0
@@ -84,6 +93,17 @@ def _names(case: Path) -> object:
 
 def _benchmark(case: Path) -> object:
     return {k: v for k, v in contents(case).items() if re.search(r"weights[-\w]*\.safetensors$", k)}
+
+
+def _job(case: Path) -> object:
+    """The bytes of all files of a job, but for the folder that it was begun in."""
+    about = json.loads((case / "out" / "job.json").read_text())
+    files = {k: v for k, v in contents(case).items() if k != "out/job.json"}
+    return files, {k: v for k, v in about.items() if k not in ("base", "sha256")}
+
+
+def _figures(case: Path) -> object:
+    return json.loads((case / "figures.json").read_text())
 
 
 _DATA, _RUN, _TRAIN = "{shop}/data", "{case}/run", ("train", "{shop}/data", "--out", "{case}/run")
@@ -170,7 +190,50 @@ COMMANDS: dict[str, Command] = {
         ("benchmark", "{shop}/plans/short.yaml", "--out", "{case}/out"), result=_benchmark, cost=30
     ),
     "demo": Command(("demo", "--quick", "--out", "{case}/demo"), result=_benchmark, cost=40),
+    "plan": Command(
+        ("plan", "{shop}/run", "--images", "1000", "--json", "{case}/plan.json"),
+        result=_names,
+        cost=8,
+    ),
 }
+_MAPS = ("--maps", "--digest", "--shard-size", str(SHARD_SIZE), "--time", "2026-01-01T00:00:00Z")
+if HAS_ARROW:
+    COMMANDS["evaluate --records"] = Command(
+        (
+            *("evaluate", "{shop}/run", _DATA, "--records", "{shop}/inspected"),
+            *("--json", "{case}/figures.json"),
+        ),
+        result=_figures,
+        only_result=True,
+        cost=2,
+    )
+    for source in ("run", *(["exported"] if HAS_ONNX else [])):
+        COMMANDS["inspect" if source == "run" else "inspect, an export"] = Command(
+            ("inspect", f"{{shop}}/{source}", *JOB_SOURCES, "--out", "{case}/out", *_MAPS),
+            then=("{case}/out/job.json", "--resume"),
+            result=_job,
+            cost=15,
+        )
+if HAS_ONNX:
+    COMMANDS["predict, an export"] = Command(
+        ("predict", "{shop}/exported", f"{_DATA}/{CLASSES[0]}/test", "--out", "{case}/out"),
+        result=_predictions,
+        only_result=True,
+    )
+    for target in ("onnx", "torch-export", *(["openvino"] if HAS_OPENVINO else [])):
+        COMMANDS[f"export --to {target}"] = Command(
+            ("export", "{shop}/run", "--out", "{case}/exported", "--to", target),
+            result=_names,
+            cost=8,
+        )
+    COMMANDS["export, int8"] = Command(
+        (
+            *("export", "{shop}/run", "--out", "{case}/exported", "--precision", "int8"),
+            *("--data", _DATA),
+        ),
+        result=_names,
+        cost=15,
+    )
 
 
 @dataclass(frozen=True)
@@ -259,7 +322,8 @@ class Killer:
                 outcome.complain("left over", f"in $TMPDIR: {', '.join(left[:3])}")
         if not self.keep:
             shutil.rmtree(case.parent, ignore_errors=True)
-        done = f"{sent.name} after {moment:.2f} of {seconds:.2f} s, ended with {ended.code}"
+        when = f"{moment * seconds:.2f} of {seconds:.2f} s"
+        done = f"{sent.name} after {when}, ended with {ended.code}"
         return Kill(name, number, seed, done, outcome)
 
     def _prepared(self, name: str, number: str) -> Path:

@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -28,6 +28,12 @@ LIMITED = (
     *("make-data", "train", "resume", "calibrate", "evaluate", "predict", "predict --report"),
     *("bundle", "registry add", "import-checkpoint", "data suspects", "build-coco-ad"),
 )
+_SLOW = tuple(
+    name
+    for name in COMMANDS
+    if name.startswith(("plan", "inspect", "export", "predict, an export", "evaluate --records"))
+)
+"""Commands that are limited by hand alone."""
 _PERMISSION = re.compile("permission|not readable", re.IGNORECASE)
 
 
@@ -62,22 +68,35 @@ def _limited(
     return wrong
 
 
-def _with(limit: str, values: tuple[int, ...]) -> Limit:
+def _with(limit: str, values: tuple[int, ...], names: tuple[str, ...] = LIMITED) -> Limit:
     def check(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
-        name, value = random.choice(LIMITED), random.choice(values)
+        name, value = random.choice(names), random.choice(values)
         return _limited(sandbox, shop, folder, name, {limit: value})
 
     return check
 
 
-little_memory = _with("RLIMIT_AS", tuple(n * 2**20 for n in (16, 32, 64, 100, 200, 400)))
-few_descriptors = _with("RLIMIT_NOFILE", (4, 6, 8, 10, 12, 16, 24))
-small_files = _with("RLIMIT_FSIZE", (1000, 3000, 2**16, 2**20))
+_MEMORY = "RLIMIT_AS", tuple(n * 2**20 for n in (16, 32, 64, 100, 200, 400))
+_DESCRIPTORS = "RLIMIT_NOFILE", (4, 6, 8, 10, 12, 16, 24)
+_SIZES = "RLIMIT_FSIZE", (1000, 3000, 2**16, 2**20)
+little_memory, few_descriptors = _with(*_MEMORY), _with(*_DESCRIPTORS)
+small_files = _with(*_SIZES)
 
 
 def full_disk(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
     """A disk that is full, which takes the right to mount one."""
-    name = random.choice([n for n in LIMITED if not COMMANDS[n].copied])
+    names = [n for n in LIMITED if not COMMANDS[n].copied]
+    return _on_full_disk(names, sandbox, shop, folder, random)
+
+
+def full_disk_slow(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
+    return _on_full_disk(_SLOW, sandbox, shop, folder, random)
+
+
+def _on_full_disk(
+    names: Sequence[str], sandbox: Sandbox, shop: Workshop, folder: Path, random: Random
+) -> Complaints:
+    name = random.choice(names)
     size = random.choice((0, 4, 64, 300, 900, 1500))
     command = COMMANDS[name]
     with _small_disk(folder / "disk", 4096) as disk:
@@ -129,8 +148,18 @@ def _small_disk(folder: Path, size: int) -> Iterator[Path | None]:
 
 def modes_of_files(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
     """Everything that is written has the permissions that the umask leaves."""
+    return _modes(LIMITED, sandbox, shop, folder, random)
+
+
+def modes_slow(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
+    return _modes(_SLOW, sandbox, shop, folder, random)
+
+
+def _modes(
+    names: Sequence[str], sandbox: Sandbox, shop: Workshop, folder: Path, random: Random
+) -> Complaints:
     umask = random.choice((0o022, 0o002, 0o077, 0o027))
-    name = random.choice([n for n in LIMITED if n != "resume"])
+    name = random.choice([n for n in names if n != "resume"])
     command, wrong = COMMANDS[name], []
     for instance in command.copied:
         shop.copy(instance, folder)
@@ -210,6 +239,14 @@ LIMITS: dict[str, Limit] = {
     "closed_file": closed_file,
     "closed_folder": closed_folder,
 }
+SLOW_LIMITS: dict[str, Limit] = {
+    "little_memory, slow": _with(*_MEMORY, _SLOW),
+    "few_descriptors, slow": _with(*_DESCRIPTORS, _SLOW),
+    "small_files, slow": _with(*_SIZES, _SLOW),
+    "full_disk, slow": full_disk_slow,
+    "modes_of_files, slow": modes_slow,
+}
+"""The same for commands that take long."""
 
 
 def run_limit(
@@ -217,4 +254,6 @@ def run_limit(
 ) -> Complaints:
     """Run one case of a limit; the same arguments repeat it."""
     with room(folder / f"{name}-{number}") as place:
-        return LIMITS[name](sandbox, shop, place, Random(f"{seed}:{name}:{number}"))
+        return {**LIMITS, **SLOW_LIMITS}[name](
+            sandbox, shop, place, Random(f"{seed}:{name}:{number}")
+        )

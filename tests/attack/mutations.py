@@ -286,3 +286,47 @@ def change_table(content: bytes, random: Random) -> Change:
         cells[place] = cell
     lines[number] = ",".join(cells)
     return f"line {number}, cell {place}: {_short(cell)}", ("\n".join(lines) + "\n").encode()
+
+
+def change_parquet(content: bytes, random: Random) -> Change:
+    """Change a column, a value or the form of a Parquet file, or any of its bytes."""
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(pa.BufferReader(content))
+    column = random.randrange(table.num_columns)
+    name, values = table.column_names[column], table.column(column).to_pylist()
+    how = random.randrange(8)
+    options: dict[str, Any] = {}
+    if how == 0:
+        table, done = table.drop_columns([name]), f"{name} removed"
+    elif how == 1:
+        new = random.choice(("", "path", "x", "x" * 5000, "\x1b[31m", "\u202e", "size"))
+        names = [new if n == name else n for n in table.column_names]
+        table, done = table.rename_columns(names), f"{name} renamed to {_short(new)}"
+    elif how == 2:
+        odd = random.choice((None, 0, -1, 2**62, 0.5, float("nan"), "", "a\0b", b"\xff", [1], {}))
+        table = table.set_column(column, name, pa.array([odd] * len(values)))
+        done = f"all of {name} became {_short(odd)}"
+    elif how == 3:
+        cell = random.choice((*CELLS, "a\0b", "file:///dev/zero", "nowhere://a/b", "s3://"))
+        made = [str(value) for value in values]
+        made[random.randrange(len(made))] = cell
+        table = table.set_column(column, name, pa.array(made))
+        done = f"one of {name} became {_short(cell)}"
+    elif how == 4:
+        table, done = table.slice(0, random.choice((0, 1, len(values) - 1))), "fewer rows"
+    elif how == 5:
+        table, done = pa.concat_tables([table] * random.choice((2, 30))), "rows repeated"
+    elif how == 6:
+        options, done = {"row_group_size": 1}, "a row group for each row"
+    else:
+        table, done = table.append_column(random.choice((name, "x")), pa.nulls(len(values))), "more"
+    file = io.BytesIO()
+    try:
+        pq.write_table(table, file, **options)
+    except pa.ArrowException:  # there are tables that Parquet does not hold
+        return random.choice(BYTES)(content, random)
+    return done, file.getvalue()

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.attack.sandbox import Ended
 
@@ -17,6 +18,7 @@ LONGEST_LINE, LARGEST_OUTPUT = 2000, 16 * 2**10
 MOST_MEMORY = 2**11
 """In MiB, beyond what is held once everything is imported."""
 
+_EXPORT, _JOB = "export.json", "job.json"
 _ERROR = "mambaad: "
 _OURS = re.compile(r"^(mambaad: |Error: |Usage: )", re.MULTILINE)
 _WARNING = re.compile(r"^\S*\.py:\d+: \w*Warning", re.MULTILINE)
@@ -131,13 +133,55 @@ def stored(folder: Path, name: str) -> Path:
     return folder / name
 
 
+def can_be_sealed(folder: Path, name: str) -> bool:
+    """Whether a file's digest is in another one, or in itself, so that :func:`seal` can fit it."""
+    if not name or not folder.is_dir():
+        return False
+    is_of_run = (folder / "manifest.json").is_file() and name != "manifest.json"
+    return is_of_run or any((folder / by).is_file() for by in (_EXPORT, _JOB))
+
+
 def seal(folder: Path, name: str) -> None:
-    """Make a run's manifest list a file as it is now."""
-    manifest, path = folder / "manifest.json", stored(folder, name)
-    about = json.loads(manifest.read_text())
-    about["files"][name] |= {"size": path.stat().st_size, "sha256": digest(path)}
-    manifest.unlink()  # it is a link to the workshop's own
-    manifest.write_text(json.dumps(about))
+    """Make a run's manifest, an export's or a job's files list a file as it is now."""
+    path, part = stored(folder, name), Path(name).stem
+    if name in (_EXPORT, _JOB) or name.startswith("done/"):
+        with suppress(ValueError, RecursionError):  # it is no longer JSON
+            _reseal(path, {})
+    elif name == "manifest.parquet":
+        _reseal(folder / _JOB, {"manifest": digest(path)})
+    elif (folder / _JOB).is_file():
+        _reseal(folder / "done" / f"{part}.json", {"files": {name: digest(path)}})
+    else:
+        listed = {"files": {name: {"size": path.stat().st_size, "sha256": digest(path)}}}
+        is_export = (folder / _EXPORT).is_file()
+        manifest = folder / (_EXPORT if is_export else "manifest.json")
+        if is_export:
+            _reseal(manifest, listed)
+        else:
+            _rewrite(manifest, _merged(json.loads(manifest.read_text()), listed))
+
+
+def _reseal(path: Path, changes: dict[str, Any]) -> None:
+    """Change a file that has its own digest, and make that fit."""
+    about = json.loads(path.read_text())
+    if isinstance(about, dict):
+        about.pop("sha256", None)
+        about = _merged(about, changes)
+        text = json.dumps(about, sort_keys=True, separators=(",", ":"))
+        _rewrite(path, {**about, "sha256": hashlib.sha256(text.encode()).hexdigest()})
+
+
+def _merged(about: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    found = dict(about)
+    for key, value in changes.items():
+        is_nested = isinstance(value, dict)
+        found[key] = _merged(found.get(key, {}), value) if is_nested else value
+    return found
+
+
+def _rewrite(path: Path, content: object) -> None:
+    path.unlink()  # it may be a link to the workshop's own
+    path.write_text(json.dumps(content))
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -159,6 +203,7 @@ def _digest_of_any_generation(path: Path) -> str:
 
 def unparsable(folder: Path) -> list[str]:
     """The files under their final names that are not whole: they cannot be parsed."""
+    import numpy as np
     from PIL import Image
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -175,6 +220,12 @@ def unparsable(folder: Path) -> list[str]:
                 list(map(json.loads, path.read_text().splitlines()))
             elif path.suffix == ".safetensors":
                 load_file(path)
+            elif path.suffix == ".npy":
+                np.load(path, allow_pickle=False)
+            elif path.suffix == ".parquet":
+                import pyarrow.parquet
+
+                pyarrow.parquet.read_table(path)
             elif path.suffix == ".png":
                 with Image.open(path) as image:
                     image.load()

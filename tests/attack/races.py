@@ -15,7 +15,7 @@ from random import Random
 from tests.attack import oracle
 from tests.attack.oracle import digest, stored
 from tests.attack.sandbox import Ended, Running, Sandbox
-from tests.attack.workshop import CLASSES, Workshop, room
+from tests.attack.workshop import CLASSES, HAS_ARROW, HAS_ONNX, JOB_SOURCES, Workshop, room
 
 LOADS = 5
 """How often a model is loaded while it is replaced."""
@@ -170,15 +170,22 @@ def _file_by_file(live: Path, spare: Path) -> None:
 
 
 def _replaced(
-    live: Path, step: Callable[[int], None], sandbox: Sandbox, shop: Workshop, *, whole: bool
+    live: Path,
+    step: Callable[[int], None],
+    sandbox: Sandbox,
+    shop: Workshop,
+    *,
+    whole: bool,
+    sources: tuple[Path, Path] | None = None,
 ) -> Complaints:
     """Load a model again and again while ``step`` replaces it by another one and back.
 
     ``whole``: whether it is replaced in one step, so that one of the two is always there.
+    ``sources``: the two; by default the runs.
     """
     folder = live.parent
     path = next((shop["data"] / CLASSES[0] / "test").glob("*/*.png"))
-    sources = (shop["run"], shop["other"])
+    sources = sources or (shop["run"], shop["other"])
     found = []
     for number, source in enumerate((*sources, live)):
         answers = folder / f"{number}.jsonl"
@@ -244,6 +251,90 @@ def bundle_replaced(sandbox: Sandbox, shop: Workshop, folder: Path, random: Rand
     return _replaced(live, step, sandbox, shop, whole=True)
 
 
+def two_inspections(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
+    """Two models inspect into one job: one is refused, the job is wholly the other's."""
+    out, models = folder / "out", random.sample(("run", "other.mambaad"), 2)
+    sources = [source.format(shop=shop.root) for source in JOB_SOURCES]
+    ends, wrong = _ends(
+        *(sandbox.start(["inspect", shop[m], *sources, "--out", out, "--resume"]) for m in models)
+    )
+    _check_folder(wrong, out)
+    done = [model for model, ended in zip(models, ends, strict=True) if ended.code == 0]
+    if len(done) != 1:
+        return [*wrong, ("mixed", f"{len(done)} of two jobs in one folder succeeded")]
+    lines = [line for path in out.glob("jsonl/*") for line in path.read_text().splitlines()]
+    if {json.loads(line)["model"] for line in lines} != {_weights(shop[done[0].split(".")[0]])}:
+        wrong.append(("mixed", "the records are not those of the job that succeeded"))
+    return wrong
+
+
+def job_resumed_beside_it(
+    sandbox: Sandbox, shop: Workshop, folder: Path, random: Random
+) -> Complaints:
+    """A job is resumed while it is inspected: that is refused, and harms nothing."""
+    out = folder / "out"
+    sources = [source.format(shop=shop.root) for source in JOB_SOURCES]
+    inspect = ["inspect", shop["run"], *sources, "--out", out, "--resume", "--shard-size", "2"]
+    first = sandbox.start(inspect)
+    while not (out / "job.json").exists() and not first.ended.wait(0.005):
+        pass
+    first.ended.wait(random.uniform(0, 5))
+    ends, wrong = _ends(first, sandbox.start(inspect))  # which may come when the first has ended
+    _check_folder(wrong, out)
+    if ends[0].code != 0:
+        wrong.append(("mixed", f"the first job fails: {ends[0].err[-200:]}"))
+    if ends[1].code != 0 and "being written by another" not in ends[1].err:
+        wrong.append(("mixed", f"the second one ends otherwise: {ends[1].err[-200:]}"))
+    again = sandbox.run(inspect)
+    if again.code != 0 or again.out != ends[0].out:
+        wrong.append(("mixed", f"it is another job then: {again.err[-200:]}"))
+    return wrong
+
+
+def two_exports(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
+    """Two models are exported into one folder: it is wholly of the one that succeeded."""
+    out, models = folder / "out", random.sample(("run", "other"), 2)
+    ends, wrong = _ends(*(sandbox.start(["export", shop[m], "--out", out]) for m in models))
+    _check_folder(wrong, out)
+    done = [model for model, ended in zip(models, ends, strict=True) if ended.code == 0]
+    if len(done) != 1:
+        return [*wrong, ("mixed", f"{len(done)} of two exports into one folder succeeded")]
+    if json.loads((out / "export.json").read_text())["weights"] != _weights(shop[done[0]]):
+        wrong.append(("mixed", "the export is of the model that was refused"))
+    after = sandbox.run(["predict", out, shop["data"] / CLASSES[0] / "test", "--out", folder / "p"])
+    return [*wrong, *oracle.judge(after).wrong]
+
+
+def export_exchanged(sandbox: Sandbox, shop: Workshop, folder: Path, random: Random) -> Complaints:
+    """An export's folder is exchanged with another's while the model is loaded."""
+    live, spare = shop.copy("exported", folder), shop.copy("exported_other", folder)
+    sources = shop["exported"], shop["exported_other"]
+    return _replaced(
+        live, lambda number: _exchange(live, spare), sandbox, shop, whole=True, sources=sources
+    )
+
+
+def export_overwritten(
+    sandbox: Sandbox, shop: Workshop, folder: Path, random: Random
+) -> Complaints:
+    """The files of another export are put in place one by one: refused, perhaps, but not mixed."""
+    live, sources = shop.copy("exported", folder), (shop["exported_other"], shop["exported"])
+
+    def step(number: int) -> None:
+        _file_by_file(live, sources[number % 2])
+
+    return _replaced(live, step, sandbox, shop, whole=False, sources=sources)
+
+
+SLOW_RACES: dict[str, Race] = {
+    race.__name__: race
+    for race in (
+        *((two_inspections, job_resumed_beside_it) if HAS_ARROW else ()),
+        *((two_exports, export_exchanged, export_overwritten) if HAS_ONNX else ()),
+    )
+}
+"""Those of commands that take long."""
+
 RACES: dict[str, Race] = {
     race.__name__: race
     for race in (
@@ -258,4 +349,6 @@ def run_race(
 ) -> Complaints:
     """Run one race; the same arguments make the same choices, not the same moments."""
     with room(folder / f"{name}-{number}") as place:
-        return RACES[name](sandbox, shop, place, Random(f"{seed}:{name}:{number}"))
+        return {**RACES, **SLOW_RACES}[name](
+            sandbox, shop, place, Random(f"{seed}:{name}:{number}")
+        )

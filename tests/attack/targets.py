@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.attack.binaries import (
     change_archive,
+    change_graph,
     change_image,
+    change_maps,
     change_pickled,
     change_sealed,
     change_tensors,
@@ -22,12 +24,13 @@ from tests.attack.mutations import (
     Mutation,
     change_json,
     change_lines,
+    change_parquet,
     change_table,
     change_yaml,
 )
-from tests.attack.oracle import digest, stored, untimed
+from tests.attack.oracle import contents, digest, stored, untimed
 from tests.attack.sandbox import Ended
-from tests.attack.workshop import CLASSES, SETTINGS
+from tests.attack.workshop import CLASSES, JOB_SOURCES, SETTINGS, SHARD_SIZE
 
 Result = Callable[[Path, Ended], object]
 
@@ -42,7 +45,8 @@ class Target:
     bytes. ``result``: what the command makes of the file; if given, a change that is accepted must
     leave it as it was. ``call``: a function in the place of the command line. ``cost``: of a case,
     in units of the cheapest. ``accepted``: its exit codes of success. ``may_write``: whether an
-    accepted case may change the instance.
+    accepted case may change the instance. ``sealed``: the share of cases in which what lists the
+    file's digest is made to fit. ``needs``: of what the instance is made, if it is not always.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Target:
     cost: float = 1.0
     accepted: tuple[int, ...] = (0,)
     may_write: bool = False
+    sealed: float = 0.25
+    needs: str = ""
 
 
 def _out(case: Path, ended: Ended) -> object:
@@ -196,6 +202,11 @@ def _of_documents() -> list[Target]:
             (change_yaml,) * 9,
         ),
         Target(
+            *("tiles.yaml", "tiled.yaml", ""),
+            ("train", "{case}", "--out", "{case}/run", "--config", "{it}"),
+            (change_yaml,) * 9,
+        ),
+        Target(
             *("plan.yaml", "plans", "plan.yaml", ("{it}/plan.yaml",), (change_yaml,) * 9),
             call="tests.attack.calls:read_plan",
         ),
@@ -220,6 +231,101 @@ def _of_documents() -> list[Target]:
             _LINES,
             accepted=(0, 3),
         ),
+    ]
+
+
+def _of_exports() -> list[Target]:
+    found = []
+    for name, change in (
+        *((name, _JSON) for name in ("export.json", "config.json", "data.json", "version.json")),
+        *((f"{name}.safetensors", _TENSORS) for name in ("good_parts", "calibration")),
+    ):
+        found.append(
+            Target(f"export:{name}", "exported", name, _PREDICT, change, _predicted, cost=4)
+        )
+    for instance, graph in (
+        *(("exported", "model.onnx"), ("exported_program", "model.pt2")),
+        *(("exported_openvino", "model.xml"), ("exported_openvino", "model.bin")),
+    ):
+        change = (change_graph,) * 9 if graph == "model.onnx" else ()
+        told = {"cost": 4.0, "sealed": 0.7}  # else its digest refuses it at once
+        found.append(
+            Target(f"export:{graph}", instance, graph, _PREDICT, change, _predicted, **told)
+        )
+    return [replace(target, needs="by hand, since exporting takes long") for target in found]
+
+
+_JOB = (*("--out", "{it}", "--resume", "--maps", "--digest"), "--shard-size", str(SHARD_SIZE))
+_INSPECT = ("inspect", "{shop}/run", *JOB_SOURCES, *_JOB)
+
+
+def _of_jobs() -> list[Target]:
+    """Jobs that are finished, of which nothing is inspected again, or whose last shard is left."""
+    found = []
+    first = "part-00000000"
+    for file, change in (
+        *(("job.json", _JSON), (f"done/{first}.json", _JSON), (f"jsonl/{first}.jsonl", _LINES)),
+        ("manifest.parquet", (change_parquet,)),
+    ):
+        argv = (*_INSPECT, "--junit", "{case}/j.xml")
+        found.append(
+            Target(
+                *(f"job:{Path(file).name}", "inspected", file, argv, change, _told),
+                cost=2,
+                accepted=(0, 1),
+                may_write=file.startswith("done"),  # without its marker a shard is done again
+            )
+        )
+    paged = (*_INSPECT, "--report", "{case}/page", "--sample", "2")
+    resumed = ("{shop}/run", "{it}", *JOB_SOURCES)
+    figures = ("evaluate", "{shop}/run", "{shop}/data", "--records", "{it}")
+    for file, change in (
+        *(("job.json", _JSON), (f"done/{first}.json", _JSON)),
+        *((f"parquet/{first}.parquet", (change_parquet,)), (f"maps/{first}.npy", (change_maps,))),
+    ):
+        argv = (*figures, "--json", "{case}/figures.json")
+        given = {"cost": 6.0, "result": _figures}
+        found.append(Target(f"records:{Path(file).name}", "inspected", file, argv, change, **given))
+    for file, change in (
+        *(("job.json", _JSON), (f"done/{first}.json", _JSON)),
+        ("manifest.parquet", (change_parquet,)),
+    ):
+        given = {"cost": 6.0, "result": _job, "call": "tests.attack.calls:inspect_here"}
+        name = f"resume-job:{Path(file).name}"
+        found.append(Target(name, "half_inspected", file, resumed, change, may_write=True, **given))
+    found.append(
+        Target(
+            *("job-page:parquet", "inspected", f"parquet/{first}.parquet", paged),
+            *((change_parquet,), _out),
+            cost=6,
+            accepted=(0, 1),
+        )
+    )
+    for name, change in (("list.csv", change_table), ("list.parquet", change_parquet)):
+        listed = ("{shop}/run", "{case}/out", f"{{it}}/{name}")
+        inspect_here = "tests.attack.calls:inspect_here"
+        found.append(Target(name, "listed", name, listed, (change,) * 9, call=inspect_here, cost=6))
+    return [replace(target, needs="pyarrow") for target in found]
+
+
+def _told(case: Path, ended: Ended) -> object:
+    return _out(case, ended), (case / "j.xml").read_text()
+
+
+def _figures(case: Path, ended: Ended) -> object:
+    return json.loads((case / "figures.json").read_text())
+
+
+def _job(case: Path, ended: Ended) -> object:
+    return contents(case.parent / "half_inspected")
+
+
+def _of_tiles() -> list[Target]:
+    image = f"{{shop}}/large/{CLASSES[0]}/test/good"
+    predict = ("predict", "{it}", image, "--out", "{case}")
+    return [
+        Target(f"tiled:{name}", "tiled", name, predict, change, _predicted, cost=8, needs="by hand")
+        for name, change in (("config.json", _JSON), ("calibration.safetensors", _TENSORS))
     ]
 
 
@@ -257,6 +363,14 @@ def _of_data() -> list[Target]:
                 call="tests.attack.calls:read_image",
             )
         )
+    found.append(
+        Target(
+            *("plan:image", "pictures", "a.png", ("{shop}/run", "{it}/a.png")),
+            (change_image,) * 9,
+            call="tests.attack.calls:plan_sample",
+            cost=6,
+        )
+    )
     predicting = ("predict", "{shop}/run", "{it}", "--out", "{case}")
     found.append(
         Target(
@@ -270,10 +384,15 @@ def _of_data() -> list[Target]:
 
 TARGETS: dict[str, Target] = {
     target.name: target
-    for target in (*_of_run(), *_of_unfinished(), *_of_bundles(), *_of_documents(), *_of_data())
+    for targets in (
+        *(_of_run(), _of_unfinished(), _of_bundles(), _of_documents(), _of_data()),
+        *(_of_exports(), _of_jobs(), _of_tiles()),
+    )
+    for target in targets
 }
 
 
 def mutations_of(target: Target) -> Sequence[Mutation]:
     """What changes a target's file: any bytes, and by its structure as often at least."""
-    return (*BYTES, *(target.changed_by * -(-len(BYTES) // len(target.changed_by))))
+    times = -(-len(BYTES) // max(len(target.changed_by), 1))
+    return (*BYTES, *(target.changed_by * times))

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,15 @@ SETTINGS = {
     "holdout": 0.5,
 }
 """A model of a megabyte, which trains in seconds."""
+
+HAS_ARROW = find_spec("pyarrow") is not None
+HAS_ONNX = all(map(find_spec, ("onnx", "onnxscript", "onnxruntime")))
+HAS_OPENVINO = HAS_ONNX and find_spec("openvino") is not None
+
+JOB_SOURCES = tuple(f"{{shop}}/data/{name}/test" for name in CLASSES)
+SHARD_SIZE = 4
+"""What the jobs of mambaad inspect have here, in shards of so many images."""
+_TILED = {**SETTINGS, "size": 96, "tiles": [96, 32], "tile_views": 2, "tile_positions": "grid"}
 
 _DONE = "contents.json"
 
@@ -74,15 +84,25 @@ def room(place: Path) -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def make(root: Path, sandbox: Sandbox) -> Workshop:
-    """Make all instances below a folder, unless they are there; processes take turns."""
+def make(root: Path, sandbox: Sandbox, *, whole: bool = True) -> Workshop:
+    """Make all instances below a folder, unless they are there; processes take turns.
+
+    Args:
+        root: the folder.
+        sandbox: runs the commands that make them.
+        whole: make those too that take long: exports for three runtimes, and a model with tiles.
+    """
     root.mkdir(parents=True, exist_ok=True)
+    root = root.resolve()  # jobs hold their images' paths
     with locked(root, wait=600):
         if not (root / _DONE).is_file():
             for path in root.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
-            _Maker(root, sandbox).make()
+            maker = _Maker(root, sandbox)
+            maker.make()
+            if whole:
+                maker.make_more()
             (root / _DONE).write_text(json.dumps(contents(root)))
     return Workshop(root)
 
@@ -126,10 +146,43 @@ class _Maker:
         self.documents()
         self.images()
         self.lists()
+        if HAS_ARROW:
+            self.jobs()
         released = self.root / "released.pth"
         self.run(released, call="tests.attack.workshop:write_released")
         encoder = ("--encoder", SETTINGS["encoder"])
         self.run("import-checkpoint", released, "--out", self.root / "imported", *encoder)
+
+    def make_more(self) -> None:
+        if HAS_ONNX:
+            self.run("export", self.root / "run", "--out", self.root / "exported")
+            self.run("export", self.root / "other", "--out", self.root / "exported_other")
+            self.export("program", "torch-export")
+        if HAS_OPENVINO:
+            self.export("openvino", "openvino")
+        data, tiled = self.root / "large", self.root / "tiled"
+        counts = ("--train", 8, "--test", 2, "--size", 160)
+        self.run("make-data", data, "--classes", CLASSES[0], *counts)
+        config = ("--config", self.root / "tiled.yaml")
+        self.run("train", data, "--out", tiled, *config)
+        self.run("calibrate", tiled, data, "--target-fpr", 0.2, "--review-fpr", 0.3)
+
+    def export(self, name: str, target: str) -> None:
+        self.run(
+            "export", self.root / "run", "--out", self.root / f"exported_{name}", "--to", target
+        )
+
+    def jobs(self) -> None:
+        """A finished job, one that was killed at its last shard, and manifests as sources."""
+        job, half = self.root / "inspected", self.root / "half_inspected"
+        sources = [source.format(shop=self.root) for source in JOB_SOURCES]
+        inspect_here = "tests.attack.calls:inspect_here"
+        self.run(self.root / "run", job, *sources, call=inspect_here)
+        shutil.copytree(job, half)
+        max((half / "done").iterdir()).unlink()
+        self.run(
+            job / "manifest.parquet", self.root / "listed", call="tests.attack.calls:write_lists"
+        )
 
     def run(self, *argv: object, call: str | None = None) -> None:
         ended = self.sandbox.run([str(a) for a in argv], call=call, limit=300)
@@ -169,6 +222,7 @@ class _Maker:
         (plans / "plan.yaml").write_text(yaml.safe_dump(plan))
         short = {**plan, "systems": {"ours": {"holdout": 0.0}}}
         (plans / "short.yaml").write_text(yaml.safe_dump(short))
+        (self.root / "tiled.yaml").write_text(yaml.safe_dump(_TILED))
         layout = {
             "train": "{class}/train/good",
             "test": "{class}/test/{type}",

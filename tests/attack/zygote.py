@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import importlib.util
 import json
 import multiprocessing.util
 import os
@@ -34,11 +35,20 @@ _PRELOADED = (
     *(
         f"mambaad.workflows.{name}"
         for name in (
-            *("bundle", "calibrate", "evaluate", "extend", "import_checkpoint", "monitor"),
-            *("predict", "suspects", "train"),
+            *("bundle", "calibrate", "evaluate", "export", "extend", "import_checkpoint"),
+            *("monitor", "plan", "predict", "suspects", "train"),
         )
     ),
 )
+_OPTIONAL = {
+    "pyarrow": (
+        *("pyarrow.csv", "mambaad.workflows.inspect_page", "mambaad.workflows.evaluate_records"),
+    ),
+    "onnxscript": ("onnxscript", "onnx.inliner", "mambaad.export.targets"),
+}
+"""What is imported where a package is installed; onnxruntime starts a thread, and is quick."""
+_FORK_SAFE = {"jemalloc_bg_thd"}
+"""Threads that a copy of the process starts anew, by their names: pyarrow's allocator has one."""
 
 
 def main() -> None:
@@ -48,11 +58,14 @@ def main() -> None:
     jobs, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    for name in _PRELOADED:
+    optional = (names for key, names in _OPTIONAL.items() if importlib.util.find_spec(key))
+    for name in (*_PRELOADED, *(name for names in optional for name in names)):
         importlib.import_module(name)
     sys.modules["torch"].set_num_threads(1)
     # A copy of a process with threads may hang.
-    assert len(os.listdir("/proc/self/task")) == 1, "something starts threads when imported"  # noqa: PTH208
+    names = (path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm"))
+    threads = [name for name in names if name not in _FORK_SAFE]
+    assert len(threads) == 1, f"something starts threads when imported: {threads}"
     gc.collect()
     gc.freeze()
     print(json.dumps({"ready": os.getpid()}), file=answers, flush=True)
@@ -153,12 +166,13 @@ def _code_of(job: dict[str, Any]) -> int:
 def _call(name: str, arguments: list[str]) -> None:
     """Call a function of the package with its errors shown as the command line shows them."""
     from mambaad.errors import MambaADError
+    from mambaad.files import printable
 
     module, function = name.split(":")
     try:
         getattr(importlib.import_module(module), function)(*arguments)
     except MambaADError as error:
-        print(f"mambaad: {error}", file=sys.stderr)
+        print(f"mambaad: {printable(str(error))}", file=sys.stderr)
         sys.exit(1)
 
 

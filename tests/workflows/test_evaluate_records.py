@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,6 +81,29 @@ def test_what_is_refused(kept, inspector, calibrated_run, trained_run, many_part
     refused(DataError, "has no record of 6 of 12 test images", records=tmp_path / "maps")
     (tmp_path / "maps" / "done" / "part-00000000.json").unlink()
     refused(RunError, "1 of 1 shards in .* are not done", records=tmp_path / "maps")
+
+
+@pytest.mark.parametrize("name", ["maps/part-00000000.npy", "parquet/part-00000000.parquet"])
+def test_changed_files_are_refused(kept, inspector, many_parts, tmp_path, name):
+    copy = shutil.copytree(kept, tmp_path / "copy")
+    content = bytearray((copy / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / name).write_bytes(content)
+    with pytest.raises(RunError, match=r"it has changed since.*inspect --resume' makes it again"):
+        mambaad.evaluate(inspector, many_parts, records=copy)
+    (copy / "done" / "part-00000000.json").unlink()
+    sources = [many_parts]
+    inspect(
+        *(inspector.source, sources, copy),
+        executor=Processes(1),
+        shard_size=20,
+        maps=True,
+        resume=True,
+    )
+    again, expected = (
+        mambaad.evaluate(inspector, many_parts, records=job).classes for job in (copy, kept)
+    )
+    assert again == expected
 
 
 def test_images_without_a_result(kept, inspector, calibrated_run, many_parts, tmp_path):

@@ -1,5 +1,6 @@
 """Exports: the same values in each runtime, and one line for each that cannot be used."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 from mambaad.artifacts.export_folder import GRAPHS, MANIFEST
 from mambaad.artifacts.generations import commit
 from mambaad.artifacts.run_folder import read_data_summary
+from mambaad.artifacts.sealed import sealed
 from mambaad.artifacts.snapshot import opened
 from mambaad.data.images import read_image, resize_image
 from mambaad.errors import ConfigError, DataError, RunError
@@ -144,6 +146,31 @@ def test_a_missing_file_is_named(copied):
 def test_another_version_of_the_operator_is_refused(copied):
     changed_manifest(copied, operator=2)
     with pytest.raises(RunError, match="needs version 2 of the operator mambaad::SelectiveScan"):
+        Inspector(copied)
+
+
+def test_a_graph_without_the_score_is_refused(copied, many_parts):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(copied / "model.onnx")
+    model.graph.output.remove(next(o for o in model.graph.output if o.name == "score"))
+    onnx.save(model, copied / "model.onnx")
+    fields = json.loads((copied / MANIFEST).read_text())
+    del fields["sha256"]
+    content = (copied / "model.onnx").read_bytes()
+    fields["files"]["model.onnx"] = {
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    (copied / MANIFEST).write_bytes(sealed(fields))
+    with pytest.raises(RunError, match=r"onnxruntime gives no 'score' of shape \(1,\)"):
+        Inspector(copied).inspect(next((many_parts / "nut" / "test" / "good").iterdir()))
+
+
+@pytest.mark.parametrize("field", ["weights", "smoothing", "thresholds", "precision"])
+def test_a_changed_manifest_is_refused(copied, field):
+    other = {"weights": "0" * 64, "smoothing": 1.5, "thresholds": {}, "precision": "int8"}
+    changed_manifest(copied, **{field: other[field]})
+    with pytest.raises(RunError, match=r"export\.json is damaged: it has changed"):
         Inspector(copied)
 
 

@@ -1,7 +1,9 @@
 """Planning: the arithmetic against numbers worked out by hand, and a measurement."""
 
 import json
+import os
 import shutil
+import tempfile
 
 import pytest
 
@@ -89,6 +91,23 @@ def test_what_is_measured_is_of_these_images(calibrated_run, parts, tmp_path):
     assert written["estimates"][0]["workers"] == 8
     assert written["rates"]["images_per_s"] == pytest.approx(1 / rates.on_core)
     assert "price" not in written
+
+
+def test_a_huge_file_is_not_read_whole(calibrated_run, parts, tmp_path):
+    huge = tmp_path / "huge.png"
+    huge.write_bytes(next(parts.rglob("*.png")).read_bytes())
+    os.truncate(huge, 2**40)
+    with pytest.raises(DataError, match=r"huge\.png cannot be read \(.*give a smaller file"):
+        measure(calibrated_run, [huge])
+
+
+def test_nothing_is_left_of_drawn_images(calibrated_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / ".0123456789ab.mambaad-tmp"  # as a killed command leaves it
+    left.mkdir()
+    (left / "0.png").write_bytes(b"x")
+    measure(calibrated_run)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_image_that_cannot_be_read_is_left_out_unless_it_is_all(calibrated_run, parts, tmp_path):

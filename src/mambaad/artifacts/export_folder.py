@@ -10,7 +10,7 @@
 ``version.json``       the versions of what trained the model
 ``good_parts.*``       the products' prototypes and the range of heatmaps
 ``calibration.*``      once calibrated: the thresholds
-``export.json``        :class:`ExportManifest`: all of these with size and SHA-256
+``export.json``        :class:`ExportManifest`: all of these with size and SHA-256; sealed
 ====================== ===========================================================================
 
 It is written whole, and not changed afterwards.
@@ -19,12 +19,13 @@ It is written whole, and not changed afterwards.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mambaad.artifacts.manifest import CALIBRATION, CONFIG, DATA, PROTOTYPES, VERSION, ListedFile
-from mambaad.documents import DocumentError, parse_json
+from mambaad.artifacts.sealed import parse_unverified
+from mambaad.documents import DocumentError
 from mambaad.errors import RunError
 from mambaad.ops.scan_operator import DOMAIN, OPERATOR
 from mambaad.ops.scan_operator import VERSION as OPERATOR_VERSION
@@ -49,6 +50,7 @@ RUNTIMES: dict[Target, str] = {
 NEEDED = (CONFIG, DATA, VERSION, PROTOTYPES)
 ALLOWED = (*NEEDED, CALIBRATION)
 
+_LARGEST = 8192  # pixels: of the sizes that models are trained with
 _HINT = "export the model again, or copy the folder again"
 
 
@@ -61,8 +63,8 @@ class Preprocessing(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
+    height: int = Field(gt=0, le=_LARGEST)
+    width: int = Field(gt=0, le=_LARGEST)
     color: Literal["RGB"] = "RGB"
     filter: Literal["bilinear"] = "bilinear"
     layout: Literal["batch x height x width x 3"] = "batch x height x width x 3"
@@ -120,8 +122,8 @@ def parse_export(content: bytes, path: Path) -> ExportManifest:
         RunError: it is damaged, of a newer format, or of a model that needs another operator.
     """
     try:
-        found: Any = parse_json(content, str(path))
-        number = found.get("format") if isinstance(found, dict) else None
+        found, is_whole = parse_unverified(content, str(path))
+        number = found.get("format")
         if type(number) is int and number > FORMAT:
             raise RunError(
                 f"{path} has format {number}, this version reads up to {FORMAT}; update mambaad"
@@ -135,4 +137,6 @@ def parse_export(content: bytes, path: Path) -> ExportManifest:
             f"mambaad has version {OPERATOR_VERSION}; use the mambaad that exported it "
             f"({manifest.versions.get('mambaad', 'unknown')}), or export the model again"
         )
+    if not is_whole:
+        raise RunError(f"{path} is damaged: it has changed since it was made; {_HINT}")
     return manifest

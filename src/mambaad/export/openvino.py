@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mambaad.errors import ConfigError
+from mambaad.files import temporary_folder
 from mambaad.inference.exported.one_line import one_line
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ def write_openvino(model: onnx.ModelProto, folder: Path) -> None:
     del named.functions[:]
     for name, one in (("model", named), ("plain", inline_local_functions(model))):
         core = shared_core(with_operator=name == "model")
-        with TemporaryDirectory() as temporary:
-            path = Path(temporary) / "model.onnx"  # it reads files alone
+        with temporary_folder() as temporary:
+            path = temporary / "model.onnx"  # it reads files alone
             path.write_bytes(one.SerializeToString())
             try:
                 converted = core.read_model(path)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from mambaad.errors import ConfigError
+from mambaad.files import temporary_folder
 from mambaad.inference.exported.one_line import one_line
+from mambaad.inference.exported.telemetry import without_telemetry
 from mambaad.ops.scan_operator import DOMAIN, VERSION
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def quantised(model: onnx.ModelProto, images: UInt8[np.ndarray, "n h w 3"]) -> o
     Raises:
         ConfigError: onnxruntime is not installed, or cannot quantise it.
     """
+    without_telemetry()
     try:
         import onnx
         from onnxruntime.quantization import (
@@ -59,9 +60,9 @@ def quantised(model: onnx.ModelProto, images: UInt8[np.ndarray, "n h w 3"]) -> o
             image = next(self._left, None)
             return None if image is None else {"images": image[None]}
 
-    with TemporaryDirectory() as temporary, warnings.catch_warnings():
+    with temporary_folder() as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of its own use of onnx
-        given, made = Path(temporary) / "given.onnx", Path(temporary) / "made.onnx"
+        given, made = temporary / "given.onnx", temporary / "made.onnx"
         given.write_bytes(model.SerializeToString())
         try:
             quantize_static(

@@ -79,7 +79,7 @@ class Stored:
         """
         try:
             content = read_url(self.url, self.patience)
-        except ConfigError as error:
+        except ConfigError as error:  # of one image among many it is no reason to end
             raise DataError(str(error)) from error
         except OSError as error:
             told = f"{self.url} cannot be read ({first_line(error)})"

@@ -83,12 +83,45 @@ def read_shard(place: Place, shard: int) -> list[Row]:
     """
     try:
         table = retried(lambda: _opened(place.url).read_row_group(shard), place.patience)
+        table.validate(full=True)  # text is UTF-8
     except (OSError, pa.ArrowException, IndexError) as error:
-        raise RunError(
-            f"{place.name_of(MANIFEST)} cannot be read ({first_line(error)}); restore it, or begin "
-            "again in another folder"
-        ) from error
+        raise unreadable(place, first_line(error)) from error
+    if not table.schema.equals(_SCHEMA):
+        raise unreadable(place, "it has other columns than the manifest of a job")
     return [Row(*values) for values in zip(*(c.to_pylist() for c in table.columns), strict=True)]
+
+
+def check_manifest(place: Place, digest: str, rows: int, shards: int) -> None:
+    """Refuse a manifest that is not the one that a job began with (RunError)."""
+    if digest_of_manifest(place) != digest:
+        raise unreadable(place, "it has changed since the job began")
+    try:
+        with place.open(MANIFEST) as file:
+            found = pq.read_metadata(file)
+    except (OSError, pa.ArrowException) as error:
+        raise unreadable(place, first_line(error)) from error
+    if (found.num_rows, found.num_row_groups) != (rows, shards):
+        raise unreadable(
+            place,
+            f"it has {found.num_rows} rows in {found.num_row_groups} groups, expected {rows} in "
+            f"{shards}",
+        )
+
+
+def digest_of_manifest(place: Place) -> str:
+    """Compute the SHA-256 of a job's manifest (RunError: it cannot be read)."""
+    try:
+        return retried(lambda: place.digest(MANIFEST))
+    except OSError as error:
+        raise unreadable(place, first_line(error)) from error
+
+
+def unreadable(place: Place, reason: str) -> RunError:
+    """Make the error of a manifest that cannot be used."""
+    return RunError(
+        f"{place.name_of(MANIFEST)} cannot be read ({reason}); restore it, or begin again in "
+        "another folder"
+    )
 
 
 @functools.lru_cache(maxsize=2)

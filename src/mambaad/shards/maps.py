@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from mambaad.errors import RunError
-from mambaad.shards.results import MAPS, part
-from mambaad.shards.stores import Place, first_line, retried
+from mambaad.shards.results import MAPS, check_part, file_of, unusable
+from mambaad.shards.stores import Place, digest_of, retried
 
 _MOST_OPEN = 16
 
@@ -34,22 +34,18 @@ class StoredMaps:
         """Read the map of a row, as float32.
 
         Raises:
-            RunError: it cannot be read, or is of another size.
+            RunError: it cannot be read, has changed since it was written, or is of another size.
         """
-        name = f"{MAPS}/{part(shard)}.npy"
         length = 2 * math.prod(self._size)
         try:
             with self._lock:
-                content = retried(lambda: self._content(name, shard, row, length))
+                content = retried(lambda: self._content(shard, row, length))
         except (OSError, ValueError) as error:
-            raise RunError(
-                f"{self._place.name_of(name)} cannot be read ({first_line(error)}); remove the "
-                "marker of its shard in done/, and 'mambaad inspect --resume' makes it again"
-            ) from error
+            raise unusable(self._place, MAPS, shard, error) from error
         return np.frombuffer(content, np.float16).reshape(self._size).astype(np.float32)
 
-    def _content(self, name: str, shard: int, row: int, length: int) -> bytes:
-        file, begin = self._opened(name, shard)
+    def _content(self, shard: int, row: int, length: int) -> bytes:
+        file, begin = self._opened(shard)
         try:
             file.seek(begin + row * length)
             content: bytes = file.read(length)
@@ -60,20 +56,29 @@ class StoredMaps:
             raise ValueError("it ends too early")
         return content
 
-    def _opened(self, name: str, shard: int) -> tuple[Any, int]:
+    def _opened(self, shard: int) -> tuple[Any, int]:
         if shard in self._open:
             self._open.move_to_end(shard)
             return self._open[shard]
-        file: Any = self._place.open(name)
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("it is no file of maps")
-        shape, _, kind = np.lib.format.read_array_header_1_0(file)
-        if shape[1:] != self._size or kind != np.float16:
-            raise ValueError(f"it has {kind} of {shape}")
-        self._open[shard] = file, file.tell()
+        with ExitStack() as opening:
+            file: Any = opening.enter_context(self._place.open(file_of(MAPS, shard)))
+            check_part(self._place, MAPS, shard, digest_of(file))
+            file.seek(0)
+            begin = self._begin(file)
+            opening.pop_all()
+        self._open[shard] = file, begin
         if len(self._open) > _MOST_OPEN:
             self._open.popitem(last=False)[1][0].close()
         return self._open[shard]
+
+    def _begin(self, file: Any) -> int:
+        """Where the maps begin in an open file (ValueError: it has none of this size)."""
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("it is no file of maps")
+        shape, is_by_columns, kind = np.lib.format.read_array_header_1_0(file)
+        if shape[1:] != self._size or kind != np.float16 or is_by_columns:
+            raise ValueError(f"it has {kind} of {shape}")
+        return int(file.tell())
 
     def close(self) -> None:
         """Close the files."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,14 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, field_validator
 
+from mambaad.artifacts.sealed import parse_sealed, sealed_json
+from mambaad.documents import DocumentError
 from mambaad.errors import RunError
 from mambaad.inspection.records import Record
 from mambaad.shards.stores import Place, first_line
+from mambaad.types import Verdict
 
 PARQUET, LINES, MAPS, DONE = "parquet", "jsonl", "maps", "done"
 """The folders of a job's files."""
+_SUFFIXES = {PARQUET: ".parquet", LINES: ".jsonl", MAPS: ".npy", DONE: ".json"}
 _READERS = 16  # of a store's markers at a time
 
 _QUALITY = [
@@ -71,21 +76,31 @@ class Done(BaseModel):
     """The marker of a shard: it is written last, and counts what the records say.
 
     ``verdicts``: numbers of parts by product (empty: not known) and verdict (empty: none).
-    ``errors``: rows without a result. ``skipped``: rows that nobody expects to have one.
+    ``errors``: rows without a result. ``skipped``: rows that nobody expects to have one. ``files``:
+    the SHA-256 of each file of the shard, by its name.
     """
 
     model_config = ConfigDict(extra="ignore")
 
-    shard: int
-    rows: int
-    errors: int = 0
-    skipped: int = 0
-    verdicts: dict[str, dict[str, int]] = {}
+    shard: NonNegativeInt
+    rows: NonNegativeInt
+    errors: NonNegativeInt = 0
+    skipped: NonNegativeInt = 0
+    verdicts: dict[str, dict[str, NonNegativeInt]] = {}
+    files: dict[str, str] = {}
+
+    @field_validator("verdicts")
+    @classmethod
+    def _are_verdicts(cls, value: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
+        for name in (name for numbers in value.values() for name in numbers):
+            if name:
+                Verdict(name)  # ValueError: it is none
+        return value
 
 
-def part(shard: int) -> str:
-    """The name of a shard's files, without their suffix."""
-    return f"part-{shard:08}"
+def file_of(folder: str, shard: int) -> str:
+    """The name of a shard's file in one of the folders of a job's files."""
+    return f"{folder}/part-{shard:08}{_SUFFIXES[folder]}"
 
 
 def write_shard(
@@ -104,12 +119,14 @@ def write_shard(
     """
     records = [one.record for one in inspections]
     lines = "".join(record.model_dump_json() + "\n" for record in records)
-    place.write(f"{LINES}/{part(shard)}.jsonl", lines.encode())
-    place.write(f"{PARQUET}/{part(shard)}.parquet", _parquet(inspections))
+    contents = {LINES: lines.encode(), PARQUET: _parquet(inspections)}
     if map_size is not None:
-        place.write(f"{MAPS}/{part(shard)}.npy", _maps(inspections, map_size))
+        contents[MAPS] = _maps(inspections, map_size)
     done = count(shard, records)
-    place.write(f"{DONE}/{part(shard)}.json", (done.model_dump_json() + "\n").encode())
+    for folder, content in contents.items():
+        place.write(file_of(folder, shard), content)
+        done.files[file_of(folder, shard)] = hashlib.sha256(content).hexdigest()
+    place.write(file_of(DONE, shard), sealed_json(done))
     return done
 
 
@@ -131,26 +148,20 @@ def count(shard: int, records: Iterable[Record]) -> Done:
 
 def finished(place: Place, shards: int) -> set[int]:
     """Return the numbers of the shards that have their marker (OSError)."""
-    names = {f"{part(shard)}.json": shard for shard in range(shards)}
-    return {names[name] for name in place.names(DONE) if name in names}
+    names = {file_of(DONE, shard): shard for shard in range(shards)}
+    found = (f"{DONE}/{name}" for name in place.names(DONE))
+    return {names[name] for name in found if name in names}
 
 
 def read_done(place: Place, shards: Iterable[int]) -> Iterator[Done]:
     """Read the markers of shards, in their order.
 
     Raises:
-        RunError: one cannot be read.
+        RunError: one cannot be read, or has changed.
     """
 
     def read(shard: int) -> Done:
-        name = f"{DONE}/{part(shard)}.json"
-        try:
-            return Done.model_validate_json(place.read(name))
-        except (OSError, ValidationError) as error:
-            raise RunError(
-                f"{place.name_of(name)} cannot be read ({first_line(error)}); remove it, and its "
-                "shard is inspected again"
-            ) from error
+        return read_marker(place, shard)
 
     if place.folder is not None:
         yield from map(read, shards)
@@ -159,21 +170,72 @@ def read_done(place: Place, shards: Iterable[int]) -> Iterator[Done]:
         yield from pool.map(read, shards)
 
 
+def read_marker(place: Place, shard: int) -> Done:
+    """Read the marker of a shard (RunError: it cannot be read, or has changed)."""
+    name = place.name_of(file_of(DONE, shard))
+    again = "remove it, and its shard is inspected again"
+    try:
+        done = Done.model_validate(parse_sealed(place.read(file_of(DONE, shard)), name))
+    except DocumentError as error:
+        raise RunError(f"{error}; {again}") from error
+    except (OSError, ValidationError) as error:
+        raise RunError(f"{name} cannot be read ({first_line(error)}); {again}") from error
+    if done.shard != shard:
+        raise RunError(f"{name} is the marker of shard {done.shard}; {again}")
+    return done
+
+
+def read_part(place: Place, folder: str, shard: int) -> bytes:
+    """Read a shard's file whole, as its marker has it.
+
+    Raises:
+        RunError: it cannot be read, or has changed since it was written.
+    """
+    try:
+        content = place.read(file_of(folder, shard))
+    except OSError as error:
+        raise unusable(place, folder, shard, error) from error
+    check_part(place, folder, shard, hashlib.sha256(content).hexdigest())
+    return content
+
+
+def check_part(place: Place, folder: str, shard: int, digest: str) -> None:
+    """Refuse a shard's file that has another SHA-256 than its marker says (RunError)."""
+    if digest != read_marker(place, shard).files.get(file_of(folder, shard)):
+        raise unusable(place, folder, shard, ValueError("it has changed since it was written"))
+
+
+def unusable(place: Place, folder: str, shard: int, error: Exception) -> RunError:
+    """Make the error of a shard's file that cannot be used, and say how it is made again."""
+    return RunError(
+        f"{place.name_of(file_of(folder, shard))} cannot be read ({first_line(error)}); remove the "
+        f"marker of its shard, {file_of(DONE, shard)}, and 'mambaad inspect --resume' makes it "
+        "again"
+    )
+
+
+def read_records(place: Place, shard: int) -> list[Record]:
+    """Read the records of a shard (RunError: they cannot be read, or have changed)."""
+    lines = read_part(place, LINES, shard).splitlines()
+    try:
+        return list(map(Record.model_validate_json, lines))
+    except ValidationError as error:
+        raise unusable(place, LINES, shard, error) from error
+
+
 def read_columns(place: Place, shard: int, columns: Sequence[str]) -> Any:
     """Read columns of a shard's records, as a table of pyarrow.
 
     Raises:
         RunError: they cannot be read.
     """
-    name = f"{PARQUET}/{part(shard)}.parquet"
+    content = read_part(place, PARQUET, shard)
     try:
-        with place.open(name) as file:
-            return pq.read_table(file, columns=list(columns))
-    except (OSError, pa.ArrowException) as error:
-        raise RunError(
-            f"{place.name_of(name)} cannot be read ({first_line(error)}); remove the marker of its "
-            f"shard in {DONE}, and 'mambaad inspect --resume' inspects it again"
-        ) from error
+        table = pq.read_table(pa.BufferReader(content)).select(columns)
+        table.validate(full=True)  # text is UTF-8
+        return table.cast(pa.schema([SCHEMA.field(name) for name in columns]))
+    except (OSError, pa.ArrowException, KeyError) as error:  # of another version
+        raise unusable(place, PARQUET, shard, error) from error
 
 
 def _parquet(inspections: Sequence[Inspection]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 import random
 import re
@@ -17,7 +18,7 @@ from pyarrow import ArrowException, fs
 
 from mambaad.errors import ConfigError, RunError
 from mambaad.file_errors import cannot_write
-from mambaad.files import open_regular, written_whole
+from mambaad.files import open_regular, printable, written_whole
 
 SHORTLY = 4.0
 """Seconds that somebody who waits for a command waits for a store: six attempts."""
@@ -26,6 +27,8 @@ STORE_SECONDS = 300.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0  # seconds, doubled after each attempt
 ATTEMPT_SECONDS = 120.0
 """Seconds that an attempt may take: a store's own client tries again several times, too."""
+_LONGEST = 300  # characters of an error, which may quote what it is about
+_CHUNK = 2**20  # bytes
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://([^/]*)/*(.*)", re.DOTALL)  # not C:\
 _FOR_GOOD = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -72,8 +75,9 @@ def _system(scheme: str, host: str) -> tuple[Any, str]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return what a store says, on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    """Return what a store or a reader says, on one line that a terminal can show."""
+    line = printable(" ".join(str(error).split())) or type(error).__name__
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ..."
 
 
 def is_lasting(error: OSError) -> bool:
@@ -133,6 +137,14 @@ def read_url(url: str, patience: Patience = SHORT) -> bytes:
             return content
 
     return retried(read, patience)
+
+
+def digest_of(file: Any) -> str:
+    """Compute the SHA-256, in hexadecimal, of what is left of an open file (OSError)."""
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 class Place:
@@ -221,10 +233,15 @@ class Place:
         file: BinaryIO = open_regular(self.folder / name)
         return file
 
+    def digest(self, name: str) -> str:
+        """Compute the SHA-256 of a file, in hexadecimal (OSError)."""
+        with self.open(name) as file:
+            return digest_of(file)
+
     def has(self, name: str) -> bool:
-        """Whether there is such a file (OSError)."""
+        """Whether there is something of that name (OSError)."""
         if self.folder is not None:
-            return (self.folder / name).is_file()
+            return os.path.lexists(self.folder / name)  # what is no file is refused when it is read
         (info,) = self._infos(lambda path: [path], name)
         return bool(info.type == fs.FileType.File)
 

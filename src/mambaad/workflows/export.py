@@ -21,6 +21,7 @@ from mambaad.artifacts.export_folder import (
 )
 from mambaad.artifacts.manifest import CALIBRATION, CONFIG, WEIGHTS, ListedFile
 from mambaad.artifacts.run_folder import check_finished, read_config, read_data_summary
+from mambaad.artifacts.sealed import sealed_json
 from mambaad.artifacts.signatures import required
 from mambaad.artifacts.snapshot import Snapshot, opened
 from mambaad.config import config_json
@@ -156,7 +157,7 @@ def _calibrated(
 
 
 def _write_manifest(folder: Path, manifest: ExportManifest) -> None:
-    (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    (folder / MANIFEST).write_bytes(sealed_json(manifest, indent=2))
 
 
 def check_export(

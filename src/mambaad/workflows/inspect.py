@@ -14,6 +14,7 @@ from mambaad.artifacts.manifest import WEIGHTS
 from mambaad.artifacts.run_folder import read_config
 from mambaad.artifacts.signatures import required_key
 from mambaad.artifacts.snapshot import opened
+from mambaad.documents import shortened
 from mambaad.errors import ConfigError, RunError
 from mambaad.files import locked, sweep
 from mambaad.inference.compute import Precision, check_device, check_precision
@@ -22,11 +23,20 @@ from mambaad.inspection.records import Record
 from mambaad.process import sigterm_as_interrupt
 from mambaad.progress import ProgressBar, say
 from mambaad.shards.claim import claimed
-from mambaad.shards.job import Job, identity_of, read_job, write_job
-from mambaad.shards.manifest import write_manifest
+from mambaad.shards.job import JOB, Job, identity_of, read_job, write_job
+from mambaad.shards.manifest import check_manifest, digest_of_manifest, write_manifest
 from mambaad.shards.plan import Executor, Plan
 from mambaad.shards.processes import Processes
-from mambaad.shards.results import DONE, LINES, MAPS, PARQUET, Done, finished, part, read_done
+from mambaad.shards.results import (
+    DONE,
+    LINES,
+    MAPS,
+    PARQUET,
+    Done,
+    finished,
+    read_done,
+    read_records,
+)
 from mambaad.shards.stores import STORE_SECONDS, Place, first_line, is_url, plain
 from mambaad.workflows.inspect_sources import find_rows
 
@@ -63,12 +73,7 @@ class Summary:
     def records(self) -> Iterator[Record]:
         """Read the records, in the order of the manifest (RunError)."""
         for shard in range(self.job.shards):
-            name = f"{LINES}/{part(shard)}.jsonl"
-            try:
-                content = self.place.read(name)
-            except OSError as error:
-                raise RunError(f"{self.place.name_of(name)}: {first_line(error)}") from error
-            yield from (Record.model_validate_json(line) for line in content.splitlines())
+            yield from read_records(self.place, shard)
 
     def add(self, done: Done) -> None:
         """Count a shard."""
@@ -191,6 +196,10 @@ def _begun(place: Place, wanted: Job, resume: bool, report: Path | None, has_tim
     """Begin a job, or go on with the one that is there."""
     former = read_job(place)
     if former is None:
+        if _names(place):
+            raise RunError(
+                f"{place} has results of a job, but no {JOB}; restore it, or give another --out"
+            )
         with nullcontext(_nothing) if place.folder else claimed(place) as check:
             return _new(place, wanted, report, check)
     if not resume:
@@ -199,6 +208,7 @@ def _begun(place: Place, wanted: Job, resume: bool, report: Path | None, has_tim
             "--out"
         )
     _check_same(place, former, wanted, has_time)
+    check_manifest(place, former.manifest, former.rows, former.shards)
     return former
 
 
@@ -212,7 +222,8 @@ def _new(place: Place, wanted: Job, report: Path | None, check: Callable[[], Non
     with ProgressBar("listing"):
         count = write_manifest(place, rows, wanted.shard_size)
     shards = -(-count // wanted.shard_size)
-    job = wanted.model_copy(update={"rows": count, "shards": shards})
+    listed = digest_of_manifest(place)
+    job = wanted.model_copy(update={"rows": count, "shards": shards, "manifest": listed})
     check()
     write_job(place, job)
     return job
@@ -220,11 +231,9 @@ def _new(place: Place, wanted: Job, report: Path | None, check: Callable[[], Non
 
 def _check_same(place: Place, former: Job, wanted: Job, has_time: bool) -> None:
     """Refuse to go on with a job that had other settings (ConfigError)."""
-    expected = {**wanted.model_dump(), "rows": former.rows, "shards": former.shards}
-    if not has_time:
-        expected["time"] = former.time
-    for name, value in former.model_dump().items():
-        if name not in ("base", "version") and value != expected[name]:
+    expected = wanted.model_dump(exclude=_OWN if has_time else {*_OWN, "time"})
+    for name, value in former.model_dump(include=set(expected)).items():
+        if value != expected[name]:
             flag = _FLAGS.get(name, f"--{name.replace('_', '-')}")
             raise ConfigError(
                 f"{flag}: {place} was begun with {_shown(value)}, got {_shown(expected[name])}; "
@@ -232,6 +241,16 @@ def _check_same(place: Place, former: Job, wanted: Job, has_time: bool) -> None:
             )
 
 
+def _names(place: Place) -> list[str]:
+    """The names of a folder's markers."""
+    try:
+        return place.names(DONE)
+    except OSError as error:
+        raise RunError(f"{place} cannot be listed ({first_line(error)})") from error
+
+
+_OWN = {"base", "version", "rows", "shards", "manifest"}
+"""What a job has by itself, however it is asked for."""
 _FLAGS = {
     "model": "BUNDLE",
     "identity": "BUNDLE",
@@ -243,7 +262,7 @@ _FLAGS = {
 
 
 def _shown(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return shortened(" ".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
 
 def _executed(place: Place, job: Job, plan: Plan, executor: Executor) -> Summary:

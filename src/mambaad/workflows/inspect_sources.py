@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from mambaad.data.walk import Unread, is_image, is_visible, unread_file
+from mambaad.documents import shortened
 from mambaad.errors import ConfigError, DataError
 from mambaad.file_errors import cannot_read
 from mambaad.files import file_digest, open_regular, printable
@@ -185,6 +186,10 @@ def _listed(name: str) -> Iterator[Row]:
             number += 1
             if not path:
                 raise DataError(f"{name}, row {number}: it has no path; add it, or remove the row")
+            if "\0" in path:  # which no name has
+                problem = f"{name}, row {number}: its path has the character 0; remove it"
+                yield Row(printable(path), problem=problem)
+                continue
             is_whole = not folder or is_url(path) or os.path.isabs(path)  # noqa: PTH117  # quick
             whole = plain(path) if is_whole else f"{folder}/{path}"
             yield _row(whole, size, mtime_ns, (digest or "").strip().lower() or None)
@@ -213,6 +218,7 @@ def _parquet_batches(name: str) -> Iterator[Any]:
         columns = _known(name, table.schema_arrow.names)
         schema = pa.schema([(key, _COLUMNS[key]) for key in columns])
         for batch in table.iter_batches(columns=columns):
+            batch.validate(full=True)  # text is UTF-8
             yield pa.Table.from_batches([batch]).select(columns).cast(schema).combine_chunks()
 
 
@@ -230,11 +236,15 @@ def _csv_batches(name: str) -> Iterator[Any]:
 
 def _known(name: str, columns: Sequence[str]) -> list[str]:
     if "path" not in columns:
+        listed = shortened(", ".join(columns))
         raise DataError(
-            f"{name} has the columns {', '.join(columns)}, expected 'path' among them; rename that "
-            "of the images' paths"
+            f"{name} has the columns {listed}, expected 'path' among them; rename that of the "
+            "images' paths"
         )
-    return [column for column in columns if column in _COLUMNS]
+    known = [column for column in columns if column in _COLUMNS]
+    if twice := [column for column in _COLUMNS if known.count(column) > 1]:
+        raise DataError(f"{name} has the column '{twice[0]}' more than once; keep one")
+    return known
 
 
 def _open(name: str) -> Any:
@@ -248,10 +258,10 @@ def _open(name: str) -> Any:
 def _manifest_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not pyarrow's
+            raise DataError(cannot_read(name, error)) from error
         raise DataError(
             f"{name} cannot be read as a manifest ({first_line(error)}); give a CSV or Parquet "
             "file with a column 'path'"
         ) from error
-    except OSError as error:
-        raise DataError(cannot_read(name, error)) from error

@@ -9,7 +9,6 @@ import json
 import math
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,10 +18,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mambaad.data.decoding import read_image_file
 from mambaad.data.images import read_image, resize_image
 from mambaad.data.synthetic.render import render_part
 from mambaad.errors import ConfigError, DataError
-from mambaad.files import written_whole
+from mambaad.file_errors import cannot_read
+from mambaad.files import open_regular, temporary_folder, written_whole
 from mambaad.inference.compute import Compilation, Precision
 from mambaad.inspection.inspector import Inspector
 from mambaad.inspection.stream import Item, observe_one
@@ -189,8 +190,7 @@ def measure(
     Raises:
         ConfigError, DataError, RunError: no images that can be read, no model, no such device.
     """
-    with tempfile.TemporaryDirectory(prefix="mambaad-plan-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         files = _some(sample, folder) if sample else _draw(folder)
         inspector = Inspector(source, precision, device=device, compile=compile)
         if inspector.tiling:
@@ -238,9 +238,9 @@ def _measure(
     batch: list[np.ndarray] = []
     observed = []
     for file in files:
-        seconds, size = _read(file)
-        began = time.process_time()
         try:
+            seconds, size = _read(file, inspector.reading.max_pixels)
+            began = time.process_time()
             pixels = read_image(file, inspector.reading)
         except DataError as error:
             problems.append(error)
@@ -282,14 +282,17 @@ def _median_reading(seconds: Sequence[float], sizes: Sequence[float]) -> float:
     return statistics.median(each) * statistics.fmean(sizes)
 
 
-def _read(file: Path) -> tuple[float, int]:
-    """Time reading a file, from the disk where the system can be told to forget it."""
-    with file.open("rb") as opened:
-        if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def _read(file: Path, max_pixels: int) -> tuple[float, int]:
+    """Time reading a file, from the disk where the system can be told to forget it (DataError)."""
+    try:
+        with open_regular(file) as opened:
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         began = time.perf_counter()
-        size = len(opened.read())
-        return time.perf_counter() - began, size
+        size = len(read_image_file(file, max_pixels))
+    except OSError as error:
+        raise DataError(cannot_read(file, error, "repair or remove it")) from error
+    return time.perf_counter() - began, size
 
 
 def _time_inference(

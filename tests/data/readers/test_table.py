@@ -105,6 +105,7 @@ def test_paths_from_the_root_or_from_the_table(root: Path) -> None:
         ("a/2.png,,good,", "it has no split"),
         ("a/2.png,test,,", "it has no label"),
         (",test,good,", "it has no image"),
+        (f"a/2.png{chr(0) * 700},test,good,", "its image has the character 0; correct or remove"),
         ("a/0.png,test,good,", "is listed in line 2 too, for train, and here for test; remove one"),
         ("a/0.png,val,good,", "is listed in line 2 too, for train, and here for nothing"),
         ("./a/1.png,train,good,", "./a/1.png is listed in line 3 too; remove one"),

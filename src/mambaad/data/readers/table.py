@@ -116,6 +116,8 @@ class Table:
         for column, value in cells.items():
             if not value and column != "mask":
                 raise ValueError(f"it has no {column}")
+            if "\0" in value:
+                raise ValueError(f"its {column} has the character 0")
         label, mask = cells.get("label"), cells.get("mask", "")
         if label is None:
             kind = "defect" if mask else "good"

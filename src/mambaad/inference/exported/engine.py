@@ -116,13 +116,19 @@ class ExportedEngine:
         return [self._observe(images[i : i + 1]) for i in range(len(images))]
 
     def _observe(self, image: UInt8[np.ndarray, "1 h w 3"]) -> Observation:
+        runtime = RUNTIMES[self._manifest.target]
         try:
             found = self.session.run(image)
         except Exception as error:  # every runtime has errors of its own
-            runtime = RUNTIMES[self._manifest.target]
             raise RunError(
                 f"{runtime} cannot run the exported model ({one_line(error)})"
             ) from error
+        for name, shape in (("score", (1,)), ("anomaly_map", (1, *self.size))):
+            if name not in found or found[name].shape != shape:
+                raise RunError(
+                    f"{runtime} gives no '{name}' of shape {shape} for the exported model, so it "
+                    "is none of mambaad's; export the model again"
+                )
         evidence = None
         if self._keeps_evidence:
             strides, smoothing = tuple(self._manifest.strides), self._manifest.smoothing

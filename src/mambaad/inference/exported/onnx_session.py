@@ -13,6 +13,7 @@ from mambaad.errors import ConfigError
 from mambaad.inference.exported.floating_point import subnormals_as_zero
 from mambaad.inference.exported.kernel import Kernel, without_kernel
 from mambaad.inference.exported.one_line import one_line
+from mambaad.inference.exported.telemetry import without_telemetry
 from mambaad.inference.exported.threads import threads
 from mambaad.inference.operator_library import library_path
 
@@ -35,6 +36,7 @@ class OnnxSession:
     """
 
     def __init__(self, content: bytes | bytearray, kernel: Kernel | None) -> None:
+        without_telemetry()
         try:
             import onnxruntime
         except ImportError as error:
