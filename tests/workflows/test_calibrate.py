@@ -190,7 +190,9 @@ def test_wrong_parts_are_refused_before_any_training(trained_run, parts, tmp_pat
     monkeypatch.setattr(
         "mambaad.workflows.train.train_run", lambda *args, **kwargs: pytest.fail("trained")
     )
-    monkeypatch.setattr(module, "check_images", lambda *args, **kwargs: pytest.fail("read"))
+    monkeypatch.setattr(
+        "mambaad.workflows.training_parts.check_images", lambda *args, **kwargs: pytest.fail("read")
+    )
     with pytest.raises(ConfigError, match="--precision: expected one of"):
         calibrate(run, parts, cross_fit=2, precision="float8")
     monkeypatch.undo()
