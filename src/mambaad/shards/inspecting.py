@@ -231,8 +231,6 @@ def _problem_of_file(row: Row, path: Path) -> str | None:
         return None
     except OSError as error:
         return cannot_read(path, error, "repair or remove it")
-    except ValueError:  # of a zero in it
-        return f"{printable(path)} is no name of a file; correct or remove it"
     return changed(row, size, digest)
 
 

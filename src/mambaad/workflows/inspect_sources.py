@@ -207,7 +207,7 @@ def _row(path: str, size: int | None, mtime_ns: int | None, digest: str | None) 
         return row
     try:
         found = os.stat(path)  # noqa: PTH116  # quick
-    except (OSError, ValueError):  # reading it says why
+    except OSError:  # reading it says why
         return row
     return Row(path, found.st_size, found.st_mtime_ns, digest)
 
