@@ -26,7 +26,7 @@ VERSION = PROJECTS[0]["version"]
 DEPENDENCIES = {
     each
     for project in PROJECTS
-    for group in (project["dependencies"], *project["optional-dependencies"].values())
+    for group in (project["dependencies"], *project.get("optional-dependencies", {}).values())
     for each in group
     if not each.startswith("mambaad[")
 }
