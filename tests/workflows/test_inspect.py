@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,16 +14,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
-from pydantic import ValidationError
 
 import mambaad
-from mambaad.artifacts.sealed import sealed
 from mambaad.errors import ConfigError, RunError
-from mambaad.shards.job import Job
 from mambaad.shards.processes import Processes
 from mambaad.workflows.calibrate import calibrate
 from mambaad.workflows.inspect import inspect
@@ -183,93 +177,6 @@ def test_a_job_is_not_resumed_by_a_model_that_was_calibrated_again(
         job(again, [images], undisturbed.place.folder, resume=True, maps=True)
 
 
-@pytest.fixture
-def copied(undisturbed, tmp_path):
-    """A copy of the finished job."""
-    return shutil.copytree(undisturbed.place.folder, tmp_path / "copy")
-
-
-def resumed(copied, run, images):
-    return job(run, [images], copied, maps=True, resume=True)
-
-
-def test_a_job_whose_settings_are_lost_is_not_begun_over_its_results(
-    copied, calibrated_run, trained_run, images
-):
-    before = contents(copied)
-    (copied / "job.json").unlink()
-    for run in (calibrated_run, trained_run):
-        with pytest.raises(RunError, match=r"has results of a job, but no job\.json; restore it"):
-            resumed(copied, run, images)
-    del before["job.json"]
-    assert contents(copied) == before
-
-
-def test_settings_that_are_no_file_are_not_taken_for_none(copied, calibrated_run, images):
-    (copied / "job.json").unlink()
-    os.mkfifo(copied / "job.json")
-    with pytest.raises(RunError, match=r"job\.json cannot be read \(.*no regular file"):
-        resumed(copied, calibrated_run, images)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("job.json", r"job\.json: it has changed since it was written"),
-        ("done/part-00000001.json", "part-00000001.json: it has changed since.*; remove it"),
-        ("manifest.parquet", r"manifest\.parquet cannot be read \(it has changed since the job"),
-    ],
-)
-def test_a_changed_file_of_a_job_is_refused(copied, calibrated_run, images, name, message):
-    content = (copied / name).read_bytes()
-    changed = content.replace(b"0", b"1", 1) if name.endswith(".json") else content[:-1] + b"2"
-    assert changed != content
-    (copied / name).write_bytes(changed)
-    with pytest.raises(RunError, match=message):
-        resumed(copied, calibrated_run, images)
-
-
-def test_the_marker_of_another_shard_is_refused(copied, calibrated_run, images):
-    shutil.copy(copied / "done" / "part-00000000.json", copied / "done" / "part-00000001.json")
-    with pytest.raises(RunError, match=r"part-00000001\.json is the marker of shard 0; remove it"):
-        resumed(copied, calibrated_run, images)
-
-
-def test_a_manifest_of_other_shards_is_refused_before_anything_is_done(
-    copied, calibrated_run, images
-):
-    table = pq.read_table(copied / "manifest.parquet")
-    pq.write_table(table, copied / "manifest.parquet", row_group_size=1)
-    fields = json.loads((copied / "job.json").read_text())
-    del fields["sha256"]
-    fields["manifest"] = hashlib.sha256((copied / "manifest.parquet").read_bytes()).hexdigest()
-    (copied / "job.json").write_bytes(sealed(fields))
-    (copied / "done" / "part-00000002.json").unlink()
-    before = contents(copied)
-    with pytest.raises(RunError, match="has 20 rows in 20 groups, expected 20 in 3"):
-        resumed(copied, calibrated_run, images)
-    assert contents(copied) == before
-
-
-def test_changed_records_are_refused(copied, calibrated_run, images):
-    path = copied / "jsonl" / "part-00000001.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"height":', b'"height" :', 1))
-    summary = resumed(copied, calibrated_run, images)
-    with pytest.raises(RunError, match=r"part-00000001\.jsonl cannot be read \(it has changed"):
-        list(summary.records())
-    path = copied / "parquet" / "part-00000000.parquet"
-    path.write_bytes(path.read_bytes()[:-1] + b"2")
-    with pytest.raises(RunError, match=r"part-00000000\.parquet cannot be read \(it has changed"):
-        chosen(summary, 8)
-
-
-def test_shards_that_do_not_fit_the_rows_are_no_job(undisturbed):
-    fields = undisturbed.job.model_dump()
-    for changed in ({"shards": 10**9}, {"rows": 10**12}, {"shard_size": 0}):
-        with pytest.raises(ValidationError):
-            Job.model_validate({**fields, **changed})
-
-
 _CUSTOMIZED = """
 import os, time
 import mambaad.data.images as images
@@ -369,72 +276,6 @@ def test_nobody_waits_for_workers_that_load(calibrated_run, images, tmp_path, is
         assert "resume with: mambaad inspect" in said
     else:
         assert "18 images" in out, said
-
-
-def test_odd_rows_of_a_manifest_have_their_errors(calibrated_run, images, tmp_path):
-    names = [str(path) for path in sorted(images.glob("*.png"))[:4]]
-    digests = [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in names]
-    rows = [
-        ("https://example.com/a.png", ""),
-        (names[0], digests[0].upper()),
-        (names[1], ""),
-        (names[2], digests[0]),
-        (names[3], "md5:abc"),
-        (f"{names[0]}\0.png", ""),
-        ("s3://a b/c.png", ""),
-    ]
-    paths, listed = zip(*rows, strict=True)
-    pq.write_table(pa.table({"path": paths, "digest": listed}), tmp_path / "list.parquet")
-    summary = job(calibrated_run, [tmp_path / "list.parquet"], tmp_path / "out", digests=True)
-    errors = [record.error for record in summary.records()]
-    assert summary.errors == 5
-    assert "https://example.com is no store that can be opened" in errors[0]
-    assert errors[1] is errors[2] is None
-    assert "its digest is another one" in errors[3]
-    assert "is listed with 'md5:abc', which is no SHA-256" in errors[4]
-    assert "row 6: its path has the character 0" in errors[5]
-    assert "s3://a b is no store" in errors[6]
-    manifest = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
-    assert [row["digest"] for row in manifest[1:3]] == digests[:2]
-
-
-def test_manifests_and_patterns_list_what_folders_do(calibrated_run, images, tmp_path):
-    names = sorted(images.glob("*.png"))[:5]
-    paths = pa.table({"path": [str(path) for path in names], "line": [1] * 5})
-    pq.write_table(paths, tmp_path / "list.parquet")
-    short = pa.table({"path": [os.path.relpath(path, tmp_path) for path in names]})
-    pyarrow.csv.write_csv(short, tmp_path / "list.csv")
-    found = {}
-    for source in (images / "0[0-4].png", tmp_path / "list.parquet", tmp_path / "list.csv"):
-        out = tmp_path / f"out{source.suffix}"
-        summary = job(calibrated_run, [source], out, executor=Processes(1))
-        found[source.suffix] = [
-            (Path(r.path).resolve(), r.score, r.verdict) for r in summary.records()
-        ]
-        listed = pq.read_table(out / "manifest.parquet").to_pylist()
-        assert [row["size"] for row in listed] == [path.stat().st_size for path in names]
-    assert found[".png"] == found[".parquet"] == found[".csv"]
-    assert [path for path, _, _ in found[".csv"]] == [path.resolve() for path in names]
-
-
-def test_a_file_that_has_changed_is_not_inspected(calibrated_run, images, tmp_path):
-    folder = tmp_path / "images"
-    folder.mkdir()
-    first, second = sorted(images.glob("*.png"))[:2]
-    (folder / "a.png").write_bytes(first.read_bytes())
-    (folder / "b.png").write_bytes(second.read_bytes())
-
-    class Changing(Processes):
-        def run(self, plan, shards):
-            content = bytearray((folder / "a.png").read_bytes())
-            content[-1] ^= 1
-            (folder / "a.png").write_bytes(content)
-            return super().run(plan, shards)
-
-    summary = job(calibrated_run, [folder], tmp_path / "out", executor=Changing(1), digests=True)
-    bad, good = summary.records()
-    assert "has changed since it was listed (its digest is another one)" in bad.error
-    assert good.error is None
 
 
 def test_the_sample_has_the_worst_and_is_the_same_again(undisturbed):

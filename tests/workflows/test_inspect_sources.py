@@ -1,8 +1,15 @@
 """What ``mambaad inspect`` refuses to list, and manifests that cannot be read: one short line."""
 
+# ruff: noqa: F811  # fixtures by name
+
 from __future__ import annotations
 
+import hashlib
+import os
+from pathlib import Path
+
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -27,7 +34,7 @@ def test_manifests_that_are_refused(trained_run, tmp_path, content, message):
     assert not (tmp_path / "out" / "job.json").exists()
 
 
-def test_paths_that_nothing_can_have_become_rows(calibrated_run, images, tmp_path):  # noqa: F811
+def test_paths_that_nothing_can_have_become_rows(calibrated_run, images, tmp_path):
     odd = ["a\0b.png", "nowhere://bucket/a.png", "x" * 5000, str(images / "00.png")]
     pq.write_table(pa.table({"path": odd}), tmp_path / "list.parquet")
     source, one = [tmp_path / "list.parquet"], Processes(1)
@@ -80,3 +87,69 @@ def test_what_a_manifest_quotes_is_short_and_printable(trained_run, tmp_path):
     with pytest.raises(DataError) as raised:
         job(trained_run, [tmp_path / "list.csv"], tmp_path / "out")
     assert len(str(raised.value)) < 500 + len(str(tmp_path))
+
+
+def test_odd_rows_of_a_manifest_have_their_errors(calibrated_run, images, tmp_path):
+    names = [str(path) for path in sorted(images.glob("*.png"))[:4]]
+    digests = [hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in names]
+    rows = [
+        ("https://example.com/a.png", ""),
+        (names[0], digests[0].upper()),
+        (names[1], ""),
+        (names[2], digests[0]),
+        (names[3], "md5:abc"),
+        (f"{names[0]}\0.png", ""),
+        ("s3://a b/c.png", ""),
+    ]
+    paths, listed = zip(*rows, strict=True)
+    pq.write_table(pa.table({"path": paths, "digest": listed}), tmp_path / "list.parquet")
+    summary = job(calibrated_run, [tmp_path / "list.parquet"], tmp_path / "out", digests=True)
+    errors = [record.error for record in summary.records()]
+    assert summary.errors == 5
+    assert "https://example.com is no store that can be opened" in errors[0]
+    assert errors[1] is errors[2] is None
+    assert "its digest is another one" in errors[3]
+    assert "is listed with 'md5:abc', which is no SHA-256" in errors[4]
+    assert "row 6: its path has the character 0" in errors[5]
+    assert "s3://a b is no store" in errors[6]
+    manifest = pq.read_table(tmp_path / "out" / "manifest.parquet").to_pylist()
+    assert [row["digest"] for row in manifest[1:3]] == digests[:2]
+
+
+def test_manifests_and_patterns_list_what_folders_do(calibrated_run, images, tmp_path):
+    names = sorted(images.glob("*.png"))[:5]
+    paths = pa.table({"path": [str(path) for path in names], "line": [1] * 5})
+    pq.write_table(paths, tmp_path / "list.parquet")
+    short = pa.table({"path": [os.path.relpath(path, tmp_path) for path in names]})
+    pyarrow.csv.write_csv(short, tmp_path / "list.csv")
+    found = {}
+    for source in (images / "0[0-4].png", tmp_path / "list.parquet", tmp_path / "list.csv"):
+        out = tmp_path / f"out{source.suffix}"
+        summary = job(calibrated_run, [source], out, executor=Processes(1))
+        found[source.suffix] = [
+            (Path(r.path).resolve(), r.score, r.verdict) for r in summary.records()
+        ]
+        listed = pq.read_table(out / "manifest.parquet").to_pylist()
+        assert [row["size"] for row in listed] == [path.stat().st_size for path in names]
+    assert found[".png"] == found[".parquet"] == found[".csv"]
+    assert [path for path, _, _ in found[".csv"]] == [path.resolve() for path in names]
+
+
+def test_a_file_that_has_changed_is_not_inspected(calibrated_run, images, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    first, second = sorted(images.glob("*.png"))[:2]
+    (folder / "a.png").write_bytes(first.read_bytes())
+    (folder / "b.png").write_bytes(second.read_bytes())
+
+    class Changing(Processes):
+        def run(self, plan, shards):
+            content = bytearray((folder / "a.png").read_bytes())
+            content[-1] ^= 1
+            (folder / "a.png").write_bytes(content)
+            return super().run(plan, shards)
+
+    summary = job(calibrated_run, [folder], tmp_path / "out", executor=Changing(1), digests=True)
+    bad, good = summary.records()
+    assert "has changed since it was listed (its digest is another one)" in bad.error
+    assert good.error is None
